@@ -1,0 +1,96 @@
+"""Bayesian joint mixtures of covariates and response, fitted, identified and reported.
+
+    p(x, y) = Σ_k π_k N(x | μ_k, Σ_k) N(y | b_k + u'θ_k, σ_k²)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jointmix.em import fit_em
+    from jointmix.errors import JointmixError
+    from jointmix.model import build_model
+    from jointmix.prediction import log_density, predict, responsibilities
+    from jointmix.priors import (
+        LKJ,
+        Dirichlet,
+        Fixed,
+        Gamma,
+        HalfNormal,
+        HalfStudentT,
+        InverseGamma,
+        LogNormal,
+        Normal,
+        Priors,
+        StudentT,
+    )
+    from jointmix.recipe import Recipe, ReportSpec, read_recipe, write_recipe
+    from jointmix.reporting import report
+    from jointmix.simulate import Truth, four_clusters
+    from jointmix.spec import ModelSpec, SamplerSpec
+    from jointmix.storage import load, save
+    from jointmix.summaries import summary
+    from jointmix.workflow import fit
+
+__all__ = [
+    "LKJ",
+    "Dirichlet",
+    "Fixed",
+    "Gamma",
+    "HalfNormal",
+    "HalfStudentT",
+    "InverseGamma",
+    "JointmixError",
+    "LogNormal",
+    "ModelSpec",
+    "Normal",
+    "Priors",
+    "Recipe",
+    "ReportSpec",
+    "SamplerSpec",
+    "StudentT",
+    "Truth",
+    "build_model",
+    "fit",
+    "fit_em",
+    "four_clusters",
+    "load",
+    "log_density",
+    "predict",
+    "read_recipe",
+    "report",
+    "responsibilities",
+    "save",
+    "summary",
+    "write_recipe",
+]
+
+# Imported on first use: `jointmix --help` must not wait for PyMC.
+_HOME = {
+    "em": ("fit_em",),
+    "errors": ("JointmixError",),
+    "model": ("build_model",),
+    "prediction": ("log_density", "predict", "responsibilities"),
+    "priors": (
+        *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),
+        *("InverseGamma", "LogNormal", "Normal", "Priors", "StudentT"),
+    ),
+    "recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
+    "reporting": ("report",),
+    "simulate": ("Truth", "four_clusters"),
+    "spec": ("ModelSpec", "SamplerSpec"),
+    "storage": ("load", "save"),
+    "summaries": ("summary",),
+    "workflow": ("fit",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'jointmix' has no attribute {name!r}")
+    return getattr(import_module(f"jointmix.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

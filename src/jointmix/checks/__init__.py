@@ -1,0 +1,95 @@
+"""Checks of a fitted tree, one a file, and the verdict they lead to."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from jointmix.checks import (
+    depth,
+    divergences,
+    duplicates,
+    empty,
+    energy,
+    ess,
+    frozen,
+    modes,
+    notes,
+    partial,
+    rhat,
+    switching,
+)
+from jointmix.checks.finding import Finding
+from jointmix.errors import SchemaError
+
+__all__ = ["Finding", "findings_from_dataset", "findings_to_dataset", "run_checks", "verdict"]
+
+Verdict = Literal["OK", "CAUTION", "DO NOT USE"]
+
+CHECKS = (
+    modes,
+    rhat,
+    ess,
+    divergences,
+    frozen,
+    energy,
+    depth,
+    switching,
+    empty,
+    duplicates,
+    partial,
+    notes,
+)
+_TEXTS = ("code", "subject", "status", "message", "remedy", "source")
+_NUMBERS = ("value", "threshold")
+
+
+def run_checks(tree: xr.DataTree) -> tuple[Finding, ...]:
+    """Run every check on a fitted tree, the gravest kind first.
+
+    Raises
+    ------
+    SchemaError
+        If the tree lacks a group, or its draws' labels were never identified.
+    """
+    return tuple(finding for module in CHECKS for finding in module.check(tree))
+
+
+def verdict(findings: Iterable[Finding]) -> Verdict:
+    """Sum up: "DO NOT USE" if any check failed, "CAUTION" if any cautions, else "OK"."""
+    statuses = {finding.status for finding in findings}
+    if "fail" in statuses:
+        return "DO NOT USE"
+    return "CAUTION" if "caution" in statuses else "OK"
+
+
+def findings_to_dataset(findings: Iterable[Finding]) -> xr.Dataset:
+    """Findings as the group ``checks``: one variable a field, [check]."""
+    found = tuple(findings)
+    columns = {name: [getattr(finding, name) for finding in found] for name in _TEXTS}
+    numbers = {name: [getattr(finding, name) for finding in found] for name in _NUMBERS}
+    labels = [f"{finding.code}:{finding.subject}" for finding in found]
+    return xr.Dataset(
+        {name: ("check", np.array(texts, dtype=object)) for name, texts in columns.items()}
+        | {name: ("check", np.array(values, dtype=float)) for name, values in numbers.items()},
+        coords={"check": np.array(labels, dtype=object)},
+    )
+
+
+def findings_from_dataset(checks: xr.Dataset) -> tuple[Finding, ...]:
+    """Findings of the group ``checks``, in their order.
+
+    Raises
+    ------
+    SchemaError
+        If a variable is missing.
+    """
+    missing = [name for name in (*_TEXTS, *_NUMBERS) if name not in checks]
+    if missing:
+        raise SchemaError(f"The group 'checks' lacks {missing}; run the checks again.")
+    fields = (*_TEXTS, *_NUMBERS)
+    columns = [checks[name].values.tolist() for name in fields]
+    return tuple(
+        Finding(**dict(zip(fields, values, strict=True))) for values in zip(*columns, strict=True)
+    )

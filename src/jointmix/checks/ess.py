@@ -1,0 +1,52 @@
+"""Are there enough effective draws? Bulk and tail effective sample size."""
+
+import arviz_stats
+import numpy as np
+import xarray as xr
+
+from jointmix.checks.finding import Finding, below, skipped
+from jointmix.schema import require_group
+from jointmix.summaries import entries, identified_parameters, is_constant
+
+CODE = "ess"
+SOURCE = "Vehtari et al. (2021), Bayesian Analysis 16(2), doi:10.1214/20-BA1221"
+CAUTION, FAIL = 400.0, 100.0
+REMEDY = "Sample more draws; estimates carry the Monte Carlo errors shown beside them."
+
+
+def check(tree: xr.DataTree) -> tuple[Finding, ...]:
+    """Judge the smallest bulk and tail effective sample sizes.
+
+    Raises
+    ------
+    SchemaError
+        If the draws' labels were never identified.
+    """
+    quantities = identified_parameters(tree)
+    quantities["log likelihood"] = require_group(tree, "invariant")["log_likelihood"]
+    return tuple(_judge(quantities, method) for method in ("bulk", "tail"))
+
+
+def _judge(quantities: dict[str, xr.DataArray], method: str) -> Finding:
+    named = [
+        (name, value)
+        for parameter, draws in quantities.items()
+        for name, value in entries(
+            arviz_stats.ess(draws, method=method).where(~is_constant(draws)), parameter
+        )
+        if np.isfinite(value)
+    ]
+    if not named:
+        return skipped(CODE, method, "nothing varies between the draws", SOURCE)
+    worst, value = min(named, key=lambda item: item[1])
+    status = below(value, CAUTION, FAIL)
+    return Finding(
+        code=CODE,
+        subject=method,
+        status=status,
+        value=value,
+        threshold=CAUTION,
+        message=f"The smallest {method} effective sample size is {value:,.0f} ({worst}).",
+        remedy="" if status == "ok" else REMEDY,
+        source=SOURCE,
+    )

@@ -1,0 +1,33 @@
+"""The errors a user can meet: one sentence each, naming what is wrong and what to do."""
+
+
+class JointmixError(Exception):
+    """Anything the package refuses to do; the command line turns it into exit code 2."""
+
+
+class SpecError(JointmixError, ValueError):
+    """A specification that contradicts itself or names something unknown."""
+
+
+class DataError(JointmixError, ValueError):
+    """A table that the model cannot be fitted to, or predicted for."""
+
+
+class ColumnTypeError(DataError, TypeError):
+    """A column that does not hold numbers."""
+
+
+class StorageError(JointmixError, OSError):
+    """A file that cannot be written, or read back as it was written."""
+
+
+class SchemaError(JointmixError, ValueError):
+    """A DataTree that lacks the groups, variables or dims that a function needs."""
+
+
+class SamplingError(JointmixError, RuntimeError):
+    """A sampler that could not start or did not finish."""
+
+
+class MissingExtraError(JointmixError, ImportError):
+    """An optional package that is not installed; the message names the extra."""

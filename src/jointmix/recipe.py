@@ -1,0 +1,294 @@
+"""Recipes: a model, its data and its report in one TOML file, in and out without loss."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from jointmix.errors import SpecError
+from jointmix.files import write_file
+from jointmix.priors import FAMILIES, AnyPrior, Priors
+from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.tables import package_file
+
+LARGEST_FILE = 1_000_000  # bytes
+
+_PLACE = ("path", "package")
+# Keys of the tables [data] and [model], with the fields of ModelSpec that they fill.
+_DATA = {name: name for name in ("features", "predictors", "response", "missing")}
+_MODEL = {
+    "clusters": "n_clusters",
+    **{name: name for name in ("covariance", "noise", "intercept", "standardize", "ordering")},
+}
+_SAMPLER = tuple(item.name for item in fields(SamplerSpec))
+_PRIORS = tuple(item.name for item in fields(Priors))
+_SPEC_TABLES = ("data", "model", "priors", "sampler")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSpec:
+    """Where the report goes and what it shows.
+
+    Parameters
+    ----------
+    path
+        File to write; None takes the recipe's own name with the suffix .html.
+    title
+        Heading of the report; None takes the default.
+    sections
+        Names of the sections, in order; None takes all.
+
+    Raises
+    ------
+    SpecError
+        If a part is not text.
+    """
+
+    path: str | None = None
+    title: str | None = None
+    sections: tuple[str, ...] | list[str] | None = None
+
+    def __post_init__(self) -> None:
+        _text_or_none("path of [report]", self.path)
+        _text_or_none("title of [report]", self.title)
+        if self.sections is None:
+            return
+        given = self.sections
+        if not isinstance(given, list | tuple) or not all(isinstance(s, str) for s in given):
+            raise SpecError(f"sections of [report] must be a list of names; got {given!r}.")
+        object.__setattr__(self, "sections", tuple(given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that one run needs.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    path
+        The data file, relative to ``base``, or inside ``package`` if one is named.
+    package
+        An installed package that holds the data file.
+    seed
+        Seed of the whole run, at least 0.
+    report
+        See `ReportSpec`.
+    base
+        Folder that relative paths start from; it is not written to the file.
+
+    Raises
+    ------
+    SpecError
+        If a part has the wrong type, or a package is named without a path.
+    """
+
+    spec: ModelSpec
+    path: str | None = None
+    package: str | None = None
+    seed: int = 1
+    report: ReportSpec = field(default_factory=ReportSpec)
+    base: Path = Path()
+
+    def __post_init__(self) -> None:
+        _text_or_none("path of [data]", self.path)
+        _text_or_none("package of [data]", self.package)
+        if self.package is not None and self.path is None:
+            raise SpecError(f"The package {self.package!r} needs a path inside it; got none.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise SpecError(f"seed must be a whole number, at least 0; got {self.seed!r}.")
+
+    def data_path(self) -> Path:
+        """The data file.
+
+        Raises
+        ------
+        SpecError
+            If the recipe names none.
+        DataError, MissingExtraError
+            If the package or its file cannot be found.
+        """
+        if self.path is None:
+            raise SpecError("The recipe names no data; add path to its table [data].")
+        return package_file(self.package, self.path) if self.package else self.base / self.path
+
+    def report_path(self) -> Path | None:
+        """The report's file, or None if the recipe names none."""
+        return None if self.report.path is None else self.base / self.report.path
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a TOML file; relative paths in it start from the file's folder.
+
+    Raises
+    ------
+    SpecError
+        If the file cannot be read, is larger than 1 MB, is not UTF-8 or not TOML, or holds
+        tables, keys or values that a recipe cannot have.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(raw) > LARGEST_FILE:
+        raise SpecError(f"{path}: is larger than 1 MB, so it is not a recipe.")
+    try:
+        return parse_recipe(raw.decode("utf-8-sig"), path.parent)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SpecError(f"{path}, line {line}: is not UTF-8; save it as UTF-8.") from error
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+
+
+def parse_recipe(text: str, base: str | Path = ".") -> Recipe:
+    """The recipe in a TOML text; relative paths in it start from ``base``.
+
+    Raises
+    ------
+    SpecError
+        If the text is not TOML, or holds tables, keys or values that a recipe cannot have.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"This is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise SpecError("This is not TOML that can be read: it is nested too deeply.") from error
+    _refuse_unknown("A recipe", "table", document, (*_SPEC_TABLES, "report"))
+    data, sampler = _table(document, "data"), _table(document, "sampler")
+    report = _table(document, "report")
+    _refuse_unknown("[data]", "key", data, (*_PLACE, *_DATA))
+    _refuse_unknown("[sampler]", "key", sampler, ("seed", *_SAMPLER))
+    _refuse_unknown("[report]", "key", report, [item.name for item in fields(ReportSpec)])
+    tables = {name: document[name] for name in _SPEC_TABLES if name in document}
+    place: dict[str, Any] = {key: data.pop(key) for key in _PLACE if key in data}
+    seed = sampler.pop("seed", 1)
+    spec = spec_from_dict({**tables, "data": data, "sampler": sampler})
+    return Recipe(spec=spec, seed=seed, report=ReportSpec(**report), base=Path(base), **place)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as TOML, which `parse_recipe` reads back to an equal one."""
+    tables = spec_to_dict(recipe.spec)
+    places = _without_none({"path": recipe.path, "package": recipe.package})
+    tables["data"] = {**places, **tables["data"]}
+    tables["sampler"] = {"seed": recipe.seed, **tables["sampler"]}
+    report = _without_none(vars(recipe.report))
+    return tomli_w.dumps(tables | ({"report": report} if report else {}))
+
+
+def write_recipe(recipe: Recipe, path: str | Path) -> Path:
+    """Write the recipe as TOML; on failure the file that was there stays whole.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    return write_file(path, recipe_text(recipe).encode())
+
+
+def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
+    """The model as nested dicts of lists, texts and numbers, fit for TOML and JSON.
+
+    Returns
+    -------
+    dict
+        Tables "data", "model", "priors" and "sampler"; entries that are None are left out.
+    """
+    priors = _without_none({name: getattr(spec.priors, name) for name in _PRIORS})
+    return {
+        "data": _without_none({key: _listed(getattr(spec, name)) for key, name in _DATA.items()}),
+        "model": {key: getattr(spec, name) for key, name in _MODEL.items()},
+        "priors": {name: _prior_to_dict(prior) for name, prior in priors.items()},
+        "sampler": _without_none({name: getattr(spec.sampler, name) for name in _SAMPLER}),
+    }
+
+
+def spec_from_dict(tables: Mapping[str, Any]) -> ModelSpec:
+    """The model that `spec_to_dict` made the tables of; what is left out takes its default.
+
+    Raises
+    ------
+    SpecError
+        If a table, key or prior family is unknown, or a value is none that it can have.
+    """
+    _refuse_unknown("A specification", "table", tables, _SPEC_TABLES)
+    data, model, sampler = (_table(tables, name) for name in ("data", "model", "sampler"))
+    priors = _table(tables, "priors")
+    _refuse_unknown("[data]", "key", data, _DATA)
+    _refuse_unknown("[model]", "key", model, _MODEL)
+    _refuse_unknown("[sampler]", "key", sampler, _SAMPLER)
+    _refuse_unknown("[priors]", "parameter", priors, _PRIORS)
+    if "clusters" not in model:
+        raise SpecError("[model] needs clusters, their number.")
+    return ModelSpec(
+        **{_DATA[key]: value for key, value in data.items()},
+        **{_MODEL[key]: value for key, value in model.items()},
+        priors=Priors(**{name: _prior_from_dict(name, prior) for name, prior in priors.items()}),
+        sampler=SamplerSpec(**sampler),
+    )
+
+
+def _prior_to_dict(prior: AnyPrior) -> dict[str, Any]:
+    values = {item.name: _listed(getattr(prior, item.name)) for item in fields(prior)}
+    return {"family": prior.family, **values}
+
+
+def _prior_from_dict(name: str, table: object) -> Any:
+    where = f"[priors.{name}]"
+    if not isinstance(table, Mapping) or "family" not in table:
+        raise SpecError(f"{where} needs a family: one of {', '.join(FAMILIES)}.")
+    family = table["family"]
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise SpecError(f"{where} has no family {family!r}{_hint(family, FAMILIES)}.")
+    kind = FAMILIES[family]
+    allowed = [item.name for item in fields(kind)]
+    _refuse_unknown(where, "key", table, ["family", *allowed])
+    values = {key: value for key, value in table.items() if key != "family"}
+    if family == "fixed" and "value" not in values:
+        raise SpecError(f"{where} of the family fixed needs a value.")
+    return kind(**values)
+
+
+def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A copy of one table; empty where there is none."""
+    table = tables.get(name, {})
+    if not isinstance(table, Mapping):
+        raise SpecError(f"[{name}] must be a table of keys and values; got {table!r}.")
+    return dict(table)
+
+
+def _refuse_unknown(where: str, kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    names = list(allowed)
+    for key in given:
+        if key not in names:
+            raise SpecError(f"{where} has no {kind} {key!r}{_hint(key, names)}.")
+
+
+def _hint(word: object, allowed: Iterable[str]) -> str:
+    names = list(allowed)
+    close = difflib.get_close_matches(word, names, n=1) if isinstance(word, str) else []
+    guess = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{guess}; it may be {', '.join(names)}"
+
+
+def _text_or_none(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise SpecError(f"{name} must be text; got {value!r}.")
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value

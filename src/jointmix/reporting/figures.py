@@ -1,0 +1,242 @@
+"""Pictures as SVG bytes. They draw the numbers they are given, and compute none."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jointmix.reporting.quantities import Line
+from jointmix.reporting.text import clean, shorten
+
+INK, MUTED, RULE, PAPER = "#1f2430", "#5b6270", "#d5d9e0", "#ffffff"
+#: After Okabe and Ito, darkened until each has a contrast of 4.5 to 1 on white.
+COLOURS = (
+    "#0067a5", "#c04a00", "#00785a", "#a23e7c", "#8c6400", "#3a3f4b", "#0f7f97", "#a3232f",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+#: The same marks as text.
+GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")
+#: Marks of one picture beyond which they are stored as pixels.
+VECTOR_LIMIT = 1500
+
+PANEL, WIDE, SMALL = (3.5, 2.8), (5.5, 2.3), (3.5, 2.0)
+
+_STYLE: dict[str, Any] = {
+    # Text stays text: it is sharp, small, and set in any script the reader's fonts have;
+    # DejaVu, by which it is laid out, is wider than what may stand in for it.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "jointmix",
+    # A name such as "cost ($)" is not mathematics.
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.unicode_minus": True,
+    "axes.formatter.use_mathtext": False,
+    # Ticks say the numbers themselves, not differences from one in a corner.
+    "axes.formatter.useoffset": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "text.color": INK,
+    "savefig.dpi": 150,
+}
+
+
+def mark(cluster: int) -> tuple[str, str]:
+    """Colour and marker of a cluster; no two of the first 64 have both alike."""
+    return COLOURS[cluster % 8], MARKERS[_shape(cluster)]
+
+
+def glyph(cluster: int) -> str:
+    """A cluster's marker as a character."""
+    return GLYPHS[_shape(cluster)]
+
+
+def _shape(cluster: int) -> int:
+    return (cluster + cluster // 8) % 8
+
+
+def axis_label(text: str) -> str:
+    """A name short enough for an axis."""
+    return shorten(clean(text), 36)
+
+
+def _drawn(plot: Callable[[Axes], None], size: tuple[float, float] = PANEL) -> bytes:
+    """The picture that ``plot`` makes on empty axes, the same bytes each time."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The reader's fonts have glyphs that the font used for measuring lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
+        plot(figure.subplots())
+        buffer = BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def histogram(edges: np.ndarray, counts: np.ndarray, label: str) -> bytes:
+    """Counts of a column between edges."""
+
+    def plot(axes: Axes) -> None:
+        axes.stairs(counts, edges, fill=True, color="#7d8798")
+        axes.set(xlabel=axis_label(label), ylabel="rows")
+        axes.grid(axis="x", visible=False)
+
+    return _drawn(plot, SMALL)
+
+
+def forest(
+    means: Sequence[float], lowers: Sequence[float], uppers: Sequence[float], label: str
+) -> bytes:
+    """An interval for each cluster, the first on top."""
+
+    def plot(axes: Axes) -> None:
+        for i, (mean, lower, upper) in enumerate(zip(means, lowers, uppers, strict=True)):
+            colour, marker = mark(i)
+            axes.plot([lower, upper], [i, i], color=colour, linewidth=2.4, solid_capstyle="round")
+            axes.plot(mean, i, marker, color=colour, markersize=7.5, markeredgecolor=PAPER)
+        axes.set(xlabel=axis_label(label), ylim=(len(means) - 0.4, -0.6))
+        axes.set_yticks(range(len(means)), [str(i + 1) for i in range(len(means))])
+        axes.set_ylabel("cluster")
+        axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", nbins=5)
+
+    return _drawn(plot, (3.5, 0.95 + 0.24 * len(means)))
+
+
+def _rows(axes: Axes, x: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> None:
+    for i in np.unique(cluster):
+        colour, marker = mark(int(i))
+        rows = cluster == i
+        axes.scatter(
+            x[rows],
+            y[rows],
+            s=13,
+            color=colour,
+            marker=marker,
+            alpha=0.5,
+            linewidths=0,
+            rasterized=x.size > VECTOR_LIMIT,
+        )
+
+
+def scatter(
+    x: np.ndarray,
+    y: np.ndarray,
+    cluster: np.ndarray,
+    outlines: Sequence[np.ndarray],
+    labels: tuple[str, str],
+) -> bytes:
+    """Rows in two columns, marked by cluster, and each cluster's outline, (points, 2)."""
+
+    def plot(axes: Axes) -> None:
+        _rows(axes, x, y, cluster)
+        for i, outline in enumerate(outlines):
+            axes.plot(*outline.T, color=PAPER, linewidth=3.2)
+            axes.plot(*outline.T, color=mark(i)[0], linewidth=1.6)
+        axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
+
+    return _drawn(plot, (5.5, 3.9))
+
+
+def regression(
+    x: np.ndarray,
+    y: np.ndarray,
+    cluster: np.ndarray,
+    lines: Sequence[Line],
+    labels: tuple[str, str],
+) -> bytes:
+    """Rows along one predictor, and each cluster's line with its band."""
+
+    def plot(axes: Axes) -> None:
+        _rows(axes, x, y, cluster)
+        for i, line in enumerate(lines):
+            colour = mark(i)[0]
+            axes.fill_between(line.at, line.lower, line.upper, color=colour, alpha=0.25, lw=0)
+            axes.plot(line.at, line.mean, color=PAPER, linewidth=3.4)
+            axes.plot(line.at, line.mean, color=colour, linewidth=1.9)
+        axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
+        axes.locator_params(axis="x", nbins=6)
+
+    return _drawn(plot)
+
+
+def trace(chains: np.ndarray, names: Sequence[str], label: str) -> bytes:
+    """Draws of each chain in their order, (chain, draw)."""
+
+    def plot(axes: Axes) -> None:
+        shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.75, len(names)))
+        for series, name, shade in zip(chains, names, shades, strict=True):
+            axes.plot(series, color=shade, linewidth=0.6, alpha=0.75, label=f"chain {name}")
+        axes.set(xlabel="draw", ylabel=label)
+        if len(names) <= 8:
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
+
+    return _drawn(plot, WIDE)
+
+
+def ranks(counts: np.ndarray, expected: float, title: str) -> bytes:
+    """How often a chain's draws fall in each range of ranks among all chains."""
+
+    def plot(axes: Axes) -> None:
+        axes.bar(np.arange(counts.size), counts, width=0.92, color="#4a6fa5")
+        axes.axhline(expected, color=INK, linewidth=1, linestyle=(0, (4, 2)))
+        axes.set(xlabel="rank, low to high", ylabel="draws", title=title)
+        axes.set_xticks([])
+        axes.grid(axis="x", visible=False)
+
+    return _drawn(plot, SMALL)
+
+
+def levels(means: np.ndarray, errors: np.ndarray, names: Sequence[str], label: str) -> bytes:
+    """A mean with two standard errors on each side for each chain."""
+
+    def plot(axes: Axes) -> None:
+        at = np.arange(means.size)
+        axes.errorbar(means, at, xerr=2 * errors, fmt="o", color="#4a6fa5", capsize=3)
+        axes.set_yticks(at, list(names))
+        axes.set(xlabel=label, ylabel="chain", ylim=(means.size - 0.4, -0.6))
+        axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", nbins=5)
+
+    return _drawn(plot, (5.5, 1.0 + 0.22 * means.size))
+
+
+def compared(edges: np.ndarray, counts: dict[str, np.ndarray], label: str) -> bytes:
+    """Two or more counts between the same edges, as bars side by side."""
+
+    def plot(axes: Axes) -> None:
+        width = np.diff(edges) * 0.84 / len(counts)
+        styles = (("#4a6fa5", ""), ("#e0b45c", "////"))
+        for i, ((name, values), (colour, hatch)) in enumerate(
+            zip(counts.items(), styles, strict=False)
+        ):
+            axes.bar(
+                edges[:-1] + 0.08 * np.diff(edges) + i * width,
+                values,
+                width=width,
+                align="edge",
+                color=colour,
+                hatch=hatch,
+                edgecolor=PAPER,
+                linewidth=0.4,
+                label=name,
+            )
+        axes.set(xlabel=label, ylabel="share of rows")
+        axes.legend(loc="upper left", frameon=False)
+        axes.grid(axis="x", visible=False)
+
+    return _drawn(plot, WIDE)

@@ -1,0 +1,178 @@
+"""One reading of a fitted tree, shared by the sections: names, draws and estimates."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from jointmix.checks import Finding, findings_from_dataset, run_checks
+from jointmix.reporting.elements import Cell
+from jointmix.reporting.text import decimals, interval, places_for, short_labels
+from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
+from jointmix.summaries import identified_parameters, statistics
+
+#: Probability inside every interval of the report.
+INTERVAL = 0.89
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Posterior mean of a scalar, its interval, and its sampling diagnostics."""
+
+    mean: float
+    sd: float
+    lower: float
+    upper: float
+    mcse_mean: float
+    ess_bulk: float
+    ess_tail: float
+    r_hat: float
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the value was given, not sampled."""
+        return self.sd == 0
+
+    @property
+    def value(self) -> str:
+        """The mean, to the digits that the posterior sd supports."""
+        return decimals(self.mean, places_for(self.sd, self.mean))
+
+    @property
+    def bounds(self) -> str:
+        """The interval, "[a, b]"."""
+        if self.fixed:
+            return "fixed"
+        return interval(self.lower, self.upper, places_for(self.sd, self.mean))
+
+    @property
+    def text(self) -> str:
+        """The mean and the interval."""
+        return f"{self.value} {self.bounds}" if not self.fixed else f"{self.value} (fixed)"
+
+
+@dataclass(frozen=True)
+class FittedView:
+    """A fitted tree as the report reads it; every derived quantity is computed once.
+
+    Raises
+    ------
+    SchemaError
+        On access of a quantity whose group is missing.
+    """
+
+    tree: xr.DataTree
+
+    def attribute(self, name: str) -> Any:
+        """A root attribute that is stored as JSON."""
+        return json.loads(self.tree.attrs[name])
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The specification, as in its TOML file."""
+        return self.attribute("spec")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns that cluster."""
+        return tuple(self.spec["data"].get("features") or ())
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Names of the columns that explain the response."""
+        return tuple(self.spec["data"].get("predictors") or ())
+
+    @property
+    def response(self) -> str | None:
+        """Name of the response."""
+        return self.spec["data"].get("response")
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows used."""
+        return int(self.tree.attrs["n_obs"])
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Short label of each column."""
+        response = (self.response,) if self.response is not None else ()
+        return short_labels(tuple(dict.fromkeys((*self.features, *self.predictors, *response))))
+
+    @cached_property
+    def posterior(self) -> xr.Dataset:
+        """Identified draws, [chain, draw, cluster, ...]."""
+        posterior = require_group(self.tree, "posterior")
+        for array in posterior.data_vars.values():
+            require_dims(array, (CHAIN, DRAW, CLUSTER))
+        return posterior
+
+    @cached_property
+    def point(self) -> xr.Dataset:
+        """Posterior means."""
+        return self.posterior.mean((CHAIN, DRAW))
+
+    @cached_property
+    def clusters(self) -> tuple[int, ...]:
+        """Values of the coordinate ``cluster``."""
+        return tuple(int(value) for value in self.posterior[CLUSTER].values)
+
+    @property
+    def marks(self) -> tuple[Cell, ...]:
+        """A cell with each cluster's name and mark."""
+        return tuple(
+            Cell(text=f"Cluster {value}", cluster=i) for i, value in enumerate(self.clusters)
+        )
+
+    @cached_property
+    def statistics(self) -> dict[str, xr.Dataset]:
+        """Estimates and diagnostics by parameter; see `jointmix.summaries.statistics`."""
+        return {
+            name: statistics(draws, INTERVAL)
+            for name, draws in identified_parameters(self.tree).items()
+        }
+
+    def estimate(self, parameter: str, **position: int) -> Estimate:
+        """The estimate of one entry, at positions counted from 0 along each dim."""
+        entry = self.statistics[parameter].isel(position)
+        return Estimate(**{name: float(entry[name]) for name in Estimate.__dataclass_fields__})
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """Results of the checks: those stored, or computed where none are."""
+        if "checks" in self.tree.children:
+            return findings_from_dataset(require_group(self.tree, "checks"))
+        return run_checks(self.tree)
+
+    @cached_property
+    def allocation(self) -> xr.Dataset:
+        """Responsibilities and allocation, [obs, cluster] and [obs]."""
+        return require_group(self.tree, "allocation")
+
+    @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Values of each column used, by name, (obs)."""
+        observed = require_group(self.tree, "observed_data")
+        found: dict[str, np.ndarray] = {}
+        for group, variable, dim in (
+            (observed, "x", "feature"),
+            (require_group(self.tree, "constant_data"), "u", "predictor"),
+        ):
+            if variable in group:
+                values = group[variable].transpose(OBS, dim).values
+                found |= dict(zip(group[dim].values.tolist(), values.T, strict=True))
+        if self.response is not None:
+            found[self.response] = observed["y"].values
+        return {name: found[name] for name in self.names}
+
+    @cached_property
+    def scaling(self) -> dict[str, tuple[float, float]]:
+        """Centre and scale of each column."""
+        group = require_group(self.tree, "scaling")
+        triples = zip(
+            group["column"].values.tolist(), group["center"].values, group["scale"].values,
+            strict=True,
+        )  # fmt: skip
+        return {name: (float(center), float(scale)) for name, center, scale in triples}

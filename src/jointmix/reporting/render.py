@@ -1,0 +1,56 @@
+"""Sections into one HTML file: Jinja2 with autoescaping, and no script."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from jointmix.reporting.elements import Section
+from jointmix.reporting.figures import COLOURS, glyph
+from jointmix.reporting.text import clean
+
+SYMBOLS = {"ok": "✓", "caution": "!", "fail": "✕", "skipped": "–", "note": "i"}
+
+
+def _visible(value: object) -> object:
+    """Make control characters visible in every text a template puts out."""
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _data_uri(svg: bytes) -> str:
+    # An image from a data address is inert, and its ids cannot meet those of another figure.
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode('ascii')}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = _data_uri
+    environment.globals["glyph"] = glyph
+    environment.globals["symbols"] = SYMBOLS
+    environment.globals["n_colours"] = len(COLOURS)
+    return environment
+
+
+def render(sections: Sequence[Section], *, title: str, subtitle: str, footer: str) -> str:
+    """The page as text.
+
+    Every text is escaped; only the style sheet and this package's own MathML are not.
+    """
+    style = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
+    page = _environment().get_template("page.html.j2")
+    return page.render(
+        sections=sections,
+        title=title,
+        subtitle=subtitle,
+        footer=footer,
+        style=Markup(style),
+    )

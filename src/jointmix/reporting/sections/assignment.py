@@ -1,0 +1,155 @@
+"""Which rows belong where, how surely, and what the response adds."""
+
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+
+from jointmix.reporting import figures
+from jointmix.reporting.elements import (
+    Cell,
+    Element,
+    Figure,
+    Heading,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    number_cells,
+)
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.quantities import entropy_bits, sharp_share
+from jointmix.reporting.text import decimals, percent
+from jointmix.schema import CLUSTER, OBS, require_group
+
+ID, TITLE = "assignment", "Assignment of rows"
+
+_UNCERTAIN = 10
+_EDGES = np.linspace(0, 1, 21)
+
+
+def section(view: FittedView) -> Section:
+    """Responsibilities with and without the response, and the most uncertain rows."""
+    if len(view.clusters) == 1:
+        text = "There is one cluster; every row belongs to it."
+        return Section(id=ID, title=TITLE, elements=(Prose(text=text),))
+    given = _given(view)
+    elements: list[Element] = [
+        Prose(text=_reading(view, given)),
+        _by_cluster(view, given),
+        _sharpness(given),
+        Heading(text="Most uncertain rows"),
+        _uncertain(view),
+    ]
+    return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _given(view: FittedView) -> dict[str, xr.DataArray]:
+    """Responsibilities by what they are conditional on."""
+    both = view.allocation["responsibility"].transpose(OBS, CLUSTER)
+    if view.response is None:
+        return {"p(k | x)": both}
+    found = {}
+    if "responsibility_features" in view.allocation:
+        features = view.allocation["responsibility_features"].transpose(OBS, CLUSTER)
+        found["p(k | x)" if view.features else "p(k)"] = features
+    return {**found, ("p(k | x, y)" if view.features else "p(k | y)"): both}
+
+
+def _reading(view: FittedView, given: dict[str, xr.DataArray]) -> str:
+    bits = {label: float(entropy_bits(array).mean()) for label, array in given.items()}
+    sentences = [
+        f"Under {label}, {percent(sharp_share(array))} of the rows have a largest probability "
+        f"above 0.9 and the mean entropy is {decimals(bits[label], 3)} bits."
+        for label, array in given.items()
+    ]
+    if len(bits) == 2:
+        before, after = bits.values()
+        sentences.append(
+            f"Seeing {view.names[view.response or '']} gains {decimals(before - after, 3)} bits a "
+            f"row, of at most {decimals(float(np.log2(len(view.clusters))), 3)}."
+        )
+    return " ".join(sentences)
+
+
+def _by_cluster(view: FittedView, given: dict[str, xr.DataArray]) -> Table:
+    rows = []
+    for k, mark in enumerate(view.marks):
+        cells = []
+        for array in given.values():
+            chosen = array.values.argmax(axis=1) == k
+            largest = array.values[chosen].max(axis=1) if chosen.any() else np.array([np.nan])
+            cells += [
+                decimals(float(array.values[:, k].sum()), 1),
+                f"{int(chosen.sum()):,}",
+                percent(float((largest > 0.9).mean())) if chosen.any() else "–",
+            ]
+        rows.append((mark, *number_cells(*cells)))
+    headers = [
+        f"{label}: {what}"
+        for label in given
+        for what in ("expected rows", "rows assigned", "of them above 0.9")
+    ]
+    return Table(
+        caption="Rows by cluster",
+        columns=(Cell(text="cluster"), *number_cells(*headers)),
+        rows=tuple(rows),
+        notes=("A row is assigned to its most probable cluster; expected rows sum probabilities.",),
+    )
+
+
+def _sharpness(given: dict[str, xr.DataArray]) -> Figure:
+    shares = {
+        label: np.histogram(array.max(CLUSTER).values, _EDGES)[0] / array.sizes[OBS]
+        for label, array in given.items()
+    }
+    used = np.flatnonzero(sum(shares.values()))
+    first = int(used[0])
+    edges = _EDGES[first:]
+    kept = {label: share[first:] for label, share in shares.items()}
+    words = "; ".join(f"{label} {percent(sharp_share(array))}" for label, array in given.items())
+    return Figure(
+        caption="How surely rows are assigned: the largest probability of each row.",
+        panels=(
+            Panel(
+                svg=figures.compared(edges, kept, "largest probability of a row"),
+                alt=f"Histogram of the largest probability of each row. Above 0.9: {words}.",
+                wide=True,
+            ),
+        ),
+        table=Table(
+            caption="Share of rows by their largest probability",
+            columns=(Cell(text="between"), *number_cells(*kept)),
+            rows=tuple(
+                (
+                    Cell(text=f"{low:.2f} and {high:.2f}"),
+                    *number_cells(*(percent(share[i]) for share in kept.values())),
+                )
+                for i, (low, high) in enumerate(pairwise(edges))
+            ),
+        ),
+    )
+
+
+def _uncertain(view: FittedView) -> Table:
+    responsibility = view.allocation["responsibility"].transpose(OBS, CLUSTER)
+    bits = entropy_bits(responsibility).values
+    # A stable sort keeps the table's order among equally uncertain rows.
+    worst = np.argsort(-bits, kind="stable")[:_UNCERTAIN]
+    number_of = require_group(view.tree, "constant_data")["row"].values
+    return Table(
+        caption=f"The {len(worst)} rows whose assignment is least certain",
+        columns=(
+            Cell(text="row of the table, from 0"),
+            *number_cells("entropy, bits", *(mark.text for mark in view.marks)),
+        ),
+        rows=tuple(
+            (
+                Cell(text=f"{int(number_of[i])}"),
+                *number_cells(
+                    decimals(bits[i], 3), *(decimals(p, 3) for p in responsibility.values[i])
+                ),
+            )
+            for i in worst
+        ),
+    )

@@ -1,0 +1,298 @@
+"""What the clusters are: estimates, and pictures of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from jointmix.reporting import figures
+from jointmix.reporting.elements import (
+    Cell,
+    Element,
+    Figure,
+    Heading,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    number_cells,
+)
+from jointmix.reporting.fitted import Estimate, FittedView
+from jointmix.reporting.quantities import (
+    ellipse,
+    feature_covariance,
+    regression_line,
+    separating_pair,
+    thinned,
+)
+from jointmix.reporting.text import decimals, number, places_for
+from jointmix.schema import FEATURE, PREDICTOR
+from jointmix.summaries import PAIR
+
+ID, TITLE = "clusters", "Clusters"
+
+MAX_ROWS = 5000
+_ELLIPSE = 0.90
+_WORDS = {
+    "weight": "Weight: share of the rows",
+    "mean": "Mean of each feature",
+    "sd": "Standard deviation of each feature",
+    "intercept": "Intercept: the response where every predictor is 0",
+    "slope": "Slope: change of the response per unit of a predictor",
+    "sigma": "Noise: standard deviation of the response about its line",
+}
+
+
+def section(view: FittedView) -> Section:
+    """Pictures of the clusters and their regressions, then every estimate."""
+    elements: list[Element] = []
+    if len(view.features) > 1:
+        elements.append(_scatter(view))
+    if view.predictors:
+        elements.append(_regressions(view))
+    rows = _estimates(view)
+    elements += [Heading(text="Estimates"), Prose(text=_reading()), _overview(view, rows)]
+    elements += _forests(view, rows)
+    correlations = [row for row in rows if row.parameter == "correlation" and not row.fixed]
+    if correlations:
+        elements.append(_precision(view, correlations))
+    return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _reading() -> str:
+    return (
+        "Each number is a posterior mean with its 89% equal-tailed interval [a, b]; MCSE is the "
+        "Monte Carlo standard error of the mean, what sampling longer would reduce."
+    )
+
+
+def _positions(view: FittedView) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rows to draw, each one's cluster by position, and a sentence where some are left out."""
+    rows = thinned(view.n_obs, MAX_ROWS)
+    allocated = view.allocation["allocation"].values[rows]
+    cluster = np.searchsorted(view.clusters, allocated)
+    text = f" {MAX_ROWS:,} of {view.n_obs:,} rows are drawn." if view.n_obs > MAX_ROWS else ""
+    return rows, cluster, text
+
+
+def _scatter(view: FittedView) -> Figure:
+    pair = separating_pair(view) if len(view.clusters) > 1 else (0, 1)
+    names = [view.features[j] for j in pair]
+    first, second = (view.names[name] for name in names)
+    rows, cluster, left_out = _positions(view)
+    mean, covariance = view.point["mean"].values, feature_covariance(view)
+    outlines = [
+        ellipse(mean[k, list(pair)], covariance[k][np.ix_(pair, pair)], _ELLIPSE)
+        for k in range(len(view.clusters))
+    ]
+    centers = [
+        [view.estimate("mean", cluster=k, feature=j) for j in pair]
+        for k in range(len(view.clusters))
+    ]
+    where = "; ".join(
+        f"cluster {value} centred at {x.value}, {y.value}"
+        for value, (x, y) in zip(view.clusters, centers, strict=True)
+    )
+    x, y = (view.columns[name][rows] for name in names)
+    chosen = "the two features that separate the clusters best" if len(view.features) > 2 else ""
+    return Figure(
+        caption=f"Rows in {first} and {second}{', ' if chosen else ''}{chosen}, each marked by "
+        f"its most probable cluster, with the ellipse that holds 90% of each cluster.{left_out}",
+        panels=(
+            Panel(
+                svg=figures.scatter(x, y, cluster, outlines, (first, second)),
+                alt=f"Scatter of {second} against {first}: {where}.",
+                wide=True,
+            ),
+        ),
+        table=Table(
+            caption="Centres of the ellipses",
+            columns=(Cell(text="cluster"), *number_cells(first, second)),
+            rows=tuple(
+                (mark, *number_cells(*(center.text for center in pair_of)))
+                for mark, pair_of in zip(view.marks, centers, strict=True)
+            ),
+        ),
+        legend=view.marks,
+    )
+
+
+def _regressions(view: FittedView) -> Figure:
+    rows, cluster, left_out = _positions(view)
+    response = view.names[view.response or ""]
+    y = view.columns[view.response or ""][rows]
+    panels = []
+    table: list[tuple[Cell, ...]] = []
+    for j, name in enumerate(view.predictors):
+        lines = [regression_line(view, k, j) for k in range(len(view.clusters))]
+        slopes = [view.estimate("slope", cluster=k, predictor=j) for k in range(len(lines))]
+        label = view.names[name]
+        words = "; ".join(
+            f"cluster {value} {slope.text}"
+            for value, slope in zip(view.clusters, slopes, strict=True)
+        )
+        panels.append(
+            Panel(
+                svg=figures.regression(
+                    view.columns[name][rows], y, cluster, lines, (label, response)
+                ),
+                alt=f"{response} against {label}, slopes: {words}.",
+                wide=len(view.predictors) == 1,
+            )
+        )
+        table += [
+            (Cell(text=label), mark, *_line_cells(line.at, line.mean))
+            for mark, line in zip(view.marks, lines, strict=True)
+        ]
+    others = ", the other predictors held at the cluster's mean" if len(view.predictors) > 1 else ""
+    return Figure(
+        caption=f"{response} along each predictor, with each cluster's regression line and its "
+        f"89% band{others}. Lines span the central 95% of the cluster's rows.{left_out}",
+        panels=tuple(panels),
+        table=Table(
+            caption="Ends of the regression lines",
+            columns=(
+                Cell(text="predictor"),
+                Cell(text="cluster"),
+                *number_cells("from", "response there", "to", "response there"),
+            ),
+            rows=tuple(table),
+        ),
+        legend=view.marks,
+    )
+
+
+def _line_cells(at: np.ndarray, mean: np.ndarray) -> tuple[Cell, ...]:
+    across, up = float(np.ptp(at)) / 20, float(np.ptp(mean)) / 20
+    return number_cells(
+        *(
+            decimals(float(value), places_for(spread, float(value)))
+            for end in (0, -1)
+            for value, spread in ((at[end], across), (mean[end], up))
+        )
+    )
+
+
+def _labels(view: FittedView, values: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
+    """Label and position of each entry that a cluster has of a parameter."""
+    if FEATURE in values.dims:
+        return [(view.names[name], {FEATURE: j}) for j, name in enumerate(view.features)]
+    if PREDICTOR in values.dims:
+        return [(view.names[name], {PREDICTOR: j}) for j, name in enumerate(view.predictors)]
+    if PAIR in values.dims:
+        pairs = zip(values["feature_bis"].values, values["feature"].values, strict=True)
+        return [
+            (f"{view.names[first]}, {view.names[second]}", {PAIR: j})
+            for j, (first, second) in enumerate(pairs)
+        ]
+    return [("", {})]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry of a parameter, and its estimate in each cluster."""
+
+    parameter: str
+    column: str
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether no cluster's value was sampled."""
+        return all(estimate.fixed for estimate in self.estimates)
+
+
+def _estimates(view: FittedView) -> list[Row]:
+    return [
+        Row(
+            parameter,
+            label,
+            tuple(view.estimate(parameter, cluster=k, **at) for k in range(len(view.clusters))),
+        )
+        for parameter, values in view.statistics.items()
+        for label, at in _labels(view, values)
+    ]
+
+
+def _overview(view: FittedView, rows: list[Row]) -> Table:
+    return Table(
+        caption="Estimates by cluster: posterior mean and 89% interval",
+        columns=(
+            *(Cell(text=text) for text in ("parameter", "column")),
+            *(replace(mark, numeric=True) for mark in view.marks),
+        ),
+        rows=tuple(
+            (
+                Cell(text=row.parameter),
+                Cell(text=row.column or "–"),
+                *(
+                    Cell(text=estimate.value, detail=estimate.bounds, numeric=True)
+                    for estimate in row.estimates
+                ),
+            )
+            for row in rows
+            if row.parameter != "correlation"
+        ),
+    )
+
+
+def _precision(view: FittedView, rows: list[Row]) -> Table:
+    return Table(
+        caption="Estimates with their Monte Carlo standard errors",
+        columns=(
+            *(Cell(text=text) for text in ("parameter", "column", "cluster")),
+            *number_cells("mean", "89% interval", "sd", "MCSE"),
+        ),
+        rows=tuple(
+            (
+                Cell(text=row.parameter),
+                Cell(text=row.column or "–"),
+                mark,
+                *number_cells(
+                    estimate.value,
+                    estimate.bounds,
+                    number(estimate.sd, 2),
+                    number(estimate.mcse_mean, 2),
+                ),
+            )
+            for row in rows
+            for mark, estimate in zip(view.marks, row.estimates, strict=True)
+        ),
+    )
+
+
+def _forests(view: FittedView, rows: list[Row]) -> list[Figure]:
+    """Intervals of the free parameters; those with one entry a cluster share a figure."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row.fixed and row.parameter != "correlation":
+            groups.setdefault(row.parameter if row.column else "", []).append(row)
+    return [
+        Figure(
+            caption=_group_caption(members),
+            panels=tuple(_forest(view, row) for row in members),
+            table=_precision(view, members),
+        )
+        for members in groups.values()
+    ]
+
+
+def _group_caption(rows: list[Row]) -> str:
+    words = dict.fromkeys(_WORDS[row.parameter] for row in rows)
+    return f"{'. '.join(words)}. Lines are 89% intervals."
+
+
+def _forest(view: FittedView, row: Row) -> Panel:
+    numbers = "; ".join(
+        f"cluster {value} {estimate.text}"
+        for value, estimate in zip(view.clusters, row.estimates, strict=True)
+    )
+    return Panel(
+        svg=figures.forest(
+            [estimate.mean for estimate in row.estimates],
+            [estimate.lower for estimate in row.estimates],
+            [estimate.upper for estimate in row.estimates],
+            row.column or row.parameter,
+        ),
+        alt=f"{row.parameter}{f' of {row.column}' if row.column else ''}: {numbers}.",
+    )

@@ -1,0 +1,225 @@
+"""May the draws be trusted? Checks, diagnostics by parameter, chains and modes."""
+
+import numpy as np
+import xarray as xr
+from scipy.stats import rankdata
+
+from jointmix.checks import Finding
+from jointmix.checks.modes import chain_log_likelihood
+from jointmix.reporting import figures
+from jointmix.reporting.elements import (
+    Cell,
+    Element,
+    Figure,
+    Heading,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    number_cells,
+    text_cells,
+)
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.quantities import thinned
+from jointmix.reporting.text import compact, decimals, number, percent, shorten
+from jointmix.schema import CHAIN, DRAW, require_group
+
+ID, TITLE = "convergence", "Convergence"
+
+_MOST_BINS, _MAX_PANELS, _TRACE_DRAWS = 20, 8, 500
+#: Checks whose number should be large; that of the others should be small.
+_AT_LEAST = frozenset({"ess", "frozen", "energy", "empty clusters", "duplicate clusters"})
+_STATUS = {"ok": "ok", "caution": "caution", "fail": "fail", "skipped": "not computed"}
+
+
+def section(view: FittedView) -> Section:
+    """The checks with their thresholds, and what they rest on."""
+    elements: list[Element] = [
+        _checks(view.findings),
+        _blocks(view),
+        Heading(text="Chains"),
+        _level_figure(view),
+        _rank_figure(view),
+        Heading(text="Modes"),
+        *_modes(view),
+    ]
+    return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _checks(findings: tuple[Finding, ...]) -> Table:
+    rows = tuple(
+        (
+            Cell(text=shorten(finding.code, 40)),
+            Cell(text=shorten(finding.subject, 40)),
+            Cell(text=_STATUS[finding.status], status=finding.status),
+            *number_cells(compact(finding.value), _limit(finding)),
+            Cell(text=shorten(finding.message, 300)),
+            Cell(text=finding.source),
+        )
+        for finding in findings
+    )
+    return Table(
+        caption="Checks, their numbers and thresholds",
+        columns=(
+            *text_cells("check", "of", "status"),
+            *number_cells("number", "should be"),
+            *text_cells("finding", "source of the threshold"),
+        ),
+        rows=rows,
+    )
+
+
+def _limit(finding: Finding) -> str:
+    if np.isnan(finding.threshold):
+        return compact(finding.threshold)
+    sign = "≥" if finding.code in _AT_LEAST else "≤"
+    return f"{sign} {compact(finding.threshold)}"
+
+
+def _blocks(view: FittedView) -> Table:
+    rows = []
+    for name, values in view.statistics.items():
+        free = int(values["r_hat"].notnull().sum())
+        cells = (
+            (
+                decimals(float(values["r_hat"].max()), 3),
+                decimals(float(values["ess_bulk"].min()), 0),
+                decimals(float(values["ess_tail"].min()), 0),
+                percent(float((values["mcse_mean"] / values["sd"]).max())),
+            )
+            if free
+            else ("fixed",) * 4
+        )
+        rows.append((Cell(text=name), *number_cells(f"{free:,}", *cells)))
+    return Table(
+        caption="Worst diagnostics of each block of parameters",
+        columns=(
+            Cell(text="parameter"),
+            *number_cells(
+                "free entries", "largest R-hat", "smallest bulk ESS", "smallest tail ESS",
+                "largest MCSE / sd",
+            ),
+        ),
+        rows=tuple(rows),
+        notes=(
+            "Computed on identified draws: R-hat across permuted labels would measure the "
+            "permutation.",
+        ),
+    )  # fmt: skip
+
+
+def _log_likelihood(view: FittedView) -> xr.DataArray:
+    draws = require_group(view.tree, "invariant")["log_likelihood"]
+    return draws.transpose(CHAIN, DRAW)
+
+
+def _level_figure(view: FittedView) -> Figure:
+    draws, levels = _log_likelihood(view), chain_log_likelihood(view.tree)
+    names = [str(name) for name in draws[CHAIN].values]
+    means, errors = levels["mean"].values, levels["mcse"].values
+    kept = thinned(draws.sizes[DRAW], _TRACE_DRAWS)
+    sentences = [
+        f"chain {name} {decimals(mean, 2)} ± {decimals(error, 2)}"
+        for name, mean, error in zip(names, means, errors, strict=True)
+    ]
+    return Figure(
+        caption="Mean log likelihood of each chain with two Monte Carlo standard errors on each "
+        "side, and the draws in their order. Chains in one mode agree.",
+        panels=(
+            Panel(
+                svg=figures.levels(means, errors, names, "mean log likelihood"),
+                alt=f"Mean log likelihood and its standard error: {'; '.join(sentences)}.",
+                wide=True,
+            ),
+            Panel(
+                svg=figures.trace(draws.values[:, kept], names, "log likelihood"),
+                alt=f"Log likelihood of {len(kept):,} draws of each chain, between "
+                f"{decimals(float(draws.min()), 1)} and {decimals(float(draws.max()), 1)}.",
+                wide=True,
+            ),
+        ),
+        table=Table(
+            caption="Log likelihood by chain",
+            columns=(Cell(text="chain"), *number_cells("mean", "MCSE")),
+            rows=tuple(
+                (Cell(text=name), *number_cells(decimals(mean, 2), decimals(error, 2)))
+                for name, mean, error in zip(names, means, errors, strict=True)
+            ),
+        ),
+    )
+
+
+def _rank_figure(view: FittedView) -> Figure:
+    draws = _log_likelihood(view)
+    ranks = rankdata(draws.values).reshape(draws.shape)
+    # About 25 draws a bin, so that chance leaves the bars recognisably level.
+    n_bins = min(_MOST_BINS, max(4, draws.sizes[DRAW] // 25))
+    edges = np.linspace(0.5, draws.size + 0.5, n_bins + 1)
+    counts = np.stack([np.histogram(chain, edges)[0] for chain in ranks])
+    expected = draws.sizes[DRAW] / n_bins
+    names = [str(name) for name in draws[CHAIN].values]
+    panels = tuple(
+        Panel(
+            svg=figures.ranks(count, expected, f"chain {name}"),
+            alt=f"Ranks of chain {name}: {count.min()} to {count.max()} draws a bin, "
+            f"{number(expected)} expected.",
+        )
+        for name, count in list(zip(names, counts, strict=True))[:_MAX_PANELS]
+    )
+    shown = "" if len(names) <= _MAX_PANELS else f" The first {_MAX_PANELS} chains are shown."
+    return Figure(
+        caption="Ranks of each chain's log likelihoods among all draws. Bars near the dashed line "
+        f"mean that chains mix.{shown}",
+        panels=panels,
+        table=Table(
+            caption="Draws in each range of ranks",
+            columns=(
+                Cell(text="chain"),
+                *number_cells(*(f"bin {i + 1}" for i in range(n_bins))),
+            ),
+            rows=tuple(
+                (Cell(text=name), *number_cells(*map(str, count)))
+                for name, count in zip(names, counts, strict=True)
+            ),
+        ),
+    )
+
+
+def _modes(view: FittedView) -> list[Element]:
+    modes = require_group(view.tree, "modes")
+    at = modes["chain_mode"].values.astype(int)
+    chains = _log_likelihood(view)[CHAIN].values
+    rows = []
+    for i, label in enumerate(modes["mode"].values):
+        mode = modes.isel(mode=i)
+        here = [str(chain) for chain, position in zip(chains, at, strict=True) if position == label]
+        rows.append(
+            (
+                Cell(text=str(i + 1)),
+                *number_cells(
+                    decimals(float(mode["log_likelihood"]), 2),
+                    f"{int(mode['n_starts']):,}",
+                    decimals(float(mode["bic"]), 1),
+                    decimals(float(mode["icl"]), 1),
+                    percent(float(mode["smallest_share"])),
+                ),
+                Cell(text=", ".join(here) or "none"),
+            )
+        )
+    n_starts, best = int(modes["n_starts"].sum()), int(modes["n_starts"][0])
+    return [
+        Prose(
+            text=f"EM was started {n_starts:,} times; {best:,} of the starts reached the best "
+            f"optimum, and {modes.sizes['mode']:,} different optima were found."
+        ),
+        Table(
+            caption="Optima found by EM, best first",
+            columns=(
+                Cell(text="mode"),
+                *number_cells("log likelihood", "starts", "BIC", "ICL", "smallest share"),
+                Cell(text="chains in it"),
+            ),
+            rows=tuple(rows),
+            notes=("BIC and ICL: smaller is better.",),
+        ),
+    ]

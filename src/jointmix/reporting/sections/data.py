@@ -1,0 +1,141 @@
+"""The table that was fitted."""
+
+import numpy as np
+
+from jointmix.checks.finding import counted
+from jointmix.reporting import figures
+from jointmix.reporting.elements import (
+    Callout,
+    Cell,
+    Code,
+    Element,
+    Facts,
+    Figure,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    number_cells,
+    text_cells,
+)
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.text import number, percent, shorten
+
+ID, TITLE = "data", "Data"
+
+
+def section(view: FittedView) -> Section:
+    """Rows used and left out, a table of the columns, their histograms, and the data's hash."""
+    elements: list[Element] = [Prose(text=_rows_sentence(view)), _columns(view)]
+    shortened = [name for name, label in view.names.items() if label != name]
+    if shortened:
+        lines = [f"{view.names[name]} = {name!r}" for name in shortened]
+        elements.append(Code(caption="Names in full", text="\n".join(lines)))
+    elements += [
+        Callout(
+            tone="note",
+            title=shorten(f"{note['code'].replace('_', ' ')}: {note['subject'] or 'table'}", 80),
+            text=shorten(str(note["message"]), 600),
+        )
+        for note in view.attribute("notes")
+    ]
+    elements += [_histograms(view), _facts(view)]
+    return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _rows_sentence(view: FittedView) -> str:
+    n_rows, n_obs = int(view.tree.attrs["n_rows"]), view.n_obs
+    left_out = n_rows - n_obs
+    text = f"The table has {counted(n_rows, 'row')}; {n_obs:,} were used."
+    if left_out:
+        text += f" {counted(left_out, 'row')} with missing entries {_were(left_out)} left out."
+    return text
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _roles(view: FittedView, name: str) -> str:
+    roles = [
+        role
+        for role, members in (
+            ("feature", view.features),
+            ("predictor", view.predictors),
+            ("response", (view.response,)),
+        )
+        if name in members
+    ]
+    return ", ".join(roles)
+
+
+def tied_share(values: np.ndarray) -> float:
+    """Share of rows whose value another row has too."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return float((counts[inverse] > 1).mean())
+
+
+def _columns(view: FittedView) -> Table:
+    missing = view.attribute("excluded")
+    rows = []
+    for name, values in view.columns.items():
+        center, scale = view.scaling[name]
+        rows.append(
+            (
+                Cell(text=view.names[name]),
+                Cell(text=_roles(view, name)),
+                *number_cells(
+                    number(values.mean()),
+                    number(values.std(ddof=1)),
+                    number(values.min()),
+                    number(values.max()),
+                    percent(tied_share(values)),
+                    f"{int(missing.get(name, 0)):,}",
+                    number(center),
+                    number(scale),
+                ),
+            )
+        )
+    headers = ("mean", "sd", "min", "max", "tied rows", "missing", "centre", "scale")
+    return Table(
+        caption="Columns used, over the rows used",
+        columns=(*text_cells("column", "role"), *number_cells(*headers)),
+        rows=tuple(rows),
+        notes=(
+            "Tied rows share their value with another row. Missing counts entries of the whole "
+            "table. The model was fitted to (value − centre) / scale.",
+        ),
+    )
+
+
+def _histograms(view: FittedView) -> Figure:
+    panels, rows = [], []
+    for name, values in view.columns.items():
+        counts, edges = np.histogram(values, bins=min(30, max(8, int(np.sqrt(values.size)))))
+        top = int(counts.argmax())
+        panels.append(
+            Panel(
+                svg=figures.histogram(edges, counts, view.names[name]),
+                alt=f"Histogram of {view.names[name]}: from {number(values.min())} to "
+                f"{number(values.max())}, most rows ({counts[top]:,}) between "
+                f"{number(edges[top])} and {number(edges[top + 1])}.",
+            )
+        )
+        quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        rows.append((Cell(text=view.names[name]), *number_cells(*map(number, quartiles))))
+    return Figure(
+        caption="Distribution of each column.",
+        panels=tuple(panels),
+        table=Table(
+            caption="Quartiles of each column",
+            columns=(
+                Cell(text="column"),
+                *number_cells("min", "25%", "median", "75%", "max"),
+            ),
+            rows=tuple(rows),
+        ),
+    )
+
+
+def _facts(view: FittedView) -> Facts:
+    return Facts(items=(("SHA-256 of the values used", view.tree.attrs["data_hash"]),))

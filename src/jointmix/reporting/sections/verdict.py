@@ -1,0 +1,134 @@
+"""Page one: may these results be used, and what are they?"""
+
+from typing import Literal
+
+from jointmix.checks import Finding, verdict
+from jointmix.checks.finding import listed
+from jointmix.reporting.elements import Badge, Bullets, Callout, Cell, Element, Heading, Section, Tiles
+from jointmix.reporting.fitted import Estimate, FittedView
+from jointmix.reporting.quantities import entropy_bits, sharp_share
+from jointmix.reporting.text import decimals, percent, shorten
+
+ID, TITLE = "verdict", "Verdict and key results"
+
+_TONES: dict[str, Literal["ok", "caution", "fail"]] = {
+    "OK": "ok",
+    "CAUTION": "caution",
+    "DO NOT USE": "fail",
+}
+_MEANINGS = {
+    "OK": "Every check passed; the results below may be used as they stand.",
+    "CAUTION": "The results may be used with the reservations below.",
+    "DO NOT USE": "The draws do not represent the posterior; do not use the numbers below.",
+}
+_MESSAGE_WIDTH = 600
+_SLOPES_IN_WORDS = 3
+
+
+def section(view: FittedView) -> Section:
+    """The verdict with its findings, and the key results in sentences."""
+    outcome = verdict(view.findings)
+    badge = Badge(status=_TONES[outcome], verdict=outcome, text=_MEANINGS[outcome])
+    return Section(
+        id=ID,
+        title=TITLE,
+        elements=(badge, *_concerns(view.findings), _tiles(view), *_results(view)),
+    )
+
+
+def _concerns(findings: tuple[Finding, ...]) -> list[Element]:
+    order = {"fail": 0, "caution": 1}
+    found = sorted(
+        (finding for finding in findings if finding.status in order),
+        key=lambda finding: order[finding.status],
+    )
+    return [
+        Callout(
+            tone="fail" if finding.status == "fail" else "caution",
+            title=shorten(f"{finding.code}: {finding.subject}", 80),
+            text=shorten(f"{finding.message} {finding.remedy}", _MESSAGE_WIDTH),
+        )
+        for finding in found
+    ]
+
+
+def _tiles(view: FittedView) -> Tiles:
+    items = [(f"{view.n_obs:,}", "rows used"), (str(len(view.clusters)), "clusters")]
+    if view.features:
+        items.append((str(len(view.features)), "features"))
+    if view.response is not None:
+        items.append((str(len(view.predictors)), "predictors"))
+    if len(view.clusters) > 1:
+        share = sharp_share(view.allocation["responsibility"])
+        items.append((percent(share, 0), "of rows assigned with probability above 0.9"))
+    return Tiles(items=tuple((value, _singular(value, label)) for value, label in items))
+
+
+def _singular(value: str, label: str) -> str:
+    plural = label in ("clusters", "features", "predictors")
+    return label[:-1] if plural and value == "1" else label
+
+
+def _results(view: FittedView) -> list[Element]:
+    items = [Cell(text=_cluster_sentence(view, i), cluster=i) for i in range(len(view.clusters))]
+    if len(view.clusters) > 1:
+        items += [Cell(text=sentence) for sentence in _assignment_sentences(view)]
+    return [Heading(text="Key results"), Bullets(items=tuple(items))]
+
+
+def _cluster_sentence(view: FittedView, cluster: int) -> str:
+    value = view.clusters[cluster]
+    if len(view.clusters) == 1:
+        text = f"One cluster holds all {view.n_obs:,} rows."
+    else:
+        weight = view.estimate("weight", cluster=cluster)
+        text = (
+            f"Cluster {value} holds {percent(weight.mean)} of the rows, "
+            f"89% interval [{percent(weight.lower)}, {percent(weight.upper)}]: about "
+            f"{round(weight.mean * view.n_obs):,} rows."
+        )
+    if view.response is None:
+        return text
+    return f"{text} {_regression_sentence(view, cluster)}"
+
+
+def _regression_sentence(view: FittedView, cluster: int) -> str:
+    response = view.names[view.response or ""]
+    noise = view.estimate("sigma", cluster=cluster)
+    scatter = f"rows scatter about it with a standard deviation of {noise.text}"
+    if not view.predictors:
+        level = view.estimate("intercept", cluster=cluster)
+        return f"There {response} is {level.text} on average; {scatter}."
+    slopes = {
+        j: view.estimate("slope", cluster=cluster, predictor=j) for j in range(len(view.predictors))
+    }
+    scaling = view.scaling
+    strongest = sorted(slopes, key=lambda j: -abs(slopes[j].mean) * scaling[view.predictors[j]][1])[
+        :_SLOPES_IN_WORDS
+    ]
+    changes = listed([_change(view, j, slopes[j]) for j in sorted(strongest)])
+    more = len(slopes) - len(strongest)
+    rest = f" ({more} weaker {'slope' if more == 1 else 'slopes'} below)" if more else ""
+    return f"Per unit, the others held equal, {response} changes by {changes}{rest}; {scatter}."
+
+
+def _change(view: FittedView, predictor: int, slope: Estimate) -> str:
+    return f"{slope.text} with {view.names[view.predictors[predictor]]}"
+
+
+def _assignment_sentences(view: FittedView) -> list[str]:
+    both = view.allocation["responsibility"]
+    bits = float(entropy_bits(both).mean())
+    sentences = [
+        f"{percent(sharp_share(both))} of the rows belong to one cluster with a probability above "
+        f"0.9; the mean entropy of the assignment is {decimals(bits, 3)} bits."
+    ]
+    if view.response is not None and "responsibility_features" in view.allocation:
+        features = view.allocation["responsibility_features"]
+        gained = float(entropy_bits(features).mean()) - bits
+        source = "the features alone, p(k | x)" if view.features else "the weights alone, p(k)"
+        sentences.append(
+            f"From {source}, {percent(sharp_share(features))} would be assigned as sharply; "
+            f"{view.names[view.response]} adds {decimals(gained, 3)} bits a row on average."
+        )
+    return sentences

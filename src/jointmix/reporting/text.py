@@ -1,0 +1,93 @@
+"""Numbers and names as the report writes them."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from math import floor, isfinite, log10
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+MINUS = "\N{MINUS SIGN}"
+MISSING = "\N{EN DASH}"
+_SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+_KEPT_CONTROLS = "\n\t"
+#: Marks, embeddings, overrides and isolates would reorder the text around a name.
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Text with control, bidirectional and unpaired surrogate characters made visible."""
+    visible = "".join(
+        REPLACEMENT
+        if unicodedata.category(char) in ("Cc", "Cs") and char not in _KEPT_CONTROLS
+        else char
+        for char in text
+    )
+    return _BIDI.sub(REPLACEMENT, visible)
+
+
+def shorten(text: str, width: int) -> str:
+    """Text of at most ``width`` characters, on one line, cut with an ellipsis."""
+    line = " ".join(text.split()) or REPLACEMENT
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+def short_labels(names: Sequence[str], width: int = 40) -> dict[str, str]:
+    """A short label for each name, no two alike."""
+    labels: dict[str, str] = {}
+    for name in names:
+        label, copy = shorten(clean(name), width), 2
+        while label in labels.values():
+            label = f"{shorten(clean(name), width - 5)} ({copy})"
+            copy += 1
+        labels[name] = label
+    return labels
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number to ``digits`` significant digits: "4,207", "0.0312", "1.2×10⁹"."""
+    if not isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    return decimals(value, digits - 1 - floor(log10(abs(value))))
+
+
+def decimals(value: float, places: int) -> str:
+    """A number to ``places`` decimals, in powers of ten where that would be long."""
+    if not isfinite(value):
+        return MISSING
+    exponent = floor(log10(abs(value))) if value else 0
+    if value and (exponent >= 7 or places > 7):
+        mantissa = f"{value / 10.0**exponent:.{max(0, min(exponent + places, 6))}f}"
+        return f"{mantissa}×10{str(exponent).translate(_SUPERSCRIPTS)}".replace("-", MINUS)
+    text = f"{value:,.{max(0, places)}f}"
+    # Rounding may leave "-0.00".
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def compact(value: float) -> str:
+    """A number to four significant digits, without zeros at its end: "0.5", "400"."""
+    text = number(value)
+    if "." not in text or "×" in text:
+        return text
+    return text.rstrip("0").rstrip(".")
+
+
+def places_for(spread: float, value: float) -> int:
+    """Decimals at which ``spread`` has two significant digits; four digits where it is 0."""
+    reference = spread if isfinite(spread) and spread > 0 else abs(value) / 100
+    if reference == 0 or not isfinite(reference):
+        return 0
+    return 1 - floor(log10(reference))
+
+
+def interval(lower: float, upper: float, places: int) -> str:
+    """An interval as "[a, b]"."""
+    return f"[{decimals(lower, places)}, {decimals(upper, places)}]"
+
+
+def percent(share: float, places: int = 1) -> str:
+    """A share in percent."""
+    return MISSING if not isfinite(share) else f"{decimals(100 * share, places)}%"

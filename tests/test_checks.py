@@ -1,0 +1,333 @@
+"""Doctored trees are caught, clean ones raise no alarm."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from synthetic import N_CHAINS, N_DRAWS, fitted_tree
+
+from jointmix.checks import (
+    Finding,
+    divergences,
+    duplicates,
+    empty,
+    energy,
+    findings_from_dataset,
+    findings_to_dataset,
+    frozen,
+    modes,
+    notes,
+    rhat,
+    run_checks,
+    switching,
+    verdict,
+)
+from jointmix.checks.duplicates import bhattacharyya, joint_gaussians
+from jointmix.checks.finding import above, below
+from jointmix.errors import SchemaError
+from jointmix.summaries import statistics, summary
+
+
+@pytest.fixture(scope="module")
+def clean() -> xr.DataTree:
+    return fitted_tree()
+
+
+@pytest.fixture
+def tree(clean: xr.DataTree) -> xr.DataTree:
+    return clean.copy(deep=True)
+
+
+def statuses(tree: xr.DataTree) -> dict[tuple[str, str], str]:
+    return {(finding.code, finding.subject): finding.status for finding in run_checks(tree)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clean_fits_raise_no_alarm(seed: int) -> None:
+    findings = run_checks(fitted_tree(seed=seed))
+    assert verdict(findings) == "OK", [f.message for f in findings if f.status != "ok"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"response": False},
+        {"features": False, "predictors": ["u1", "u2"]},
+        {"n_clusters": 1},
+        {"n_features": 1},
+        {"predictors": ["x1", "outside"]},
+    ],
+)
+def test_every_structure_is_checked(options: dict) -> None:
+    assert verdict(run_checks(fitted_tree(**options))) == "OK"
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, "ok"), (1, "caution"), (10, "caution"),
+                                               (11, "fail")])  # fmt: skip
+def test_divergences_are_judged_from_both_sides(tree: xr.DataTree, count: int, status: str) -> None:
+    diverging = tree["sample_stats"]["diverging"].values
+    diverging.flat[:count] = True
+    (finding,) = divergences.check(tree)
+    assert (finding.status, finding.value) == (status, count)
+
+
+def test_a_shifted_chain_is_in_another_mode(tree: xr.DataTree) -> None:
+    tree["invariant"]["log_likelihood"].values[2] -= 30
+    (finding,) = modes.check(tree)
+    assert finding.status == "fail"
+    assert "Chain 2 sits in another mode" in finding.message
+    assert statuses(tree)["rhat", "log likelihood"] == "fail"
+
+
+def test_a_small_gap_is_no_other_mode(tree: xr.DataTree) -> None:
+    values = tree["invariant"]["log_likelihood"].values
+    values[:] = -1000 + np.random.default_rng(0).normal(0, 0.1, values.shape)
+    values[1] -= 1.9
+    # 1.9 units are hundreds of standard errors here, but of no consequence.
+    assert modes.check(tree)[0].status == "ok"
+    values[1] -= 0.4
+    assert modes.check(tree)[0].status == "fail"
+
+
+def test_a_frozen_chain_fails(tree: xr.DataTree) -> None:
+    tree["invariant"]["log_likelihood"].values[3] = -5.0
+    found = statuses(tree)
+    assert found["frozen", "chains"] == "fail"
+    assert verdict(run_checks(tree)) == "DO NOT USE"
+
+
+@pytest.mark.parametrize(("distinct", "status"), [(126, "ok"), (124, "caution"), (24, "fail")])
+def test_repeated_draws_are_judged_from_both_sides(
+    tree: xr.DataTree, distinct: int, status: str
+) -> None:
+    values = tree["invariant"]["log_likelihood"].values
+    values[0] = np.arange(N_DRAWS) % distinct
+    assert frozen.check(tree)[0].status == status
+
+
+def test_a_frozen_parameter_in_one_chain_is_seen_by_rhat(tree: xr.DataTree) -> None:
+    tree["posterior"]["sigma"].values[0] = 3.0
+    finding = rhat.check(tree)[0]
+    assert finding.status == "fail"
+    assert "sigma" in finding.message
+
+
+def test_constants_are_skipped(tree: xr.DataTree) -> None:
+    tree["posterior"]["sigma"].values[:] = 0.5
+    assert verdict(run_checks(tree)) == "OK"
+    rows = summary(tree).filter(like="sigma", axis=0)
+    assert rows["r_hat"].isna().all()
+    assert (rows["sd"] == 0).all()
+
+
+def test_unidentified_draws_are_refused(tree: xr.DataTree) -> None:
+    posterior = tree["posterior"].to_dataset().rename(cluster="component")
+    raw = xr.DataTree.from_dict({"posterior": posterior})
+    with pytest.raises(SchemaError, match="Identify the draws first"):
+        summary(raw)
+
+
+def test_few_effective_draws_are_seen(tree: xr.DataTree) -> None:
+    values = tree["posterior"]["sigma"].values
+    values[:, :, 0] += 0.02 * np.cumsum(
+        np.random.default_rng(3).normal(size=(N_CHAINS, N_DRAWS)), axis=1
+    )
+    assert statuses(tree)["ess", "bulk"] == "fail"
+
+
+def test_a_slow_energy_is_a_caution(tree: xr.DataTree) -> None:
+    steps = np.random.default_rng(3).normal(size=(N_CHAINS, N_DRAWS))
+    tree["sample_stats"]["energy"].values[:] = np.cumsum(steps, axis=1)
+    assert energy.check(tree)[0].status == "caution"
+
+
+def test_the_depth_limit_is_a_caution(tree: xr.DataTree) -> None:
+    depth = tree["sample_stats"]["tree_depth"].values
+    depth.flat[:10] = 10
+    assert statuses(tree)["tree depth", "draws"] == "ok"
+    depth.flat[:11] = 10
+    assert statuses(tree)["tree depth", "draws"] == "caution"
+
+
+@pytest.mark.parametrize(("count", "status"), [(10, "ok"), (11, "caution"), (100, "caution"),
+                                               (101, "fail")])  # fmt: skip
+def test_switches_within_chains(tree: xr.DataTree, count: int, status: str) -> None:
+    permutation = tree["labels"]["permutation"].values
+    permutation[0, : min(count, 100)] = [1, 0, 2]
+    permutation[1, : max(0, count - 100)] = [1, 0, 2]
+    assert switching.check(tree)[0].status == status
+
+
+def test_a_chain_with_other_labels_is_named(tree: xr.DataTree) -> None:
+    tree["labels"]["permutation"].values[2] = [2, 0, 1]
+    within, between = switching.check(tree)
+    assert within.status == "ok"
+    assert between.status == "caution"
+    assert "Chain 2 has" in between.message
+
+
+def test_permuted_draws_are_seen_by_rhat(tree: xr.DataTree) -> None:
+    mean = tree["posterior"]["mean"].values
+    mean[1] = mean[1][:, [1, 0, 2]]
+    assert statuses(tree)["rhat", "parameters"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("expected", "status"), [(14.5, "ok"), (13.5, "caution"), (1.5, "caution"), (0.5, "fail")]
+)
+def test_empty_clusters(tree: xr.DataTree, expected: float, status: str) -> None:
+    # A cluster has 3 means, 6 (co)variances, an intercept, 3 slopes and a noise: 14.
+    share = expected / 342
+    tree["posterior"]["weight"].values[:] = [share, (1 - share) / 2, (1 - share) / 2]
+    (finding,) = empty.check(tree)
+    assert finding.status == status
+    assert finding.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        ({"covariance": "full"}, 14),
+        ({"covariance": "diagonal"}, 11),
+        ({"covariance": "spherical"}, 9),
+        ({"covariance": "tied"}, 8),
+        ({"covariance": "diagonal", "noise": "shared", "intercept": False}, 9),
+    ],
+)
+def test_parameters_of_a_cluster_are_counted(clean: xr.DataTree, model: dict, count: int) -> None:
+    spec = json.loads(clean.attrs["spec"])
+    spec["model"] |= model
+    assert empty.n_cluster_parameters(spec) == count
+
+
+def test_duplicate_clusters_are_a_caution(tree: xr.DataTree) -> None:
+    posterior = tree["posterior"]
+    for name in posterior.data_vars:
+        if name != "weight":
+            posterior[name].values[:, :, 1] = posterior[name].values[:, :, 0]
+    (finding,) = duplicates.check(tree)
+    assert finding.status == "caution"
+    assert finding.value == pytest.approx(0, abs=1e-9)
+
+
+def test_equal_features_with_other_lines_are_no_duplicates() -> None:
+    tree = fitted_tree(n_clusters=2, n_features=1, predictors=["outside"])
+    posterior = tree["posterior"]
+    for name in ("mean", "sd"):
+        posterior[name].values[:, :, 1] = posterior[name].values[:, :, 0]
+    assert duplicates.check(tree)[0].status == "ok"
+
+
+def test_bhattacharyya_by_hand() -> None:
+    one = np.eye(1)
+    assert bhattacharyya(np.array([[2.0]]), one, one) == pytest.approx(4 / 8)
+    assert bhattacharyya(np.zeros((1, 1)), one, 4 * one) == pytest.approx(
+        0.5 * np.log(2.5 / np.sqrt(4))
+    )
+    # Units cancel.
+    scale = np.array([[1e6]])
+    assert bhattacharyya(2 * scale, scale**2, scale**2) == pytest.approx(4 / 8)
+
+
+def test_joint_gaussians_agree_with_simulation(clean: xr.DataTree) -> None:
+    point = clean["posterior"].to_dataset().mean(("chain", "draw")).isel(cluster=0)
+    sd = point["sd"].values
+    covariance = point["correlation"].values * np.outer(sd, sd)
+    rng = np.random.default_rng(0)
+    x = rng.multivariate_normal(point["mean"].values, covariance, size=200_000)
+    y = float(point["intercept"]) + x @ point["slope"].values
+    y = y + float(point["sigma"]) * rng.normal(size=y.size)
+    sample = np.column_stack([x, y])
+    joint = joint_gaussians(clean)
+    scale = sample.std(axis=0)
+    # Relative Monte Carlo errors at 200,000 draws are near 1/√200,000 = 0.0022.
+    assert np.abs((joint.mean[0, 0] - sample.mean(axis=0)) / scale).max() < 0.01
+    assert np.abs((joint.covariance[0] - np.cov(sample.T)) / np.outer(scale, scale)).max() < 0.02
+
+
+def test_notes_are_carried_over(tree: xr.DataTree) -> None:
+    tree.attrs["notes"] = json.dumps(
+        [
+            {"code": "near_collinear", "subject": "x1", "value": 1e7, "message": "Collinear."},
+            {"code": "rows_left_out", "subject": "x2", "value": 3, "message": "3 rows left out."},
+        ]
+    )
+    collinear, left_out = notes.check(tree)
+    assert (collinear.status, collinear.value) == ("caution", 1e7)
+    assert left_out.status == "ok"
+    assert verdict(run_checks(tree)) == "CAUTION"
+
+
+@pytest.mark.parametrize(("subject", "parameter"), [("x1", "sd"), ("y", "sigma")])
+def test_ties_matter_where_the_prior_does_not_avoid_zero(
+    tree: xr.DataTree, subject: str, parameter: str
+) -> None:
+    note = {"code": "ties", "subject": subject, "value": 0.97, "message": "97% of rows tie."}
+    tree.attrs["notes"] = json.dumps([note])
+    assert notes.check(tree)[0].status == "ok"
+    spec = json.loads(tree.attrs["spec"])
+    spec["priors"][parameter] = {"family": "half_normal", "scale": 1.0}
+    tree.attrs["spec"] = json.dumps(spec)
+    assert notes.check(tree)[0].status == "caution"
+
+
+def test_interrupted_sampling_is_a_caution(tree: xr.DataTree) -> None:
+    tree.attrs["partial"] = 1
+    assert statuses(tree)["partial", "draws"] == "caution"
+
+
+def test_a_check_without_its_numbers_is_skipped(tree: xr.DataTree) -> None:
+    tree["sample_stats"] = tree["sample_stats"].to_dataset().drop_vars("energy")
+    (finding,) = energy.check(tree)
+    assert finding.status == "skipped"
+    assert finding.message.startswith("Not computed, because")
+    assert verdict([finding]) == "OK"
+
+
+def test_findings_survive_the_dataset(clean: xr.DataTree) -> None:
+    findings = tuple(f for f in run_checks(clean) if not np.isnan(f.threshold))
+    assert findings_from_dataset(findings_to_dataset(findings)) == findings
+
+
+def test_a_dataset_without_findings_is_refused() -> None:
+    with pytest.raises(SchemaError, match="lacks"):
+        findings_from_dataset(xr.Dataset())
+
+
+def test_verdict_takes_the_gravest() -> None:
+    def finding(status: str) -> Finding:
+        return Finding(code="c", subject="s", status=status, value=0.0, threshold=0.0,
+                       message="", remedy="", source="")  # fmt: skip
+
+    assert verdict([]) == "OK"
+    assert verdict([finding("ok"), finding("caution")]) == "CAUTION"
+    assert verdict([finding("fail"), finding("caution")]) == "DO NOT USE"
+
+
+def test_thresholds_are_not_yet_beyond() -> None:
+    assert [above(v, 1.01, 1.05) for v in (1.01, 1.011, 1.05, 1.051)] == [
+        "ok", "caution", "caution", "fail"]  # fmt: skip
+    assert [below(v, 400, 100) for v in (400, 399, 100, 99)] == ["ok", "caution", "caution", "fail"]
+
+
+def test_rhat_allows_for_chance_in_short_runs_only() -> None:
+    assert rhat.chance_bound(4, 1000, 50) < rhat.CAUTION < rhat.chance_bound(4, 250, 50)
+    rng = np.random.default_rng(11)
+    draws = xr.DataArray(rng.normal(size=(4, 250, 500)), dims=("chain", "draw", "q"))
+    assert float(statistics(draws)["r_hat"].max()) < rhat.chance_bound(4, 250, 500)
+
+
+def test_summary_rows_are_the_draws_own_numbers(clean: xr.DataTree) -> None:
+    table = summary(clean, interval=0.5)
+    draws = clean["posterior"]["mean"].values[:, :, 1, 2].ravel()
+    row = table.loc["mean[cluster 2, x3]"]
+    assert row["mean"] == pytest.approx(draws.mean(), rel=1e-12)
+    assert row["sd"] == pytest.approx(draws.std(ddof=1), rel=1e-12)
+    bounds = [row["eti50_lb"], row["eti50_ub"]]
+    assert bounds == pytest.approx(np.quantile(draws, [0.25, 0.75]), rel=1e-12)
+    # Independent draws: the standard error is sd/√1000, within its own error.
+    assert row["mcse_mean"] == pytest.approx(draws.std() / np.sqrt(1000), rel=0.2)
+    assert "correlation[cluster 1, x2, x1]" in table.index
+    # 3 clusters of 1 + 3 + 3 + 3 + 1 + 3 + 1 quantities.
+    assert len(table) == 45

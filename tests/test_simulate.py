@@ -1,0 +1,152 @@
+"""Simulated tables have the moments that their truth says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jointmix.errors import SpecError
+from jointmix.simulate import Truth, four_clusters, simulate
+
+N = 20_000
+
+
+def truth(**changes: object) -> Truth:
+    parts = {
+        "weight": [0.2, 0.8],
+        "mean": [[0.0, 10.0], [50.0, -5.0]],
+        "covariance": [[[1.0, 0.6], [0.6, 2.0]], [[4.0, -1.0], [-1.0, 1.0]]],
+        "intercept": [3.0, -1.0],
+        "slope": [[2.0, 0.5], [-1.0, 1.5]],
+        "sigma": [0.3, 0.7],
+        "features": ["x1", "x2"],
+        "predictors": ["x2", "u"],
+        "response": "y",
+    }
+    return Truth(**(parts | changes))
+
+
+def test_the_original_example() -> None:
+    original = four_clusters()
+    np.testing.assert_array_equal(original.mean, [[1, 1], [1, -1], [-1, 1], [-1, -1]])
+    np.testing.assert_array_equal(original.slope, [[1, 4], [3, 2], [4, 1], [-3, -2]])
+    np.testing.assert_array_equal(original.covariance, [0.1 * np.eye(2)] * 4)
+    np.testing.assert_array_equal(original.weight, [0.25] * 4)
+    np.testing.assert_array_equal(original.intercept, [0] * 4)
+    np.testing.assert_array_equal(original.sigma, [0.5] * 4)
+    assert original.features == original.predictors == ("x1", "x2")
+    assert original.response == "y"
+
+
+@pytest.mark.parametrize(("k", "d"), [(1, 1), (2, 1), (7, 1), (5, 2), (20, 2), (8, 10), (3, 30)])
+def test_clusters_of_the_larger_examples_stay_apart(k: int, d: int) -> None:
+    made = four_clusters(k, d)
+    assert made.mean.shape == made.slope.shape == (k, d)
+    gaps = np.linalg.norm(made.mean[:, None] - made.mean[None], axis=-1)[~np.eye(k, dtype=bool)]
+    assert k == 1 or gaps.min() >= 2
+    assert len({tuple(row) for row in made.slope.tolist()}) == k
+    np.testing.assert_array_equal(made.slope, four_clusters(k, d).slope)
+
+
+def test_moments_within_each_cluster() -> None:
+    made = truth()
+    table = simulate(made, N, seed=11)
+    assert list(table.columns) == ["x1", "x2", "u", "y", "cluster"]
+    # Bounds of 4.5 standard errors: 30 comparisons then fail by chance once in 5,000 seeds.
+    share = (table["cluster"] == 0).mean()
+    assert share == pytest.approx(0.2, abs=4.5 * np.sqrt(0.2 * 0.8 / N))
+    for k, rows in table.groupby("cluster"):
+        n, sd = len(rows), np.sqrt(np.diagonal(made.covariance[k]))
+        mean = rows[["x1", "x2"]].mean().to_numpy()
+        assert (np.abs(mean - made.mean[k]) < 4.5 * sd / np.sqrt(n)).all()
+        covariance = rows[["x1", "x2"]].cov().to_numpy()
+        variance = np.outer(sd**2, sd**2) + made.covariance[k] ** 2
+        assert (np.abs(covariance - made.covariance[k]) < 4.5 * np.sqrt(variance / n)).all()
+        residual = rows["y"] - made.intercept[k] - rows[["x2", "u"]] @ made.slope[k]
+        assert abs(residual.mean()) < 4.5 * made.sigma[k] / np.sqrt(n)
+        assert residual.std() == pytest.approx(
+            made.sigma[k], abs=4.5 * made.sigma[k] / (2 * n) ** 0.5
+        )
+        assert abs(rows["u"].mean()) < 4.5 / np.sqrt(n)
+        assert rows["u"].std() == pytest.approx(1, abs=4.5 / np.sqrt(2 * n))
+
+
+def test_allocation_features_and_noise_are_independent() -> None:
+    made = four_clusters()
+    table = simulate(made, N, seed=12)
+    cluster = table["cluster"].to_numpy()
+    x = table[["x1", "x2"]].to_numpy()
+    noise = x - made.mean[cluster]
+    residual = table["y"].to_numpy() - (x * made.slope[cluster]).sum(axis=1)
+    columns = np.column_stack([cluster, noise, residual])
+    # Of independent draws, and of each row and the one before it, correlations are N(0, 1/N).
+    together = np.corrcoef(columns.T)[~np.eye(4, dtype=bool)]
+    lagged = np.corrcoef(columns[1:].T, columns[:-1].T)[:4, 4:]
+    assert np.abs(together).max() < 4.5 / np.sqrt(N)
+    assert np.abs(lagged).max() < 4.5 / np.sqrt(N)
+
+
+def test_a_seed_gives_the_same_table_and_a_generator_moves_on() -> None:
+    made = truth()
+    pd.testing.assert_frame_equal(simulate(made, 50, 3), simulate(made, 50, 3))
+    rng = np.random.default_rng(3)
+    first, second = simulate(made, 50, rng), simulate(made, 50, rng)
+    pd.testing.assert_frame_equal(first, simulate(made, 50, 3))
+    assert not first["y"].equals(second["y"])
+
+
+def test_without_noise_the_response_is_the_line() -> None:
+    made = truth(sigma=[0.0, 0.0])
+    table = simulate(made, 100, 4)
+    k = table["cluster"].to_numpy()
+    line = made.intercept[k] + (table[["x2", "u"]].to_numpy() * made.slope[k]).sum(axis=1)
+    np.testing.assert_allclose(table["y"], line, rtol=1e-14)
+
+
+def test_no_features_and_no_predictors() -> None:
+    made = truth(
+        mean=np.empty((2, 0)), covariance=np.empty((2, 0, 0)), slope=np.empty((2, 0)),
+        features=[], predictors=[],
+    )  # fmt: skip
+    table = simulate(made, 5000, 5)
+    assert list(table.columns) == ["y", "cluster"]
+    means = table.groupby("cluster")["y"].mean()
+    assert means[0] == pytest.approx(3, abs=4.5 * 0.3 / np.sqrt(1000 * 0.9))
+
+
+def test_truth_is_a_frozen_copy() -> None:
+    weight = np.array([0.2, 0.8])
+    made = truth(weight=weight)
+    weight[0] = 9
+    assert made.weight[0] == 0.2
+    with pytest.raises(ValueError, match="read-only"):
+        made.mean[0, 0] = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weight": [0.5, 0.6]}, "weight"),
+        ({"weight": [0.0, 1.0]}, "weight"),
+        ({"weight": [1.0]}, "mean"),
+        ({"mean": [[0.0, 1.0]]}, "mean"),
+        ({"mean": [[np.nan, 0], [1, 1]]}, "mean"),
+        ({"covariance": np.ones((2, 2, 2))}, "positive definite"),
+        ({"covariance": [[[1, 0.5], [0, 1]]] * 2}, "symmetric"),
+        ({"slope": [[1.0], [2.0]]}, "slope"),
+        ({"intercept": 0.0}, "intercept"),
+        ({"sigma": [-1.0, 1.0]}, "sigma"),
+        ({"features": ["x1", "x1"]}, "only once"),
+        ({"response": "u"}, "response"),
+        ({"predictors": ["x2", "cluster"]}, "'cluster'"),
+    ],
+)
+def test_contradictions_are_refused(changes: dict, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        truth(**changes)
+
+
+def test_counts_are_checked() -> None:
+    with pytest.raises(SpecError, match="at least 1"):
+        simulate(truth(), 0, 1)
+    with pytest.raises(SpecError, match="got 0 and 2"):
+        four_clusters(0)
