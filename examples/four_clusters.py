@@ -7,32 +7,28 @@
 # %%
 from pathlib import Path
 
-from jointmix.reporting import report
-from jointmix.simulate import four_clusters, simulate
-from jointmix.spec import ModelSpec
-from jointmix.storage import save
-from jointmix.workflow import fit
+import jointmix as jm
 
-truth = four_clusters()
-table = simulate(truth, 1000, seed=1)
+truth = jm.four_clusters()
+table = jm.simulate(truth, 1000, seed=1)
 
 # %% [markdown]
 # The model is told the number of clusters and what the columns are for; the allocation that the
 # simulation drew, the column `cluster`, is not used.
 
 # %%
-spec = ModelSpec(
+spec = jm.ModelSpec(
     n_clusters=4,
     features=truth.features,
     predictors=truth.predictors,
     response=truth.response,
 )
-tree = fit(table, spec, seed=1)
+tree = jm.fit(table, spec, seed=1)
 
 # %% [markdown]
 # The verdict says whether the fit can be used; the report shows what it rests on.
 
 # %%
 folder = Path(__file__).parent
-save(tree, folder / "four_clusters.nc")
-report(tree, folder / "four_clusters.html", title="Four clusters")
+jm.save(tree, folder / "four_clusters.nc")
+jm.report(tree, folder / "four_clusters.html", title="Four clusters")

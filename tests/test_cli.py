@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 import jointmix.cli as cli
 from jointmix.errors import SamplingError
 from jointmix.simulate import four_clusters, simulate
+from jointmix.schema import SCHEMA_VERSION
 from jointmix.storage import load, save
 
 SPEC = """
@@ -42,7 +43,7 @@ def fitted(verdict: str = "OK") -> xr.DataTree:
         },
         coords={"check": ["rhat", "ties", "ess"]},
     )
-    root = xr.Dataset(attrs={"verdict": verdict})
+    root = xr.Dataset(attrs={"verdict": verdict, "schema_version": SCHEMA_VERSION})
     return xr.DataTree.from_dict({"/": root, "checks": checks})
 
 
@@ -84,7 +85,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch) -> Engine:
     made = Engine()
-    for name, function in (("workflow", "fit"), ("report", "report"), ("predict", "predict")):
+    for name, function in (("workflow", "fit"), ("reporting", "report"), ("prediction", "predict")):
         module = ModuleType(f"jointmix.{name}")
         setattr(module, function, getattr(made, function))
         monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -36,6 +36,7 @@ def small_tree() -> xr.DataTree:
         coords={"check": ["rhat", "ess"]},
     )
     attributes = {
+        "schema_version": SCHEMA_VERSION,
         "verdict": "CAUTION",
         "seed": 3,
         "seconds": 1.5,

@@ -1,6 +1,6 @@
 """Bayesian joint mixtures of covariates and response, fitted, identified and reported.
 
-    p(x, y) = Σ_k π_k N(x | μ_k, Σ_k) N(y | b_k + u'θ_k, σ_k²)
+p(x, y) = Σ_k π_k N(x | μ_k, Σ_k) N(y | b_k + u'θ_k, σ_k²)
 """
 
 from importlib import import_module

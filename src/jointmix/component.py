@@ -59,9 +59,7 @@ def natural_parameters(spec: ModelSpec, parameters: dict[str, TensorVariable]) -
     k, d, width = spec.n_clusters, len(spec.features), len(spec.columns)
     rows, offsets, log_scales = [], [], []
     if spec.features:
-        whiten = pt.linalg.solve_triangular(
-            parameters["cholesky"], np.eye(d), lower=True, b_ndim=2
-        )
+        whiten = pt.linalg.solve_triangular(parameters["cholesky"], np.eye(d), lower=True, b_ndim=2)
         rows.append(pt.concatenate([whiten, np.zeros((k, d, width - d))], axis=-1))
         offsets.append((whiten * parameters["mean"][:, None, :]).sum(-1))
         log_scales.append(pt.log(pt.diagonal(parameters["cholesky"], axis1=-2, axis2=-1)).sum(-1))
@@ -118,10 +116,8 @@ def log_density(spec: ModelSpec, product: Product) -> Callable[..., TensorVariab
             rows = pt.concatenate([rows[:, :d], extra, rows[:, d:]], axis=1)
         rows = pt.specify_shape(rows, (None, len(spec.columns)))
         terms, weights = sufficient_statistics(rows), natural_parameters(spec, parameters)
-        if product == "dot":
-            result = terms @ weights.T
-        else:
-            result = (terms[:, None, :] * weights).sum(-1)
+        dot = product == "dot"
+        result = terms @ weights.T if dot else (terms[:, None, :] * weights).sum(-1)
         return result if k > 1 else result[:, 0]
 
     return logp

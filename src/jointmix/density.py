@@ -41,8 +41,8 @@ class Parameters:
         """The arrays that are present, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
-    def take(self, index: object) -> "Parameters":
-        """The parameters at ``index`` of the leading batch dim (an int, slice or index array)."""
+    def take(self, index: int | slice | list[int]) -> "Parameters":
+        """The parameters at ``index`` of the leading batch dim (an int, a slice or a list)."""
         return Parameters(**{name: value[index] for name, value in self.each().items()})
 
     def permute(self, permutation: np.ndarray) -> "Parameters":

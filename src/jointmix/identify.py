@@ -221,7 +221,8 @@ def _identified(
     for name, rest in PARAMETERS.items():
         if name in users:
             values = permute(users[name], permutation)
-            variables[name] = ((CHAIN, DRAW, CLUSTER, *rest), values.reshape(*shape, *values.shape[1:]))
+            values = values.reshape(*shape, *values.shape[1:])
+            variables[name] = ((CHAIN, DRAW, CLUSTER, *rest), values)
     coords = {name: raw.coords[name].values for name in raw.coords if name != COMPONENT}
     coords[CLUSTER] = np.arange(1, spec.n_clusters + 1)
     return xr.Dataset(variables, coords=coords)

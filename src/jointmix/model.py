@@ -20,7 +20,6 @@ from jointmix.priors import (
     HalfStudentT,
     InverseGamma,
     LogNormal,
-    Normal,
     ScalePrior,
     StudentT,
 )

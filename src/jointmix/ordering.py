@@ -102,7 +102,9 @@ def location_covariance(
     design = np.column_stack([np.ones(len(u)), u])
     result = np.zeros((spec.n_clusters, len(items), len(items)))
     for kind in ("mean", "regression"):
-        place = [i for i, item in enumerate(items) if (item.parameter == "mean") == (kind == "mean")]
+        place = [
+            i for i, item in enumerate(items) if (item.parameter == "mean") == (kind == "mean")
+        ]
         if not place:
             continue
         if kind == "mean":

@@ -18,7 +18,6 @@ from jointmix.density import (
     Parameters,
     feature_log_density,
     log_likelihood,
-    response_log_density,
     response_mean,
     responsibility,
 )
@@ -72,14 +71,14 @@ def responsibilities(tree: xr.DataTree, table: object = None) -> xr.Dataset:
         first, second = part.log_density(parameters)
         features.append(responsibility(first).mean(0))
         joint.append(responsibility(first + second).mean(0))
-    result = {"responsibility_features": ((OBS, CLUSTER), np.concatenate(features))}
-    if has_response or spec.response is None:
-        result["responsibility"] = ((OBS, CLUSTER), np.concatenate(joint))
-    clusters = tree["posterior"][CLUSTER].values
-    best = result.get("responsibility", result["responsibility_features"])[1].argmax(-1)
-    result["allocation"] = (OBS, clusters[best])
+    clusters = tree["posterior"].to_dataset()[CLUSTER].values
     coords = {OBS: np.arange(len(rows.x)), CLUSTER: clusters}
-    return xr.Dataset(result, coords=coords)
+    share = {"responsibility_features": np.concatenate(features)}
+    if has_response or spec.response is None:
+        share["responsibility"] = np.concatenate(joint)
+    best = share.get("responsibility", share["responsibility_features"]).argmax(-1)
+    result = xr.Dataset({name: ((OBS, CLUSTER), each) for name, each in share.items()}, coords)
+    return result.assign(allocation=(OBS, clusters[best]))
 
 
 def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
@@ -201,8 +200,9 @@ def _parameters(tree: xr.DataTree) -> Parameters:
 def _rows(tree: xr.DataTree, spec: ModelSpec, table: object) -> tuple[Rows, bool]:
     """Rows on the users' scale, and whether they hold the response."""
     if table is None:
-        observed, constant = tree["observed_data"], tree["constant_data"]
-        n = tree["observed_data"].sizes[OBS]
+        observed = tree["observed_data"].to_dataset()
+        constant = tree["constant_data"].to_dataset()
+        n = observed.sizes[OBS]
         x = observed["x"].values if spec.features else np.zeros((n, 0))
         u = constant["u"].values if spec.predictors else np.zeros((n, 0))
         y = observed["y"].values if spec.response is not None else np.zeros(n)
@@ -268,5 +268,3 @@ def _quantiles(
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         result[:, index] = (low + high) / 2
     return result
-
-

@@ -240,6 +240,4 @@ class Priors:
             value, allowed = getattr(self, item.name), _ALLOWED[item.name]
             if not isinstance(value, allowed):
                 names = ", ".join(kind.__name__ for kind in allowed if kind is not type(None))
-                raise SpecError(
-                    f"The prior of {item.name} must be one of {names}; got {value!r}."
-                )
+                raise SpecError(f"The prior of {item.name} must be one of {names}; got {value!r}.")

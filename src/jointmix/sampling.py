@@ -17,6 +17,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from jointmix.component import Product
 from jointmix.data import Dataset
 from jointmix.errors import MissingExtraError, SamplingError
 from jointmix.initial import Start, constrained, draw_start, unconstrained
@@ -38,6 +39,8 @@ STATISTICS = {
 }
 
 Progress = Callable[[str, float, float, str], None]
+#: Draws of a chain below which an interrupted run has nothing to show.
+_LEAST_DRAWS = 4
 _compiled: dict[str, tuple[pm.Model, Any]] = {}
 _compile_lock = threading.Lock()
 
@@ -89,7 +92,7 @@ def sample(
     seed
         Of all randomness: a rerun on the same machine gives the same draws.
     progress
-        Called as ``progress(stage, done, total, note)``, from the calling thread.
+        Called as ``progress(stage, done, total, note)``; may be called from other threads.
 
     Returns
     -------
@@ -110,13 +113,17 @@ def sample(
     run = {"nutpie": _nutpie, "numpyro": _numpyro, "pymc": _pymc}[spec.sampler.sampler]
     try:
         tree = run(dataset, spec, start, backend, seed, report)
+    except SamplingError:
+        raise
     except RuntimeError as error:
-        raise SamplingError(f"The sampler {spec.sampler.sampler!r} failed: {error}") from error
+        # What follows the first line is a backtrace from below the sampler.
+        cause = str(error).partition("\n")[0]
+        raise SamplingError(f"The sampler {spec.sampler.sampler!r} failed: {cause}.") from error
     result = _normalise(tree)
     result.attrs |= {
         "backend": f"{spec.sampler.sampler} on {backend}",
         "backend_reason": reason,
-        **{key: value for key, value in tree.attrs.items() if key.endswith("seconds")},
+        **{str(key): value for key, value in tree.attrs.items() if str(key).endswith("seconds")},
         "partial": int(tree.attrs.get("partial", 0)),
     }
     return result
@@ -140,8 +147,10 @@ def _normalise(tree: xr.DataTree) -> xr.DataTree:
     for name, aliases in STATISTICS.items():
         found = [alias for alias in aliases if alias in given]
         if found:
-            statistics[name] = given[found[0]].transpose("chain", "draw").variable
-    coords = {name: given[name].variable for name in ("chain", "draw")}
+            # NumPyro's statistics are JAX arrays, which not all of xarray understands.
+            values = np.asarray(given[found[0]].transpose(CHAIN, DRAW))
+            statistics[name] = ((CHAIN, DRAW), values)
+    coords = {name: given[name].variable for name in (CHAIN, DRAW)}
     stats = xr.Dataset(statistics, coords=coords)
     return xr.DataTree.from_dict({"posterior": posterior[names], "sample_stats": stats})
 
@@ -165,7 +174,7 @@ def _compile(dataset: Dataset, spec: ModelSpec, start: Start, backend: str) -> t
     key = _structure(dataset, spec, start, backend)
     with _compile_lock:
         if key not in _compiled:
-            product = "dot" if backend == "jax" else "sum"
+            product: Product = "dot" if backend == "jax" else "sum"
             model = build_model(dataset, spec, start.direction, product)
             options: dict[str, Any] = {"gradient_backend": "jax"} if backend == "jax" else {}
             # Starts of our own replace the model's: these would only cost compilation.
@@ -262,7 +271,8 @@ def _nutpie(
 
 def _parametrised(tree: xr.DataTree, model: pm.Model) -> xr.DataTree:
     """The sampler's tree with the model's parameters as its posterior."""
-    groups = [tree[name] for name in ("posterior", "unconstrained_posterior") if name in tree]
+    names = ("posterior", "unconstrained_posterior")
+    groups = [tree[name].to_dataset() for name in names if name in tree.children]
     draws = {}
     for variable in model.free_RVs:
         name = model.rvs_to_values[variable].name
@@ -308,19 +318,31 @@ def _cores(spec: ModelSpec) -> int:
 
 
 def _wait(sampler: Any) -> xr.DataTree:
-    """The finished trace; on Ctrl-C the draws that every chain has finished, marked partial."""
+    """The finished trace; on Ctrl-C the draws finished so far, marked partial."""
     try:
         return sampler.wait()
     except KeyboardInterrupt:
-        tree = sampler.abort()
-        if tree is None or "posterior" not in tree.children:
-            raise
-        finished = np.isfinite(tree["sample_stats"]["logp"]).all("chain").sum().item()
-        if finished < 4:
-            raise
-        tree = tree.isel(draw=slice(0, finished))
-        tree.attrs["partial"] = 1
-        return tree
+        return _finished(sampler.abort())
+
+
+def _finished(tree: xr.DataTree) -> xr.DataTree:
+    """As many draws as possible of an aborted trace, the same number of each chain kept.
+
+    Chains run a few at a time, so that some may not have begun when others are done.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If no chain has four draws.
+    """
+    finished = np.isfinite(tree["sample_stats"]["logp"].values).sum(axis=1)
+    longest = np.sort(finished)[::-1]
+    n_draws = int(longest[(longest * np.arange(1, len(longest) + 1)).argmax()])
+    if n_draws < _LEAST_DRAWS:
+        raise KeyboardInterrupt("Interrupted before the first draws were finished.")
+    tree = tree.isel({CHAIN: np.flatnonzero(finished >= n_draws), DRAW: slice(0, n_draws)})
+    tree.attrs["partial"] = 1
+    return tree
 
 
 def _numpyro(
@@ -333,7 +355,7 @@ def _numpyro(
     report("sample", 0, 1, "numpyro")
     settings = spec.sampler
     with model:
-        return pymc_jax.sample_numpyro_nuts(
+        tree = pymc_jax.sample_numpyro_nuts(
             draws=settings.draws,
             tune=settings.tune,
             chains=settings.chains,
@@ -343,8 +365,12 @@ def _numpyro(
             jitter=False,
             chain_method="vectorized",
             progressbar=False,
+            compute_convergence_checks=False,
             nuts_kwargs={"dense_mass": settings.adaptation == "low_rank"},
         )
+    # PyMC files NumPyro's potential, −log p, under the name of the log density.
+    tree["sample_stats"]["lp"] = -tree["sample_stats"]["lp"]
+    return tree
 
 
 def _pymc(

@@ -65,10 +65,10 @@ class Scaling:
             center, scale = self.feature
             arrays["mean"] = center + scale * parameters.mean
             arrays["cholesky"] = scale[:, None] * parameters.cholesky
-        if parameters.slope is not None and parameters.sigma is not None:
+        if parameters.slope is not None and parameters.intercept is not None:
             (center, scale), (y_center, y_scale) = self.predictor, self.response
             slope = parameters.slope * (y_scale / scale)
-            arrays |= {"slope": slope, "sigma": parameters.sigma * y_scale}
+            arrays |= {"slope": slope, "sigma": arrays["sigma"] * y_scale}
             arrays["intercept"] = y_center + y_scale * parameters.intercept - slope @ center
         return Parameters(**arrays)
 
@@ -79,10 +79,10 @@ class Scaling:
             center, scale = self.feature
             arrays["mean"] = (parameters.mean - center) / scale
             arrays["cholesky"] = parameters.cholesky / scale[:, None]
-        if parameters.slope is not None and parameters.sigma is not None:
+        if parameters.slope is not None and parameters.intercept is not None:
             (center, scale), (y_center, y_scale) = self.predictor, self.response
             arrays["slope"] = parameters.slope * (scale / y_scale)
-            arrays["sigma"] = parameters.sigma / y_scale
+            arrays["sigma"] = arrays["sigma"] / y_scale
             shifted = parameters.intercept + parameters.slope @ center - y_center
             arrays["intercept"] = shifted / y_scale
         return Parameters(**arrays)

@@ -234,9 +234,7 @@ class ModelSpec:
         columns = {"mean": self.features, "sd": self.features, "slope": self.predictors}
         scalar = {"weight": True, "intercept": self.response is not None and self.intercept,
                   "sigma": self.response is not None}  # fmt: skip
-        known = (
-            column in columns[name] if name in columns else column is None and scalar.get(name)
-        )
+        known = column in columns[name] if name in columns else column is None and scalar.get(name)
         if not known:
             raise SpecError(
                 "ordering must be auto, none, weight, intercept, sigma, mean[column], sd[column] "

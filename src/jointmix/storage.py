@@ -77,7 +77,7 @@ def load(path: str | Path) -> xr.DataTree:
             tree = _with_attributes(stored, _decode)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StorageError(f"{path}: cannot be read as netCDF ({error}).") from error
-    _check_version(tree.attrs.pop(VERSION_KEY, None), path)
+    _check_version(tree.attrs.get(VERSION_KEY), path)
     return tree
 
 

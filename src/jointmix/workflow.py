@@ -21,7 +21,17 @@ from jointmix.ordering import Ordering, choose_ordering
 from jointmix.recipe import spec_to_dict
 from jointmix.sampling import sample
 from jointmix.scaling import Scaling, model_scaling
-from jointmix.schema import CHAIN, CLUSTER, COLUMN, DRAW, FEATURE, OBS, PARAMETERS, PREDICTOR
+from jointmix.schema import (
+    CHAIN,
+    CLUSTER,
+    COLUMN,
+    DRAW,
+    FEATURE,
+    OBS,
+    PARAMETERS,
+    PREDICTOR,
+    SCHEMA_VERSION,
+)
 from jointmix.spec import ModelSpec
 
 Progress = Callable[[str, float, float, str], None]
@@ -214,6 +224,7 @@ def _attributes(
         "text": identified.text,
     }
     return {
+        "schema_version": SCHEMA_VERSION,
         "spec": json.dumps(spec_to_dict(spec)),
         "seed": seed,
         "versions": json.dumps({name: version(name) for name in _PACKAGES}),

@@ -4,7 +4,16 @@ from typing import Literal
 
 from jointmix.checks import Finding, verdict
 from jointmix.checks.finding import listed
-from jointmix.reporting.elements import Badge, Bullets, Callout, Cell, Element, Heading, Section, Tiles
+from jointmix.reporting.elements import (
+    Badge,
+    Bullets,
+    Callout,
+    Cell,
+    Element,
+    Heading,
+    Section,
+    Tiles,
+)
 from jointmix.reporting.fitted import Estimate, FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share
 from jointmix.reporting.text import decimals, percent, shorten
