@@ -225,8 +225,11 @@ def draw_direction(
     return direction
 
 
-def displaced(values: Values, direction: Values, step: float) -> Values:
-    """Valid parameters a ``step`` along ``direction``, in units of each one's own spread."""
+def displaced(values: Values, direction: Values, step: float, u: np.ndarray) -> Values:
+    """Valid parameters a ``step`` along ``direction``, in units of each one's own spread.
+
+    Slopes move so that b + u'θ does, by as many sigma, for predictors of the size of ``u``.
+    """
     log_weight = np.log(values["weight"]) + step * direction["weight"]
     moved = {"weight": np.exp(log_weight - logsumexp(log_weight))}
     if "mean" in values:
@@ -238,7 +241,8 @@ def displaced(values: Values, direction: Values, step: float) -> Values:
     if "sigma" in values:
         sigma = values["sigma"]
         moved["intercept"] = values["intercept"] + step * sigma * direction["intercept"]
-        moved["slope"] = values["slope"] + step * sigma[:, None] * direction["slope"]
+        unit = sigma[:, None] / np.sqrt((u**2).mean(0))
+        moved["slope"] = values["slope"] + step * unit * direction["slope"]
         moved["sigma"] = sigma * np.exp(step * direction["sigma"])
     return moved
 
@@ -257,6 +261,5 @@ def smallest_gap(direction: np.ndarray, xi: np.ndarray, covariance: np.ndarray) 
     variance = [float(direction @ block @ direction) for block in covariance]
     order = sorted(range(len(place)), key=place.__getitem__)
     return min(
-        (place[b] - place[a]) / (variance[a] + variance[b]) ** 0.5
-        for a, b in pairwise(order)
+        (place[b] - place[a]) / (variance[a] + variance[b]) ** 0.5 for a, b in pairwise(order)
     )

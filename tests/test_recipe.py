@@ -33,6 +33,7 @@ from jointmix.recipe import (
     spec_to_dict,
     write_recipe,
 )
+from jointmix.schema import SECTION_IDS
 from jointmix.spec import ModelSpec, SamplerSpec
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -119,7 +120,7 @@ recipes = st.builds(
         ReportSpec,
         path=st.none() | names,
         title=st.none() | names,
-        sections=st.none() | st.lists(names, max_size=3).map(tuple),
+        sections=st.none() | st.lists(st.sampled_from(SECTION_IDS), max_size=3).map(tuple),
     ),
     base=st.just(Path("somewhere")),
 )
@@ -178,7 +179,7 @@ def test_a_recipe_by_hand() -> None:
         draws = 50
         seed = 7
         [report]
-        sections = ["model", "checks"]
+        sections = ["model", "clusters"]
         """,
         "folder",
     )
@@ -193,7 +194,7 @@ def test_a_recipe_by_hand() -> None:
         sampler=SamplerSpec(draws=50),
     )
     assert (recipe.seed, recipe.path, recipe.package) == (7, "t.csv", None)
-    assert recipe.report.sections == ("model", "checks")
+    assert recipe.report.sections == ("model", "clusters")
     assert recipe.data_path() == Path("folder/t.csv")
     assert recipe.report_path() is None
 
@@ -313,6 +314,10 @@ BAD_TEXTS = {
     "sections text": (
         MINIMAL + "[report]\nsections = 'x'\n",
         "sections of [report] must be a list",
+    ),
+    "sections unknown": (
+        MINIMAL + "[report]\nsections = ['checks']\n",
+        "sections of [report] must be among",
     ),
     "sections mixed": (
         MINIMAL + "[report]\nsections = [1]\n",

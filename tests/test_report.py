@@ -228,9 +228,9 @@ def test_a_failure_leaves_the_old_report(
     path.write_text("old")
 
     def full(*_: object) -> None:
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jointmix.reporting.os.fsync", full)
+    monkeypatch.setattr("jointmix.files.os.fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         report(tree, path, sections=["verdict"])
     assert path.read_text() == "old"

@@ -47,8 +47,8 @@ class Mode:
     smallest_share
         Smallest weight.
     collapsed
-        Whether a cluster's variance shrank to the floor or its rows ran out: a spike of the
-        likelihood, not a cluster.
+        Whether a cluster's variance shrank to the floor, or it holds fewer rows than it has
+        parameters of its own: a spike of the likelihood, not a cluster.
     """
 
     parameters: Parameters
@@ -177,8 +177,10 @@ def _describe(problem: Problem, parameters: Parameters, n_starts: int) -> Mode:
 
 def _collapsed(problem: Problem, parameters: Parameters, n: int) -> bool:
     spec = problem.spec
-    if (parameters.weight * n < max(len(spec.features) + 1, len(spec.predictors) + 2)).any():
-        return spec.n_clusters > 1
+    d, own = len(spec.features), len(spec.predictors) + 2
+    own += d + (d * (d + 1) // 2 if spec.covariance == "full" else 1 if d else 0)
+    if spec.n_clusters > 1 and (parameters.weight * n < own).any():
+        return True
     least = np.inf
     if parameters.cholesky is not None and problem.covariance is None:
         least = min(least, np.linalg.svd(parameters.cholesky, compute_uv=False).min() ** 2)

@@ -99,7 +99,8 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
     for name, rest in PARAMETERS.items():
         if name in posterior:
             values = posterior[name].transpose(CHAIN, DRAW, dim, *rest).values
-            arrays[name] = values.reshape(-1, *values.shape[2:])
+            n_chains, n_draws, *shape = values.shape
+            arrays[name] = values.reshape(n_chains * n_draws, *shape)
     if "sd" in arrays:
         factor = np.linalg.cholesky(arrays.pop("correlation"))
         arrays["cholesky"] = arrays.pop("sd")[..., None] * factor

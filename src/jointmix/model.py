@@ -140,7 +140,8 @@ def _location(spec: ModelSpec, direction: np.ndarray | None) -> TensorVariable |
     if not items:
         return None
     size = len(items)
-    df = [item.prior.df if isinstance(item.prior, StudentT) else None for item in items]
+    priors = [item.prior for item in items]
+    df = [np.float64(p.df) if isinstance(p, StudentT) else None for p in priors]
 
     def logp(value: TensorVariable, reflection: TensorVariable) -> TensorVariable:
         del reflection
@@ -184,17 +185,20 @@ def _block(
 
 def _scale(name: str, prior: ScalePrior, shape: tuple[int, ...]) -> TensorVariable:
     """A standard deviation with its prior; the inverse-gamma family is one of the variance."""
+    # PyTensor takes a Python number like 3.0 for float32, and so would be its log gamma.
+    given = {key: np.float64(value) for key, value in vars(prior).items()}
     match prior:
-        case InverseGamma(shape=alpha, scale=beta):
+        case InverseGamma():
+            alpha, beta = given["shape"], given["scale"]
             return pt.sqrt(pm.InverseGamma(f"{name}_variance", alpha, beta, shape=shape))
-        case HalfNormal(scale=scale):
-            return pm.HalfNormal(f"{name}_sd", scale, shape=shape)
-        case HalfStudentT(df=df, scale=scale):
-            return pm.HalfStudentT(f"{name}_sd", nu=df, sigma=scale, shape=shape)
-        case LogNormal(loc=loc, scale=scale):
-            return pm.LogNormal(f"{name}_sd", loc, scale, shape=shape)
-        case Gamma(shape=alpha, rate=rate):
-            return pm.Gamma(f"{name}_sd", alpha, rate, shape=shape)
+        case HalfNormal():
+            return pm.HalfNormal(f"{name}_sd", given["scale"], shape=shape)
+        case HalfStudentT():
+            return pm.HalfStudentT(f"{name}_sd", nu=given["df"], sigma=given["scale"], shape=shape)
+        case LogNormal():
+            return pm.LogNormal(f"{name}_sd", given["loc"], given["scale"], shape=shape)
+        case Gamma():
+            return pm.Gamma(f"{name}_sd", given["shape"], given["rate"], shape=shape)
 
 
 def _correlation_factor(eta: float, n_matrices: int, size: int) -> TensorVariable:

@@ -65,7 +65,7 @@ def responsibilities(tree: xr.DataTree, table: object = None) -> xr.Dataset:
         If a feature is missing from the table or holds missing entries.
     """
     spec, parameters = fitted_spec(tree), _parameters(tree)
-    rows, has_response = _rows(tree, spec, table)
+    rows, has_response = _rows(tree, spec, table, spec.response)
     features, joint = [], []
     for part in _row_batches(rows, parameters):
         first, second = part.log_density(parameters)
@@ -104,7 +104,7 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
         If a column is missing, or the result would not fit in 12 GB.
     """
     spec, parameters = fitted_spec(tree), _parameters(tree)
-    rows, has_response = _rows(tree, spec, table)
+    rows, has_response = _rows(tree, spec, table, spec.response)
     if spec.response is not None and not has_response:
         raise DataError(f"The log density needs the response; the table lacks {spec.response!r}.")
     n_draws, n_rows = len(parameters.weight), len(rows.x)
@@ -169,8 +169,8 @@ def predict(
         raise SpecError("This model has no response to predict.")
     probability = np.atleast_1d(np.asarray(quantiles, dtype=float))
     if not ((probability > 0) & (probability < 1)).all():
-        raise SpecError(f"quantiles must lie in (0, 1); got {list(quantiles)}.")
-    rows, _ = _rows(tree, spec, table)
+        raise SpecError(f"quantiles must lie in (0, 1); got {probability.tolist()}.")
+    rows, _ = _rows(tree, spec, table, response=None)
     thinned = parameters.take(slice(None, None, -(-len(parameters.weight) // _QUANTILE_DRAWS)))
     parts = []
     for part in _row_batches(rows, parameters):
@@ -197,8 +197,10 @@ def _parameters(tree: xr.DataTree) -> Parameters:
     return draw_parameters(posterior, CLUSTER)
 
 
-def _rows(tree: xr.DataTree, spec: ModelSpec, table: object) -> tuple[Rows, bool]:
-    """Rows on the users' scale, and whether they hold the response."""
+def _rows(
+    tree: xr.DataTree, spec: ModelSpec, table: object, response: str | None
+) -> tuple[Rows, bool]:
+    """Rows on the users' scale, and whether they hold the response, if a table's is to be read."""
     if table is None:
         observed = tree["observed_data"].to_dataset()
         constant = tree["constant_data"].to_dataset()
@@ -208,14 +210,16 @@ def _rows(tree: xr.DataTree, spec: ModelSpec, table: object) -> tuple[Rows, bool
         y = observed["y"].values if spec.response is not None else np.zeros(n)
         return Rows(x, u, y), spec.response is not None
     needed = tuple(name for name in spec.columns if name != spec.response)
-    columns = new_rows(table, needed, (spec.response,) if spec.response else ())
-    n = len(next(iter(columns.values()))) if columns else 0
-    has_response = spec.response in columns and bool(np.isfinite(columns[spec.response]).all())
+    columns = new_rows(table, needed, (response,) if response else ())
+    if not columns:
+        raise DataError("The table holds none of the model's columns that are read here.")
+    n = len(next(iter(columns.values())))
+    has_response = response in columns
 
     def stack(names: Sequence[str]) -> np.ndarray:
         return np.stack([columns[name] for name in names], axis=1) if names else np.zeros((n, 0))
 
-    y = columns[spec.response] if has_response and spec.response else np.zeros(n)
+    y = columns[response] if response in columns else np.zeros(n)
     return Rows(stack(spec.features), stack(spec.predictors), y), has_response
 
 

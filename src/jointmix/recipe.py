@@ -12,6 +12,7 @@ import tomli_w
 from jointmix.errors import SpecError
 from jointmix.files import write_file
 from jointmix.priors import FAMILIES, AnyPrior, Priors
+from jointmix.schema import SECTION_IDS
 from jointmix.spec import ModelSpec, SamplerSpec
 from jointmix.tables import package_file
 
@@ -45,7 +46,7 @@ class ReportSpec:
     Raises
     ------
     SpecError
-        If a part is not text.
+        If a part is not text, or a section unknown.
     """
 
     path: str | None = None
@@ -60,6 +61,10 @@ class ReportSpec:
         given = self.sections
         if not isinstance(given, list | tuple) or not all(isinstance(s, str) for s in given):
             raise SpecError(f"sections of [report] must be a list of names; got {given!r}.")
+        unknown = [name for name in given if name not in SECTION_IDS]
+        if unknown:
+            allowed = ", ".join(SECTION_IDS)
+            raise SpecError(f"sections of [report] must be among {allowed}; got {unknown[0]!r}.")
         object.__setattr__(self, "sections", tuple(given))
 
 

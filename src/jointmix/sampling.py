@@ -148,8 +148,7 @@ def _normalise(tree: xr.DataTree) -> xr.DataTree:
         found = [alias for alias in aliases if alias in given]
         if found:
             # NumPyro's statistics are JAX arrays, which not all of xarray understands.
-            values = np.asarray(given[found[0]].transpose(CHAIN, DRAW))
-            statistics[name] = ((CHAIN, DRAW), values)
+            statistics[name] = ((CHAIN, DRAW), np.asarray(given[found[0]].transpose(CHAIN, DRAW)))
     coords = {name: given[name].variable for name in (CHAIN, DRAW)}
     stats = xr.Dataset(statistics, coords=coords)
     return xr.DataTree.from_dict({"posterior": posterior[names], "sample_stats": stats})
@@ -326,16 +325,16 @@ def _wait(sampler: Any) -> xr.DataTree:
 
 
 def _finished(tree: xr.DataTree) -> xr.DataTree:
-    """As many draws as possible of an aborted trace, the same number of each chain kept.
+    """As many draws as possible of an aborted trace, equally many of each chain that is kept.
 
-    Chains run a few at a time, so that some may not have begun when others are done.
+    Chains run a few at a time: some may not have begun when others are done.
 
     Raises
     ------
     KeyboardInterrupt
-        If no chain has four draws.
+        If there are fewer than four.
     """
-    finished = np.isfinite(tree["sample_stats"]["logp"].values).sum(axis=1)
+    finished = np.isfinite(tree["sample_stats"].to_dataset()["logp"].values).sum(axis=1)
     longest = np.sort(finished)[::-1]
     n_draws = int(longest[(longest * np.arange(1, len(longest) + 1)).argmax()])
     if n_draws < _LEAST_DRAWS:

@@ -53,6 +53,17 @@ MODES: dict[str, tuple[str, ...]] = {
     "chain_mode": (CHAIN,),
 }
 
+#: Sections of the report, in their order.
+SECTION_IDS = (
+    "verdict",
+    "data",
+    "model",
+    "convergence",
+    "clusters",
+    "assignment",
+    "reproduce",
+)
+
 
 def require_dims(array: xr.DataArray, dims: Iterable[str]) -> xr.DataArray:
     """Return ``array`` if it has all of ``dims``.

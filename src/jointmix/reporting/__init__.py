@@ -1,24 +1,22 @@
 """A fitted tree as one self-contained HTML file."""
 
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import xarray as xr
 
-from jointmix.errors import SchemaError, SpecError, StorageError
+from jointmix.errors import SchemaError, SpecError
+from jointmix.files import check_writable, write_file
 from jointmix.reporting.elements import Callout, Section
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.render import render
 from jointmix.reporting.sections import SECTIONS
 from jointmix.reporting.text import clean, shorten
+from jointmix.schema import SECTION_IDS
 
 __all__ = ["SECTION_IDS", "render_html", "report"]
-
-#: Names by which sections are selected, in the order of the report.
-SECTION_IDS: tuple[str, ...] = tuple(module.ID for module in SECTIONS)
 
 _TITLE_WIDTH = 120
 
@@ -54,27 +52,9 @@ def report(
     StorageError
         If the folder does not exist or the file cannot be written.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise StorageError(f"The folder {target.parent} does not exist; create it first.")
+    check_writable(Path(path))
     text = render_html(tree, title=title, sections=sections)
-    try:
-        _write_whole(target, text.encode("utf-8"))
-    except OSError as error:
-        raise StorageError(f"The report {target} cannot be written: {error}.") from error
-    return target
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    temporary = target.parent / f".jointmix-{secrets.token_hex(8)}.part"
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return write_file(Path(path), text.encode("utf-8"))
 
 
 def render_html(

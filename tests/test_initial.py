@@ -1,0 +1,147 @@
+"""Starts: inside the constraint, finite, jittered; and the maps to and from unconstrained values."""
+
+import numpy as np
+import pytensor
+import pytest
+from conftest import STRUCTURES, built, direction_of
+from scipy import stats
+
+from jointmix.data import Dataset
+from jointmix.em import fit_em
+from jointmix.identify import make_rows, mode_share
+from jointmix.initial import Start, constrained, draw_start, make_start, unconstrained
+from jointmix.ordering import Ordering, location
+from jointmix.scaling import model_scaling
+from jointmix.spec import ModelSpec
+
+
+def start_of(name: str) -> tuple[ModelSpec, Dataset, Start]:
+    """The start at the best EM mode, ordered along the direction the model is built with."""
+    spec, (dataset, _) = STRUCTURES[name], built(name)
+    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
+    mode = fit_em(dataset, spec, 1).best
+    share = mode_share(rows, scaling.to_model(mode.parameters))
+    ordering = Ordering("direction", direction_of(spec), np.nan, "")
+    return spec, dataset, make_start(mode, spec, scaling, ordering, share, rows.u)
+
+
+#: One of each kind of free variable, alone and together.
+KINDS = [
+    "one cluster, no response",
+    "one cluster, shared and tied",
+    "four clusters, overlapping",
+    "four features",
+    "only a response",
+    "spherical",
+    "tied",
+    "fixed covariance, per cluster",
+    "shared noise",
+    "fixed noise, per cluster",
+    "no intercept",
+    "fixed mean",
+    "fixed weight",
+    "all locations fixed",
+    "half-t",
+    "on the users' scale",
+]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_starts_are_finite_ordered_and_round_trip(name: str) -> None:
+    spec, dataset, start = start_of(name)
+    _, model = built(name)
+    values = [draw_start(start, spec, np.random.default_rng(seed)) for seed in range(3)]
+    assert set(values[0]) == {variable.name for variable in model.free_RVs}
+    convert, back = unconstrained(model), constrained(model)
+    twins = [convert(value) for value in values]
+    names = [value.name for value in model.value_vars]
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        free = model.replace_rvs_by_values(model.free_RVs)
+        evaluate = pytensor.function(model.value_vars, [model.logp(), *free])
+    for value, twin in zip(values, twins, strict=True):
+        log_density, *natural = evaluate(*(twin[key] for key in names))
+        assert np.isfinite(log_density)
+        for variable, found in zip(model.free_RVs, natural, strict=True):
+            # Through a logarithm and back: a rounding or two of numbers of size one.
+            np.testing.assert_allclose(found, value[variable.name], rtol=1e-12, atol=1e-12)
+        if start.direction is not None:
+            assert (np.diff(value["location"] @ start.direction) > 0).all()
+    assert not any(np.array_equal(values[0][key], values[1][key]) for key in values[0])
+    draws = back({key: np.stack([twin[key] for twin in twins]) for key in names})
+    single = back({key: twins[1][key][None] for key in names})
+    for key, found in draws.items():
+        # All draws at once are the draws one by one.
+        np.testing.assert_allclose(found[1], single[key][0], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["four features", "four clusters, overlapping", "tied"])
+def test_without_jitter_the_start_is_the_mode(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among others that the vine's inversion is exact."""
+    monkeypatch.setattr("jointmix.initial._SPREAD", 0.0)
+    spec, dataset, start = start_of(name)
+    _, model = built(name)
+    twin = unconstrained(model)(draw_start(start, spec, np.random.default_rng(0)))
+    draw = constrained(model)({key: value[None] for key, value in twin.items()})
+    mode = start.parameters.each()
+    covariance = mode["cholesky"] @ np.swapaxes(mode["cholesky"], 1, 2)
+    sd = draw["sd"][0]
+    # Through logarithms, cumulative products and back.
+    np.testing.assert_allclose(
+        draw["correlation"][0] * sd[:, :, None] * sd[:, None, :], covariance, rtol=1e-10, atol=1e-12
+    )
+    for key in ("weight", "mean", "intercept", "slope", "sigma"):
+        np.testing.assert_allclose(draw[key][0], mode[key], rtol=1e-10, atol=1e-12)
+
+
+def test_jitter_is_as_wide_as_it_says() -> None:
+    """Locations: 1.5 standard errors of the cluster's mean, Σ_k / n_k."""
+    spec, dataset, start = start_of("no response")
+    free = Start(start.parameters, start.xi, start.factor, start.count, None)
+    n = 4000
+    draws = [draw_start(free, spec, np.random.default_rng(seed)) for seed in range(n)]
+    place = np.stack([draw["location"] for draw in draws])
+    cholesky = start.parameters.cholesky
+    covariance = cholesky @ np.swapaxes(cholesky, 1, 2)
+    error = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2) / start.count[:, None])
+    ratio = place.std(0) * spec.priors.mean.scale / error
+    # A standard deviation of 4,000 draws is known to 1/√(2n) = 1.1%; five of those. EM's clusters
+    # of fewer than two rows are counted as two, which none is here.
+    np.testing.assert_allclose(ratio, 1.5, rtol=0.06)
+    np.testing.assert_allclose(place.mean(0), start.xi, atol=5 * place.std(0).max() / np.sqrt(n))
+
+
+def test_order_of_the_mode_follows_the_direction() -> None:
+    spec, dataset, start = start_of("four clusters, overlapping")
+    mode = fit_em(dataset, spec, 1).best
+    xi = location(mode, spec, model_scaling(dataset, spec))
+    along = xi @ direction_of(spec)
+    np.testing.assert_allclose(start.xi @ start.direction, np.sort(along), rtol=1e-12)
+    np.testing.assert_allclose(start.parameters.weight, mode.parameters.weight[np.argsort(along)])
+
+
+@pytest.mark.parametrize("name", ["four clusters, overlapping", "four features"])
+def test_vine_draws_have_lkj_marginals(name: str) -> None:
+    """Each correlation of an LKJ(η) matrix is 2 Beta(a, a) − 1 with a = η + (D − 2) / 2."""
+    spec, (_, model) = STRUCTURES[name], built(name)
+    size, eta, n = len(spec.features), spec.priors.correlation.eta, 4000
+    rng = np.random.default_rng(11)
+    draws = {
+        value.name: np.broadcast_to(
+            rng.normal(size=value.type.shape), (n, *value.type.shape)
+        ).copy()
+        for value in model.value_vars
+    }
+    _, column = np.tril_indices(size, -1)
+    a = eta + (size - 2 - column) / 2
+    half = rng.beta(a, a, size=(n, spec.n_clusters, len(column)))
+    draws["partial_correlation_logodds__"] = np.log(half) - np.log1p(-half)
+    correlation = constrained(model)(draws)["correlation"]
+    marginal = stats.beta(eta + (size - 2) / 2, eta + (size - 2) / 2)
+    pairs = np.tril_indices(size, -1)
+    p_values = [
+        stats.kstest((correlation[:, k, i, j] + 1) / 2, marginal.cdf).pvalue
+        for k in range(spec.n_clusters)
+        for i, j in zip(*pairs, strict=True)
+    ]
+    # Bonferroni: a false alarm once in a thousand.
+    assert min(p_values) > 1e-3 / len(p_values)
