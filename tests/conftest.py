@@ -64,7 +64,7 @@ STRUCTURES: dict[str, ModelSpec] = {
     "only a response": _spec(2, "", ""),
     "diagonal": _spec(2, "abc", "ab", covariance="diagonal"),
     "spherical": _spec(2, "abc", "ab", covariance="spherical"),
-    "tied": _spec(4, "abc", "ap", covariance="tied"),
+    "tied": _spec(2, "abc", "ap", covariance="tied"),
     "tied, one feature": _spec(2, "a", "a", covariance="tied"),
     "fixed covariance, scalar": _spec(
         2, "ab", "ab", covariance="fixed", priors=Priors(covariance=Fixed(value=1.5))
@@ -160,6 +160,37 @@ STRUCTURES: dict[str, ModelSpec] = {
         2, "ab", "ab", standardize=False, covariance="spherical", intercept=False
     ),
 }
+
+
+#: Tried on every run: each kind of part once. The others are left to the slow tests.
+USUAL = (
+    "one cluster, other predictors",
+    "one cluster, no response",
+    "four clusters, overlapping",
+    "four features",
+    "only a response",
+    "no features",
+    "diagonal",
+    "spherical",
+    "tied",
+    "fixed covariance, per cluster",
+    "shared noise",
+    "fixed noise, per cluster",
+    "no intercept",
+    "fixed mean, per cluster",
+    "fixed slope",
+    "mixed location priors",
+    "half-t",
+    "inverse gamma",
+    "on the users' scale",
+)
+
+
+def structures(*usual: str) -> list[Any]:
+    """All structures as parameters of a test, slow but for the ``usual`` ones."""
+    return [
+        name if name in usual else pytest.param(name, marks=pytest.mark.slow) for name in STRUCTURES
+    ]
 
 
 def table(n: int = 40, seed: int = 5) -> pd.DataFrame:

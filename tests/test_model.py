@@ -10,7 +10,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytest
-from conftest import STRUCTURES, built, direction_of, table
+from conftest import STRUCTURES, USUAL, built, direction_of, structures, table
 from scipy import stats
 from scipy.special import betaln, logsumexp
 
@@ -146,7 +146,9 @@ def parameters_of(
 
 
 def scale_part(parts: Point, name: str) -> np.ndarray:
-    return np.sqrt(parts[f"{name}_variance"]) if f"{name}_variance" in parts else parts[f"{name}_sd"]
+    return (
+        np.sqrt(parts[f"{name}_variance"]) if f"{name}_variance" in parts else parts[f"{name}_sd"]
+    )
 
 
 def covariance_of(spec: ModelSpec, parts: Point, by: np.ndarray) -> np.ndarray:
@@ -281,7 +283,7 @@ def check_likelihood(
         np.testing.assert_allclose(value.sum(), expected.sum(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", structures(*USUAL))
 def test_densities_equal_scipy(name: str) -> None:
     spec, (dataset, model) = STRUCTURES[name], built(name)
     evaluate = compiled(model)
@@ -300,7 +302,7 @@ def test_densities_equal_scipy(name: str) -> None:
         ("four clusters, overlapping", "dot", "FAST_COMPILE"),
         ("one cluster, other predictors", "dot", "FAST_COMPILE"),
         ("four clusters, overlapping", "dot", "JAX"),
-        ("tied", "sum", "JAX"),
+        pytest.param("tied", "sum", "JAX", marks=pytest.mark.slow),
     ],
 )
 def test_products_and_backends_give_the_same_density(name: str, product: str, mode: str) -> None:
@@ -338,7 +340,9 @@ def test_cone_orders_and_returns(k: int, size: int) -> None:
     rng = np.random.default_rng(size)
     direction = rng.normal(size=size)
     direction /= np.linalg.norm(direction)
-    value, xi, reflection = (pytensor.tensor.matrix(shape=s) for s in [(k, size)] * 2 + [(size,) * 2])
+    value, xi, reflection = (
+        pytensor.tensor.matrix(shape=s) for s in [(k, size)] * 2 + [(size,) * 2]
+    )
     transform = ConeTransform()
     with pytensor.config.change_flags(mode="FAST_COMPILE"):
         backward = pytensor.function([value, reflection], transform.backward(value, reflection))
@@ -387,7 +391,7 @@ def test_no_intercept_is_zero_for_the_users(name: str) -> None:
         np.testing.assert_allclose(users.slope, expected["slope"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["four clusters, overlapping", "half-t"])
+@pytest.mark.parametrize("name", structures("four clusters, overlapping"))
 def test_gradient_equals_finite_differences(name: str) -> None:
     import jax
     from pymc.sampling.jax import get_jaxified_logp

@@ -166,7 +166,9 @@ def check_sampler(spec: ModelSpec, reference: xr.DataTree) -> None:
     for name in ("mean", "sd", "intercept", "slope", "sigma"):
         ours, theirs = tree["posterior"][name], reference["posterior"][name]
         for method, function in (("mean", np.mean), ("sd", np.std)):
-            error = sum(float(az.mcse(part.squeeze(), method=method)) ** 2 for part in (ours, theirs))
+            error = sum(
+                float(az.mcse(part.squeeze(), method=method)) ** 2 for part in (ours, theirs)
+            )
             # Four combined Monte Carlo errors: a false alarm in 1,600 for each of ten numbers.
             assert abs(function(ours.values) - function(theirs.values)) < 4 * np.sqrt(error)
 
@@ -187,7 +189,9 @@ def test_numpyro_gives_the_same_posterior(one_cluster_draws: xr.DataTree) -> Non
 
 @pytest.mark.slow
 def test_pymc_gives_the_same_posterior(one_cluster_draws: xr.DataTree) -> None:
-    check_sampler(spec_of(1, draws=1000, tune=300, sampler="pymc", backend="auto"), one_cluster_draws)
+    check_sampler(
+        spec_of(1, draws=1000, tune=300, sampler="pymc", backend="auto"), one_cluster_draws
+    )
 
 
 @pytest.mark.slow
@@ -349,6 +353,7 @@ def test_most_draws_are_kept(finished: list[int], chains: list[int], draws: int)
     assert np.isfinite(stats["logp"]).all()
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_process_of_its_own() -> None:
     script = """
         import numpy as np, pandas as pd, jointmix as jm

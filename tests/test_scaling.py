@@ -177,7 +177,7 @@ def test_no_intercept_on_the_users_scale(offset: float) -> None:
     # A sum of slope × centre of this size cannot vanish more exactly.
     np.testing.assert_allclose(back.intercept, 0, atol=1e-14 * offset)
     rows = scaling.center + scaling.scale * standard_rows(spec, rng)
-    x, u, y = by_role(spec, scaling.transform(rows))
+    _, u, _ = by_role(spec, scaling.transform(rows))
     line = scaling.to_model(users).intercept + u @ scaling.to_model(users).slope.T
     center, scale = scaling.response
     np.testing.assert_allclose(

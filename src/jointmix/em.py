@@ -69,7 +69,7 @@ class Census:
 
     @property
     def best(self) -> Mode:
-        """The optimum with the highest log likelihood that is not collapsed."""
+        """The optimum with the highest log likelihood, collapsed only if all are."""
         return self.modes[0]
 
 
@@ -175,11 +175,19 @@ def _describe(problem: Problem, parameters: Parameters, n_starts: int) -> Mode:
     )
 
 
+def _own_parameters(spec: ModelSpec) -> int:
+    """Location and scale parameters that a single cluster's rows determine."""
+    d = len(spec.features)
+    own = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": min(d, 1)}
+    count = d + own.get(spec.covariance, 0)
+    if spec.response is not None:
+        count += len(spec.predictors) + spec.intercept + (spec.noise == "cluster")
+    return count
+
+
 def _collapsed(problem: Problem, parameters: Parameters, n: int) -> bool:
     spec = problem.spec
-    d, own = len(spec.features), len(spec.predictors) + 2
-    own += d + (d * (d + 1) // 2 if spec.covariance == "full" else 1 if d else 0)
-    if spec.n_clusters > 1 and (parameters.weight * n < own).any():
+    if spec.n_clusters > 1 and (parameters.weight * n < _own_parameters(spec)).any():
         return True
     least = np.inf
     if parameters.cholesky is not None and problem.covariance is None:

@@ -15,7 +15,7 @@ def allocations(
     """Allocations for ``n_starts`` runs of EM, of several kinds in turn.
 
     k-means++ on all columns, on the features, nearest of randomly chosen rows, and nearest of
-    randomly chosen regression planes, which alone finds lines that cross over equal features.
+    randomly chosen regression planes, for lines that cross over equal features.
 
     Parameters
     ----------
