@@ -1,6 +1,5 @@
 """One table, one specification for every structure, and the real fits that tests share."""
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -254,9 +253,9 @@ def _penguin_fit(penguins: pd.DataFrame, penguin_spec: ModelSpec) -> xr.DataTree
 
 
 @pytest.fixture
-def penguin_fit(_penguin_fit: xr.DataTree) -> Iterator[xr.DataTree]:
+def penguin_fit(_penguin_fit: xr.DataTree) -> xr.DataTree:
     """A real fit of the penguins; a copy, so that a test may change it."""
-    yield _penguin_fit.copy(deep=True)
+    return _penguin_fit.copy(deep=True)
 
 
 @pytest.fixture(scope="session")
@@ -273,6 +272,6 @@ def _four_cluster_fit() -> xr.DataTree:
 
 
 @pytest.fixture
-def four_cluster_fit(_four_cluster_fit: xr.DataTree) -> Iterator[xr.DataTree]:
+def four_cluster_fit(_four_cluster_fit: xr.DataTree) -> xr.DataTree:
     """A real fit of 400 rows of the four-cluster example; a copy."""
-    yield _four_cluster_fit.copy(deep=True)
+    return _four_cluster_fit.copy(deep=True)

@@ -100,7 +100,8 @@ def test_density_is_linear_in_the_statistics(name: str) -> None:
     np.testing.assert_allclose(weights[:, 0], zero, rtol=1e-12)
     # Exact for a quadratic: (f(1) − f(−1)) / 2 and (f(1) + f(−1)) / 2 − f(0).
     np.testing.assert_allclose(weights[:, 1 : 1 + width].T, (up - down) / 2, atol=1e-12)
-    square = [1 + width + i for i, (a, b) in enumerate(zip(*np.triu_indices(width))) if a == b]
+    row, column = np.triu_indices(width)
+    square = 1 + width + np.flatnonzero(row == column)
     np.testing.assert_allclose(weights[:, square].T, (up + down) / 2 - zero, atol=1e-12)
     np.testing.assert_allclose(statistics @ weights.T, at, rtol=1e-12, atol=1e-12)
 

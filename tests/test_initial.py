@@ -1,4 +1,4 @@
-"""Starts: inside the constraint, finite, jittered; and the maps to and from unconstrained values."""
+"""Starts: inside the constraint, finite, jittered; the maps to unconstrained values and back."""
 
 import numpy as np
 import pytensor
@@ -39,7 +39,7 @@ def start_of(name: str) -> tuple[ModelSpec, Dataset, Start]:
     ),
 )
 def test_starts_are_finite_ordered_and_round_trip(name: str) -> None:
-    spec, dataset, start = start_of(name)
+    spec, _, start = start_of(name)
     _, model = built(name)
     if not model.free_RVs:
         pytest.skip("nothing is free")
@@ -71,7 +71,7 @@ def test_starts_are_finite_ordered_and_round_trip(name: str) -> None:
 def test_without_jitter_the_start_is_the_mode(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among others that the vine's inversion is exact."""
     monkeypatch.setattr("jointmix.initial._SPREAD", 0.0)
-    spec, dataset, start = start_of(name)
+    spec, _, start = start_of(name)
     _, model = built(name)
     twin = unconstrained(model)(draw_start(start, spec, np.random.default_rng(0)))
     draw = constrained(model)({key: value[None] for key, value in twin.items()})
@@ -88,7 +88,7 @@ def test_without_jitter_the_start_is_the_mode(name: str, monkeypatch: pytest.Mon
 
 def test_jitter_is_as_wide_as_it_says() -> None:
     """Locations: 1.5 standard errors of the cluster's mean, Σ_k / n_k."""
-    spec, dataset, start = start_of("no response")
+    spec, _, start = start_of("no response")
     free = Start(start.parameters, start.xi, start.factor, start.count, None)
     n = 4000
     draws = [draw_start(free, spec, np.random.default_rng(seed)) for seed in range(n)]

@@ -219,7 +219,7 @@ def test_every_structure_runs(name: str) -> None:
     check_tree(fit(table(), spec, seed=2), spec)
 
 
-@pytest.mark.parametrize("ordering", ["none", "mean[b]", "weight", "sigma", "sd[a]", "slope[q]"])
+@pytest.mark.parametrize("ordering", ["none", "mean[b]", "sigma"])
 def test_orderings_run_and_hold(ordering: str, disjoint: ModelSpec) -> None:
     spec = dataclasses.replace(disjoint, ordering=ordering)
     tree = fit(table(), spec, seed=2)
@@ -261,7 +261,7 @@ def test_tables_of_any_kind_give_the_same(
 def test_bad_tables_are_refused_before_sampling(
     change: Any, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: object) -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("sampled")
 
     monkeypatch.setattr(jointmix.workflow, "sample", refuse)

@@ -3,6 +3,7 @@
 import arviz_stats as az
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.stats import binom
 
 from jointmix import ModelSpec, SamplerSpec, fit, four_clusters
@@ -38,7 +39,7 @@ def test_every_chain_finds_the_four_clusters(seed: int) -> None:
     check_coverage(posterior)
 
 
-def check_coverage(posterior) -> None:
+def check_coverage(posterior: xr.Dataset) -> None:
     """Central 99.9% intervals hold the truth, but for what chance explains."""
     truth = four_clusters()
     center = posterior["mean"].mean(("chain", "draw")).values
