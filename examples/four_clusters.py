@@ -8,9 +8,10 @@
 from pathlib import Path
 
 import jointmix as jm
+from jointmix.simulate import simulate
 
 truth = jm.four_clusters()
-table = jm.simulate(truth, 1000, seed=1)
+table = simulate(truth, 1000, seed=1)
 
 # %% [markdown]
 # The model is told the number of clusters and what the columns are for; the allocation that the

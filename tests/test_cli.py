@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 
 import jointmix.cli as cli
 from jointmix.errors import SamplingError
-from jointmix.simulate import four_clusters, simulate
 from jointmix.schema import SCHEMA_VERSION
+from jointmix.simulate import four_clusters, simulate
 from jointmix.storage import load, save
 
 SPEC = """
