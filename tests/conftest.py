@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from jointmix.data import Dataset, make_dataset
+from jointmix.location import coordinates
 from jointmix.model import build_model
-from jointmix.ordering import coordinates
 from jointmix.priors import (
     LKJ,
     Dirichlet,
@@ -243,7 +243,7 @@ def penguin_spec() -> ModelSpec:
         features=PENGUIN_FEATURES,
         predictors=PENGUIN_FEATURES,
         response="body_mass_g",
-        sampler=SamplerSpec(draws=300, tune=300, backend="jax"),
+        sampler=SamplerSpec(draws=300, tune=300),
     )
 
 
@@ -266,7 +266,7 @@ def _four_cluster_fit() -> xr.DataTree:
         features=truth.features,
         predictors=truth.predictors,
         response=truth.response,
-        sampler=SamplerSpec(draws=300, tune=300, backend="jax"),
+        sampler=SamplerSpec(draws=300, tune=300),
     )
     return fit(simulate(truth, 400, seed=3), spec, seed=3)
 

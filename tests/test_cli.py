@@ -55,13 +55,18 @@ class Engine:
         self.verdict = "OK"
         self.error: BaseException | None = None
 
-    def fit(self, table, spec, seed=1, progress=None) -> xr.DataTree:
+    def fit(self, table, spec, seed=1, progress=None, stream=None) -> xr.DataTree:
         self.calls.append(("fit", (table, spec, seed, progress)))
+        self.stream = stream
         if progress is not None:
             progress("sample", 10, 100, "0 divergences")
         if self.error is not None:
             raise self.error
         return fitted(self.verdict)
+
+    def recover(self, table, spec, seed, stream) -> xr.DataTree:
+        self.calls.append(("recover", (table, spec, seed, stream)))
+        return fitted("CAUTION")
 
     def report(self, tree, path, title=None, sections=None) -> Path:
         self.calls.append(("report", (tree, path, title, sections)))
@@ -85,8 +90,11 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch) -> Engine:
     made = Engine()
-    for name, function in (("workflow", "fit"), ("reporting", "report"), ("prediction", "predict")):
-        module = ModuleType(f"jointmix.{name}")
+    parts = (("workflow", "fit"), ("workflow", "recover"), ("reporting", "report"))
+    for name, function in (*parts, ("prediction", "predict")):
+        module = sys.modules.get(f"jointmix.{name}")
+        if module is None or hasattr(module, "__file__"):
+            module = ModuleType(f"jointmix.{name}")
         setattr(module, function, getattr(made, function))
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return made
@@ -179,6 +187,18 @@ def test_fit_saves_where_it_is_told(engine: Engine, folder: Path) -> None:
     assert call("fit", folder / "spec.toml", "--out", folder / "other.nc").exit_code == 0
     assert names(folder) == {"spec.toml", "t.csv", "spec.nc", "other.nc"}
     assert [name for name, _ in engine.calls] == ["fit", "fit"]
+
+
+def test_a_stream_is_passed_on_and_recovered(engine: Engine, folder: Path) -> None:
+    for command in ("run", "fit"):
+        call(command, folder / "spec.toml", "--stream", folder / "draws")
+        assert engine.stream == folder / "draws"
+    result = call("recover", folder / "spec.toml", "--stream", folder / "draws", "--seed", 4)
+    assert result.exit_code == 0
+    assert "CAUTION" in result.stdout
+    assert engine.calls[-1][0] == "recover"
+    assert engine.calls[-1][1][2:] == (4, folder / "draws")
+    assert (folder / "spec.nc").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "fit"])

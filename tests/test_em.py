@@ -168,13 +168,13 @@ def test_the_likelihood_never_falls(case: str) -> None:
     spec = CASES[case]
     problem = make_problem(make_dataset(table_of(), spec), spec)
     rng = np.random.default_rng(4)
-    share = rng.dirichlet(np.full(spec.n_clusters, 0.3), (3, N))
+    share = rng.dirichlet(np.full(spec.n_clusters, 0.3), (3, N)).swapaxes(1, 2)
     trace = []
     for _ in range(40):
         parameters = maximise(problem, moments(problem, share))
         component = component_log_density(problem.x, problem.u, problem.y, parameters)
         trace.append(log_likelihood(component).sum(-1))
-        share = responsibility(component)
+        share = responsibility(component).swapaxes(1, 2)
     # The variance floor of 1e-8 may take back so much of what N rows gained, and no more.
     assert np.diff(trace, axis=0).min() > -N * VARIANCE_FLOOR
     assert (trace[-1] > trace[0]).all() or spec.n_clusters == 1

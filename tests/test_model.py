@@ -10,15 +10,15 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytest
-from conftest import STRUCTURES, USUAL, built, direction_of, structures, table
+from conftest import STRUCTURES, built, direction_of, structures, table
+from pymc_values import USUAL, constrained, densities, joined
 from scipy import stats
 from scipy.special import betaln, logsumexp
 
 from jointmix.data import Dataset, make_dataset
 from jointmix.density import Parameters
-from jointmix.initial import constrained
+from jointmix.location import coordinates
 from jointmix.model import ConeTransform, build_model
-from jointmix.ordering import coordinates
 from jointmix.priors import (
     Dirichlet,
     Fixed,
@@ -32,7 +32,7 @@ from jointmix.priors import (
 from jointmix.scaling import model_scaling
 from jointmix.spec import ModelSpec
 
-N_POINTS = 20
+N_POINTS = 10
 Point = dict[str, np.ndarray]
 
 
@@ -286,11 +286,10 @@ def check_likelihood(
 @pytest.mark.parametrize("name", structures(*USUAL))
 def test_densities_equal_scipy(name: str) -> None:
     spec, (dataset, model) = STRUCTURES[name], built(name)
-    evaluate = compiled(model)
     points = draw_points(model, np.random.default_rng(1))
-    values = [evaluate(point) for point in points]
-    check_likelihood(spec, dataset, points, [likelihood for likelihood, _ in values])
-    found = np.array([float(prior) for _, prior in values[:5]])
+    values = [densities(model)(joined(model, point)) for point in points]
+    check_likelihood(spec, dataset, points, [likelihood for likelihood, _, _ in values])
+    found = np.array([prior for _, prior, _ in values[:5]])
     expected = np.array([log_prior(spec, point, direction_of(spec)) for point in points[:5]])
     if isinstance(spec.priors.sd, HalfStudentT):
         # PyMC rounds this family's log 2 to float32, which adds a constant.
@@ -325,12 +324,13 @@ def test_labels_left_free_have_the_same_density_at_the_same_parameters() -> None
     name = "mixed location priors"
     spec, (dataset, ordered) = STRUCTURES[name], built(name)
     free = build_model(dataset, spec)
-    evaluate_ordered, evaluate_free = compiled(ordered), compiled(free)
+    evaluate_free = compiled(free)
     direction = direction_of(spec)
     for point in draw_points(ordered, np.random.default_rng(3), 5):
         xi = natural_parts(point, direction)["location"]
         unordered = {key: value for key, value in point.items() if key != "location_cone__"}
-        inside, outside = evaluate_ordered(point), evaluate_free(unordered | {"location": xi})
+        inside = densities(ordered)(joined(ordered, point))
+        outside = evaluate_free(unordered | {"location": xi})
         # The same operations on ξ, which itself is right to rounding.
         np.testing.assert_allclose(inside[0], outside[0], rtol=1e-12, atol=1e-11)
         # The reflection keeps volumes: only the logs of the differences stretch.
@@ -394,8 +394,8 @@ def test_no_intercept_is_zero_for_the_users(name: str) -> None:
         np.testing.assert_allclose(users.slope, expected["slope"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", structures("four clusters, overlapping"))
-def test_gradient_equals_finite_differences(name: str) -> None:
+@pytest.mark.parametrize("name", structures())
+def test_jax_gradient_equals_finite_differences(name: str) -> None:
     import jax
     from pymc.sampling.jax import get_jaxified_logp
 

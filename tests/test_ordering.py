@@ -8,12 +8,11 @@ from jointmix.data import make_dataset
 from jointmix.density import Parameters
 from jointmix.em import Mode, fit_em
 from jointmix.identify import make_rows, mode_share
+from jointmix.location import coordinates, householder
 from jointmix.ordering import (
     LEAST_SEPARATION,
     Ordering,
     choose_ordering,
-    coordinates,
-    householder,
     location,
     location_covariance,
     separating_direction,

@@ -34,7 +34,7 @@ from jointmix.recipe import (
     write_recipe,
 )
 from jointmix.schema import SECTION_IDS
-from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.spec import CHAIN_METHODS, SAMPLERS, ModelSpec, SamplerSpec
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MINIMAL = '[data]\nfeatures = ["a"]\n[model]\nclusters = 2\n'
@@ -65,18 +65,29 @@ scales = st.one_of(
     st.builds(LogNormal, loc=real, scale=positive),
     st.builds(Gamma, shape=positive, rate=positive),
 )
-samplers = st.builds(
-    SamplerSpec,
-    draws=st.integers(4, 10**6),
-    tune=st.integers(1, 10**6),
-    chains=st.integers(1, 64),
-    sampler=st.sampled_from(["nutpie", "numpyro", "pymc"]),
-    backend=st.sampled_from(["auto", "numba", "jax"]),
-    adaptation=st.sampled_from(["low_rank", "diag"]),
-    target_accept=st.floats(0.01, 0.99),
-    starts=st.integers(1, 99),
-    cores=st.none() | st.integers(1, 64),
-)
+
+
+@st.composite
+def sampler_specs(draw: st.DrawFn) -> SamplerSpec:
+    sampler = draw(st.sampled_from(sorted(SAMPLERS)))
+    backend = draw(st.sampled_from(["auto", *SAMPLERS[sampler]]))
+    whitens = sampler == "nutpie" and backend in ("auto", "kernel")
+    adaptations = ["auto", "low_rank", "diag", *(["laplace"] if whitens else [])]
+    return SamplerSpec(
+        draws=draw(st.integers(4, 10**6)),
+        tune=draw(st.integers(1, 10**6)),
+        chains=draw(st.integers(1, 64)),
+        sampler=sampler,
+        backend=backend,
+        adaptation=draw(st.sampled_from(adaptations)),
+        chain_method=draw(st.sampled_from(CHAIN_METHODS)),
+        target_accept=draw(st.floats(0.01, 0.99)),
+        starts=draw(st.integers(1, 99)),
+        cores=draw(st.none() | st.integers(1, 64)),
+    )
+
+
+samplers = sampler_specs()
 
 
 @st.composite

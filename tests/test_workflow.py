@@ -21,7 +21,7 @@ from jointmix.errors import ColumnTypeError, DataError
 from jointmix.schema import PARAMETERS
 from jointmix.spec import ModelSpec, SamplerSpec
 
-TINY = SamplerSpec(draws=20, tune=20, chains=2, starts=4, backend="jax")
+TINY = SamplerSpec(draws=20, tune=20, chains=2, starts=4)
 GROUPS = {
     "posterior": {name: ("chain", "draw", "cluster", *rest) for name, rest in PARAMETERS.items()},
     "sample_stats": dict.fromkeys(

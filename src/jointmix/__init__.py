@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     )
     from jointmix.recipe import Recipe, ReportSpec, read_recipe, write_recipe
     from jointmix.reporting import report
+    from jointmix.sampling import Control
     from jointmix.simulate import Truth, four_clusters
     from jointmix.spec import ModelSpec, SamplerSpec
     from jointmix.storage import load, save
     from jointmix.summaries import summary
-    from jointmix.workflow import fit
+    from jointmix.workflow import fit, recover
 
 __all__ = [
     "LKJ",
+    "Control",
     "Dirichlet",
     "Fixed",
     "Gamma",
@@ -58,6 +60,7 @@ __all__ = [
     "log_density",
     "predict",
     "read_recipe",
+    "recover",
     "report",
     "responsibilities",
     "save",
@@ -77,11 +80,12 @@ _HOME = {
     ),
     "recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
     "reporting": ("report",),
+    "sampling": ("Control",),
     "simulate": ("Truth", "four_clusters"),
     "spec": ("ModelSpec", "SamplerSpec"),
     "storage": ("load", "save"),
     "summaries": ("summary",),
-    "workflow": ("fit",),
+    "workflow": ("fit", "recover"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

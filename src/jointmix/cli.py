@@ -88,6 +88,10 @@ FitPath = Annotated[Path, typer.Argument(metavar="FIT.nc", help="Fit that run or
 Seed = Annotated[int | None, typer.Option(help="Seed; overrides the recipe's.", min=0)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is OK.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Stream = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write draws there as they come; see `recover`."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The verdict as one JSON object.")]
 
 
@@ -98,6 +102,7 @@ def run_command(
     strict: Strict = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    stream: Stream = None,
 ) -> None:
     """Fit the model of SPEC, save the fit, and write its report beside it."""
     from jointmix.files import check_writable
@@ -110,7 +115,7 @@ def run_command(
     fit_path = report_path.with_suffix(".nc")
     check_writable(report_path)
     started = time.monotonic()
-    tree = _fit_and_save(recipe, seed, fit_path, quiet)
+    tree = _fit_and_save(recipe, seed, fit_path, quiet, stream)
     from jointmix.reporting import report
 
     written = report(tree, report_path, title=recipe.report.title, sections=recipe.report.sections)
@@ -127,6 +132,7 @@ def fit_command(
     strict: Strict = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    stream: Stream = None,
 ) -> None:
     """Fit the model of SPEC and save the fit."""
     from jointmix.recipe import read_recipe
@@ -134,7 +140,7 @@ def fit_command(
     recipe = read_recipe(spec)
     fit_path = out or spec.with_suffix(".nc")
     started = time.monotonic()
-    tree = _fit_and_save(recipe, seed, fit_path, quiet)
+    tree = _fit_and_save(recipe, seed, fit_path, quiet, stream)
     _conclude(tree, {"fit": fit_path}, started, strict, as_json)
 
 
@@ -198,7 +204,36 @@ def simulate_command(
     _put_csv({name: table[name].tolist() for name in table.columns}, out)
 
 
-def _fit_and_save(recipe: "Recipe", seed: int | None, fit_path: Path, quiet: bool) -> "xr.DataTree":
+@app.command("recover")
+def recover_command(
+    spec: SpecPath,
+    stream: Annotated[Path, typer.Option(metavar="DIR", help="The folder given to the run.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FIT.nc", help="Default: SPEC with the suffix .nc.")
+    ] = None,
+    seed: Seed = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Save the fit of the draws that an unfinished run has left in DIR."""
+    from jointmix.files import check_writable
+    from jointmix.recipe import read_recipe
+    from jointmix.storage import save
+    from jointmix.tables import read_table
+    from jointmix.workflow import recover
+
+    recipe = read_recipe(spec)
+    fit_path = check_writable(out or spec.with_suffix(".nc"))
+    started = time.monotonic()
+    table: pd.DataFrame = read_table(recipe.data_path())
+    tree = recover(table, recipe.spec, recipe.seed if seed is None else seed, stream)
+    save(tree, fit_path)
+    _conclude(tree, {"fit": fit_path}, started, strict, as_json)
+
+
+def _fit_and_save(
+    recipe: "Recipe", seed: int | None, fit_path: Path, quiet: bool, stream: Path | None
+) -> "xr.DataTree":
     from jointmix.files import check_writable
     from jointmix.tables import read_table
 
@@ -211,7 +246,11 @@ def _fit_and_save(recipe: "Recipe", seed: int | None, fit_path: Path, quiet: boo
 
     with _progress(quiet) as progress:
         tree = fit(
-            table, recipe.spec, seed=recipe.seed if seed is None else seed, progress=progress
+            table,
+            recipe.spec,
+            seed=recipe.seed if seed is None else seed,
+            progress=progress,
+            stream=stream,
         )
     save(tree, fit_path)
     return tree

@@ -4,6 +4,10 @@ The log density is quadratic in v = (x, u, y), hence an inner product of natural
 Φ(v) = (1, v, v v'):
 
     log N(x | μ_k, Σ_k) + log N(y | b_k + u'θ_k, σ_k²) = ⟨W_k, Φ(v)⟩
+
+Means and scales enter squared before they are subtracted, so that about 2e-16 (m/s)² is lost in
+absolute terms where columns or means reach m and a standard deviation is s: 1e-9 at m/s = 2,000.
+The compiled kernel (`jointmix.kernel`) takes residuals first and loses nothing.
 """
 
 from collections.abc import Callable

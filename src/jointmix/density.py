@@ -45,6 +45,10 @@ class Parameters:
         """The parameters at ``index`` of the leading batch dim (an int, a slice or a list)."""
         return Parameters(**{name: value[index] for name, value in self.each().items()})
 
+    def batched(self) -> "Parameters":
+        """The same with one leading batch dim of length one."""
+        return Parameters(**{name: value[None] for name, value in self.each().items()})
+
     def permute(self, permutation: np.ndarray) -> "Parameters":
         """Reorder the clusters: entry k of ``permutation`` (K,) becomes cluster k."""
         core = {"weight": 1, "intercept": 1, "sigma": 1, "mean": 2, "slope": 2, "cholesky": 3}

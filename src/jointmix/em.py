@@ -9,20 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jointmix.data import Dataset
-from jointmix.density import (
-    Parameters,
-    component_log_density,
-    log_likelihood,
-    responsibility,
-)
-from jointmix.mstep import VARIANCE_FLOOR, Problem, free_intercept, make_problem, maximise, moments
+from jointmix.density import Parameters
+from jointmix.kernel.allocate import allocate
+from jointmix.mstep import VARIANCE_FLOOR, Problem, make_problem, maximise, moments
 from jointmix.priors import Fixed
 from jointmix.spec import ModelSpec
 from jointmix.starts import allocations
 
-#: Rows above which the starts run on a random subset; the optima are then polished on all rows.
-SUBSET_ROWS = 20_000
-_SUBSET_SIZE = 10_000
+#: The starts run on a random subset of large tables; the optima are then polished on all rows.
+_SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
+#: The best optima are run to convergence, the others until about so much is left to gain.
+_CONVERGED, _TOLERANCE, _REST_TOLERANCE = 3, 1e-7, 1e-3
 #: Numbers (starts × rows × clusters) worked on at a time: 32 MB an array.
 _BATCH_NUMBERS = 4_000_000
 _SAME_OPTIMUM = 1e-2
@@ -87,13 +84,15 @@ def count_parameters(spec: ModelSpec) -> int:
     count += 0 if isinstance(priors.mean, Fixed) else k * d
     if spec.response is not None:
         count += 0 if isinstance(priors.slope, Fixed) else k * r
-        count += k if free_intercept(spec) else 0
+        count += k if spec.free_intercept else 0
         count += {"cluster": k, "shared": 1, "fixed": 0}[spec.noise]
     return count
 
 
-def _expect(problem: Problem, parameters: Parameters) -> np.ndarray:
-    return component_log_density(problem.x, problem.u, problem.y, parameters)
+def _expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+    """Responsibilities (start, cluster, obs) and log likelihoods (start,)."""
+    share, _, value = allocate(problem.columns, problem.places, parameters)
+    return share, value
 
 
 def _remaining(gain: np.ndarray, new_gain: np.ndarray) -> np.ndarray:
@@ -104,7 +103,7 @@ def _remaining(gain: np.ndarray, new_gain: np.ndarray) -> np.ndarray:
 
 
 def _run(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: int) -> Parameters:
-    """EM from responsibilities (start, obs, cluster) until less than ``tolerance`` is to gain.
+    """EM from responsibilities (start, cluster, obs) until less than ``tolerance`` is to gain.
 
     Starts that have converged drop out; the result holds one batch entry a start.
     """
@@ -114,8 +113,7 @@ def _run(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: 
     previous = np.full(len(share), -np.inf)
     gain = np.full(len(share), np.inf)
     for _ in range(max_iterations):
-        component = _expect(problem, parameters)
-        value = log_likelihood(component).sum(-1)
+        share, value = _expect(problem, parameters)
         new_gain = value - previous
         going = ~(np.isfinite(gain) & (_remaining(gain, new_gain) < tolerance))
         for name, array in parameters.each().items():
@@ -123,23 +121,30 @@ def _run(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: 
         if not going.any():
             break
         active, previous, gain = active[going], value[going], new_gain[going]
-        parameters = maximise(problem, moments(problem, responsibility(component[going])))
+        parameters = maximise(problem, moments(problem, share[going]))
     return Parameters(**result)
+
+
+def subset_rows(spec: ModelSpec) -> int:
+    """Rows on which the starts run, enough for every cluster's own parameters."""
+    needed = _SUBSET_ROWS_A_PARAMETER * spec.n_clusters * _own_parameters(spec)
+    return max(_SUBSET_ROWS, needed)
 
 
 def _search(problem: Problem, n_starts: int, rng: np.random.Generator) -> Parameters:
     """Coarse runs from all starts, a bounded number at a time; one start a batch entry."""
     rows = problem
     n = len(problem.values)
-    if n > SUBSET_ROWS:
-        chosen = np.sort(rng.choice(n, _SUBSET_SIZE, replace=False))
+    size = subset_rows(problem.spec)
+    if n > 1.5 * size:
+        chosen = np.sort(rng.choice(n, size, replace=False))
         rows = replace(problem, values=problem.values[chosen])
     k = problem.spec.n_clusters
     hard = allocations(rows.x, rows.u, rows.y if problem.spec.response else None, k, n_starts, rng)
     size = max(1, _BATCH_NUMBERS // (len(rows.values) * k))
     found = []
     for first in range(0, n_starts, size):
-        share = np.eye(k)[hard[first : first + size]]
+        share = np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1)
         found.append(_run(rows, share, tolerance=1e-2, max_iterations=500))
     names = found[0].each()
     return Parameters(
@@ -156,9 +161,8 @@ def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:
 def _describe(problem: Problem, parameters: Parameters, n_starts: int) -> Mode:
     """The mode at ``parameters`` (no batch dim, standardised scale) as users see it."""
     spec, n = problem.spec, len(problem.values)
-    component = _expect(problem, parameters)
-    value = log_likelihood(component).sum() + n * problem.scaling.log_jacobian
-    share = responsibility(component)
+    (share,), (value,) = _expect(problem, parameters.batched())
+    value += n * problem.scaling.log_jacobian
     entropy = -(share * np.log(np.maximum(share, 1e-300))).sum()
     bic = -2 * value + count_parameters(spec) * np.log(n)
     users = problem.scaling.to_users(parameters)
@@ -220,8 +224,9 @@ def fit_em(dataset: Dataset, spec: ModelSpec, seed: int | np.random.Generator = 
     Returns
     -------
     Census
-        Distinct optima, best first. Two runs count as the same optimum when their log
-        likelihoods differ by less than 0.01 and their sorted weights by less than 0.01.
+        Distinct optima, best first: the best three converged, the others to about 0.001 in the
+        log likelihood. Two runs count as the same optimum when their log likelihoods differ by
+        less than 0.01 and their sorted weights by less than 0.01.
     """
     rng = np.random.default_rng(seed)
     problem = make_problem(dataset, spec)
@@ -232,18 +237,20 @@ def fit_em(dataset: Dataset, spec: ModelSpec, seed: int | np.random.Generator = 
 
 def _polish(problem: Problem, coarse: Parameters, n_starts: int) -> tuple[Mode, ...]:
     """Run the distinct coarse optima to convergence, and count the starts that led to each."""
-    share = np.concatenate(
-        [responsibility(_expect(problem, coarse.take([i]))) for i in range(n_starts)]
-    )
-    values = np.array(
-        [log_likelihood(_expect(problem, coarse.take(i))).sum() for i in range(n_starts)]
-    )
-    group = _groups(values)
+    values = [_expect(problem, coarse.take([i]))[1][0] for i in range(n_starts)]
+    group = _groups(np.array(values))
     first = [int(np.flatnonzero(group == index)[0]) for index in range(group.max() + 1)]
-    polished = _run(problem, share[first], tolerance=1e-7, max_iterations=3000)
+    share, _ = _expect(problem, coarse.take(first))
+    rest = _run(problem, share, _REST_TOLERANCE, max_iterations=1000)
+    share, likelihood = _expect(problem, rest)
+    best = np.argsort(-likelihood, kind="stable")[:_CONVERGED]
+    converged = _run(problem, share[best], _TOLERANCE, max_iterations=3000)
+    polished = rest.each()
+    for name, value in converged.each().items():
+        polished[name][best] = value
     modes: list[Mode] = []
     for index in range(len(first)):
-        mode = _describe(problem, polished.take(index), int((group == index).sum()))
+        mode = _describe(problem, Parameters(**polished).take(index), int((group == index).sum()))
         same = [i for i, known in enumerate(modes) if _is_same(mode, known)]
         if same:
             known = modes[same[0]]

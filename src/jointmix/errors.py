@@ -31,3 +31,7 @@ class SamplingError(JointmixError, RuntimeError):
 
 class MissingExtraError(JointmixError, ImportError):
     """An optional package that is not installed; the message names the extra."""
+
+
+class MemoryLimitError(JointmixError, MemoryError):
+    """A fit that would not fit into memory; the message says how much it needs."""

@@ -6,19 +6,15 @@ and the mean responsibilities.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
 
 from jointmix.data import Dataset
-from jointmix.density import (
-    Parameters,
-    feature_log_density,
-    log_likelihood,
-    response_log_density,
-    responsibility,
-)
+from jointmix.density import Parameters, feature_log_density, response_log_density
 from jointmix.em import Census
+from jointmix.kernel.allocate import allocate
 from jointmix.labels import assign, ecr, order_by, permute, switch_rate
 from jointmix.ordering import Ordering
 from jointmix.scaling import Scaling, model_scaling
@@ -42,6 +38,16 @@ class Rows:
         weight = np.log(parameters.weight)[..., None, :]
         features = weight + feature_log_density(self.x, parameters)
         return features, response_log_density(self.y, self.u, parameters)
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """x, u and y one after another, (column, obs)."""
+        return np.vstack([self.x.T, self.u.T, self.y])
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the predictors stand in `columns`."""
+        return self.x.shape[1] + np.arange(self.u.shape[1])
 
 
 def make_rows(dataset: Dataset, spec: ModelSpec) -> Rows:
@@ -136,13 +142,11 @@ def identify_draws(
         for first in range(chain * n_draws, (chain + 1) * n_draws, size):
             batch = slice(first, min(first + size, (chain + 1) * n_draws))
             part = parameters.take(batch)
-            features, response = rows.log_density(part)
-            joint = features + response
-            likelihood[batch] = log_likelihood(joint).sum(-1)
+            joint, features, likelihood[batch] = allocate(rows.columns, rows.places, part, True)
             labels = _permutations(part, joint, pivot, spec)
             permutation[batch] = labels
-            chain_share[chain] += _summed(responsibility(joint), labels)
-            share_features += _summed(responsibility(features), labels)
+            _add_permuted(chain_share[chain], joint, labels)
+            _add_permuted(share_features, features, labels)
     rate = switch_rate(permutation)
     method, text = _describe(spec, ordering, rate)
     return Identified(
@@ -160,14 +164,14 @@ def identify_draws(
 
 def mode_share(rows: Rows, parameters: Parameters) -> np.ndarray:
     """p(k | x, y) at given parameters, (obs, cluster)."""
-    features, response = rows.log_density(parameters)
-    return responsibility(features + response)
+    share, _, _ = allocate(rows.columns, rows.places, parameters.batched())
+    return np.ascontiguousarray(share[0].T)
 
 
-def _summed(share: np.ndarray, permutation: np.ndarray) -> np.ndarray:
-    """Sum over draws of responsibilities (draw, obs, component), as clusters: (obs, cluster)."""
-    ordered = np.take_along_axis(share, permutation[:, None, :], axis=-1)
-    return ordered.sum(0)
+def _add_permuted(total: np.ndarray, share: np.ndarray, permutation: np.ndarray) -> None:
+    """Add to (obs, cluster) the responsibilities (draw, component, obs) of all draws."""
+    for own, labels in zip(share, permutation, strict=True):
+        total += own[labels].T
 
 
 def _permutations(
@@ -176,7 +180,7 @@ def _permutations(
     if spec.n_clusters == 1 or not spec.exchangeable:
         return np.broadcast_to(np.arange(spec.n_clusters), parameters.weight.shape)
     if spec.ordering in ("auto", "none"):
-        return ecr(joint.argmax(-1), pivot, spec.n_clusters)
+        return ecr(joint.argmax(1), pivot, spec.n_clusters)
     name, column = spec.ordering_variable()
     if name == "sd":
         assert parameters.cholesky is not None

@@ -1,20 +1,15 @@
-"""Where chains start: draws around an EM mode, as values of the PyMC model's free variables."""
+"""Where chains start: draws around an EM mode, as values of the model's free variables."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pymc as pm
-import pytensor
-import pytensor.tensor as pt
-from pytensor.graph.replace import vectorize_graph
 
 from jointmix.density import Parameters
 from jointmix.em import Mode
-from jointmix.ordering import Ordering, coordinates, location, location_covariance
+from jointmix.location import coordinates
+from jointmix.ordering import Ordering, location, location_covariance
 from jointmix.priors import Dirichlet, InverseGamma
 from jointmix.scaling import Scaling
-from jointmix.schema import PARAMETERS
 from jointmix.spec import ModelSpec
 
 #: Chains start this many standard errors around the mode, wider than the posterior itself.
@@ -140,51 +135,3 @@ def _draw_covariance(
     moved = np.tanh(np.arctanh(np.clip(partial, -0.999999, 0.999999)) + noise)
     values["partial_correlation"] = (moved + 1) / 2
     return values
-
-
-def constrained(model: pm.Model) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """A function from draws of the unconstrained values to draws of the model's parameters.
-
-    Both sides are dicts of arrays with one leading dim; the parameters are those of
-    `schema.PARAMETERS` that the model has.
-    """
-    values = [model.rvs_to_values[variable] for variable in model.free_RVs]
-    batched = {v: pt.TensorType("float64", (None, *v.type.shape))(v.name) for v in values}
-    names = [name for name in PARAMETERS if name in model.named_vars]
-    outputs = model.replace_rvs_by_values([model[name] for name in names])
-    outputs = vectorize_graph(outputs, replace=batched)
-    with pytensor.config.change_flags(mode="FAST_COMPILE"):
-        function = pytensor.function(list(batched.values()), outputs, on_unused_input="ignore")
-
-    def convert(draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        n_draws = len(next(iter(draws.values())))
-        results = function(*(draws[value.name] for value in values))
-        # Parameters that do not vary over the draws come without the leading dim.
-        return {
-            name: result
-            if result.ndim == model[name].ndim + 1
-            else np.broadcast_to(result, (n_draws, *result.shape))
-            for name, result in zip(names, results, strict=True)
-        }
-
-    return convert
-
-
-def unconstrained(model: pm.Model) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """A function from values of the free variables to values of their unconstrained twins."""
-    inputs, outputs, names = [], [], []
-    for variable in model.free_RVs:
-        value = variable.type()
-        transform = model.rvs_to_transforms[variable]
-        inputs.append(value)
-        names.append((variable.name, model.rvs_to_values[variable].name))
-        moved = value if transform is None else transform.forward(value, *variable.owner.inputs)
-        outputs.append(moved)
-    with pytensor.config.change_flags(mode="FAST_COMPILE"):
-        function = pytensor.function(inputs, outputs, on_unused_input="ignore")
-
-    def convert(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        results = function(*(values[name] for name, _ in names))
-        return {twin: result for (_, twin), result in zip(names, results, strict=True)}
-
-    return convert

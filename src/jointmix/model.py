@@ -11,7 +11,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from jointmix.component import Product, log_density, random_rows, signature
 from jointmix.data import Dataset
-from jointmix.ordering import coordinates, householder
+from jointmix.location import coordinates, householder
 from jointmix.priors import (
     Dirichlet,
     Fixed,
@@ -267,7 +267,7 @@ def _regression(
     slope = _block(spec, "slope", xi, fixed)
     slope = pm.Deterministic("slope", slope, dims=(COMPONENT, PREDICTOR))
     known = priors.intercept.array if isinstance(priors.intercept, Fixed) else np.zeros(())
-    if spec.intercept and not isinstance(priors.intercept, Fixed):
+    if spec.free_intercept:
         intercept = _block(spec, "intercept", xi, fixed)[:, 0]
     else:
         # A known b on the users' scale, where columns are not centred, moves with θ here.

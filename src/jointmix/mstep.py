@@ -19,11 +19,6 @@ from jointmix.spec import ModelSpec
 VARIANCE_FLOOR = 1e-8
 
 
-def free_intercept(spec: ModelSpec) -> bool:
-    """Whether the intercepts are estimated."""
-    return spec.intercept and not isinstance(spec.priors.intercept, Fixed)
-
-
 def _fixed(spec: ModelSpec, name: str, width: int | None) -> np.ndarray | None:
     """A fixed parameter on the users' scale, (cluster,) or (cluster, width); None if free."""
     prior = getattr(spec.priors, name)
@@ -56,9 +51,21 @@ class Problem:
 
     @cached_property
     def outer(self) -> np.ndarray:
-        """Each row's w w', (obs, (1 + column)²)."""
+        """The upper triangle of each row's w w', (obs, pair)."""
         w = np.column_stack([np.ones(len(self.values)), self.values])
-        return (w[:, :, None] * w[:, None, :]).reshape(len(w), -1)
+        i, j = np.triu_indices(w.shape[1])
+        return w[:, i] * w[:, j]
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """The scaled columns one after another, (column, obs)."""
+        return np.ascontiguousarray(self.values.T)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Columns of the predictors, (predictor,)."""
+        names = self.spec.columns
+        return np.array([names.index(name) for name in self.spec.predictors], dtype=int)
 
     @property
     def x(self) -> np.ndarray:
@@ -66,7 +73,7 @@ class Problem:
 
     @cached_property
     def u(self) -> np.ndarray:
-        return self.values[:, [self.spec.columns.index(name) for name in self.spec.predictors]]
+        return self.values[:, self.places]
 
     @property
     def y(self) -> np.ndarray:
@@ -106,7 +113,7 @@ def _predictor_forms(spec: ModelSpec, scaling: Scaling) -> np.ndarray:
     center, scale = scaling.predictor
     for row, name in enumerate(spec.predictors):
         forms[row, 1 + spec.columns.index(name)] = 1
-        if not free_intercept(spec):
+        if not spec.free_intercept:
             forms[row, 0] = center[row] / scale[row]
     return forms
 
@@ -132,10 +139,19 @@ def _forms(
 
 
 def moments(problem: Problem, share: np.ndarray) -> np.ndarray:
-    """Weighted second moments of w, (start, cluster, 1 + column, 1 + column)."""
+    """Weighted second moments of w, (start, cluster, 1 + column, 1 + column).
+
+    Parameters
+    ----------
+    share
+        Responsibilities, (start, cluster, obs).
+    """
     width = 1 + problem.values.shape[1]
-    flat = np.swapaxes(share, -1, -2).reshape(-1, len(problem.values)) @ problem.outer
-    return flat.reshape(share.shape[0], share.shape[-1], width, width)
+    flat = share.reshape(-1, len(problem.values)) @ problem.outer
+    i, j = np.triu_indices(width)
+    result = np.empty((len(flat), width, width))
+    result[:, i, j] = result[:, j, i] = flat
+    return result.reshape(*share.shape[:2], width, width)
 
 
 def maximise(problem: Problem, second: np.ndarray) -> Parameters:

@@ -11,10 +11,21 @@ from jointmix.priors import Fixed, Priors
 
 COVARIANCES = ("full", "diagonal", "spherical", "tied", "fixed")
 NOISES = ("cluster", "shared", "fixed")
-SAMPLERS = ("nutpie", "numpyro", "pymc")
-BACKENDS = ("auto", "numba", "jax")
+#: Samplers, and the backends that each can run on.
+SAMPLERS = {
+    "nutpie": ("kernel", "numba", "jax"),
+    "numpyro": ("jax",),
+    "blackjax": ("jax",),
+    "pymc": ("numba",),
+    "laplace": ("kernel",),
+    "pathfinder": ("jax",),
+}
+JAX_SAMPLERS = tuple(name for name, backends in SAMPLERS.items() if backends == ("jax",))
+APPROXIMATIONS = ("laplace", "pathfinder")
+BACKENDS = ("auto", "kernel", "numba", "jax")
+CHAIN_METHODS = ("vectorized", "parallel")
 MISSING = ("error", "drop")
-ADAPTATIONS = ("low_rank", "diag")
+ADAPTATIONS = ("auto", "laplace", "low_rank", "diag")
 
 #: Constant parts that make the clusters distinguishable when they differ between clusters,
 #: and the number of dims a value has when it is the same for all clusters.
@@ -41,11 +52,17 @@ class SamplerSpec:
     draws, tune, chains
         Kept draws and adaptation steps of each chain, and the number of chains.
     sampler
-        "nutpie", "numpyro" (through ``pymc.sampling.jax``) or "pymc".
+        "nutpie", "numpyro" (through ``pymc.sampling.jax``), "blackjax" or "pymc"; or a quick
+        approximation, "laplace" (at the mode) or "pathfinder", marked as such in the result.
     backend
-        "numba", "jax", or "auto": chosen by cost; the choice stands in the result.
+        "kernel" (the package's own compiled density), "numba" or "jax" (the PyMC model, compiled
+        by PyTensor), or "auto": chosen by cost; the choice stands in the result.
     adaptation
-        Mass matrix of nutpie, "low_rank" or "diag".
+        Of the metric: "low_rank" (dense with NumPyro and BlackJAX), "diag", or "laplace", with
+        the kernel: values are first whitened by the curvature at the mode. "auto" takes the last
+        where it can.
+    chain_method
+        How NumPyro runs chains, "vectorized" or "parallel".
     target_accept
         Target acceptance rate of the step-size adaptation, in (0, 1).
     starts
@@ -64,7 +81,8 @@ class SamplerSpec:
     chains: int = 4
     sampler: str = "nutpie"
     backend: str = "auto"
-    adaptation: str = "low_rank"
+    adaptation: str = "auto"
+    chain_method: str = "vectorized"
     target_accept: float = 0.8
     starts: int = 20
     cores: int | None = None
@@ -77,6 +95,19 @@ class SamplerSpec:
         _choice("sampler", self.sampler, SAMPLERS)
         _choice("backend", self.backend, BACKENDS)
         _choice("adaptation", self.adaptation, ADAPTATIONS)
+        _choice("chain_method", self.chain_method, CHAIN_METHODS)
+        if self.adaptation == "laplace" and (
+            self.sampler != "nutpie" or self.backend not in ("auto", "kernel")
+        ):
+            raise SpecError(
+                "adaptation='laplace' needs the sampler 'nutpie' on the kernel; got "
+                f"sampler={self.sampler!r} and backend={self.backend!r}."
+            )
+        if self.backend not in ("auto", *SAMPLERS[self.sampler]):
+            raise SpecError(
+                f"The sampler {self.sampler!r} runs on {' or '.join(SAMPLERS[self.sampler])}; "
+                f"got backend={self.backend!r}."
+            )
         rate = self.target_accept
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
             raise SpecError(f"target_accept must lie in (0, 1); got {self.target_accept!r}.")
@@ -256,6 +287,12 @@ class ModelSpec:
         if value.ndim <= 1:
             value = np.diag(np.broadcast_to(value, (d,)))
         return np.broadcast_to(value, (self.n_clusters, d, d)).copy()
+
+    @property
+    def free_intercept(self) -> bool:
+        """Whether b is a parameter, neither absent nor known."""
+        known = isinstance(self.priors.intercept, Fixed)
+        return self.response is not None and self.intercept and not known
 
     @property
     def exchangeable(self) -> bool:

@@ -4,10 +4,10 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -15,11 +15,19 @@ import xarray as xr
 from jointmix.checks import findings_to_dataset, run_checks, verdict
 from jointmix.data import Dataset, make_dataset, notes
 from jointmix.em import Census, fit_em
-from jointmix.identify import Identified, chain_modes, identify_draws, make_rows, mode_share
-from jointmix.initial import make_start
+from jointmix.identify import (
+    Identified,
+    Rows,
+    chain_modes,
+    identify_draws,
+    make_rows,
+    mode_share,
+)
+from jointmix.initial import Start, make_start
 from jointmix.ordering import Ordering, choose_ordering
 from jointmix.recipe import spec_to_dict
-from jointmix.sampling import sample
+from jointmix.sampling import Control, Progress, plan, sample
+from jointmix.sampling.stream import open_stream, read_stream
 from jointmix.scaling import Scaling, model_scaling
 from jointmix.schema import (
     CHAIN,
@@ -34,12 +42,16 @@ from jointmix.schema import (
 )
 from jointmix.spec import ModelSpec
 
-Progress = Callable[[str, float, float, str], None]
 _PACKAGES = ("jointmix", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
 
 def fit(
-    table: object, spec: ModelSpec, seed: int = 1, progress: Progress | None = None
+    table: object,
+    spec: ModelSpec,
+    seed: int = 1,
+    progress: Progress | None = None,
+    control: Control | None = None,
+    stream: str | Path | None = None,
 ) -> xr.DataTree:
     """Fit a joint mixture to a table.
 
@@ -53,6 +65,11 @@ def fit(
         Of all randomness; the same seed on the same machine gives the same result.
     progress
         Called as ``progress(stage, done, total, note)``; may be called from other threads.
+    control
+        Pauses, resumes or stops sampling from elsewhere; a stopped fit keeps its finished draws.
+    stream
+        A folder, new or empty, to which draws are written as they come; `recover` makes a fit of
+        what a run that died has left there.
 
     Returns
     -------
@@ -65,27 +82,90 @@ def fit(
     DataError
         If the table cannot be fitted; the message names column, row or count.
     MissingExtraError
-        If the backend asked for is not installed.
+        If a package asked for is not installed.
+    MemoryLimitError
+        If the fit would not fit into memory.
+    StorageError
+        If the stream's folder cannot be used.
     SamplingError
         If no chain could start.
     """
     clock = _Clock(progress)
+    prepared = _prepare(table, spec, seed, clock)
+    clock.start("sample")
+    dataset, start = prepared.dataset, prepared.start
+    folder = None if stream is None else open_stream(Path(stream), dataset, spec, seed)
+    raw = sample(dataset, spec, start, seed, progress, control, folder)
+    return _finish(prepared, raw, clock)
+
+
+def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr.DataTree:
+    """The fit of the draws that a run has left in its stream, marked partial.
+
+    Parameters
+    ----------
+    table, spec, seed
+        As they were given to `fit`.
+    stream
+        The folder that was given to `fit`.
+
+    Returns
+    -------
+    xarray.DataTree
+        As `fit` returns it.
+
+    Raises
+    ------
+    StorageError
+        If the folder holds no stream, or that of other rows, another model or another seed.
+    SamplingError
+        If fewer than four draws of a chain were written.
+    """
+    clock = _Clock(None)
+    prepared = _prepare(table, spec, seed, clock)
+    clock.start("sample")
+    raw = read_stream(Path(stream), prepared.dataset, spec, prepared.start, seed)
+    return _finish(prepared, raw, clock)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """All that sampling needs, and what EM found."""
+
+    dataset: Dataset
+    spec: ModelSpec
+    seed: int
+    scaling: Scaling
+    rows: Rows
+    census: Census
+    ordering: Ordering
+    start: Start
+
+
+def _prepare(table: object, spec: ModelSpec, seed: int, clock: "_Clock") -> _Prepared:
     clock.start("data")
     dataset = make_dataset(table, spec)
+    # What cannot be sampled is refused before EM has taken its time.
+    plan(spec, len(dataset.values))
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     clock.start("em")
     census = fit_em(dataset, spec, seed)
     share = mode_share(rows, scaling.to_model(census.best.parameters))
     ordering = choose_ordering(census.best, spec, scaling, share, rows.u, seed)
     start = make_start(census.best, spec, scaling, ordering, share, rows.u)
-    clock.start("sample")
-    raw = sample(dataset, spec, start, seed, progress)
+    return _Prepared(dataset, spec, seed, scaling, rows, census, ordering, start)
+
+
+def _finish(prepared: _Prepared, raw: xr.DataTree, clock: "_Clock") -> xr.DataTree:
+    """Identified draws, diagnosed: the fitted tree."""
     clock.start("labels")
-    identified = identify_draws(raw["posterior"].to_dataset(), dataset, spec, census, ordering)
-    modes = chain_modes(identified, rows, census, scaling)
+    dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
+    posterior = raw["posterior"].to_dataset()
+    identified = identify_draws(posterior, dataset, spec, census, prepared.ordering)
+    modes = chain_modes(identified, prepared.rows, census, prepared.scaling)
     clock.start("checks")
-    tree = _tree(dataset, spec, scaling, census, identified, modes, raw)
-    tree.attrs |= _attributes(dataset, spec, seed, ordering, identified, raw)
+    tree = _tree(dataset, spec, prepared.scaling, census, identified, modes, raw)
+    tree.attrs |= _attributes(dataset, spec, prepared.seed, prepared.ordering, identified, raw)
     findings = run_checks(tree)
     tree["checks"] = xr.DataTree(findings_to_dataset(findings))
     tree.attrs["verdict"] = verdict(findings)
@@ -211,7 +291,7 @@ def _attributes(
     ordering: Ordering,
     identified: Identified,
     raw: xr.DataTree,
-) -> dict[str, str | int]:
+) -> dict[str, str | int | float]:
     gap = ordering.separation
     order = {
         "kind": ordering.kind,
@@ -238,6 +318,10 @@ def _attributes(
         "backend": raw.attrs["backend"],
         "backend_reason": raw.attrs["backend_reason"],
         "partial": raw.attrs["partial"],
+        "adaptation": raw.attrs.get("adaptation", ""),
+        "memory_estimate": raw.attrs.get("memory_estimate", float("nan")),
+        "approximation": raw.attrs.get("approximation", ""),
+        "pareto_shape": raw.attrs.get("pareto_shape", float("nan")),
         "machine": (
             f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
             f"Python {platform.python_version()}"

@@ -35,7 +35,7 @@ def spec_of(n_clusters: int, features: tuple[str, ...], response: str | None) ->
             sd=InverseGamma(shape=2.0, scale=0.5),
             sigma=InverseGamma(shape=2.0, scale=0.5),
         ),
-        sampler=SamplerSpec(draws=2500, tune=1000, backend="jax"),
+        sampler=SamplerSpec(draws=2500, tune=1000),
     )
 
 

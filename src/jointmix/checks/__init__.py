@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks import (
+    approximation,
     depth,
     divergences,
     duplicates,
@@ -28,6 +29,7 @@ __all__ = ["Finding", "findings_from_dataset", "findings_to_dataset", "run_check
 Verdict = Literal["OK", "CAUTION", "DO NOT USE"]
 
 CHECKS = (
+    approximation,
     modes,
     rhat,
     ess,

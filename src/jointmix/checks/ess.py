@@ -4,6 +4,7 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
+from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, below, skipped
 from jointmix.schema import require_group
 from jointmix.summaries import entries, identified_parameters, is_constant
@@ -22,6 +23,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     SchemaError
         If the draws' labels were never identified.
     """
+    if approximation(tree):
+        return (skipped(CODE, "bulk", "the draws form no chains", SOURCE),)
     quantities = identified_parameters(tree)
     quantities["log likelihood"] = require_group(tree, "invariant")["log_likelihood"]
     return tuple(_judge(quantities, method) for method in ("bulk", "tail"))

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import f as f_distribution
 
+from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, above, skipped
 from jointmix.schema import CHAIN, DRAW, require_group
 from jointmix.summaries import entries, identified_parameters, is_constant
@@ -29,6 +30,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     SchemaError
         If the draws' labels were never identified.
     """
+    if approximation(tree):
+        return (skipped(CODE, "parameters", "the draws form no chains", SOURCE),)
     named = [
         (name, value)
         for parameter, draws in identified_parameters(tree).items()

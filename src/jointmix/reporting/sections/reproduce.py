@@ -77,7 +77,9 @@ def _facts(view: FittedView) -> Facts:
     sampler, attrs = view.spec.get("sampler", {}), view.tree.attrs
     items = [
         ("Sampler", str(sampler.get("sampler", "–"))),
-        ("Run on", f"{attrs['backend']}, because {attrs['backend_reason']}"),
+        ("Run on", str(attrs["backend"])),
+        ("Why there", str(attrs["backend_reason"])),
+        ("Adaptation", str(attrs.get("adaptation") or "–")),
         ("Chains, draws, tuning", ", ".join(str(sampler.get(key, "–")) for key in _LENGTHS)),
         ("Seed", str(int(attrs["seed"]))),
         ("Machine", str(attrs["machine"])),

@@ -1,0 +1,42 @@
+"""Are these draws of the posterior, or of an approximation of it?"""
+
+import numpy as np
+import xarray as xr
+
+from jointmix.checks.finding import Finding, Status
+
+CODE = "approximation"
+SOURCE = "Vehtari et al. (2024), Journal of Machine Learning Research 25(72)"
+RELIABLE = 0.7
+
+
+def approximation(tree: xr.DataTree) -> str:
+    """The name of the approximation that made the draws; empty for draws by NUTS."""
+    return str(tree.attrs.get("approximation", ""))
+
+
+def check(tree: xr.DataTree) -> tuple[Finding, ...]:
+    """Judge an approximation by the Pareto shape k̂ of its importance weights."""
+    name = approximation(tree)
+    if not name:
+        return ()
+    shape = float(tree.attrs.get("pareto_shape", np.inf))
+    reliable = shape <= RELIABLE
+    status: Status = "caution" if reliable else "fail"
+    message = f"These draws come from a quick approximation ({name}), not from NUTS; "
+    if reliable:
+        message += f"its importance weights are reliable (Pareto k = {shape:.2f})."
+    else:
+        message += f"it is far from the posterior (Pareto k = {shape:.2f}, above {RELIABLE})."
+    return (
+        Finding(
+            code=CODE,
+            subject="draws",
+            status=status,
+            value=shape,
+            threshold=RELIABLE,
+            message=message,
+            remedy="Fit with sampler='nutpie' before conclusions are drawn.",
+            source=SOURCE,
+        ),
+    )

@@ -1,0 +1,124 @@
+"""Samplers behind one interface, with one normalised result.
+
+Whatever ran, the draws come back as a DataTree with `posterior` (dims chain, draw, component, on
+the model's scale) and `sample_stats` under the names of `result.STATISTICS`.
+"""
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import xarray as xr
+
+from jointmix.data import Dataset
+from jointmix.errors import SamplingError
+from jointmix.initial import Start
+from jointmix.sampling import memory
+from jointmix.sampling.backends import choose_backend
+from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.result import STATISTICS, Draws, normalised
+from jointmix.sampling.target import Target
+from jointmix.spec import ModelSpec
+
+__all__ = ["STATISTICS", "Control", "Progress", "Target", "choose_backend", "plan", "sample"]
+
+#: Where each sampler's runner lives; imported when it runs, as most bring heavy libraries.
+_RUNNERS = {
+    "nutpie": ("nutpie_runs", "run"),
+    "numpyro": ("pymc_runs", "run_numpyro"),
+    "blackjax": ("pymc_runs", "run_blackjax"),
+    "pymc": ("pymc_runs", "run_pymc"),
+    "laplace": ("approximate", "run_laplace"),
+    "pathfinder": ("approximate", "run_pathfinder"),
+}
+
+
+def plan(spec: ModelSpec, n_rows: int) -> tuple[str, str, memory.Memory]:
+    """The backend that would run, why, and the memory it would take; before anything runs.
+
+    Raises
+    ------
+    MissingExtraError
+        If a package that was asked for is not installed.
+    MemoryLimitError
+        If the fit would not fit into memory.
+    """
+    backend, reason = choose_backend(spec, n_rows)
+    return backend, reason, memory.require(spec, n_rows, backend)
+
+
+def sample(
+    dataset: Dataset,
+    spec: ModelSpec,
+    start: Start,
+    seed: int,
+    progress: Progress | None = None,
+    control: Control | None = None,
+    stream: Path | None = None,
+) -> xr.DataTree:
+    """Draw from the posterior, or from an approximation of it.
+
+    Parameters
+    ----------
+    dataset, spec
+        The rows and the model.
+    start
+        Where chains start, and how components are ordered.
+    seed
+        Of all randomness: a rerun on the same machine gives the same draws.
+    progress
+        Called as ``progress(stage, done, total, note)``; may be called from other threads.
+    control
+        Pauses, resumes and stops the run from elsewhere.
+    stream
+        Folder of a Zarr store to which nutpie writes draws as they come.
+
+    Returns
+    -------
+    xarray.DataTree
+        `posterior` and `sample_stats`; attrs say what ran and why, whether it was interrupted
+        (`partial`), and for approximations which (`approximation`) and its k̂ (`pareto_shape`).
+
+    Raises
+    ------
+    SamplingError
+        If no chain could start.
+    MissingExtraError
+        If a package that was asked for is not installed.
+    MemoryLimitError
+        If the fit would not fit into memory.
+    """
+    backend, reason, needed = plan(spec, len(dataset.values))
+    if backend == "jax":
+        _prepare_jax()
+    report = progress or (lambda *_: None)
+    module, name = _RUNNERS[spec.sampler.sampler]
+    run: Callable[..., Draws] = getattr(import_module(f"jointmix.sampling.{module}"), name)
+    options = {"stream": stream} if stream is not None else {}
+    target = Target(dataset, spec, start)
+    try:
+        draws = run(target, backend, seed, report, control or Control(), **options)
+    except SamplingError:
+        raise
+    except RuntimeError as error:
+        # What follows the first line is a backtrace from below the sampler.
+        cause = str(error).partition("\n")[0]
+        raise SamplingError(f"The sampler {spec.sampler.sampler!r} failed: {cause}.") from error
+    tree = normalised(draws, spec)
+    tree.attrs |= {
+        "backend": f"{spec.sampler.sampler} on {backend}",
+        "backend_reason": reason,
+        "memory_estimate": needed.total,
+    }
+    return tree
+
+
+def _prepare_jax() -> None:
+    """One thread a chain: XLA's own threads only get in each other's way on small arrays.
+
+    XLA reads its flags when JAX starts, so this has no effect on a JAX that is running.
+    """
+    flag = "--xla_cpu_multi_thread_eigen=false"
+    if flag not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()

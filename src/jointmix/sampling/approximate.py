@@ -1,0 +1,122 @@
+"""Quick approximations of the posterior around a mode, with a measure of how far to trust them.
+
+Both draw candidates from normal approximations q on the unconstrained scale, weight them by p/q,
+smooth the largest weights (PSIS) and resample. Where the Pareto shape k̂ exceeds 0.7 the weights
+are not reliable; the candidates are then returned unweighted, and k̂ says so.
+"""
+
+import time
+
+import numpy as np
+from arviz_stats.base import array_stats
+
+from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.mode import laplace_normal
+from jointmix.sampling.result import Draws
+from jointmix.sampling.target import Target
+
+#: Largest k̂ at which importance weights are reliable (Vehtari et al. 2024, JMLR 25(72)).
+LARGEST_SHAPE = 0.7
+#: Candidates for each draw that is kept.
+_CANDIDATES = 4
+#: Paths of Pathfinder, from starts of their own.
+_PATHS = 8
+
+
+def run_laplace(
+    target: Target, backend: str, seed: int, report: Progress, control: Control
+) -> Draws:
+    """Draws of the Laplace approximation at the mode, improved by importance resampling.
+
+    Raises
+    ------
+    SamplingError
+        If the mode has no curvature in some direction.
+    """
+    del backend, control
+    report("sample", 0, 1, "laplace")
+    began = time.perf_counter()
+    target.check_start(seed)
+    rng = np.random.default_rng(seed)
+    settings = target.spec.sampler
+    n = settings.chains * settings.draws
+    normal = laplace_normal(target, seed)
+    candidates, log_q = normal.draw(_CANDIDATES * n, rng)
+    log_p = np.array([target.log_density(q)[0] for q in candidates])
+    return _resampled(target, candidates, log_p, log_q, rng, began)
+
+
+def run_pathfinder(
+    target: Target, backend: str, seed: int, report: Progress, control: Control
+) -> Draws:
+    """Draws by multi-path Pathfinder (Zhang, Carpenter, Gelman and Vehtari 2022).
+
+    Raises
+    ------
+    SamplingError
+        If no path finds an approximation.
+    """
+    from jointmix.model import build_model
+    from jointmix.sampling.blackjax_runs import jaxified, pathfinder
+
+    del backend, control
+    report("sample", 0, 1, "pathfinder")
+    began = time.perf_counter()
+    target.check_start(seed)
+    settings = target.spec.sampler
+    model = build_model(target.dataset, target.spec, target.start.direction, "dot")
+    log_density, _ = jaxified(model)
+    n = settings.chains * settings.draws
+    candidates, log_p, log_q = pathfinder(
+        log_density, target.points(seed, _PATHS), draws=-(-_CANDIDATES * n // _PATHS), seed=seed
+    )
+    return _resampled(target, candidates, log_p, log_q, np.random.default_rng(seed), began)
+
+
+def _resampled(
+    target: Target,
+    candidates: np.ndarray,
+    log_p: np.ndarray,
+    log_q: np.ndarray,
+    rng: np.random.Generator,
+    began: float,
+) -> Draws:
+    settings = target.spec.sampler
+    n = settings.chains * settings.draws
+    log_weight, shape = smoothed(log_p - log_q)
+    if shape <= LARGEST_SHAPE:
+        weight = np.exp(log_weight)
+        chosen = rng.choice(len(candidates), size=n, p=weight / weight.sum())
+    else:
+        # Paths that failed may have left fewer than are asked for.
+        usable = np.flatnonzero(np.isfinite(log_p))
+        chosen = rng.choice(usable, size=n, replace=len(usable) < n)
+    draws = candidates[chosen].reshape(settings.chains, settings.draws, -1)
+    return Draws(
+        target.parameters(draws),
+        {"logp": log_p[chosen].reshape(draws.shape[:2])},
+        np.arange(settings.chains),
+        {
+            "sample_seconds": time.perf_counter() - began,
+            "approximation": settings.sampler,
+            "pareto_shape": shape,
+        },
+    )
+
+
+def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+    """Pareto-smoothed log weights (candidate,), normalised, and the shape k̂.
+
+    A point of no density has weight zero; k̂ is then that of the others, and −∞ where all
+    weights are equal.
+    """
+    finite = np.isfinite(log_ratio)
+    if finite.sum() < 100:
+        return np.where(finite, 0.0, -np.inf) - np.log(max(finite.sum(), 1)), np.inf
+    result = np.full(len(log_ratio), -np.inf)
+    if np.ptp(log_ratio[finite]) < 1e-9:
+        # Equal weights have no tail to fit.
+        result[finite] = -np.log(finite.sum())
+        return result, -np.inf
+    result[finite], shape = array_stats.psislw(-log_ratio[finite])
+    return result, float(shape)

@@ -1,0 +1,42 @@
+"""Pausing, resuming and stopping a run from elsewhere: another thread, a signal, a callback."""
+
+import threading
+from collections.abc import Callable
+
+#: Called as ``progress(stage, done, total, note)``; may be called from other threads.
+Progress = Callable[[str, float, float, str], None]
+
+
+class Control:
+    """A switch that a running fit obeys; safe to use from any thread.
+
+    Stopping returns the draws finished until then, marked partial, as Ctrl-C does.
+    """
+
+    def __init__(self) -> None:
+        self._running = threading.Event()
+        self._running.set()
+        self._stopped = threading.Event()
+
+    def pause(self) -> None:
+        """Hold the chains after their current draws."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Let held chains go on."""
+        self._running.set()
+
+    def stop(self) -> None:
+        """End sampling and keep what is finished; also ends a pause."""
+        self._stopped.set()
+        self._running.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the chains are to be held."""
+        return not self._running.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether sampling is to end."""
+        return self._stopped.is_set()

@@ -1,0 +1,122 @@
+"""How much memory a fit will take, estimated before it runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jointmix.errors import MemoryLimitError
+from jointmix.kernel.values import parameter_shapes
+from jointmix.sampling.backends import n_free
+from jointmix.spec import ModelSpec
+
+_DOUBLE = 8
+_GIB = 2**30
+#: Bytes taken by Python and the libraries, whatever is fitted.
+_LIBRARIES = {"kernel": 0.4e9, "numba": 1.0e9, "jax": 1.0e9}
+#: Copies of the draws that exist at the same time: sampled, identified, and on their way to disk.
+_COPIES = 3
+#: Rows that EM and the identification hold densities of at a time, for all starts or draws.
+_BATCH_NUMBERS = 4_000_000
+_BATCH_ARRAYS = 8
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a fit is expected to hold at its largest."""
+
+    libraries: float
+    draws: float
+    rows: float
+
+    @property
+    def total(self) -> float:
+        """All together."""
+        return self.libraries + self.draws + self.rows
+
+
+def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
+    """The memory a fit will hold, in bytes.
+
+    Nothing of size chains × draws × rows × clusters is ever held: draws and rows are separate.
+    """
+    settings = spec.sampler
+    n_draws = settings.chains * settings.draws
+    width = sum(int(np.prod(shape)) for shape in parameter_shapes(spec).values())
+    per_draw = _COPIES * width + (n_free(spec) if backend != "kernel" else 0) + 20
+    columns = len(spec.columns)
+    per_row = 6 * columns + 4 * spec.n_clusters + (1 + columns) ** 2
+    work = _BATCH_ARRAYS * _BATCH_NUMBERS
+    if settings.sampler in ("laplace", "pathfinder"):
+        per_draw += 4 * (n_free(spec) + 2)
+    if backend != "kernel":
+        terms = 1 + columns + columns * (columns + 1) // 2
+        per_row += terms + 4 * spec.n_clusters
+    return Memory(
+        libraries=_LIBRARIES[backend],
+        draws=n_draws * per_draw * _DOUBLE,
+        rows=(n_rows * per_row + work) * _DOUBLE,
+    )
+
+
+def available() -> float:
+    """Bytes that may still be taken: of the machine, or of the control group it runs in.
+
+    Infinite where the system does not say.
+    """
+    free = [_of_machine(), _of_group()]
+    return min(free)
+
+
+def _of_machine() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("inf")
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return float(line.split()[1]) * 1024
+    return float("inf")
+
+
+def _of_group() -> float:
+    """What Linux' control groups (version 2) leave."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = (folder / "memory.current").read_text(encoding="ascii").strip()
+    except OSError:
+        return float("inf")
+    return float("inf") if limit == "max" else float(limit) - float(used)
+
+
+def require(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
+    """The estimate, if it fits.
+
+    Raises
+    ------
+    MemoryLimitError
+        If it exceeds what is free; the sentence says what takes most and what to do.
+    """
+    needed, free = estimate(spec, n_rows, backend), available()
+    if needed.total > free:
+        settings = spec.sampler
+        if needed.libraries > max(needed.draws, needed.rows):
+            most = "most of it is taken by the libraries; free some memory"
+        elif needed.draws > needed.rows:
+            most = (
+                f"{settings.chains} × {settings.draws} draws take {needed.draws / _GIB:.1f} GiB; "
+                f"ask for at most {_fitting_draws(needed, free, settings.draws)} draws a chain"
+            )
+        else:
+            most = f"{n_rows} rows take {needed.rows / _GIB:.1f} GiB; fit a sample of them"
+        raise MemoryLimitError(
+            f"The fit needs about {needed.total / _GIB:.1f} GiB of memory and "
+            f"{free / _GIB:.1f} GiB are free: {most}."
+        )
+    return needed
+
+
+def _fitting_draws(needed: Memory, free: float, draws: int) -> int:
+    left = max(free - needed.libraries - needed.rows, 0.0)
+    return max(int(draws * left / needed.draws), 4)

@@ -1,0 +1,352 @@
+"""nutpie's NUTS on the compiled kernel, or on the PyMC model through Numba or JAX."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from jointmix.errors import SamplingError
+from jointmix.initial import draw_start
+from jointmix.kernel import layout
+from jointmix.kernel.entry import compiled
+from jointmix.kernel.values import parameter_dims, parameter_shapes
+from jointmix.location import householder
+from jointmix.sampling.backends import cores_used
+from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.mode import laplace_normal
+from jointmix.sampling.result import STATISTICS, Draws
+from jointmix.sampling.target import Target
+from jointmix.scaling import model_scaling
+from jointmix.schema import CHAIN, DRAW
+from jointmix.spec import ModelSpec
+
+#: Draws of a chain below which an interrupted run has nothing to show.
+_LEAST_DRAWS = 4
+#: How often, in seconds, a run looks whether it is to pause or stop.
+_POLL_SECONDS = 0.1
+#: Unconstrained values beyond which products with S would cost more than whitening gains.
+_LARGEST_WHITENED = 1500
+_TOO_EARLY = "Interrupted before the first draws were finished."
+_UNCONSTRAINED = "unconstrained_parameter"
+
+_compiled: dict[str, tuple[Any, Any]] = {}
+_compile_lock = threading.Lock()
+
+
+def run(
+    target: Target,
+    backend: str,
+    seed: int,
+    report: Progress,
+    control: Control,
+    stream: Path | None = None,
+) -> Draws:
+    """Draws by nutpie.
+
+    Parameters
+    ----------
+    backend
+        "kernel", "numba" or "jax".
+    stream
+        Folder of a Zarr store to which draws are written as they come; None keeps them in memory.
+
+    Raises
+    ------
+    SamplingError
+        If no chain could start.
+    """
+    import nutpie
+
+    target.check_start(seed)
+    report("compile", 0, 1, backend)
+    began = time.perf_counter()
+    if backend == "kernel":
+        compiled()
+    else:
+        model = _pymc_model(target, backend, seed)
+    report("compile", 1, 1, backend)
+    compiled_at = time.perf_counter()
+    adaptation = target.spec.sampler.adaptation
+    if backend == "kernel":
+        target, adaptation = _whitened(target, seed)
+        model = _kernel_model(target)
+    settings = target.spec.sampler
+    store = None if stream is None else nutpie.zarr_store.LocalStore(str(stream), mkdir=True)
+    sampler = nutpie.sample(
+        model,
+        draws=settings.draws,
+        tune=settings.tune,
+        chains=settings.chains,
+        cores=cores_used(target.spec),
+        seed=seed,
+        # What whitening leaves is nearly a multiple of the identity, where a low-rank metric only
+        # adds noise (iris: R-hat 1.31 with it, 1.005 without).
+        adaptation="diag" if adaptation in ("laplace", "diag") else "low_rank",
+        target_accept=settings.target_accept,
+        progress_bar=False,
+        save_warmup=False,
+        store_unconstrained=backend != "kernel",
+        progress_callback=partial(_report_chains, report),
+        progress_rate=500,
+        zarr_store=store,
+        blocking=False,
+    )
+    tree = _wait(sampler, control)
+    draws = _from_tree(tree, target)
+    draws.attrs.update(
+        compile_seconds=compiled_at - began,
+        sample_seconds=time.perf_counter() - compiled_at,
+        partial=int(tree.attrs.get("partial", 0)),
+        adaptation="low_rank" if adaptation == "auto" else adaptation,
+    )
+    return draws
+
+
+def _whitened(target: Target, seed: int) -> tuple[Target, str]:
+    """The target, whitened by the curvature at its mode, and the adaptation that it then needs.
+
+    Raises
+    ------
+    SamplingError
+        If whitening was asked for and the mode has no curvature in some direction.
+    """
+    wanted = target.spec.sampler.adaptation
+    if wanted not in ("auto", "laplace") or (wanted == "auto" and target.dim > _LARGEST_WHITENED):
+        return target, wanted
+    try:
+        normal = laplace_normal(target, seed)
+    except SamplingError:
+        if wanted == "laplace":
+            raise
+        return target, "low_rank"
+    return target.whitened(normal.center, normal.stretch), "laplace"
+
+
+def _from_tree(tree: xr.DataTree, target: Target) -> Draws:
+    """Parameters and statistics of nutpie's tree, as arrays in memory."""
+    stats = tree["sample_stats"].to_dataset()
+    chains = stats[CHAIN].values
+    names = {alias for aliases in STATISTICS.values() for alias in aliases}
+    statistics = {
+        name: np.asarray(stats[name].transpose(CHAIN, DRAW)) for name in names if name in stats
+    }
+    posterior = tree["posterior"].to_dataset()
+    if set(parameter_shapes(target.spec)) <= set(posterior.data_vars):
+        parameters = {name: posterior[name].values for name in parameter_shapes(target.spec)}
+    else:
+        parameters = target.parameters(_unconstrained(tree, target.spec))
+    return Draws(parameters, statistics, chains)
+
+
+def _unconstrained(tree: xr.DataTree, spec: ModelSpec) -> np.ndarray:
+    """The sampler's values of the PyMC model's variables, (chain, draw, dim)."""
+    names = ("posterior", "unconstrained_posterior")
+    groups = [tree[name].to_dataset() for name in names if name in tree.children]
+    found = {str(name): group[name].values for group in groups for name in group.data_vars}
+    parts = []
+    for block in layout.blocks(spec):
+        name = next(name for name in found if name.startswith(block.name))
+        parts.append(found[name].reshape(*found[name].shape[:2], block.size))
+    return np.concatenate(parts, axis=-1)
+
+
+def _kernel_model(target: Target) -> Any:
+    """The kernel as a model that nutpie samples: two C functions and what they are given."""
+    import pandas as pd
+    from nutpie.compile_pymc import CompiledPyMCModel
+
+    density, expand = compiled()
+    spec, shapes = target.spec, parameter_shapes(target.spec)
+    ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
+    slices = [slice(*pair) for pair in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+    coords = {
+        "component": pd.RangeIndex(spec.n_clusters),
+        "feature": pd.Index(list(spec.features), dtype=str),
+        "feature_bis": pd.Index(list(spec.features), dtype=str),
+        "predictor": pd.Index(list(spec.predictors), dtype=str),
+    }
+    used = {dim for dims in parameter_dims(spec).values() for dim in dims}
+    coords = {name: index for name, index in coords.items() if name in used}
+    return CompiledPyMCModel(
+        dims=parameter_dims(spec),
+        _coords=coords | {_UNCONSTRAINED: pd.RangeIndex(target.dim)},
+        _n_dim=target.dim,
+        _shapes=shapes,
+        compiled_logp_func=density,
+        compiled_expand_func=expand,
+        initial_point_func=target.point,
+        shared_data={},
+        shared_var_keys={},
+        user_data=target.problem,
+        n_expanded=int(ends[-1]),
+        shape_info=(list(shapes), slices, list(shapes.values())),
+        logp_func=None,
+        expand_func=None,
+        reparameterized_names=[],
+    )
+
+
+def _structure(target: Target, backend: str) -> str:
+    """What a compiled PyMC model depends on: everything but the rows and the direction."""
+    spec = target.spec
+    model = dataclasses.replace(spec, ordering="auto", sampler=type(spec.sampler)())
+    scaling = model_scaling(target.dataset, spec)
+    fixed = not spec.intercept or "Fixed(" in repr(spec.priors)
+    moved = [scaling.center.tolist(), scaling.scale.tolist()] if fixed else []
+    return repr((model, target.start.direction is not None, backend, moved))
+
+
+def _pymc_model(target: Target, backend: str, seed: int) -> Any:
+    """nutpie's compilation of the PyMC model, with these rows; kept for the next fit."""
+    import nutpie
+    import pymc as pm
+
+    from jointmix.component import Product
+    from jointmix.model import EXTRA, OBSERVED, REFLECTION, build_model, observed_arrays
+
+    spec, start = target.spec, target.start
+    key = _structure(target, backend)
+    with _compile_lock:
+        if key not in _compiled:
+            product: Product = "dot" if backend == "jax" else "sum"
+            model = build_model(target.dataset, spec, start.direction, product)
+            options: dict[str, Any] = {"gradient_backend": "jax"} if backend == "jax" else {}
+            _compiled[key] = (
+                model,
+                nutpie.compile_pymc_model(
+                    model,
+                    backend=backend,
+                    freeze_model=False,
+                    # Starts of our own replace the model's: these would only cost compilation.
+                    initial_points=draw_start(start, spec, np.random.default_rng(0)),
+                    jitter_rvs=set(),
+                    # Parameters are computed afterwards, for all draws at once.
+                    var_names=[],
+                    **options,
+                ),
+            )
+        model, found = _compiled[key]
+    observed, extra = observed_arrays(target.dataset, spec)
+    data = {OBSERVED: observed} | ({EXTRA: extra} if extra.shape[1] else {})
+    if start.direction is not None:
+        data[REFLECTION] = householder(start.direction)
+    with model:
+        pm.set_data(data)
+    if backend == "jax":
+        import jax.numpy as jnp
+
+        data = {name: jnp.asarray(value) for name, value in data.items()}
+    # nutpie has no interface for starts of one's own; a test guards these private fields.
+    name = "initial_point_func" if backend == "numba" else "_make_initial_points"
+    found = dataclasses.replace(found.with_data(**data), **{name: _locked(target.point)})
+    if backend == "jax":
+        # Traced first in a sampler's thread, JAX's functions gave NaN.
+        found._make_logp_func()(target.point(seed), **found._shared_data)
+    return found
+
+
+def _locked(point: Callable[[Any], np.ndarray]) -> Callable[[Any], np.ndarray]:
+    lock = threading.Lock()
+
+    def locked(seed: Any = None) -> np.ndarray:
+        with lock:
+            return point(seed)
+
+    return locked
+
+
+def _report_chains(report: Progress, chains: list[Any]) -> None:
+    """Pass on what nutpie's chains have done; called from a thread of its own."""
+    done = sum(chain.finished_draws for chain in chains)
+    total = sum(chain.total_draws for chain in chains)
+    steps = sum(chain.total_num_steps for chain in chains) / max(done, 1)
+    divergences = sum(chain.divergences for chain in chains)
+    report("sample", done, total, f"{divergences} divergences, {steps:.1f} gradients a draw")
+
+
+def _wait(sampler: Any, control: Control) -> xr.DataTree:
+    """The finished trace; stopped or on Ctrl-C the draws finished so far, marked partial."""
+    try:
+        while not control.stopped:
+            if control.paused:
+                sampler.pause()
+                while control.paused:
+                    time.sleep(_POLL_SECONDS)
+                sampler.resume()
+                continue
+            try:
+                return sampler.wait(timeout=_POLL_SECONDS)
+            except TimeoutError:
+                continue
+    except KeyboardInterrupt:
+        pass
+    try:
+        tree = sampler.abort()
+    except ValueError as error:
+        # Before its chains have begun, nutpie has no trace to return.
+        raise KeyboardInterrupt(_TOO_EARLY) from error
+    return finished(tree)
+
+
+def finished(tree: xr.DataTree) -> xr.DataTree:
+    """As many draws as possible of an aborted trace, equally many of each chain that is kept.
+
+    Chains run a few at a time: some may not have begun when others are done.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If there are fewer than four.
+    """
+    done = _written(tree)
+    longest = np.sort(done)[::-1]
+    n_draws = int(longest[(longest * np.arange(1, len(longest) + 1)).argmax()])
+    if n_draws < _LEAST_DRAWS:
+        raise KeyboardInterrupt(_TOO_EARLY)
+    tree = tree.isel({CHAIN: np.flatnonzero(done >= n_draws), DRAW: slice(0, n_draws)})
+    tree.attrs["partial"] = 1
+    return tree
+
+
+def _written(tree: xr.DataTree) -> np.ndarray:
+    """How many draws of each chain are there, (chain,), up to the first that lacks a number.
+
+    A killed run has written some variables of its last draws to its stream, and others not yet.
+    """
+    there = np.isfinite(tree["sample_stats"].to_dataset()["logp"].values)
+    # Of a stream, more than what has been drawn would take minutes to look through.
+    begun = slice(0, int(there.sum(axis=1).max()))
+    stats = tree["sample_stats"].to_dataset().isel({DRAW: begun})
+    numbers = [stats[name] for name in ("energy", "step_size_bar") if name in stats]
+    for name in ("posterior", "unconstrained_posterior"):
+        if name in tree.children:
+            numbers += tree[name].to_dataset().isel({DRAW: begun}).data_vars.values()
+    for values in numbers:
+        there[:, begun] &= np.isfinite(values.values).all(axis=tuple(range(2, values.ndim)))
+    if "n_steps" in stats:
+        # Whole numbers that were not written are read as 0.
+        there[:, begun] &= stats["n_steps"].values > 0
+    return np.cumprod(there, axis=1).sum(axis=1)
+
+
+def kept_draws(tree: xr.DataTree, target: Target) -> Draws:
+    """Draws of a stream that a run left behind.
+
+    Raises
+    ------
+    SamplingError
+        If fewer than four draws of a chain were written.
+    """
+    try:
+        tree = finished(tree)
+    except KeyboardInterrupt as error:
+        raise SamplingError("The stream holds fewer than four finished draws.") from error
+    draws = _from_tree(tree, target)
+    draws.attrs["partial"] = 1
+    return draws

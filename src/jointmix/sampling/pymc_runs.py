@@ -1,0 +1,116 @@
+"""NUTS of NumPyro, BlackJAX and PyMC, on the PyMC model."""
+
+import time
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from jointmix.initial import draw_start
+from jointmix.model import build_model
+from jointmix.sampling.blackjax_runs import jaxified, nuts
+from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.result import STATISTICS, Draws
+from jointmix.sampling.target import Target
+from jointmix.schema import CHAIN, DRAW, PARAMETERS
+
+
+def run_numpyro(
+    target: Target, backend: str, seed: int, report: Progress, control: Control
+) -> Draws:
+    """Draws by NumPyro, through ``pymc.sampling.jax``."""
+    from pymc.sampling import jax as pymc_jax
+
+    del backend, control
+    settings = target.spec.sampler
+    model = build_model(target.dataset, target.spec, target.start.direction, "dot")
+    report("sample", 0, 1, "numpyro")
+    began = time.perf_counter()
+    with model:
+        tree = pymc_jax.sample_numpyro_nuts(
+            draws=settings.draws,
+            tune=settings.tune,
+            chains=settings.chains,
+            target_accept=settings.target_accept,
+            random_seed=seed,
+            initvals=_initial_values(target, seed),
+            jitter=False,
+            chain_method=settings.chain_method,
+            progressbar=False,
+            compute_convergence_checks=False,
+            nuts_kwargs={"dense_mass": settings.adaptation != "diag"},
+        )
+    # PyMC files NumPyro's potential, −log p, under the name of the log density.
+    tree["sample_stats"]["lp"] = -tree["sample_stats"]["lp"]
+    return _from_tree(tree, began)
+
+
+def run_blackjax(
+    target: Target, backend: str, seed: int, report: Progress, control: Control
+) -> Draws:
+    """Draws by BlackJAX; PyMC's own wrapper of it fails with the releases of BlackJAX in use."""
+    del backend
+    settings = target.spec.sampler
+    model = build_model(target.dataset, target.spec, target.start.direction, "dot")
+    began = time.perf_counter()
+    log_density, _ = jaxified(model)
+    report("sample", 0, 1, "blackjax")
+    positions, statistics = nuts(
+        log_density,
+        target.points(seed, settings.chains),
+        draws=settings.draws,
+        tune=settings.tune,
+        target_accept=settings.target_accept,
+        dense=settings.adaptation != "diag",
+        seed=seed,
+        report=report,
+        control=control,
+    )
+    partial = positions.shape[1] < settings.draws
+    return Draws(
+        target.parameters(positions),
+        statistics,
+        np.arange(len(positions)),
+        {"sample_seconds": time.perf_counter() - began, "partial": int(partial)},
+    )
+
+
+def run_pymc(target: Target, backend: str, seed: int, report: Progress, control: Control) -> Draws:
+    """Draws by PyMC's own NUTS: the reference, and the slowest."""
+    del backend, control
+    settings = target.spec.sampler
+    model = build_model(target.dataset, target.spec, target.start.direction, "sum")
+    report("sample", 0, 1, "pymc")
+    began = time.perf_counter()
+    with model:
+        tree = pm.sample(
+            draws=settings.draws,
+            tune=settings.tune,
+            chains=settings.chains,
+            cores=1,
+            target_accept=settings.target_accept,
+            random_seed=seed,
+            initvals=_initial_values(target, seed),
+            init="adapt_diag",
+            nuts_sampler="pymc",
+            progressbar=False,
+            compute_convergence_checks=False,
+        )
+    return _from_tree(tree, began)
+
+
+def _initial_values(target: Target, seed: int) -> list[dict[str, np.ndarray]]:
+    generators = np.random.default_rng(seed).spawn(target.spec.sampler.chains)
+    return [draw_start(target.start, target.spec, rng) for rng in generators]
+
+
+def _from_tree(tree: xr.DataTree, began: float) -> Draws:
+    posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
+    names = {alias for aliases in STATISTICS.values() for alias in aliases}
+    return Draws(
+        {name: np.asarray(posterior[name]) for name in PARAMETERS if name in posterior},
+        # NumPyro's statistics are JAX arrays.
+        {name: np.asarray(stats[name].transpose(CHAIN, DRAW)) for name in names if name in stats},
+        stats[CHAIN].values,
+        {"sample_seconds": time.perf_counter() - began},
+    )

@@ -1,0 +1,80 @@
+"""What every sampler returns, and the one form in which it is passed on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from jointmix.kernel.values import parameter_dims
+from jointmix.schema import CHAIN, COMPONENT, DRAW, FEATURE, FEATURE_BIS, PREDICTOR
+from jointmix.spec import ModelSpec
+
+#: Statistics of a draw under the package's names, and what the samplers call them. Units: log
+#: density and energy in nats, n_steps in gradients, the others without.
+STATISTICS = {
+    "log_density": ("logp", "lp"),
+    "diverging": ("diverging",),
+    "tree_depth": ("depth", "tree_depth"),
+    "n_steps": ("n_steps",),
+    "step_size": ("step_size_bar", "step_size"),
+    "energy": ("energy",),
+    "acceptance_rate": ("mean_tree_accept", "acceptance_rate"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Draws of the parameters, and what the sampler says of them.
+
+    Attributes
+    ----------
+    parameters
+        Name → (chain, draw, component, ...), on the model's scale.
+    statistics
+        Name, as the sampler calls it → (chain, draw).
+    chains
+        Numbers of the chains, (chain,).
+    attrs
+        What else is to be kept: seconds, whether it was interrupted, how far to trust it.
+    """
+
+    parameters: Mapping[str, np.ndarray]
+    statistics: Mapping[str, np.ndarray]
+    chains: np.ndarray
+    attrs: dict[str, str | float] = field(default_factory=dict)
+
+
+def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
+    """The groups `posterior` and `sample_stats`, named alike whatever ran."""
+    dims = parameter_dims(spec)
+    n_draws = next(iter(draws.parameters.values())).shape[1]
+    index = {CHAIN: np.asarray(draws.chains), DRAW: np.arange(n_draws)}
+    coords = index | _coords(spec)
+    posterior = xr.Dataset(
+        {name: ((CHAIN, DRAW, *dims[name]), value) for name, value in draws.parameters.items()},
+        coords={name: coords[name] for name in (CHAIN, DRAW, *_used(dims))},
+    )
+    statistics = {}
+    for name, aliases in STATISTICS.items():
+        found = [alias for alias in aliases if alias in draws.statistics]
+        if found:
+            statistics[name] = ((CHAIN, DRAW), np.asarray(draws.statistics[found[0]]))
+    stats = xr.Dataset(statistics, coords=index)
+    tree = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
+    tree.attrs |= {"partial": 0} | draws.attrs
+    return tree
+
+
+def _coords(spec: ModelSpec) -> dict[str, np.ndarray]:
+    names = {
+        FEATURE: list(spec.features),
+        FEATURE_BIS: list(spec.features),
+        PREDICTOR: list(spec.predictors),
+    }
+    coords = {dim: np.asarray(name, dtype=str) for dim, name in names.items()}
+    return coords | {COMPONENT: np.arange(spec.n_clusters)}
+
+
+def _used(dims: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(dim for own in dims.values() for dim in own))

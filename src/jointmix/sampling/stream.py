@@ -1,0 +1,88 @@
+"""Draws written to disk as they come, and read back when the run that wrote them is gone."""
+
+import json
+from pathlib import Path
+
+import xarray as xr
+
+from jointmix.data import Dataset
+from jointmix.errors import SamplingError, SpecError, StorageError
+from jointmix.files import write_file
+from jointmix.initial import Start
+from jointmix.recipe import spec_to_dict
+from jointmix.sampling.result import normalised
+from jointmix.sampling.target import Target
+from jointmix.spec import ModelSpec
+
+_LABEL = "jointmix.json"
+_DRAWS = "draws.zarr"
+
+
+def open_stream(folder: Path, dataset: Dataset, spec: ModelSpec, seed: int) -> Path:
+    """Prepare a folder for the draws of a run; returns where the Zarr store goes.
+
+    Raises
+    ------
+    SpecError
+        If the sampler does not write streams.
+    StorageError
+        If the folder holds anything, or cannot be written.
+    """
+    if spec.sampler.sampler != "nutpie":
+        raise SpecError(
+            f"Only the sampler 'nutpie' streams its draws; got {spec.sampler.sampler!r}."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        used = any(folder.iterdir())
+    except OSError as error:
+        raise StorageError(
+            f"The stream's folder {folder} cannot be used: {error.strerror}."
+        ) from error
+    if used:
+        raise StorageError(f"The stream's folder {folder} is not empty; name a new one.")
+    write_file(folder / _LABEL, json.dumps(_label(dataset, spec, seed), indent=1).encode())
+    return folder / _DRAWS
+
+
+def read_stream(
+    folder: Path, dataset: Dataset, spec: ModelSpec, start: Start, seed: int
+) -> xr.DataTree:
+    """The draws that a run has written, as `sampling.sample` returns them, marked partial.
+
+    Raises
+    ------
+    StorageError
+        If the folder holds no stream, or one of other rows, another model or another seed.
+    SamplingError
+        If fewer than four draws of a chain were written.
+    """
+    from jointmix.sampling.nutpie_runs import kept_draws
+
+    try:
+        found = dict(json.loads((folder / _LABEL).read_text(encoding="utf-8")))
+        tree = xr.open_datatree(folder / _DRAWS, engine="zarr", consolidated=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(f"The folder {folder} holds no stream of draws.") from error
+    for name, value in _label(dataset, spec, seed).items():
+        if found.get(name) != value:
+            raise StorageError(
+                f"The stream in {folder} was written by a run with another {name}; give `recover` "
+                "what `fit` was given."
+            )
+    try:
+        result = normalised(kept_draws(tree, Target(dataset, spec, start)), spec)
+    except SamplingError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, StopIteration) as error:
+        raise StorageError(f"The stream in {folder} is damaged: {error}.") from error
+    result.attrs |= {
+        "backend": "nutpie, from a stream",
+        "backend_reason": "Recovered from the draws that an earlier run had written.",
+    }
+    return result
+
+
+def _label(dataset: Dataset, spec: ModelSpec, seed: int) -> dict[str, object]:
+    """What a stream must agree in with the run that reads it."""
+    return {"table": dataset.digest, "spec": json.dumps(spec_to_dict(spec)), "seed": seed}

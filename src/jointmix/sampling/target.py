@@ -1,0 +1,88 @@
+"""What is sampled: the log posterior density over one vector, with starts and parameters."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from jointmix.data import Dataset
+from jointmix.errors import SamplingError
+from jointmix.initial import Start, draw_start
+from jointmix.kernel import layout
+from jointmix.kernel.entry import evaluate
+from jointmix.kernel.values import parameters, unconstrain
+from jointmix.spec import ModelSpec
+
+#: Standard deviation of whitened starts, in units of the posterior's.
+_WIDER = 1.3
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A model's posterior given rows, as samplers see it: a density of unconstrained values.
+
+    Attributes
+    ----------
+    dataset, spec, start
+        The rows, the model, and where chains start.
+    whitening
+        Centre (dim,) and lower triangular S (dim, dim) of a change of variables, or None.
+    """
+
+    dataset: Dataset
+    spec: ModelSpec
+    start: Start
+    whitening: tuple[np.ndarray, np.ndarray] | None = None
+
+    @cached_property
+    def problem(self) -> np.ndarray:
+        """The kernel's description of model and rows."""
+        direction = self.start.direction
+        return layout.make_problem(self.dataset, self.spec, direction, self.whitening)
+
+    @cached_property
+    def dim(self) -> int:
+        """Number of unconstrained values."""
+        return sum(block.size for block in layout.blocks(self.spec))
+
+    def whitened(self, center: np.ndarray, stretch: np.ndarray) -> "Target":
+        """The same posterior as a density of z, where center + stretch z are the values."""
+        return replace(self, whitening=(center, stretch))
+
+    def point(self, seed: int | np.random.SeedSequence | None) -> np.ndarray:
+        """A start, jittered around the mode, inside the constraint: (dim,)."""
+        rng = np.random.default_rng(seed)
+        if self.whitening is not None:
+            # Wider than the normal approximation, which is N(0, I) here.
+            return _WIDER * rng.normal(size=self.dim)
+        values = draw_start(self.start, self.spec, rng)
+        return unconstrain(values, self.spec, self.start.direction).astype(np.float64)
+
+    def points(self, seed: int, n: int) -> np.ndarray:
+        """As many starts, (n, dim)."""
+        children = np.random.SeedSequence(seed).spawn(n)
+        return np.stack([self.point(child) for child in children])
+
+    def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log posterior density of unconstrained values (dim,), and its gradient (dim,)."""
+        gradient = np.empty(self.dim)
+        return float(evaluate(self.problem, np.ascontiguousarray(q), gradient)), gradient
+
+    def parameters(self, draws: np.ndarray) -> dict[str, np.ndarray]:
+        """Parameters on the model's scale of draws (..., dim)."""
+        return parameters(self.problem, self.spec, draws)
+
+    def check_start(self, seed: int) -> None:
+        """Refuse a start of no density.
+
+        Raises
+        ------
+        SamplingError
+            If the log density or its gradient is not finite.
+        """
+        value, gradient = self.log_density(self.point(seed))
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            raise SamplingError(
+                f"The log density at the start is {value}; check for columns that are exact "
+                "functions of others."
+            )

@@ -1,0 +1,194 @@
+"""The normal approximation at the mode, importance weights, and what is made of both."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import approx_fprime
+from test_sampling import check_normalised, draws_of, one_line, prepared, same, spec_of, two_lines
+
+from jointmix.errors import SamplingError
+from jointmix.sampling import Target, approximate
+from jointmix.sampling.approximate import smoothed
+from jointmix.sampling.mode import Normal, laplace_normal
+
+FACTOR = np.array([[0.5, 0.0, 0.0], [1.0, 2.0, 0.0], [-0.3, 0.4, 0.1]])
+NORMAL = Normal(np.array([1.0, -2.0, 3.0]), FACTOR)
+
+
+def plain(log_density: Any, dim: int, start: float = 0.5) -> Any:
+    """A density of one's own as a target."""
+    return SimpleNamespace(dim=dim, point=lambda _: np.full(dim, start), log_density=log_density)
+
+
+def quadratic(center: np.ndarray, precision: np.ndarray) -> Any:
+    def log_density(q: np.ndarray) -> tuple[float, np.ndarray]:
+        slope = -precision @ (q - center)
+        return float(slope @ (q - center) / 2), slope
+
+    return log_density
+
+
+# The normal.
+
+
+def test_normal_is_scipys() -> None:
+    exact = stats.multivariate_normal(NORMAL.center, FACTOR @ FACTOR.T)
+    draws, log_density = NORMAL.draw(50_000, np.random.default_rng(1))
+    # Covariances of condition 4e4 are inverted on SciPy's side.
+    np.testing.assert_allclose(log_density, exact.logpdf(draws), atol=1e-9)
+    np.testing.assert_allclose(NORMAL.log_density(draws), log_density, atol=1e-9)
+    white = np.linalg.solve(FACTOR, (draws - NORMAL.center).T)
+    # Five standard errors of means and of squares of fifty thousand normal numbers.
+    assert (np.abs(white.mean(1)) < 5 / np.sqrt(50_000)).all()
+    assert (np.abs(white @ white.T / 50_000 - np.eye(3)) < 5 * np.sqrt(2 / 50_000)).all()
+
+
+def test_the_mode_of_a_normal_is_the_normal() -> None:
+    precision = np.linalg.inv(FACTOR @ FACTOR.T)
+    found = laplace_normal(plain(quadratic(NORMAL.center, precision), 3), 1)
+    # L-BFGS stops at gradients of 1e-6, or where a curvature of 1e2 no longer shows in the density.
+    np.testing.assert_allclose(found.center, NORMAL.center, atol=1e-5)
+    # Central differences of a linear gradient: rounding over the step, 1e-16 × 1e2 / 1e-5.
+    np.testing.assert_allclose(found.stretch, FACTOR, rtol=1e-6, atol=1e-7)
+    assert (np.triu(found.stretch, 1) == 0).all()
+
+
+def test_the_mode_of_a_posterior_is_one() -> None:
+    spec = spec_of()
+    dataset, start = prepared(two_lines(), spec)
+    target = Target(dataset, spec, start)
+    found = laplace_normal(target, 1)
+    value, gradient = target.log_density(found.center)
+    # In units of the curvature there: a millionth of a standard deviation from the mode.
+    assert np.abs(found.stretch.T @ gradient).max() < 1e-4
+    steps = np.random.default_rng(1).normal(size=(20, target.dim))
+    assert all(target.log_density(found.center + found.stretch @ s)[0] < value for s in steps)
+    curvature = approx_fprime(
+        np.zeros(target.dim),
+        lambda z: found.stretch.T @ target.log_density(found.center + found.stretch @ z)[1],
+        1e-5,
+    )
+    # Forward differences err by the step times a third derivative of order one.
+    np.testing.assert_allclose(curvature, -np.eye(target.dim), atol=1e-3)
+
+
+def flat(q: np.ndarray) -> tuple[float, np.ndarray]:
+    """A ridge along the second coordinate."""
+    return float(-(q[0] ** 2)), np.array([-2 * q[0], 0.0])
+
+
+def broken(q: np.ndarray) -> tuple[float, np.ndarray]:
+    """Finite where it starts, and nowhere else."""
+    inside = np.array_equal(q, np.full(2, 0.5))
+    return (0.0, np.zeros(2)) if inside else (np.nan, np.full(2, np.nan))
+
+
+@pytest.mark.parametrize("log_density", [flat, broken])
+def test_a_mode_without_curvature_is_refused(log_density: Any) -> None:
+    with pytest.raises(SamplingError, match="no mode with curvature in all directions"):
+        laplace_normal(plain(log_density, 2), 1)
+
+
+# Weights.
+
+
+def test_smoothed_weights_estimate_a_known_mean() -> None:
+    """From N(0, 1.5²) to N(0.5, 1)."""
+    wide, target = stats.norm(0, 1.5), stats.norm(0.5, 1)
+    x = wide.rvs(size=20_000, random_state=np.random.default_rng(1))
+    log_ratio = target.logpdf(x) - wide.logpdf(x)
+    log_weight, shape = smoothed(log_ratio)
+    weight = np.exp(log_weight)
+    # Weights are bounded here: no tail to speak of.
+    assert shape < 0.5
+    np.testing.assert_allclose(weight.sum(), 1, rtol=1e-12)
+    error = np.sqrt((weight**2 * (x - 0.5) ** 2).sum())
+    assert abs(weight @ x - 0.5) < 4 * error
+    # The order is kept, and all but the largest are the ratios themselves.
+    order = np.argsort(log_ratio)
+    assert (np.diff(log_weight[order]) >= -1e-12).all()
+    shift = (log_weight - log_ratio)[order[: len(x) // 2]]
+    np.testing.assert_allclose(shift, shift[0], atol=1e-10)
+
+
+def test_a_narrow_proposal_is_found_out() -> None:
+    narrow = stats.norm(0, 0.4)
+    x = narrow.rvs(size=4000, random_state=np.random.default_rng(1))
+    assert smoothed(stats.norm.logpdf(x) - narrow.logpdf(x))[1] > 0.7
+
+
+def test_points_of_no_density_have_no_weight() -> None:
+    ratio = np.random.default_rng(1).normal(size=2000)
+    ratio[::5] = -np.inf
+    ratio[1] = np.nan
+    log_weight, shape = smoothed(ratio)
+    alone, expected = smoothed(ratio[np.isfinite(ratio)])
+    assert (log_weight[~np.isfinite(ratio)] == -np.inf).all()
+    np.testing.assert_array_equal(log_weight[np.isfinite(ratio)], alone)
+    assert shape == expected
+
+
+def test_equal_weights_and_too_few() -> None:
+    log_weight, shape = smoothed(np.full(400, 3.0))
+    np.testing.assert_allclose(log_weight, -np.log(400), rtol=1e-12)
+    assert shape == -np.inf
+    few = np.full(400, -np.inf)
+    few[:50] = 1.0
+    log_weight, shape = smoothed(few)
+    assert shape == np.inf
+    np.testing.assert_allclose(np.exp(log_weight[:50]), 1 / 50)
+    assert (log_weight[50:] == -np.inf).all()
+
+
+# Runs.
+
+
+def test_laplace_is_marked_and_reproducible() -> None:
+    spec = spec_of(sampler="laplace")
+    tree = draws_of(spec, 1)
+    check_normalised(tree, spec)
+    assert tree.attrs["approximation"] == "laplace"
+    assert tree.attrs["backend"] == "laplace on kernel"
+    assert tree.attrs["pareto_shape"] < 0.7
+    assert same(tree, draws_of(spec, 1))
+    assert not same(tree, draws_of(spec, 2))
+
+
+def test_unreliable_weights_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates come back as they are, each once, and k̂ says so."""
+    original = approximate.laplace_normal
+
+    def narrow(target: Target, seed: int) -> Normal:
+        found = original(target, seed)
+        return Normal(found.center, found.stretch / 4)
+
+    monkeypatch.setattr(approximate, "laplace_normal", narrow)
+    tree = draws_of(spec_of(1, sampler="laplace"), 1, one_line())
+    assert tree.attrs["pareto_shape"] > 0.7
+    slope = tree["posterior"]["slope"].values.ravel()
+    assert len(np.unique(slope)) == len(slope)
+
+
+def test_starts_differ_between_paths_and_seeds() -> None:
+    spec = spec_of()
+    dataset, start = prepared(two_lines(), spec)
+    target = Target(dataset, spec, start)
+    points = target.points(1, 8)
+    assert points.shape == (8, target.dim)
+    assert len(np.unique(points, axis=0)) == 8
+    np.testing.assert_array_equal(points, target.points(1, 8))
+    assert not np.isin(points, target.points(2, 8)).any()
+    assert all(np.isfinite(target.log_density(point)[0]) for point in points)
+
+
+@pytest.mark.slow
+def test_pathfinder_is_marked_and_reproducible() -> None:
+    spec = spec_of(1, sampler="pathfinder")
+    tree = draws_of(spec, 1, one_line())
+    check_normalised(tree, spec)
+    assert tree.attrs["approximation"] == "pathfinder"
+    assert tree.attrs["pareto_shape"] < 0.7
+    assert same(tree, draws_of(spec, 1, one_line()))
