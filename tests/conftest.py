@@ -161,30 +161,6 @@ STRUCTURES: dict[str, ModelSpec] = {
 }
 
 
-#: Tried on every run: each kind of part once. The others are left to the slow tests.
-USUAL = (
-    "one cluster, other predictors",
-    "one cluster, no response",
-    "four clusters, overlapping",
-    "four features",
-    "only a response",
-    "no features",
-    "diagonal",
-    "spherical",
-    "tied",
-    "fixed covariance, per cluster",
-    "shared noise",
-    "fixed noise, per cluster",
-    "no intercept",
-    "fixed mean, per cluster",
-    "fixed slope",
-    "mixed location priors",
-    "half-t",
-    "inverse gamma",
-    "on the users' scale",
-)
-
-
 def structures(*usual: str) -> list[Any]:
     """All structures as parameters of a test, slow but for the ``usual`` ones."""
     return [

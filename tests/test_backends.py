@@ -6,12 +6,18 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-from test_sampling import draws_of, spec_of
+from conftest import STRUCTURES
+from test_sampling import draws_of, prepared, spec_of, two_lines
 
+from jointmix import sampling
 from jointmix.errors import MissingExtraError, SpecError
-from jointmix.sampling import backends, choose_backend
-from jointmix.sampling.backends import cores_used, expected_costs, has_accelerator, n_free
+from jointmix.kernel.layout import n_free
+from jointmix.priors import Fixed, Normal, Priors
+from jointmix.sampling import backends, choose_backend, plan, sample
+from jointmix.sampling.backends import cores_used, expected_costs, has_accelerator
+from jointmix.sampling.memory import estimate
 from jointmix.spec import SAMPLERS, ModelSpec, SamplerSpec
 
 #: Ten features, eight clusters.
@@ -138,6 +144,60 @@ def test_costs_are_positive_and_grow_with_the_work() -> None:
             alike = name == "cores" and cost.backend == "jax"
             more = cost.sampling > base[cost.backend].sampling
             assert (cost.sampling == base[cost.backend].sampling) if alike else more
+
+
+def test_the_plan_names_backend_reason_and_memory() -> None:
+    spec = spec_of()
+    found = plan(spec, 1000)
+    assert (found.backend, found.reason) == choose_backend(spec, 1000)
+    assert found.needed == estimate(spec, 1000, "kernel")
+
+
+def test_a_plan_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(draws=4, tune=4)
+    dataset, start = prepared(two_lines(), spec)
+    planned = dataclasses.replace(plan(spec, 150), reason="Planned before.")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("planned again")
+
+    monkeypatch.setattr(sampling, "choose_backend", refuse)
+    tree = sample(dataset, spec, start, 1, planned=planned)
+    assert tree.attrs["backend_reason"] == "Planned before."
+    with pytest.raises(AssertionError, match="planned again"):
+        sample(dataset, spec, start, 1)
+
+
+def all_fixed(n_clusters: int, **free: Any) -> ModelSpec:
+    """Nothing to sample but what ``free`` says."""
+    known = {
+        "weight": Fixed(value=np.full(n_clusters, 1 / n_clusters)),
+        "mean": Fixed(value=(4.0, -1.0)),
+        "covariance": Fixed(value=1.5),
+        "intercept": Fixed(value=0.5),
+        "slope": Fixed(value=2.0),
+        "sigma": Fixed(value=0.7),
+    }
+    return ModelSpec(
+        n_clusters=n_clusters, features=("a", "b"), predictors=("a",), response="y",
+        covariance="fixed", noise="fixed", priors=Priors(**(known | free)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2])
+def test_a_model_without_free_values_is_refused(n_clusters: int) -> None:
+    spec = all_fixed(n_clusters)
+    with pytest.raises(SpecError) as caught:
+        plan(spec, 100)
+    assert str(caught.value) == (
+        "Everything in the model is fixed, so that there is nothing to sample; leave at least "
+        "one of its parameters free."
+    )
+    # One parameter of each cluster is enough.
+    free = all_fixed(n_clusters, intercept=Normal(scale=2.5))
+    assert n_free(free) == n_clusters
+    assert plan(free, 100).backend == "kernel"
+    assert plan(STRUCTURES["all locations fixed"], 100).backend == "kernel"
 
 
 def test_cores_and_free_values() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -338,6 +339,7 @@ def texts(element: Any) -> str:
 def test_the_page_is_valid_and_needs_nothing_else(results: Results) -> None:
     page = render_page(results)
     assert render_page(results) == page
+    assert '<p class="kind">Benchmark</p>' in page
     document = html5lib.HTMLParser(strict=True).parse(page)
     assert "default-src 'none'" in page
     assert not re.search(r"https?://|url\(|@import|<script", page)
@@ -483,10 +485,39 @@ def test_a_gradient_that_fails_leaves_a_row(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
-def test_a_process_that_takes_too_long_is_ended() -> None:
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The processes that runs have started."""
+    found: list[Any] = []
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            found.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    return found
+
+
+def test_a_process_that_takes_too_long_is_ended(started: list[Any]) -> None:
     answer, seconds = run_one([SMALL], ["nutpie-kernel"], Settings(), 0.2, runs.os.environ)
     assert answer == {"problem": "not finished in 0.2 s"}
     assert seconds < 5
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+def test_an_interrupt_ends_the_process(started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    original, interrupts = subprocess.Popen.communicate, [KeyboardInterrupt()]
+
+    def communicate(process: Any, *arguments: Any, **options: Any) -> Any:
+        if interrupts:
+            raise interrupts.pop()
+        return original(process, *arguments, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", communicate)
+    with pytest.raises(KeyboardInterrupt):
+        run_one([SMALL], ["nutpie-kernel"], Settings(), 60.0, runs.os.environ)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 @pytest.mark.parametrize(

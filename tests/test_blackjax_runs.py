@@ -168,7 +168,7 @@ def test_same_seed_same_draws(
 
     (first, statistics), _ = short_run()
     capfd.readouterr()
-    monkeypatch.setattr("jointmix.sampling.blackjax_runs.time.sleep", sleep)
+    monkeypatch.setattr("jointmix.sampling.control.time.sleep", sleep)
     control.pause()
     again, repeated = sampled(draws=47, control=control)
     assert len(slept) == 3
@@ -177,6 +177,31 @@ def test_same_seed_same_draws(
         np.testing.assert_array_equal(values, repeated[name])
     assert not np.array_equal(first[0], first[1])
     assert capfd.readouterr() == ("", "")
+
+
+def test_each_chain_goes_on_from_its_own_start() -> None:
+    """Two wells 200 standard deviations apart: no chain gets from one into the other."""
+    centers = np.array([-100.0, 100.0])
+
+    def logp(x: Any) -> Any:
+        return jax.scipy.special.logsumexp(-((x[0] - centers) ** 2) / 2)
+
+    starts = np.array([[101.0], [-99.0], [-100.0]])
+    positions, _ = sampled(logp, starts=starts)
+    assert (np.sign(positions) == np.sign(starts)[:, None]).all()
+
+
+def test_chains_share_no_noise() -> None:
+    positions, statistics = sampled(starts=np.repeat(around(1), 3, axis=0))
+    assert len(np.unique(positions.reshape(3, -1), axis=0)) == 3
+    # Nor while they adapt.
+    assert len(np.unique(statistics["step_size"][:, 0])) == 3
+    positions, _ = long_run(True)
+    white = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (positions - MEAN)[..., None])[..., 0]
+    for i in range(DIM):
+        between = np.corrcoef(white[..., i])[np.triu_indices(4, 1)]
+        # 30 correlations, each with a standard error of 1/√n for n ≥ 500 effective draws.
+        assert np.abs(between).max() < 4 / np.sqrt(500)
 
 
 def test_progress() -> None:

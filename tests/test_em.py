@@ -370,20 +370,26 @@ def test_a_cluster_on_tied_rows_is_flagged() -> None:
     assert max(mode.log_likelihood for mode in census.modes) > census.best.log_likelihood
 
 
-def same(one: Census, other: Census) -> None:
-    assert len(one.modes) == len(other.modes)
-    for ours, theirs in zip(one.modes, other.modes, strict=True):
-        assert (ours.log_likelihood, ours.n_starts) == (theirs.log_likelihood, theirs.n_starts)
-        for name, value in ours.parameters.each().items():
-            np.testing.assert_array_equal(value, theirs.parameters.each()[name])
+def same(one: Census, other: Census) -> bool:
+    """Whether two censuses are equal to the last bit."""
+
+    def content(mode: Mode) -> list[object]:
+        parameters = mode.parameters.each().items()
+        arrays = [(name, value.shape, value.tobytes()) for name, value in parameters]
+        return [mode.log_likelihood, mode.n_starts, *arrays]
+
+    return [content(mode) for mode in one.modes] == [content(mode) for mode in other.modes]
 
 
 def test_a_seed_fixes_the_census() -> None:
-    spec = CASES["full, cluster noise"]
+    # Of two clusters all starts find the same; of three they do not.
+    spec = CASES["three clusters"]
     dataset = make_dataset(table_of(), spec)
-    same(fit_em(dataset, spec, 3), fit_em(dataset, spec, 3))
-    same(fit_em(dataset, spec, np.random.default_rng(3)), fit_em(dataset, spec, 3))
-    same(fit_em(dataset, replace(spec, standardize=False), 3), fit_em(dataset, spec, 3))
+    census = fit_em(dataset, spec, 3)
+    assert same(fit_em(dataset, spec, 3), census)
+    assert same(fit_em(dataset, spec, np.random.default_rng(3)), census)
+    assert same(fit_em(dataset, replace(spec, standardize=False), 3), census)
+    assert not same(fit_em(dataset, spec, 4), census)
 
 
 def test_the_rows_order_does_not_matter() -> None:

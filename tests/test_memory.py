@@ -75,6 +75,26 @@ def test_estimates_grow_with_the_work_but_not_with_its_product(name: str) -> Non
         assert estimate(spec, 10**4, backend).total > base.total
 
 
+def test_bytes_by_hand() -> None:
+    """Doubles of eight bytes, for two clusters of one feature, which is the predictor too."""
+    spec = spec_of(draws=1000, chains=3)
+    found = estimate(spec, 10_000, "kernel")
+    # Seven parameters of two clusters, kept three times, and 20 numbers more.
+    assert found.draws == 3 * 1000 * (3 * 7 * 2 + 20) * 8
+    # Six copies of x and y, four numbers a cluster, (1, x, y) times itself; eight batches of EM.
+    assert found.rows == (10_000 * (6 * 2 + 4 * 2 + 3**2) + 8 * 4_000_000) * 8
+    # A Laplace fit weighs four candidates a draw, of eleven values and two log densities.
+    laplace = estimate(spec_of(sampler="laplace", draws=1000, chains=3), 10_000, "kernel")
+    assert laplace.draws - found.draws == 3 * 1000 * 4 * (11 + 2) * 8
+
+
+def test_draws_take_what_is_estimated() -> None:
+    tree = draws_of(spec_of(draws=1000), 1)
+    posterior, stats = (tree[name].to_dataset().nbytes for name in ("posterior", "sample_stats"))
+    needed = estimate(spec_of(draws=1000), 150, "kernel").draws
+    assert 3 * posterior + stats < needed < 2 * (3 * posterior + stats)
+
+
 def test_free_memory_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available() > 0
     texts = {

@@ -396,7 +396,7 @@ def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatc
     spec, dataset = bare(6, 1, 2, 1)
     draws = {key: value[None] for key, value in random_values(spec, 1).items()}
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf"{package}: pip install 'jointmix\[jax\]'"):
+    with pytest.raises(MissingExtraError, match=rf"{package}: pip install 'jointmix\[jax\]'\.$"):
         build_twin(dataset, spec, "enumerated")
     with pytest.raises(MissingExtraError, match=package):
         draw_allocation(dataset, spec, draws, seed=1)

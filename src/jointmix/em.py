@@ -21,7 +21,7 @@ _SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
 #: The best optima are run to convergence, the others until about so much is left to gain.
 _CONVERGED, _TOLERANCE, _REST_TOLERANCE = 3, 1e-7, 1e-3
 #: Numbers (starts × rows × clusters) worked on at a time: 32 MB an array.
-_BATCH_NUMBERS = 4_000_000
+BATCH_NUMBERS = 4_000_000
 _SAME_OPTIMUM = 1e-2
 
 
@@ -141,7 +141,7 @@ def _search(problem: Problem, n_starts: int, rng: np.random.Generator) -> Parame
         rows = replace(problem, values=problem.values[chosen])
     k = problem.spec.n_clusters
     hard = allocations(rows.x, rows.u, rows.y if problem.spec.response else None, k, n_starts, rng)
-    size = max(1, _BATCH_NUMBERS // (len(rows.values) * k))
+    size = max(1, BATCH_NUMBERS // (len(rows.values) * k))
     found = []
     for first in range(0, n_starts, size):
         share = np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1)
@@ -258,6 +258,33 @@ def _polish(problem: Problem, coarse: Parameters, n_starts: int) -> tuple[Mode, 
         else:
             modes.append(mode)
     return tuple(sorted(modes, key=lambda mode: (mode.collapsed, -mode.log_likelihood)))
+
+
+def merged_bic(
+    dataset: Dataset, spec: ModelSpec, mode: Mode, pairs: list[tuple[int, int]]
+) -> np.ndarray:
+    """BIC after two clusters of a mode were merged and EM ran on from there, (pair,).
+
+    Parameters
+    ----------
+    mode
+        An optimum of the model ``spec``.
+    pairs
+        Places of the clusters to merge, from 0.
+    """
+    fewer = replace(spec, n_clusters=spec.n_clusters - 1, ordering="none")
+    problem, whole = make_problem(dataset, fewer), make_problem(dataset, spec)
+    (share,), _ = _expect(whole, whole.scaling.to_model(mode.parameters).batched())
+    merged = []
+    for one, other in pairs:
+        together = share.copy()
+        together[one] += together[other]
+        merged.append(np.delete(together, other, axis=0))
+    found = _run(problem, np.stack(merged), _SAME_OPTIMUM, max_iterations=500)
+    _, value = _expect(problem, found)
+    n = len(problem.values)
+    value = value + n * problem.scaling.log_jacobian
+    return np.asarray(-2 * value + count_parameters(fewer) * np.log(n))
 
 
 def _groups(values: np.ndarray) -> np.ndarray:

@@ -22,6 +22,10 @@ SAMPLERS = {
 }
 JAX_SAMPLERS = tuple(name for name, backends in SAMPLERS.items() if backends == ("jax",))
 APPROXIMATIONS = ("laplace", "pathfinder")
+#: Largest k̂ at which importance weights are reliable (Vehtari et al. 2024, JMLR 25(72)).
+LARGEST_PARETO_SHAPE = 0.7
+#: Candidates that an approximation weighs for each draw that is kept.
+CANDIDATES = 4
 BACKENDS = ("auto", "kernel", "numba", "jax")
 CHAIN_METHODS = ("vectorized", "parallel")
 MISSING = ("error", "drop")
@@ -67,6 +71,8 @@ class SamplerSpec:
         Target acceptance rate of the step-size adaptation, in (0, 1).
     starts
         Number of EM starts from which the chains' mode is chosen.
+    scouts
+        Number of further EM optima from each of which two chains are sent, to see where they end.
     cores
         Chains sampled at a time; None uses what the machine has.
 
@@ -85,10 +91,11 @@ class SamplerSpec:
     chain_method: str = "vectorized"
     target_accept: float = 0.8
     starts: int = 20
+    scouts: int = 0
     cores: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 4), ("tune", 1), ("chains", 1), ("starts", 1)):
+        for name, least in (("draws", 4), ("tune", 1), ("chains", 1), ("starts", 1), ("scouts", 0)):
             object.__setattr__(self, name, _count(name, getattr(self, name), least))
         if self.cores is not None:
             object.__setattr__(self, "cores", _count("cores", self.cores, 1))

@@ -58,6 +58,7 @@ def render_page(results: Results) -> str:
     kind = "quick run" if results.quick else "full run"
     return render(
         sections(results),
+        kicker="Benchmark",
         title="Benchmark of samplers and gradients",
         subtitle=f"{kind} on {machine['processor']}, {machine['cores']} cores, {machine['date']}",
         footer=f"Made by jointmix {machine['jointmix']}: python -m jointmix.benchmark"

@@ -18,6 +18,7 @@ from typing import Any
 from jointmix.benchmark.cases import Case
 from jointmix.benchmark.results import Cost, Results, Row, measured_from
 from jointmix.benchmark.samplers import SAMPLERS, Settings
+from jointmix.sampling.backends import available_cores
 
 #: Told what is about to run.
 Tell = Callable[[str], None]
@@ -310,13 +311,13 @@ def run_one(
     )
     try:
         out, err = process.communicate(timeout=limit)
+        answer = _answer(process.returncode, out, err)
     except subprocess.TimeoutExpired:
-        _end(process)
-        return {"problem": _unfinished(limit)}, time.time() - began
-    except BaseException:
-        _end(process)
-        raise
-    return _answer(process.returncode, out, err), time.time() - began
+        answer = {"problem": _unfinished(limit)}
+    finally:
+        if process.poll() is None:
+            _end(process)
+    return answer, time.time() - began
 
 
 def _unfinished(limit: float) -> str:
@@ -341,11 +342,10 @@ def _answer(code: int, out: str, err: str) -> dict[str, Any]:
 
 def machine() -> dict[str, str]:
     """What the benchmark runs on, for people."""
-    count = getattr(os, "process_cpu_count", os.cpu_count)  # Python 3.13 counts what it may use.
     found = {
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": str(count()),
+        "cores": str(available_cores()),
         "Python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -129,48 +129,6 @@ def _all_gradients(progress: list[tuple[float, float, str]], sampler: str) -> in
     return round(done * float(words[words.index("gradients") - 1]))
 
 
-def pymc_nuts(posterior: Posterior, settings: Settings, clock: CompileClock) -> Outcome:
-    """Draws by PyMC's own NUTS on the package's PyMC model, one chain after another."""
-    import pymc as pm
-
-    from jointmix.initial import draw_start
-    from jointmix.model import build_model
-
-    began = time.perf_counter()
-    start = start_by_em(posterior, settings.seed)
-    em_seconds = time.perf_counter() - began
-    generators = np.random.default_rng(settings.seed).spawn(settings.chains)
-    began = time.time()
-    model = build_model(posterior.dataset, posterior.spec, start.direction, "sum")
-    with model:
-        tree = pm.sample(
-            draws=settings.draws,
-            tune=settings.tune,
-            chains=settings.chains,
-            cores=1,
-            random_seed=settings.seed,
-            initvals=[draw_start(start, posterior.spec, rng) for rng in generators],
-            init="adapt_diag",
-            nuts_sampler="pymc",
-            progressbar=False,
-            compute_convergence_checks=False,
-        )
-    ended = time.time()
-    # PyMC's sampling begins with Numba's compilation, when the density is first asked for.
-    sampling = float(tree["posterior"].attrs["sampling_time"])
-    sampling -= clock.within(ended - sampling, ended)
-    names = [name for name in posterior.values if name in tree["posterior"]]
-    stats = tree["sample_stats"].to_dataset()
-    return Outcome(
-        draws={name: tree["posterior"][name].values for name in names},
-        wall_seconds=ended - began,
-        sample_seconds=sampling,
-        em_seconds=em_seconds,
-        gradients=int(stats["n_steps"].sum()),
-        divergences=int(stats["diverging"].sum()),
-    )
-
-
 def peer(name: str, posterior: Posterior, settings: Settings, clock: CompileClock) -> Outcome:
     """Draws by a function of `peers`, which is imported when it runs."""
     run: Runner = getattr(import_module("jointmix.benchmark.peers"), name)
@@ -189,7 +147,7 @@ SAMPLERS: dict[str, Sampler] = {
     ),
     "numpyro-jax": Sampler(title="NumPyro, vectorized", run=ours, modules=("numpyro", *_ON_JAX)),
     "blackjax-jax": Sampler(title="BlackJAX", run=ours, modules=("blackjax", *_ON_JAX)),
-    "pymc-numba": Sampler(title="PyMC's NUTS", run=pymc_nuts, modules=("jointmix.model",)),
+    "pymc-numba": Sampler(title="PyMC's NUTS", run=ours, modules=("jointmix.sampling.pymc_runs",)),
     "laplace-kernel": Sampler(
         title="Laplace", run=ours, modules=("jointmix.sampling.approximate",), approximate=True
     ),

@@ -4,10 +4,10 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.finding import Finding, Status
+from jointmix.spec import LARGEST_PARETO_SHAPE
 
 CODE = "approximation"
 SOURCE = "Vehtari et al. (2024), Journal of Machine Learning Research 25(72)"
-RELIABLE = 0.7
 
 
 def approximation(tree: xr.DataTree) -> str:
@@ -21,20 +21,22 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if not name:
         return ()
     shape = float(tree.attrs.get("pareto_shape", np.inf))
-    reliable = shape <= RELIABLE
+    reliable = shape <= LARGEST_PARETO_SHAPE
     status: Status = "caution" if reliable else "fail"
     message = f"These draws come from a quick approximation ({name}), not from NUTS; "
     if reliable:
         message += f"its importance weights are reliable (Pareto k = {shape:.2f})."
     else:
-        message += f"it is far from the posterior (Pareto k = {shape:.2f}, above {RELIABLE})."
+        message += (
+            f"it is far from the posterior (Pareto k = {shape:.2f}, above {LARGEST_PARETO_SHAPE})."
+        )
     return (
         Finding(
             code=CODE,
             subject="draws",
             status=status,
             value=shape,
-            threshold=RELIABLE,
+            threshold=LARGEST_PARETO_SHAPE,
             message=message,
             remedy="Fit with sampler='nutpie' before conclusions are drawn.",
             source=SOURCE,

@@ -270,7 +270,6 @@ def expand(problem: np.ndarray, argument: np.ndarray, out: np.ndarray) -> None:
     sd, factor = np.empty((k, d)), np.empty((k, d, d))
     line, sigma = np.empty((k, 1 + r)), np.empty(k)
     _forward(problem, q, log_weight, xi, mean, sd, factor, line, sigma)
-    place = 0
     for c in range(k):
         out[c] = np.exp(log_weight[c])
         for j in range(d):

@@ -35,7 +35,9 @@ def jit(inner: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Ca
         Passed on to `numba.njit`.
     """
     if inner:
-        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        # Inlined, as the linker would take a call to the first function of that name in the
+        # process, optimised for another caller: results would depend on what was loaded before.
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         # A division by an sd that underflowed gives inf. Python's error would leave a C function

@@ -79,6 +79,11 @@ def blocks(spec: ModelSpec) -> tuple[Block, ...]:
     return tuple(found)
 
 
+def n_free(spec: ModelSpec) -> int:
+    """Number of unconstrained values that are sampled."""
+    return sum(block.size for block in blocks(spec))
+
+
 def _of_scale(prior: object) -> str:
     return "variance" if isinstance(prior, InverseGamma) else "sd"
 
@@ -121,7 +126,6 @@ def make_problem(
     """
     scaling = model_scaling(dataset, spec)
     arrays = _arrays(spec, scaling, direction)
-    dim = sum(block.size for block in blocks(spec))
     arrays["shift"], arrays["stretch"] = whitening or (np.zeros(0), np.zeros(0))
     arrays["columns"] = scaling.transform(dataset.values).T
     header = np.zeros(HEADER)
@@ -132,7 +136,7 @@ def make_problem(
     items = [item.parameter for item in coordinates(spec)]
     sd_rows, sd_columns = _sd_shape(spec) if _has(spec, "feature") else (0, 0)
     values = {
-        SIZE: place, DIM: dim, N_ROWS: len(dataset.values), N_COLUMNS: len(spec.columns),
+        SIZE: place, DIM: n_free(spec), N_ROWS: len(dataset.values), N_COLUMNS: len(spec.columns),
         K: spec.n_clusters, D: len(spec.features), R: len(spec.predictors), L: len(items),
         N_MEAN: items.count("mean"), N_INTERCEPT: items.count("intercept"),
         N_SLOPE: items.count("slope"), ORDERED: direction is not None,

@@ -188,9 +188,8 @@ def draw_allocation(
 def _require(*packages: str) -> None:
     for package in packages:
         if find_spec(package) is None:
-            more = " funsor" if package == "funsor" else ""
             raise MissingExtraError(
-                f"The NumPyro model needs the package {package}: pip install 'jointmix[jax]'{more}."
+                f"The NumPyro model needs the package {package}: pip install 'jointmix[jax]'."
             )
 
 

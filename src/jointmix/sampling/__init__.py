@@ -6,14 +6,16 @@ the model's scale) and `sample_stats` under the names of `result.STATISTICS`.
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import xarray as xr
 
 from jointmix.data import Dataset
-from jointmix.errors import SamplingError
+from jointmix.errors import SamplingError, SpecError
 from jointmix.initial import Start
+from jointmix.kernel.layout import n_free
 from jointmix.sampling import memory
 from jointmix.sampling.backends import choose_backend
 from jointmix.sampling.control import Control, Progress
@@ -21,7 +23,16 @@ from jointmix.sampling.result import STATISTICS, Draws, normalised
 from jointmix.sampling.target import Target
 from jointmix.spec import ModelSpec
 
-__all__ = ["STATISTICS", "Control", "Progress", "Target", "choose_backend", "plan", "sample"]
+__all__ = [
+    "STATISTICS",
+    "Control",
+    "Plan",
+    "Progress",
+    "Target",
+    "choose_backend",
+    "plan",
+    "sample",
+]
 
 #: Where each sampler's runner lives; imported when it runs, as most bring heavy libraries.
 _RUNNERS = {
@@ -34,18 +45,34 @@ _RUNNERS = {
 }
 
 
-def plan(spec: ModelSpec, n_rows: int) -> tuple[str, str, memory.Memory]:
-    """The backend that would run, why, and the memory it would take; before anything runs.
+@dataclass(frozen=True)
+class Plan:
+    """The backend that will run, a sentence that says why, and the memory it will take."""
+
+    backend: str
+    reason: str
+    needed: memory.Memory
+
+
+def plan(spec: ModelSpec, n_rows: int) -> Plan:
+    """How a model will be sampled; refuses before anything runs what cannot be.
 
     Raises
     ------
+    SpecError
+        If everything in the model is fixed.
     MissingExtraError
         If a package that was asked for is not installed.
     MemoryLimitError
         If the fit would not fit into memory.
     """
+    if n_free(spec) == 0:
+        raise SpecError(
+            "Everything in the model is fixed, so that there is nothing to sample; leave at least "
+            "one of its parameters free."
+        )
     backend, reason = choose_backend(spec, n_rows)
-    return backend, reason, memory.require(spec, n_rows, backend)
+    return Plan(backend, reason, memory.require(spec, n_rows, backend))
 
 
 def sample(
@@ -56,6 +83,7 @@ def sample(
     progress: Progress | None = None,
     control: Control | None = None,
     stream: Path | None = None,
+    planned: Plan | None = None,
 ) -> xr.DataTree:
     """Draw from the posterior, or from an approximation of it.
 
@@ -73,6 +101,8 @@ def sample(
         Pauses, resumes and stops the run from elsewhere.
     stream
         Folder of a Zarr store to which nutpie writes draws as they come.
+    planned
+        What `plan` says of this model and as many rows; asked here if it is None.
 
     Returns
     -------
@@ -84,13 +114,15 @@ def sample(
     ------
     SamplingError
         If no chain could start.
+    SpecError
+        If everything in the model is fixed.
     MissingExtraError
         If a package that was asked for is not installed.
     MemoryLimitError
         If the fit would not fit into memory.
     """
-    backend, reason, needed = plan(spec, len(dataset.values))
-    if backend == "jax":
+    planned = planned or plan(spec, len(dataset.values))
+    if planned.backend == "jax":
         _prepare_jax()
     report = progress or (lambda *_: None)
     module, name = _RUNNERS[spec.sampler.sampler]
@@ -98,7 +130,7 @@ def sample(
     options = {"stream": stream} if stream is not None else {}
     target = Target(dataset, spec, start)
     try:
-        draws = run(target, backend, seed, report, control or Control(), **options)
+        draws = run(target, planned.backend, seed, report, control or Control(), **options)
     except SamplingError:
         raise
     except RuntimeError as error:
@@ -107,9 +139,9 @@ def sample(
         raise SamplingError(f"The sampler {spec.sampler.sampler!r} failed: {cause}.") from error
     tree = normalised(draws, spec)
     tree.attrs |= {
-        "backend": f"{spec.sampler.sampler} on {backend}",
-        "backend_reason": reason,
-        "memory_estimate": needed.total,
+        "backend": f"{spec.sampler.sampler} on {planned.backend}",
+        "backend_reason": planned.reason,
+        "memory_estimate": planned.needed.total,
     }
     return tree
 

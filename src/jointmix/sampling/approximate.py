@@ -14,11 +14,8 @@ from jointmix.sampling.control import Control, Progress
 from jointmix.sampling.mode import laplace_normal
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import Target
+from jointmix.spec import CANDIDATES, LARGEST_PARETO_SHAPE
 
-#: Largest k̂ at which importance weights are reliable (Vehtari et al. 2024, JMLR 25(72)).
-LARGEST_SHAPE = 0.7
-#: Candidates for each draw that is kept.
-_CANDIDATES = 4
 #: Paths of Pathfinder, from starts of their own.
 _PATHS = 8
 
@@ -41,7 +38,7 @@ def run_laplace(
     settings = target.spec.sampler
     n = settings.chains * settings.draws
     normal = laplace_normal(target, seed)
-    candidates, log_q = normal.draw(_CANDIDATES * n, rng)
+    candidates, log_q = normal.draw(CANDIDATES * n, rng)
     log_p = np.array([target.log_density(q)[0] for q in candidates])
     return _resampled(target, candidates, log_p, log_q, rng, began)
 
@@ -68,7 +65,7 @@ def run_pathfinder(
     log_density, _ = jaxified(model)
     n = settings.chains * settings.draws
     candidates, log_p, log_q = pathfinder(
-        log_density, target.points(seed, _PATHS), draws=-(-_CANDIDATES * n // _PATHS), seed=seed
+        log_density, target.points(seed, _PATHS), draws=-(-CANDIDATES * n // _PATHS), seed=seed
     )
     return _resampled(target, candidates, log_p, log_q, np.random.default_rng(seed), began)
 
@@ -84,7 +81,7 @@ def _resampled(
     settings = target.spec.sampler
     n = settings.chains * settings.draws
     log_weight, shape = smoothed(log_p - log_q)
-    if shape <= LARGEST_SHAPE:
+    if shape <= LARGEST_PARETO_SHAPE:
         weight = np.exp(log_weight)
         chosen = rng.choice(len(candidates), size=n, p=weight / weight.sum())
     else:

@@ -7,8 +7,7 @@ from importlib.util import find_spec
 
 from jointmix.errors import MissingExtraError
 from jointmix.kernel.entry import is_compiled
-from jointmix.kernel.layout import blocks
-from jointmix.spec import JAX_SAMPLERS, ModelSpec
+from jointmix.spec import JAX_SAMPLERS, SAMPLERS, ModelSpec
 
 #: Seconds to compile, (from a cold cache, from a warm one). JAX keeps nothing on disk.
 COMPILE_SECONDS = {"kernel": (30.0, 1.0), "jax": (6.0, 6.0), "numba": (150.0, 30.0)}
@@ -54,12 +53,8 @@ def choose_backend(spec: ModelSpec, n_rows: int) -> tuple[str, str]:
     """
     wanted, sampler = spec.sampler.backend, spec.sampler.sampler
     _require(spec)
-    if sampler == "pymc":
-        return "numba", "PyMC's own sampler runs on Numba."
-    if sampler in JAX_SAMPLERS:
-        return "jax", "This sampler runs on JAX."
-    if sampler == "laplace":
-        return "kernel", "The mode and its curvature are found with the compiled kernel."
+    if len(SAMPLERS[sampler]) == 1:
+        return SAMPLERS[sampler][0], f"The only backend that the sampler {sampler!r} runs on."
     if wanted != "auto":
         return wanted, "Asked for in the specification."
     if spec.sampler.adaptation == "laplace":
@@ -110,15 +105,15 @@ def expected_costs(spec: ModelSpec, n_rows: int) -> list[Cost]:
     return costs
 
 
-def n_free(spec: ModelSpec) -> int:
-    """Unconstrained values that are sampled."""
-    return sum(block.size for block in blocks(spec))
-
-
 def cores_used(spec: ModelSpec) -> int:
     """Chains sampled at a time."""
+    return spec.sampler.cores or min(spec.sampler.chains, available_cores())
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
     count = getattr(os, "process_cpu_count", os.cpu_count)  # Python 3.13 counts what it may use.
-    return spec.sampler.cores or min(spec.sampler.chains, count() or 1)
+    return count() or 1
 
 
 def has_accelerator() -> bool:

@@ -4,7 +4,6 @@ JAX functions are traced in the calling thread: traced first in another one, the
 """
 
 import math
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -14,16 +13,13 @@ import pymc as pm
 from scipy.special import logsumexp
 
 from jointmix.errors import MissingExtraError, SamplingError
-from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.control import LEAST_DRAWS, Control, Progress
 
 LogDensity = Callable[[Any], Any]
 Unravel = Callable[[np.ndarray], dict[str, np.ndarray]]
 
-#: Draws of a chain below which an interrupted run has nothing to show.
-_LEAST_DRAWS = 4
 #: XLA cannot be interrupted: between so many parts of a run progress and Ctrl-C have their turn.
 _SEGMENTS = 20
-_POLL_SECONDS = 0.1
 
 
 def nuts(
@@ -101,7 +97,7 @@ def nuts(
                 done = n_chains * (tune + min(first + length, draws))
                 tell("sample", done, n_chains * (tune + draws), _note(parts))
         except KeyboardInterrupt:
-            if len(parts) * length < _LEAST_DRAWS:
+            if len(parts) * length < LEAST_DRAWS:
                 raise KeyboardInterrupt("Stopped before the first draws were finished.") from None
     chains, statistics = jax.tree.map(lambda *all_: np.concatenate(all_, 1)[:, :draws], *parts)
     return chains, statistics | {"partial": np.asarray(chains.shape[1] < draws)}
@@ -109,9 +105,10 @@ def nuts(
 
 def _obey(control: Control | None) -> None:
     """Wait as long as the run is paused; a stop is passed on as Ctrl-C would be."""
-    while control is not None and control.paused:
-        time.sleep(_POLL_SECONDS)
-    if control is not None and control.stopped:
+    if control is None:
+        return
+    control.hold()
+    if control.stopped:
         raise KeyboardInterrupt
 
 

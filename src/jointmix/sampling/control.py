@@ -1,10 +1,16 @@
 """Pausing, resuming and stopping a run from elsewhere: another thread, a signal, a callback."""
 
 import threading
+import time
 from collections.abc import Callable
 
 #: Called as ``progress(stage, done, total, note)``; may be called from other threads.
 Progress = Callable[[str, float, float, str], None]
+
+#: Draws of a chain below which an interrupted run has nothing to show.
+LEAST_DRAWS = 4
+#: How often, in seconds, a run looks whether it is to pause, go on or stop.
+POLL_SECONDS = 0.1
 
 
 class Control:
@@ -30,6 +36,11 @@ class Control:
         """End sampling and keep what is finished; also ends a pause."""
         self._stopped.set()
         self._running.set()
+
+    def hold(self) -> None:
+        """Wait as long as the run is paused."""
+        while self.paused:
+            time.sleep(POLL_SECONDS)
 
     @property
     def paused(self) -> bool:

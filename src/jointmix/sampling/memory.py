@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jointmix.em import BATCH_NUMBERS
 from jointmix.errors import MemoryLimitError
+from jointmix.kernel.layout import n_free
 from jointmix.kernel.values import parameter_shapes
-from jointmix.sampling.backends import n_free
-from jointmix.spec import ModelSpec
+from jointmix.spec import APPROXIMATIONS, CANDIDATES, ModelSpec
 
 _DOUBLE = 8
 _GIB = 2**30
@@ -16,8 +17,7 @@ _GIB = 2**30
 _LIBRARIES = {"kernel": 0.4e9, "numba": 1.0e9, "jax": 1.0e9}
 #: Copies of the draws that exist at the same time: sampled, identified, and on their way to disk.
 _COPIES = 3
-#: Rows that EM and the identification hold densities of at a time, for all starts or draws.
-_BATCH_NUMBERS = 4_000_000
+#: Arrays of EM's batches that exist at the same time; those of the labels are no larger.
 _BATCH_ARRAYS = 8
 
 
@@ -46,9 +46,9 @@ def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     per_draw = _COPIES * width + (n_free(spec) if backend != "kernel" else 0) + 20
     columns = len(spec.columns)
     per_row = 6 * columns + 4 * spec.n_clusters + (1 + columns) ** 2
-    work = _BATCH_ARRAYS * _BATCH_NUMBERS
-    if settings.sampler in ("laplace", "pathfinder"):
-        per_draw += 4 * (n_free(spec) + 2)
+    work = _BATCH_ARRAYS * BATCH_NUMBERS
+    if settings.sampler in APPROXIMATIONS:
+        per_draw += CANDIDATES * (n_free(spec) + 2)
     if backend != "kernel":
         terms = 1 + columns + columns * (columns + 1) // 2
         per_row += terms + 4 * spec.n_clusters

@@ -23,15 +23,9 @@ class Normal:
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draws (n, dim), and their log densities (n,)."""
         z = rng.normal(size=(n, len(self.center)))
-        return self.center + z @ self.stretch.T, self._density(z)
-
-    def log_density(self, q: np.ndarray) -> np.ndarray:
-        """Log densities (n,) of values (n, dim)."""
-        return self._density(solve_triangular(self.stretch, (q - self.center).T, lower=True).T)
-
-    def _density(self, z: np.ndarray) -> np.ndarray:
         log_det = np.log(np.diagonal(self.stretch)).sum()
-        return -0.5 * ((z**2).sum(-1) + z.shape[1] * np.log(2 * np.pi)) - log_det
+        log_density = -0.5 * ((z**2).sum(-1) + z.shape[1] * np.log(2 * np.pi)) - log_det
+        return self.center + z @ self.stretch.T, log_density
 
 
 def laplace_normal(target: Target, seed: int) -> Normal:

@@ -3,7 +3,6 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,14 @@ from jointmix.kernel.entry import compiled
 from jointmix.kernel.values import parameter_dims, parameter_shapes
 from jointmix.location import householder
 from jointmix.sampling.backends import cores_used
-from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.control import LEAST_DRAWS, POLL_SECONDS, Control, Progress
 from jointmix.sampling.mode import laplace_normal
-from jointmix.sampling.result import STATISTICS, Draws
+from jointmix.sampling.result import Draws, parameter_coords, statistics_of
 from jointmix.sampling.target import Target
 from jointmix.scaling import model_scaling
 from jointmix.schema import CHAIN, DRAW
 from jointmix.spec import ModelSpec
 
-#: Draws of a chain below which an interrupted run has nothing to show.
-_LEAST_DRAWS = 4
-#: How often, in seconds, a run looks whether it is to pause or stop.
-_POLL_SECONDS = 0.1
 #: Unconstrained values beyond which products with S would cost more than whitening gains.
 _LARGEST_WHITENED = 1500
 _TOO_EARLY = "Interrupted before the first draws were finished."
@@ -63,18 +58,18 @@ def run(
     """
     import nutpie
 
-    target.check_start(seed)
     report("compile", 0, 1, backend)
     began = time.perf_counter()
+    # Called from Python, the density is another function to compile.
+    target.check_start(seed)
     if backend == "kernel":
         compiled()
     else:
         model = _pymc_model(target, backend, seed)
     report("compile", 1, 1, backend)
     compiled_at = time.perf_counter()
-    adaptation = target.spec.sampler.adaptation
+    target, adaptation = _adapted(target, backend, seed)
     if backend == "kernel":
-        target, adaptation = _whitened(target, seed)
         model = _kernel_model(target)
     settings = target.spec.sampler
     store = None if stream is None else nutpie.zarr_store.LocalStore(str(stream), mkdir=True)
@@ -87,7 +82,7 @@ def run(
         seed=seed,
         # What whitening leaves is nearly a multiple of the identity, where a low-rank metric only
         # adds noise (iris: R-hat 1.31 with it, 1.005 without).
-        adaptation="diag" if adaptation in ("laplace", "diag") else "low_rank",
+        adaptation="diag" if adaptation == "laplace" else adaptation,
         target_accept=settings.target_accept,
         progress_bar=False,
         save_warmup=False,
@@ -103,13 +98,13 @@ def run(
         compile_seconds=compiled_at - began,
         sample_seconds=time.perf_counter() - compiled_at,
         partial=int(tree.attrs.get("partial", 0)),
-        adaptation="low_rank" if adaptation == "auto" else adaptation,
+        adaptation=adaptation,
     )
     return draws
 
 
-def _whitened(target: Target, seed: int) -> tuple[Target, str]:
-    """The target, whitened by the curvature at its mode, and the adaptation that it then needs.
+def _adapted(target: Target, backend: str, seed: int) -> tuple[Target, str]:
+    """The target, whitened by the curvature at its mode if need be, and the adaptation: not "auto".
 
     Raises
     ------
@@ -117,7 +112,9 @@ def _whitened(target: Target, seed: int) -> tuple[Target, str]:
         If whitening was asked for and the mode has no curvature in some direction.
     """
     wanted = target.spec.sampler.adaptation
-    if wanted not in ("auto", "laplace") or (wanted == "auto" and target.dim > _LARGEST_WHITENED):
+    if wanted == "auto" and (backend != "kernel" or target.dim > _LARGEST_WHITENED):
+        wanted = "low_rank"
+    if wanted in ("low_rank", "diag"):
         return target, wanted
     try:
         normal = laplace_normal(target, seed)
@@ -131,17 +128,12 @@ def _whitened(target: Target, seed: int) -> tuple[Target, str]:
 def _from_tree(tree: xr.DataTree, target: Target) -> Draws:
     """Parameters and statistics of nutpie's tree, as arrays in memory."""
     stats = tree["sample_stats"].to_dataset()
-    chains = stats[CHAIN].values
-    names = {alias for aliases in STATISTICS.values() for alias in aliases}
-    statistics = {
-        name: np.asarray(stats[name].transpose(CHAIN, DRAW)) for name in names if name in stats
-    }
     posterior = tree["posterior"].to_dataset()
     if set(parameter_shapes(target.spec)) <= set(posterior.data_vars):
         parameters = {name: posterior[name].values for name in parameter_shapes(target.spec)}
     else:
         parameters = target.parameters(_unconstrained(tree, target.spec))
-    return Draws(parameters, statistics, chains)
+    return Draws(parameters, statistics_of(stats), stats[CHAIN].values)
 
 
 def _unconstrained(tree: xr.DataTree, spec: ModelSpec) -> np.ndarray:
@@ -165,14 +157,7 @@ def _kernel_model(target: Target) -> Any:
     spec, shapes = target.spec, parameter_shapes(target.spec)
     ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
     slices = [slice(*pair) for pair in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
-    coords = {
-        "component": pd.RangeIndex(spec.n_clusters),
-        "feature": pd.Index(list(spec.features), dtype=str),
-        "feature_bis": pd.Index(list(spec.features), dtype=str),
-        "predictor": pd.Index(list(spec.predictors), dtype=str),
-    }
-    used = {dim for dims in parameter_dims(spec).values() for dim in dims}
-    coords = {name: index for name, index in coords.items() if name in used}
+    coords = {name: pd.Index(values) for name, values in parameter_coords(spec).items()}
     return CompiledPyMCModel(
         dims=parameter_dims(spec),
         _coords=coords | {_UNCONSTRAINED: pd.RangeIndex(target.dim)},
@@ -244,21 +229,11 @@ def _pymc_model(target: Target, backend: str, seed: int) -> Any:
         data = {name: jnp.asarray(value) for name, value in data.items()}
     # nutpie has no interface for starts of one's own; a test guards these private fields.
     name = "initial_point_func" if backend == "numba" else "_make_initial_points"
-    found = dataclasses.replace(found.with_data(**data), **{name: _locked(target.point)})
+    found = dataclasses.replace(found.with_data(**data), **{name: target.point})
     if backend == "jax":
         # Traced first in a sampler's thread, JAX's functions gave NaN.
         found._make_logp_func()(target.point(seed), **found._shared_data)
     return found
-
-
-def _locked(point: Callable[[Any], np.ndarray]) -> Callable[[Any], np.ndarray]:
-    lock = threading.Lock()
-
-    def locked(seed: Any = None) -> np.ndarray:
-        with lock:
-            return point(seed)
-
-    return locked
 
 
 def _report_chains(report: Progress, chains: list[Any]) -> None:
@@ -276,12 +251,11 @@ def _wait(sampler: Any, control: Control) -> xr.DataTree:
         while not control.stopped:
             if control.paused:
                 sampler.pause()
-                while control.paused:
-                    time.sleep(_POLL_SECONDS)
+                control.hold()
                 sampler.resume()
                 continue
             try:
-                return sampler.wait(timeout=_POLL_SECONDS)
+                return sampler.wait(timeout=POLL_SECONDS)
             except TimeoutError:
                 continue
     except KeyboardInterrupt:
@@ -307,7 +281,7 @@ def finished(tree: xr.DataTree) -> xr.DataTree:
     done = _written(tree)
     longest = np.sort(done)[::-1]
     n_draws = int(longest[(longest * np.arange(1, len(longest) + 1)).argmax()])
-    if n_draws < _LEAST_DRAWS:
+    if n_draws < LEAST_DRAWS:
         raise KeyboardInterrupt(_TOO_EARLY)
     tree = tree.isel({CHAIN: np.flatnonzero(done >= n_draws), DRAW: slice(0, n_draws)})
     tree.attrs["partial"] = 1

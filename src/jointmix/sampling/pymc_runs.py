@@ -1,6 +1,8 @@
 """NUTS of NumPyro, BlackJAX and PyMC, on the PyMC model."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -10,9 +12,9 @@ from jointmix.initial import draw_start
 from jointmix.model import build_model
 from jointmix.sampling.blackjax_runs import jaxified, nuts
 from jointmix.sampling.control import Control, Progress
-from jointmix.sampling.result import STATISTICS, Draws
+from jointmix.sampling.result import Draws, statistics_of
 from jointmix.sampling.target import Target
-from jointmix.schema import CHAIN, DRAW, PARAMETERS
+from jointmix.schema import CHAIN, PARAMETERS
 
 
 def run_numpyro(
@@ -28,21 +30,14 @@ def run_numpyro(
     began = time.perf_counter()
     with model:
         tree = pymc_jax.sample_numpyro_nuts(
-            draws=settings.draws,
-            tune=settings.tune,
-            chains=settings.chains,
-            target_accept=settings.target_accept,
-            random_seed=seed,
-            initvals=_initial_values(target, seed),
+            **_arguments(target, seed),
             jitter=False,
             chain_method=settings.chain_method,
-            progressbar=False,
-            compute_convergence_checks=False,
             nuts_kwargs={"dense_mass": settings.adaptation != "diag"},
         )
     # PyMC files NumPyro's potential, −log p, under the name of the log density.
     tree["sample_stats"]["lp"] = -tree["sample_stats"]["lp"]
-    return _from_tree(tree, began)
+    return _from_tree(tree, {"sample_seconds": time.perf_counter() - began})
 
 
 def run_blackjax(
@@ -76,41 +71,45 @@ def run_blackjax(
 
 
 def run_pymc(target: Target, backend: str, seed: int, report: Progress, control: Control) -> Draws:
-    """Draws by PyMC's own NUTS: the reference, and the slowest."""
+    """Draws by PyMC's own NUTS, one chain after another: the reference, and the slowest."""
     del backend, control
-    settings = target.spec.sampler
-    model = build_model(target.dataset, target.spec, target.start.direction, "sum")
     report("sample", 0, 1, "pymc")
     began = time.perf_counter()
+    model = build_model(target.dataset, target.spec, target.start.direction, "sum")
     with model:
         tree = pm.sample(
-            draws=settings.draws,
-            tune=settings.tune,
-            chains=settings.chains,
-            cores=1,
-            target_accept=settings.target_accept,
-            random_seed=seed,
-            initvals=_initial_values(target, seed),
-            init="adapt_diag",
-            nuts_sampler="pymc",
-            progressbar=False,
-            compute_convergence_checks=False,
+            **_arguments(target, seed), cores=1, init="adapt_diag", nuts_sampler="pymc"
         )
-    return _from_tree(tree, began)
+    # Numba compiles what PyMC first calls while it samples: that time counts as sampling.
+    sampling = float(tree["posterior"].attrs["sampling_time"])
+    seconds = {
+        "compile_seconds": time.perf_counter() - began - sampling,
+        "sample_seconds": sampling,
+    }
+    return _from_tree(tree, seconds)
 
 
-def _initial_values(target: Target, seed: int) -> list[dict[str, np.ndarray]]:
-    generators = np.random.default_rng(seed).spawn(target.spec.sampler.chains)
-    return [draw_start(target.start, target.spec, rng) for rng in generators]
+def _arguments(target: Target, seed: int) -> dict[str, Any]:
+    """What PyMC's samplers are given alike; each chain starts where its own generator puts it."""
+    settings = target.spec.sampler
+    generators = np.random.default_rng(seed).spawn(settings.chains)
+    return {
+        "draws": settings.draws,
+        "tune": settings.tune,
+        "chains": settings.chains,
+        "target_accept": settings.target_accept,
+        "random_seed": seed,
+        "initvals": [draw_start(target.start, target.spec, rng) for rng in generators],
+        "progressbar": False,
+        "compute_convergence_checks": False,
+    }
 
 
-def _from_tree(tree: xr.DataTree, began: float) -> Draws:
+def _from_tree(tree: xr.DataTree, seconds: Mapping[str, float]) -> Draws:
     posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
-    names = {alias for aliases in STATISTICS.values() for alias in aliases}
     return Draws(
         {name: np.asarray(posterior[name]) for name in PARAMETERS if name in posterior},
-        # NumPyro's statistics are JAX arrays.
-        {name: np.asarray(stats[name].transpose(CHAIN, DRAW)) for name in names if name in stats},
+        statistics_of(stats),
         stats[CHAIN].values,
-        {"sample_seconds": time.perf_counter() - began},
+        {**seconds},
     )

@@ -45,15 +45,21 @@ class Draws:
     attrs: dict[str, str | float] = field(default_factory=dict)
 
 
+def statistics_of(stats: xr.Dataset) -> dict[str, np.ndarray]:
+    """What `STATISTICS` knows of a sampler's `sample_stats`, in memory, each (chain, draw)."""
+    names = {alias for aliases in STATISTICS.values() for alias in aliases}
+    # NumPyro's statistics are JAX arrays.
+    return {name: np.asarray(stats[name].transpose(CHAIN, DRAW)) for name in names if name in stats}
+
+
 def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
     """The groups `posterior` and `sample_stats`, named alike whatever ran."""
     dims = parameter_dims(spec)
     n_draws = next(iter(draws.parameters.values())).shape[1]
     index = {CHAIN: np.asarray(draws.chains), DRAW: np.arange(n_draws)}
-    coords = index | _coords(spec)
     posterior = xr.Dataset(
         {name: ((CHAIN, DRAW, *dims[name]), value) for name, value in draws.parameters.items()},
-        coords={name: coords[name] for name in (CHAIN, DRAW, *_used(dims))},
+        coords=index | parameter_coords(spec),
     )
     statistics = {}
     for name, aliases in STATISTICS.items():
@@ -66,15 +72,13 @@ def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
     return tree
 
 
-def _coords(spec: ModelSpec) -> dict[str, np.ndarray]:
+def parameter_coords(spec: ModelSpec) -> dict[str, np.ndarray]:
+    """Coordinates of the dims that the parameters have, besides chain and draw."""
     names = {
         FEATURE: list(spec.features),
         FEATURE_BIS: list(spec.features),
         PREDICTOR: list(spec.predictors),
     }
     coords = {dim: np.asarray(name, dtype=str) for dim, name in names.items()}
-    return coords | {COMPONENT: np.arange(spec.n_clusters)}
-
-
-def _used(dims: Mapping[str, tuple[str, ...]]) -> list[str]:
-    return list(dict.fromkeys(dim for own in dims.values() for dim in own))
+    coords[COMPONENT] = np.arange(spec.n_clusters)
+    return {dim: coords[dim] for dims in parameter_dims(spec).values() for dim in dims}

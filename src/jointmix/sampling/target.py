@@ -43,7 +43,7 @@ class Target:
     @cached_property
     def dim(self) -> int:
         """Number of unconstrained values."""
-        return sum(block.size for block in layout.blocks(self.spec))
+        return layout.n_free(self.spec)
 
     def whitened(self, center: np.ndarray, stretch: np.ndarray) -> "Target":
         """The same posterior as a density of z, where center + stretch z are the values."""
