@@ -258,8 +258,21 @@ def best_agreement(agreement: np.ndarray) -> float:
 def smallest_gap(direction: np.ndarray, xi: np.ndarray, covariance: np.ndarray) -> float:
     """Smallest gap between neighbours along ``direction``, in standard errors, pair by pair."""
     place = [float(direction @ point) for point in xi]
-    variance = [float(direction @ block @ direction) for block in covariance]
     order = sorted(range(len(place)), key=place.__getitem__)
-    return min(
-        (place[b] - place[a]) / (variance[a] + variance[b]) ** 0.5 for a, b in pairwise(order)
-    )
+    gaps = []
+    for a, b in pairwise(order):
+        contrast = np.zeros(xi.shape)
+        contrast[a], contrast[b] = -direction, direction
+        size = contrast.size
+        variance = contrast.ravel() @ covariance.reshape(size, size) @ contrast.ravel()
+        gaps.append((place[b] - place[a]) / float(variance) ** 0.5)
+    return min(gaps)
+
+
+def blocks(covariance: np.ndarray) -> np.ndarray:
+    """Covariances (cluster, p, p) of independent clusters as one, (cluster, p, cluster, p)."""
+    k, p, _ = covariance.shape
+    joint = np.zeros((k, p, k, p))
+    for index, block in enumerate(covariance):
+        joint[index, :, index] = block
+    return joint

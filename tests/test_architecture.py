@@ -20,9 +20,10 @@ ORDER = (
     *("priors", "spec", "tables", "recipe", "data"),
     *("density", "scaling", "simulate"),
     *("location", "kernel"),
-    *("starts", "mstep", "em", "ordering"),
+    *("starts", "mstep", "em", "rows", "information", "ordering"),
     *("initial", "component", "model", "sampling", "numpyro_twin"),
-    *("labels", "identify", "summaries", "checks", "prediction"),
+    *("invariants", "summaries", "checks", "labels", "prediction"),
+    *("stacking", "scouts", "groups"),
     *("storage", "reporting", "workflow", "benchmark", "cli"),
 )
 

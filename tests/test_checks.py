@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import multivariate_normal, norm
 from synthetic import N_CHAINS, N_DRAWS, fitted_tree
 
 from jointmix.checks import (
@@ -23,7 +24,7 @@ from jointmix.checks import (
     switching,
     verdict,
 )
-from jointmix.checks.duplicates import bhattacharyya, joint_gaussians
+from jointmix.checks.duplicates import bhattacharyya, cluster_distances
 from jointmix.checks.finding import above, below
 from jointmix.errors import SchemaError
 from jointmix.summaries import statistics, summary
@@ -77,7 +78,7 @@ def test_a_shifted_chain_is_in_another_mode(tree: xr.DataTree) -> None:
     (finding,) = modes.check(tree)
     assert finding.status == "fail"
     assert "Chain 2 sits in another mode" in finding.message
-    assert statuses(tree)["rhat", "log likelihood"] == "fail"
+    assert statuses(tree)["rhat", "label-free quantities"] == "fail"
 
 
 def test_a_small_gap_is_no_other_mode(tree: xr.DataTree) -> None:
@@ -108,7 +109,7 @@ def test_repeated_draws_are_judged_from_both_sides(
 
 def test_a_frozen_parameter_in_one_chain_is_seen_by_rhat(tree: xr.DataTree) -> None:
     tree["posterior"]["sigma"].values[0] = 3.0
-    finding = rhat.check(tree)[0]
+    finding = rhat.check(tree)[1]
     assert finding.status == "fail"
     assert "sigma" in finding.message
 
@@ -180,9 +181,10 @@ def test_empty_clusters(tree: xr.DataTree, expected: float, status: str) -> None
     # A cluster has 3 means, 6 (co)variances, an intercept, 3 slopes and a noise: 14.
     share = expected / 342
     tree["posterior"]["weight"].values[:] = [share, (1 - share) / 2, (1 - share) / 2]
-    (finding,) = empty.check(tree)
+    finding, _ = empty.check(tree)
     assert finding.status == status
     assert finding.value == pytest.approx(expected)
+    assert f"weight {share:.2g}, 89% interval {share:.2g} to {share:.2g}" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -230,20 +232,52 @@ def test_bhattacharyya_by_hand() -> None:
     assert bhattacharyya(2 * scale, scale**2, scale**2) == pytest.approx(4 / 8)
 
 
-def test_joint_gaussians_agree_with_simulation(clean: xr.DataTree) -> None:
-    point = clean["posterior"].to_dataset().mean(("chain", "draw")).isel(cluster=0)
-    sd = point["sd"].values
-    covariance = point["correlation"].values * np.outer(sd, sd)
+def test_distances_are_those_of_the_densities(tree: xr.DataTree) -> None:
+    """exp(−distance) is ∫ √(p q), here the mean of √(q/p) over points drawn from p."""
+    posterior = tree["posterior"].to_dataset().isel(chain=[0], draw=[5])
+    # Clusters near each other, so that the mean has a small variance; correlations of their own.
+    first, number = posterior.isel(cluster=0, drop=True), xr.DataArray(np.arange(3), dims="cluster")
+    posterior["mean"] = first["mean"] + 0.3 * number * first["sd"]
+    posterior["intercept"] = first["intercept"] + 0.4 * number * first["sigma"]
+    for name, growth in (("sd", 0.1), ("sigma", 0.2), ("slope", 1e-3)):
+        posterior[name] = first[name] * (1 + growth * number)
+    tree["posterior"] = xr.DataTree(posterior)
+    found = cluster_distances(tree)
+    point = posterior.isel(chain=0, draw=0)
     rng = np.random.default_rng(0)
-    x = rng.multivariate_normal(point["mean"].values, covariance, size=200_000)
-    y = float(point["intercept"]) + x @ point["slope"].values
-    y = y + float(point["sigma"]) * rng.normal(size=y.size)
-    sample = np.column_stack([x, y])
-    joint = joint_gaussians(clean)
-    scale = sample.std(axis=0)
-    # Relative Monte Carlo errors at 200,000 draws are near 1/√200,000 = 0.0022.
-    assert np.abs((joint.mean[0, 0] - sample.mean(axis=0)) / scale).max() < 0.01
-    assert np.abs((joint.covariance[0] - np.cov(sample.T)) / np.outer(scale, scale)).max() < 0.02
+
+    def log_density(j: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        own = point.isel(cluster=j)
+        covariance = own["correlation"].values * np.outer(own["sd"], own["sd"])
+        line = float(own["intercept"]) + x @ own["slope"].values
+        return multivariate_normal.logpdf(x, own["mean"].values, covariance) + norm.logpdf(
+            y, line, float(own["sigma"])
+        )
+
+    for (one, other), distance in found.items():
+        own = point.isel(cluster=one)
+        covariance = own["correlation"].values * np.outer(own["sd"], own["sd"])
+        x = rng.multivariate_normal(own["mean"].values, covariance, size=100_000)
+        line = float(own["intercept"]) + x @ own["slope"].values
+        y = line + float(own["sigma"]) * rng.normal(size=len(x))
+        root = np.exp((log_density(other, x, y) - log_density(one, x, y)) / 2)
+        error = 4 * root.std() / np.sqrt(len(root))
+        assert distance.shape == (1,)
+        assert abs(np.exp(-distance[0]) - root.mean()) < error
+
+
+def test_duplicates_in_most_draws_are_named(tree: xr.DataTree) -> None:
+    posterior = tree["posterior"]
+    for share, status in ((0.4, "ok"), (0.6, "caution")):
+        changed = tree.copy(deep=True)
+        count = int(share * N_DRAWS)
+        for variable in changed["posterior"].data_vars.values():
+            variable.values[:, :count, 2] = variable.values[:, :count, 0]
+        (finding,) = duplicates.check(changed)
+        assert finding.status == status
+        assert "clusters, 1 and 3," in finding.message
+        assert f"below 0.1 in {share:.0%} of the draws" in finding.message
+    assert not np.array_equal(posterior["mean"][:, :, 2], posterior["mean"][:, :, 0])
 
 
 def test_notes_are_carried_over(tree: xr.DataTree) -> None:

@@ -16,6 +16,8 @@ import xarray as xr
 from typer.testing import CliRunner, Result
 
 import jointmix.cli as cli
+from jointmix.cli.output import put_csv
+from jointmix.cli.progress import show_progress
 from jointmix.errors import SamplingError
 from jointmix.schema import SCHEMA_VERSION
 from jointmix.simulate import four_clusters, simulate
@@ -35,13 +37,16 @@ clusters = 2
 def fitted(verdict: str = "OK") -> xr.DataTree:
     checks = xr.Dataset(
         {
+            "code": ("check", ["rhat", "ties", "ess"]),
+            "subject": ("check", ["parameters", "y", "bulk"]),
+            "source": ("check", ["A", "B", "C"]),
             "status": ("check", ["ok", "caution", "fail"]),
             "value": ("check", [1.0, np.nan, 3.5]),
             "threshold": ("check", [1.01, 0.3, np.inf]),
             "message": ("check", ["fine", "column '[red]x[/red]\n\x1b[31m' ties", "bad"]),
             "remedy": ("check", ["", "Look at it.", "Run longer."]),
         },
-        coords={"check": ["rhat", "ties", "ess"]},
+        coords={"check": ["rhat:parameters", "ties:y", "ess:bulk"]},
     )
     root = xr.Dataset(attrs={"verdict": verdict, "schema_version": SCHEMA_VERSION})
     return xr.DataTree.from_dict({"/": root, "checks": checks})
@@ -157,8 +162,8 @@ def test_run_writes_fit_and_report_and_prints_the_verdict(engine: Engine, folder
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "verdict: CAUTION",
-        "caution: ties: column '[red]x[/red]  [31m' ties Look at it.",
-        "fail: ess: bad Run longer.",
+        "fail: ess:bulk: bad Run longer.",
+        "caution: ties:y: column '[red]x[/red]  [31m' ties Look at it.",
         f"report: {folder / 'spec.html'}",
         f"fit: {folder / 'spec.nc'}",
     ]
@@ -217,26 +222,39 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
     assert result.exit_code == 1
     found = json.loads(result.stdout, parse_constant=pytest.fail)
     assert found.pop("seconds") >= 0
+    concerns = [
+        {
+            "check": "ess:bulk",
+            "status": "fail",
+            "value": 3.5,
+            "threshold": None,
+            "message": "bad",
+            "remedy": "Run longer.",
+            "source": "C",
+        },
+        {
+            "check": "ties:y",
+            "status": "caution",
+            "value": None,
+            "threshold": 0.3,
+            "message": "column '[red]x[/red]\n\x1b[31m' ties",
+            "remedy": "Look at it.",
+            "source": "B",
+        },
+    ]
+    fine = {
+        "check": "rhat:parameters",
+        "status": "ok",
+        "value": 1.0,
+        "threshold": 1.01,
+        "message": "fine",
+        "remedy": "",
+        "source": "A",
+    }
     assert found == {
         "verdict": "DO NOT USE",
-        "findings": [
-            {
-                "check": "ties",
-                "status": "caution",
-                "value": None,
-                "threshold": 0.3,
-                "message": "column '[red]x[/red]\n\x1b[31m' ties",
-                "remedy": "Look at it.",
-            },
-            {
-                "check": "ess",
-                "status": "fail",
-                "value": 3.5,
-                "threshold": None,
-                "message": "bad",
-                "remedy": "Run longer.",
-            },
-        ],
+        "findings": concerns,
+        "checks": [fine, *concerns[::-1]],
         "report": str(folder / "spec.html"),
         "fit": str(folder / "spec.nc"),
     }
@@ -385,7 +403,7 @@ def test_wrong_usage_is_2(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["=cmd", "+1", "-1", "@x", "\tx", "\rx"])
 def test_text_cells_are_no_formulas_and_numbers_stay(name: str, tmp_path: Path) -> None:
-    cli._put_csv({name: [-1.5, 2.0], "safe": [3, -4]}, tmp_path / "t.csv")
+    put_csv({name: [-1.5, 2.0], "safe": [3, -4]}, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [["'" + name, "safe"], ["-1.5", "3"], ["2.0", "-4"]]
 
@@ -393,7 +411,7 @@ def test_text_cells_are_no_formulas_and_numbers_stay(name: str, tmp_path: Path) 
 def test_plain_progress_waits_two_seconds(monkeypatch, capsys) -> None:
     clock = iter([0.0, 1.9, 2.1, 3.0, 4.2])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    with cli._progress(quiet=False) as progress:
+    with show_progress(quiet=False) as progress:
         assert progress is not None
         for done in range(4):
             progress("sample", done, 100, "2 divergences\n")
@@ -402,7 +420,7 @@ def test_plain_progress_waits_two_seconds(monkeypatch, capsys) -> None:
 
 def test_bars_take_hostile_notes_on_a_terminal(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with cli._progress(quiet=False) as progress:
+    with show_progress(quiet=False) as progress:
         assert progress is not None
         progress("data", 1, 1, "[/bold] column '[red]x'\x1b[31m")
         progress("sample", 50, 100, "")

@@ -11,15 +11,14 @@ from scipy.special import logsumexp
 from jointmix.data import Dataset, make_dataset
 from jointmix.density import Parameters
 from jointmix.em import Census, Mode, fit_em
-from jointmix.identify import (
+from jointmix.labels import switch_rate
+from jointmix.labels.draws import (
     Identified,
     chain_modes,
     draw_parameters,
     identify_draws,
     make_rows,
-    mode_share,
 )
-from jointmix.labels import switch_rate
 from jointmix.ordering import Ordering, choose_ordering
 from jointmix.priors import Fixed, Priors
 from jointmix.scaling import model_scaling
@@ -72,9 +71,7 @@ def known(spec: ModelSpec, seed: int = 1) -> Known:
     table = oracles.draw_columns(rng, truth, spec.features, spec.predictors, spec.response, N)
     dataset = make_dataset(table, spec)
     census, scaling = fit_em(dataset, spec), model_scaling(dataset, spec)
-    rows = make_rows(dataset, spec)
-    share = mode_share(rows, scaling.to_model(census.best.parameters))
-    ordering = choose_ordering(census.best, spec, scaling, share, rows.u, 1)
+    ordering = choose_ordering(census.best, spec, scaling, dataset, 1)
     best = oracles.unfactored(census.best.parameters.each())
     fixed = () if spec.intercept else ("intercept",)
     u = dataset.select(spec.predictors)
@@ -149,13 +146,13 @@ def test_planted_permutations_are_undone(name: str) -> None:
     case = known(SPECS[name])
     result = identified(case)
     # Component permutation[j] became cluster j, and it was cluster plan[component].
-    order = result.permutation.reshape(-1, K)
+    order = result.gathered.permutation
     np.testing.assert_array_equal(
         np.take_along_axis(case.plan, order, axis=1), np.tile(np.arange(K), (len(order), 1))
     )
     assert result.method == "ecr"
-    assert result.switch_rate == switch_rate(order)
-    assert f"{100 * result.switch_rate:.2g}%" in result.text
+    assert result.confidence.switch_rate == switch_rate(order)
+    assert f"{100 * result.confidence.switch_rate:.2g}%" in result.text
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -185,26 +182,32 @@ def test_sums_over_draws_equal_brute_force(name: str) -> None:
     result, rows = identified(case), by_role(case)
     likelihood = [oracles.log_density(draw, *rows).sum() for draw in case.draws]
     # Sums of N logs, each good to 1e-12 after scaling.
-    np.testing.assert_allclose(result.log_likelihood.ravel(), likelihood, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        result.gathered.log_likelihood.ravel(), likelihood, rtol=0, atol=1e-9
+    )
     both = np.array([oracles.responsibility(draw, *rows) for draw in case.draws])
-    np.testing.assert_allclose(result.share, both.mean(0), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(result.gathered.share, both.mean(0), rtol=0, atol=1e-11)
     by_chain = both.reshape(CHAINS, DRAWS, N, K).mean(1)
-    np.testing.assert_allclose(result.chain_share, by_chain, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(result.gathered.chain_share, by_chain, rtol=0, atol=1e-11)
     terms = [np.log(draw["weight"]) + oracles.feature_terms(draw, rows[0]) for draw in case.draws]
     features = np.mean([np.exp(t - logsumexp(t, axis=1, keepdims=True)) for t in terms], axis=0)
-    np.testing.assert_allclose(result.share_features, features, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(result.gathered.share_features, features, rtol=0, atol=1e-11)
 
 
 def test_batches_of_draws_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     case = known(SPECS["joint"])
     whole = identified(case)
     # Seven draws at a time: the last batch of each chain is a short one.
-    monkeypatch.setattr("jointmix.identify._BATCH_NUMBERS", 7 * N * K)
+    monkeypatch.setattr("jointmix.labels.draws._BATCH_NUMBERS", 7 * N * K)
     parts = identified(case)
-    np.testing.assert_array_equal(parts.permutation, whole.permutation)
-    np.testing.assert_allclose(parts.log_likelihood, whole.log_likelihood, rtol=1e-14)
-    np.testing.assert_allclose(parts.share, whole.share, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(parts.chain_share, whole.chain_share, rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(parts.gathered.permutation, whole.gathered.permutation)
+    np.testing.assert_allclose(
+        parts.gathered.log_likelihood, whole.gathered.log_likelihood, rtol=1e-14
+    )
+    np.testing.assert_allclose(parts.gathered.share, whole.gathered.share, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(
+        parts.gathered.chain_share, whole.gathered.chain_share, rtol=0, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize(
@@ -228,9 +231,10 @@ def test_clusters_told_apart_by_fixed_values_keep_their_numbers() -> None:
     spec = replace(case.spec, priors=Priors(weight=Fixed(value=[0.5, 0.3, 0.2])))
     result = identified(replace(case, spec=spec))
     np.testing.assert_array_equal(
-        result.permutation, np.broadcast_to(np.arange(K), result.permutation.shape)
+        result.gathered.permutation,
+        np.broadcast_to(np.arange(K), result.gathered.permutation.shape),
     )
-    assert (result.method, result.switch_rate) == ("none", 0.0)
+    assert (result.method, result.confidence.switch_rate) == ("none", 0.0)
 
 
 def test_one_cluster() -> None:
@@ -249,10 +253,12 @@ def test_one_cluster() -> None:
     )
     none = Ordering("none", None, float("nan"), "")
     result = identify_draws(raw, dataset, spec, census, none)
-    assert not result.permutation.any()
-    np.testing.assert_array_equal(result.share, np.ones((N, 1)))
+    assert not result.gathered.permutation.any()
+    np.testing.assert_array_equal(result.gathered.share, np.ones((N, 1)))
     # The mode's own likelihood, to the roundings of a sum.
-    assert result.log_likelihood.item() == pytest.approx(census.best.log_likelihood, abs=1e-9)
+    assert result.gathered.log_likelihood.item() == pytest.approx(
+        census.best.log_likelihood, abs=1e-9
+    )
 
 
 def test_draws_as_parameters() -> None:
@@ -279,9 +285,9 @@ def test_chains_are_told_their_modes() -> None:
     moved = oracles.factored(values | {"mean": values["mean"] + [[0, 60], [-4, 0], [4, -60]]})
     other = replace(best, parameters=Parameters(**moved))
     census = Census((other, relabelled(best)), 2)
-    assert chain_modes(result, rows, census, scaling).tolist() == [1, 1]
+    assert chain_modes(result.gathered.chain_share, rows, census, scaling).tolist() == [1, 1]
     census = Census((relabelled(best), other), 2)
-    assert chain_modes(result, rows, census, scaling).tolist() == [0, 0]
+    assert chain_modes(result.gathered.chain_share, rows, census, scaling).tolist() == [0, 0]
 
 
 def relabelled(mode: Mode) -> Mode:

@@ -9,9 +9,9 @@ from test_model import natural_parts
 
 from jointmix.data import Dataset
 from jointmix.em import fit_em
-from jointmix.identify import make_rows, mode_share
 from jointmix.initial import Start, draw_start, make_start
 from jointmix.ordering import Ordering, location
+from jointmix.rows import make_rows, mode_share
 from jointmix.sampling import Target
 from jointmix.scaling import model_scaling
 from jointmix.spec import ModelSpec

@@ -1,4 +1,4 @@
-"""Relabelling recovers planted permutations and is the best of all K! of them."""
+"""Permutations: the best of all K! of them, applied, undone and counted."""
 
 from itertools import permutations
 
@@ -7,7 +7,8 @@ import oracles
 import pytest
 
 from jointmix.errors import SchemaError
-from jointmix.labels import assign, ecr, order_by, permute, switch_rate
+from jointmix.labels import agreement, ecr, inverse, order_by, permute, switch_rate
+from jointmix.labels.assignment import assign
 
 
 def planted(rng: np.random.Generator, draws: int, k: int) -> np.ndarray:
@@ -101,3 +102,28 @@ def test_switch_rate_is_the_share_outside_the_commonest(
     plan = np.array([[2, 0, 1]] * (10 - len(others)) + others)
     # One rounding.
     assert switch_rate(plan) == pytest.approx(rate, abs=1e-15)
+
+
+def test_inverse_undoes_permute() -> None:
+    rng = np.random.default_rng(6)
+    values, plan = rng.normal(size=(30, 5, 2)), planted(rng, 30, 5)
+    np.testing.assert_array_equal(permute(permute(values, plan), inverse(plan)), values)
+    # Component 2 became cluster 0, component 0 cluster 1, component 1 cluster 2.
+    assert inverse(np.array([[2, 0, 1]])).tolist() == [[1, 2, 0]]
+
+
+def test_agreement_is_up_to_one_permutation_of_all_draws() -> None:
+    rng = np.random.default_rng(7)
+    plan, common = planted(rng, 40, 4), rng.permutation(4)
+    assert agreement(plan[:, common], plan) == 1
+    other = plan[:, common]
+    other[:4] = other[:4][:, [1, 0, 2, 3]]
+    # One rounding.
+    assert agreement(other, plan) == pytest.approx(0.9, abs=1e-15)
+
+
+def test_order_by_refuses_what_has_no_order() -> None:
+    with pytest.raises(SchemaError, match="1 entries not finite"):
+        order_by(np.array([[1.0, np.nan]]))
+    with pytest.raises(SchemaError, match="order_by needs"):
+        order_by(np.zeros(3))

@@ -10,8 +10,9 @@ import html5lib
 import numpy as np
 import pytest
 import xarray as xr
-from synthetic import fitted_tree, judged
+from synthetic import fitted_tree
 
+from jointmix.checks import judge
 from jointmix.errors import SchemaError, SpecError, StorageError
 from jointmix.reporting import SECTION_IDS, render_html, report
 from jointmix.reporting.figures import COLOURS, INK, MUTED, PAPER
@@ -154,7 +155,7 @@ def test_numbers_are_the_trees_own(tree: xr.DataTree, page: str) -> None:
 def test_the_verdict_is_in_words(tree: xr.DataTree) -> None:
     doctored = tree.copy(deep=True)
     doctored["sample_stats"]["diverging"].values[0, :100] = True
-    page = render_html(judged(doctored), sections=["verdict"])
+    page = render_html(judge(doctored), sections=["verdict"])
     assert "<strong>DO NOT USE</strong>" in page
     assert "100 draws of 1,000 diverged (10.00%)." in page
     assert "target_accept" in page

@@ -19,10 +19,10 @@ from scipy import stats
 from jointmix.data import Dataset, make_dataset
 from jointmix.em import fit_em
 from jointmix.errors import SamplingError
-from jointmix.identify import make_rows, mode_share
 from jointmix.initial import Start, make_start
 from jointmix.kernel.entry import compiled
 from jointmix.ordering import choose_ordering
+from jointmix.rows import make_rows, mode_share
 from jointmix.sampling import STATISTICS, Control, Progress, Target, nutpie_runs, sample
 from jointmix.scaling import model_scaling
 from jointmix.schema import PARAMETERS
@@ -62,7 +62,7 @@ def prepared(table: pd.DataFrame, spec: ModelSpec) -> tuple[Dataset, Start]:
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     mode = fit_em(dataset, spec, 1).best
     share = mode_share(rows, scaling.to_model(mode.parameters))
-    ordering = choose_ordering(mode, spec, scaling, share, rows.u, 1)
+    ordering = choose_ordering(mode, spec, scaling, dataset, 1)
     return dataset, make_start(mode, spec, scaling, ordering, share, rows.u)
 
 
@@ -203,6 +203,38 @@ def test_laplace_gives_the_same_posterior(reference: xr.DataTree) -> None:
 )
 def test_all_give_the_same_posterior(sampler: dict[str, str], reference: xr.DataTree) -> None:
     check_sampler(spec_of(1, **LONG, **sampler), reference)
+
+
+@pytest.mark.parametrize(
+    ("asked", "done", "metric"),
+    [
+        ("auto", "laplace", "diag"),
+        ("laplace", "laplace", "diag"),
+        ("low_rank", "low_rank", "low_rank"),
+        ("diag", "diag", "diag"),
+    ],
+)
+def test_what_is_whitened_needs_a_diagonal_metric_only(
+    asked: str, done: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    original = nutpie.sample
+
+    def noted(*args: Any, adaptation: str, **options: Any) -> Any:
+        given.append(adaptation)
+        return original(*args, adaptation=adaptation, **options)
+
+    monkeypatch.setattr(nutpie, "sample", noted)
+    tree = draws_of(spec_of(draws=4, tune=4, adaptation=asked), 1)
+    assert tree.attrs["adaptation"] == done
+    assert given == [metric]
+
+
+def test_only_the_kernel_whitens(on_jax: ModelSpec) -> None:
+    few = dataclasses.replace(on_jax.sampler, draws=4, tune=4)
+    tree = draws_of(dataclasses.replace(on_jax, sampler=few), 1, one_line())
+    assert few.adaptation == "auto"
+    assert tree.attrs["adaptation"] == "low_rank"
 
 
 # Reproducibility.

@@ -31,8 +31,14 @@ GROUPS = {
         ),
         ("chain", "draw"),
     ),
-    "invariant": {"log_likelihood": ("chain", "draw")},
-    "labels": {"permutation": ("chain", "draw", "cluster")},
+    "invariant": {
+        "log_likelihood": ("chain", "draw"),
+        "density": ("chain", "draw", "point"),
+        "prediction": ("chain", "draw", "point"),
+        "overall_mean": ("chain", "draw", "variable"),
+        "overall_covariance": ("chain", "draw", "variable", "variable_bis"),
+    },
+    "labels": dict.fromkeys(("permutation", "occupied"), ("chain", "draw", "cluster")),
     "allocation": {
         "responsibility": ("obs", "cluster"),
         "responsibility_features": ("obs", "cluster"),

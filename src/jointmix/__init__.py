@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jointmix.checks import Diagnosis, diagnose
     from jointmix.em import fit_em
     from jointmix.errors import JointmixError
+    from jointmix.labels import identify, raw_draws
     from jointmix.model import build_model
     from jointmix.prediction import log_density, predict, responsibilities
     from jointmix.priors import (
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LKJ",
     "Control",
+    "Diagnosis",
     "Dirichlet",
     "Fixed",
     "Gamma",
@@ -53,12 +56,15 @@ __all__ = [
     "StudentT",
     "Truth",
     "build_model",
+    "diagnose",
     "fit",
     "fit_em",
     "four_clusters",
+    "identify",
     "load",
     "log_density",
     "predict",
+    "raw_draws",
     "read_recipe",
     "recover",
     "report",
@@ -70,7 +76,9 @@ __all__ = [
 
 # Imported on first use: `jointmix --help` must not wait for PyMC.
 _HOME = {
+    "checks": ("Diagnosis", "diagnose"),
     "em": ("fit_em",),
+    "labels": ("identify", "raw_draws"),
     "errors": ("JointmixError",),
     "model": ("build_model",),
     "prediction": ("log_density", "predict", "responsibilities"),

@@ -7,11 +7,16 @@ profits from a c along which neighbours are far apart compared with their standa
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from jointmix.em import Mode
+from jointmix.data import Dataset
+from jointmix.em import Mode, merged_bic
+from jointmix.information import location_errors
 from jointmix.location import coordinates
+from jointmix.priors import Fixed
+from jointmix.rows import make_rows
 from jointmix.scaling import Scaling
 from jointmix.spec import ModelSpec
 
@@ -37,12 +42,16 @@ class Ordering:
         NaN where there is no gap to measure.
     text
         One sentence for people.
+    evidence
+        By how much BIC rises at least when two neighbours are merged; NaN where that was not
+        computed.
     """
 
     kind: str
     direction: np.ndarray | None
     separation: float
     text: str
+    evidence: float = float("nan")
 
 
 def location(mode: Mode, spec: ModelSpec, scaling: Scaling) -> np.ndarray:
@@ -106,7 +115,7 @@ def separation(direction: np.ndarray, xi: np.ndarray, covariance: np.ndarray) ->
     direction
         Shape (..., location).
     xi, covariance
-        Shapes (cluster, location) and (cluster, location, location).
+        Shapes (cluster, location) and (cluster, location, cluster, location).
 
     Returns
     -------
@@ -114,11 +123,19 @@ def separation(direction: np.ndarray, xi: np.ndarray, covariance: np.ndarray) ->
         Shape (...).
     """
     place = direction @ xi.T
-    variance = np.einsum("...i,kij,...j->...k", direction, covariance, direction)
+    # Covariances of the clusters' places along each direction, (..., cluster, cluster).
+    half = np.tensordot(direction, covariance, axes=(-1, 1))
+    joint = np.einsum("...klj,...j->...kl", half, direction)
     order = np.argsort(place, axis=-1)
-    place, variance = (np.take_along_axis(a, order, axis=-1) for a in (place, variance))
-    gap = np.diff(place, axis=-1) / np.sqrt(variance[..., 1:] + variance[..., :-1] + 1e-300)
-    return gap.min(axis=-1)
+    place = np.take_along_axis(place, order, axis=-1)
+    low, high = order[..., :-1], order[..., 1:]
+    variance = np.diagonal(joint, axis1=-2, axis2=-1)
+    each = [np.take_along_axis(variance, side, axis=-1) for side in (low, high)]
+    flat = joint.reshape(*joint.shape[:-2], -1)
+    cross = np.take_along_axis(flat, low * joint.shape[-1] + high, axis=-1)
+    # Rounding may leave the variance of a difference below zero.
+    gap_variance = np.maximum(each[0] + each[1] - 2 * cross, 1e-300)
+    return np.asarray((np.diff(place, axis=-1) / np.sqrt(gap_variance)).min(axis=-1))
 
 
 def separating_direction(
@@ -126,16 +143,19 @@ def separating_direction(
 ) -> tuple[np.ndarray, float]:
     """The unit direction with the largest `separation`, and that separation.
 
-    Candidates are the coordinates, each pair's discriminant (C_k + C_l)⁻¹(ξ_k − ξ_l), random
-    mixtures of the discriminants and random directions; the best are then perturbed, ever less.
+    Candidates are the coordinates, each pair's discriminant V⁻¹(ξ_k − ξ_l), with V the
+    covariance of the difference, random mixtures of the discriminants and random directions; the
+    best are then perturbed, ever less.
     """
     k, p = xi.shape
     upper, lower = np.triu_indices(k, 1)
-    pooled = covariance[upper] + covariance[lower]
+    own = np.einsum("kikj->kij", covariance)
+    cross = covariance[upper, :, lower, :]
+    pooled = own[upper] + own[lower] - cross - np.swapaxes(cross, -1, -2)
     pairs = (np.linalg.pinv(pooled, hermitian=True) @ (xi[upper] - xi[lower])[..., None])[..., 0]
     pairs = pairs / np.maximum(np.linalg.norm(pairs, axis=1, keepdims=True), 1e-300)
     mixed = rng.normal(size=(_RANDOM_DIRECTIONS, len(pairs))) @ pairs
-    scale = 1 / np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2).mean(0), 1e-300))
+    scale = 1 / np.sqrt(np.maximum(np.diagonal(own, axis1=1, axis2=2).mean(0), 1e-300))
     random = rng.normal(size=(_RANDOM_DIRECTIONS, p)) * scale
     candidates = np.concatenate([np.eye(p), pairs, mixed, random])
     step = 0.5
@@ -153,8 +173,7 @@ def choose_ordering(
     mode: Mode,
     spec: ModelSpec,
     scaling: Scaling,
-    share: np.ndarray,
-    u: np.ndarray,
+    dataset: Dataset,
     seed: int | np.random.Generator,
 ) -> Ordering:
     """Decide from the best EM mode how to constrain the labels while sampling.
@@ -163,8 +182,8 @@ def choose_ordering(
     ----------
     mode, spec, scaling
         The best mode, the model and its scale.
-    share, u
-        Responsibilities at the mode, (obs, cluster), and predictors on the model's scale.
+    dataset
+        The rows.
     seed
         Seed or generator of the random candidate directions.
     """
@@ -178,7 +197,8 @@ def choose_ordering(
         text = "Labels were left free while sampling and identified afterwards."
         return Ordering("none", None, nan, text)
     xi = location(mode, spec, scaling)
-    covariance = location_covariance(mode, spec, scaling, share, u)
+    parameters = scaling.to_model(mode.parameters)
+    covariance = location_errors(make_rows(dataset, spec), parameters, spec)
     if spec.ordering != "auto":
         return _named(spec, xi, covariance)
     direction, gap = separating_direction(xi, covariance, np.random.default_rng(seed))
@@ -189,11 +209,36 @@ def choose_ordering(
             "afterwards: labels are weak."
         )
         return Ordering("none", None, gap, text)
+    evidence = _evidence(mode, spec, dataset, np.argsort(xi @ direction))
+    if evidence <= 0:
+        text = (
+            "Merging two neighbouring clusters does not make the model worse (it lowers BIC by "
+            f"{-evidence:.1f}), so labels were left free while sampling and identified "
+            "afterwards: labels are weak."
+        )
+        return Ordering("none", None, gap, text, evidence)
     text = (
         "While sampling, clusters were ordered along the direction of the location parameters "
         f"that separates them best: neighbours lie at least {gap:.1f} standard errors apart."
     )
-    return Ordering("direction", direction, gap, text)
+    return Ordering("direction", direction, gap, text, evidence)
+
+
+def _evidence(mode: Mode, spec: ModelSpec, dataset: Dataset, order: np.ndarray) -> float:
+    """The smallest rise of BIC when neighbours in this order are merged.
+
+    Standard errors at a mode of the likelihood know nothing of other modes, and a superfluous
+    cluster finds something to fit: whether the rows tell two clusters apart is asked of the model
+    without the second.
+    """
+    if any(
+        isinstance(prior, Fixed) and prior.array.ndim and len(prior.array) == spec.n_clusters
+        for prior in vars(spec.priors).values()
+    ):
+        # Values fixed cluster by cluster do not fit a model with one cluster less.
+        return float("nan")
+    pairs = [(int(one), int(other)) for one, other in pairwise(order)]
+    return float((merged_bic(dataset, spec, mode, pairs) - mode.bic).min())
 
 
 def _named(spec: ModelSpec, xi: np.ndarray, covariance: np.ndarray) -> Ordering:

@@ -6,7 +6,6 @@ Everything is averaged over the posterior draws and streams over rows, so that n
 draws × rows × clusters is held whole.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,8 +21,7 @@ from jointmix.density import (
     responsibility,
 )
 from jointmix.errors import DataError, SpecError
-from jointmix.identify import Rows, draw_parameters
-from jointmix.recipe import spec_from_dict
+from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows
 from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
 from jointmix.spec import ModelSpec
 
@@ -33,12 +31,6 @@ _BATCH_NUMBERS = 2_000_000
 _QUANTILE_DRAWS = 1000
 _BISECTIONS = 60
 _MOST_NUMBERS = 500_000_000
-
-
-def fitted_spec(tree: xr.DataTree) -> ModelSpec:
-    """The specification that a tree was fitted with."""
-    require_group(tree, "posterior")
-    return spec_from_dict(json.loads(tree.attrs["spec"]))
 
 
 def responsibilities(tree: xr.DataTree, table: object = None) -> xr.Dataset:
@@ -202,13 +194,7 @@ def _rows(
 ) -> tuple[Rows, bool]:
     """Rows on the users' scale, and whether they hold the response, if a table's is to be read."""
     if table is None:
-        observed = tree["observed_data"].to_dataset()
-        constant = tree["constant_data"].to_dataset()
-        n = observed.sizes[OBS]
-        x = observed["x"].values if spec.features else np.zeros((n, 0))
-        u = constant["u"].values if spec.predictors else np.zeros((n, 0))
-        y = observed["y"].values if spec.response is not None else np.zeros(n)
-        return Rows(x, u, y), spec.response is not None
+        return observed_rows(tree, spec), spec.response is not None
     needed = tuple(name for name in spec.columns if name != spec.response)
     columns = new_rows(table, needed, (response,) if response else ())
     if not columns:

@@ -7,8 +7,14 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
                     slope [.. cluster predictor], sigma [.. cluster]: the users' scale
     sample_stats    log_density, diverging, tree_depth, n_steps, step_size, energy,
                     acceptance_rate [chain draw]
-    invariant       log_likelihood [chain draw]: the joint log likelihood, the users' scale
-    labels          permutation [chain draw cluster]: entry k is the component that became cluster k
+    invariant       quantities that labels do not enter, on the users' scale: log_likelihood
+                    [chain draw], the joint one; density and prediction [chain draw point], of some
+                    rows; overall_mean [.. variable], overall_covariance [.. variable variable_bis]
+    labels          permutation [chain draw cluster]: entry k is the component that became
+                    cluster k;
+                    occupied [chain draw cluster]: the probability that the cluster holds a row
+    scouts          chains sent from other modes, if asked for: start_mode, scout_mode, scout_group,
+                    log_likelihood, mcse [scout]
     modes           the census of EM optima (see ``MODES``)
     allocation      responsibility [obs cluster]: posterior mean of p(k | x, y);
                     responsibility_features [obs cluster]: of p(k | x); allocation [obs]
@@ -29,6 +35,7 @@ SCHEMA_VERSION = 1
 CHAIN, DRAW, OBS = "chain", "draw", "obs"
 COMPONENT, CLUSTER = "component", "cluster"
 FEATURE, FEATURE_BIS, PREDICTOR, COLUMN = "feature", "feature_bis", "predictor", "column"
+POINT, VARIABLE, VARIABLE_BIS, SCOUT = "point", "variable", "variable_bis", "scout"
 
 #: Parameters and the dims they have besides chain, draw and cluster (or component).
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -41,7 +48,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "sigma": (),
 }
 
-#: Variables of the group ``modes``: the optima found by EM, best first.
+#: Variables of the group ``modes``: the optima found by EM, best first, and where chains sit. Where
+#: they sit in several groups, there are ``stacking_weight`` and ``unreliable`` [group] besides.
 MODES: dict[str, tuple[str, ...]] = {
     "log_likelihood": ("mode",),
     "n_starts": ("mode",),
@@ -51,6 +59,7 @@ MODES: dict[str, tuple[str, ...]] = {
     **{name: ("mode", CLUSTER, *dims) for name, dims in PARAMETERS.items()},
     "chain_log_likelihood": (CHAIN,),
     "chain_mode": (CHAIN,),
+    "chain_group": (CHAIN,),
 }
 
 #: Sections of the report, in their order.

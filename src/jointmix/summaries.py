@@ -16,11 +16,16 @@ from jointmix.schema import (
     FEATURE,
     FEATURE_BIS,
     PARAMETERS,
+    POINT,
+    VARIABLE,
+    VARIABLE_BIS,
     require_dims,
     require_group,
 )
 
 PAIR = "pair"
+#: Dims whose labels are numbers, and what is written before them.
+_NUMBERED = {CLUSTER: "cluster", POINT: "row"}
 DIAGNOSTICS = ("mcse_mean", "ess_bulk", "ess_tail", "r_hat")
 
 
@@ -56,6 +61,32 @@ def identified_parameters(tree: xr.DataTree) -> dict[str, xr.DataArray]:
         draws = draws.transpose(CHAIN, DRAW, CLUSTER, *dims)
         found[name] = _lower_triangle(draws) if name == "correlation" else draws
     return {name: draws for name, draws in found.items() if draws.size}
+
+
+def invariant_quantities(tree: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Draws of the quantities that labels do not enter, [chain, draw, ...].
+
+    A covariance matrix becomes its lower triangle with the diagonal, along the dim ``pair``.
+
+    Raises
+    ------
+    SchemaError
+        If the group is missing.
+    """
+    found = {}
+    for name, draws in require_group(tree, "invariant").data_vars.items():
+        rest = [dim for dim in draws.dims if dim not in (CHAIN, DRAW)]
+        values = draws.transpose(CHAIN, DRAW, *rest)
+        if VARIABLE_BIS in rest:
+            rows, columns = np.tril_indices(values.sizes[VARIABLE])
+            values = values.isel(
+                {
+                    VARIABLE: xr.DataArray(rows, dims=PAIR),
+                    VARIABLE_BIS: xr.DataArray(columns, dims=PAIR),
+                }
+            )
+        found[str(name).replace("_", " ")] = values
+    return found
 
 
 def _lower_triangle(correlation: xr.DataArray) -> xr.DataArray:
@@ -113,8 +144,8 @@ def statistics(draws: xr.DataArray, interval: float = 0.89) -> xr.Dataset:
 def entries(array: xr.DataArray, parameter: str) -> Iterator[tuple[str, float]]:
     """Name and value of each entry of ``array``, such as "mean[cluster 1, width]"."""
     labels = [
-        [f"cluster {value}" for value in array[dim].values]
-        if dim == CLUSTER
+        [f"{_NUMBERED[str(dim)]} {value}" for value in array[dim].values]
+        if dim in _NUMBERED
         else _pair_labels(array)
         if dim == PAIR
         else [str(value) for value in array[dim].values]
@@ -125,7 +156,8 @@ def entries(array: xr.DataArray, parameter: str) -> Iterator[tuple[str, float]]:
 
 
 def _pair_labels(array: xr.DataArray) -> list[str]:
-    pairs = zip(array[FEATURE].values, array[FEATURE_BIS].values, strict=True)
+    names = (FEATURE, FEATURE_BIS) if FEATURE in array.coords else (VARIABLE, VARIABLE_BIS)
+    pairs = zip(*(array[name].values for name in names), strict=True)
     return [f"{first}, {second}" for first, second in pairs]
 
 

@@ -1,48 +1,27 @@
 """The whole fit on one screen: table → dataset → EM → chains → identified draws → checks."""
 
 import json
-import os
-import platform
 import time
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from jointmix.checks import findings_to_dataset, run_checks, verdict
-from jointmix.data import Dataset, make_dataset, notes
+from jointmix.checks import judge
+from jointmix.data import Dataset, make_dataset
 from jointmix.em import Census, fit_em
-from jointmix.identify import (
-    Identified,
-    Rows,
-    chain_modes,
-    identify_draws,
-    make_rows,
-    mode_share,
-)
+from jointmix.groups import attributes, mode_group, tree_groups
 from jointmix.initial import Start, make_start
+from jointmix.labels.draws import chain_modes, identify_draws
 from jointmix.ordering import Ordering, choose_ordering
-from jointmix.recipe import spec_to_dict
-from jointmix.sampling import Control, Progress, plan, sample
+from jointmix.rows import Rows, make_rows, mode_share, users_rows
+from jointmix.sampling import Control, Plan, Progress, plan, sample
 from jointmix.sampling.stream import open_stream, read_stream
 from jointmix.scaling import Scaling, model_scaling
-from jointmix.schema import (
-    CHAIN,
-    CLUSTER,
-    COLUMN,
-    DRAW,
-    FEATURE,
-    OBS,
-    PARAMETERS,
-    PREDICTOR,
-    SCHEMA_VERSION,
-)
+from jointmix.schema import CHAIN
+from jointmix.scouts import Levels, scout, weigh_modes
 from jointmix.spec import ModelSpec
-
-_PACKAGES = ("jointmix", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
 
 def fit(
@@ -95,8 +74,8 @@ def fit(
     clock.start("sample")
     dataset, start = prepared.dataset, prepared.start
     folder = None if stream is None else open_stream(Path(stream), dataset, spec, seed)
-    raw = sample(dataset, spec, start, seed, progress, control, folder)
-    return _finish(prepared, raw, clock)
+    raw = sample(dataset, spec, start, seed, progress, control, folder, prepared.planned)
+    return _finish(prepared, raw, clock, progress, control)
 
 
 def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr.DataTree:
@@ -135,6 +114,7 @@ class _Prepared:
     dataset: Dataset
     spec: ModelSpec
     seed: int
+    planned: Plan
     scaling: Scaling
     rows: Rows
     census: Census
@@ -146,29 +126,54 @@ def _prepare(table: object, spec: ModelSpec, seed: int, clock: "_Clock") -> _Pre
     clock.start("data")
     dataset = make_dataset(table, spec)
     # What cannot be sampled is refused before EM has taken its time.
-    plan(spec, len(dataset.values))
+    planned = plan(spec, len(dataset.values))
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     clock.start("em")
     census = fit_em(dataset, spec, seed)
     share = mode_share(rows, scaling.to_model(census.best.parameters))
-    ordering = choose_ordering(census.best, spec, scaling, share, rows.u, seed)
+    ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
     start = make_start(census.best, spec, scaling, ordering, share, rows.u)
-    return _Prepared(dataset, spec, seed, scaling, rows, census, ordering, start)
+    return _Prepared(dataset, spec, seed, planned, scaling, rows, census, ordering, start)
 
 
-def _finish(prepared: _Prepared, raw: xr.DataTree, clock: "_Clock") -> xr.DataTree:
+def _finish(
+    prepared: _Prepared,
+    raw: xr.DataTree,
+    clock: "_Clock",
+    progress: Progress | None = None,
+    control: Control | None = None,
+) -> xr.DataTree:
     """Identified draws, diagnosed: the fitted tree."""
     clock.start("labels")
     dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
     posterior = raw["posterior"].to_dataset()
     identified = identify_draws(posterior, dataset, spec, census, prepared.ordering)
-    modes = chain_modes(identified, prepared.rows, census, prepared.scaling)
+    gathered = identified.gathered
+    shape = (posterior.sizes[CHAIN], -1)
+    main = Levels(
+        gathered.log_likelihood.reshape(shape),
+        chain_modes(gathered.chain_share, prepared.rows, census, prepared.scaling),
+        identified.posterior,
+    )
+    scouts: list[tuple[int, Levels]] = []
+    why = ""
+    if spec.sampler.scouts and not raw.attrs["partial"]:
+        clock.start("scouts")
+        scouts, why = scout(
+            dataset, spec, census, prepared.ordering, prepared.seed, progress, control
+        )
     clock.start("checks")
-    tree = _tree(dataset, spec, prepared.scaling, census, identified, modes, raw)
-    tree.attrs |= _attributes(dataset, spec, prepared.seed, prepared.ordering, identified, raw)
-    findings = run_checks(tree)
-    tree["checks"] = xr.DataTree(findings_to_dataset(findings))
-    tree.attrs["verdict"] = verdict(findings)
+    users = users_rows(dataset, spec)
+    groups, sent = weigh_modes(users, main, scouts)
+    tree = xr.DataTree.from_dict(
+        {
+            **tree_groups(dataset, spec, prepared.scaling, census, identified, raw, users),
+            "modes": mode_group(spec, census, main, groups),
+            **({"scouts": sent.assign_attrs(text=why)} if spec.sampler.scouts else {}),
+        }
+    )
+    tree.attrs |= attributes(dataset, spec, prepared.seed, prepared.ordering, identified, raw)
+    judge(tree)
     tree.attrs["seconds"] = json.dumps(clock.seconds(raw))
     return tree
 
@@ -193,138 +198,3 @@ class _Clock:
             spent["compile"] = raw.attrs["compile_seconds"]
             spent["sample"] -= spent["compile"]
         return {stage: round(value, 3) for stage, value in spent.items()}
-
-
-def _tree(
-    dataset: Dataset,
-    spec: ModelSpec,
-    scaling: Scaling,
-    census: Census,
-    identified: Identified,
-    modes: np.ndarray,
-    raw: xr.DataTree,
-) -> xr.DataTree:
-    posterior = identified.posterior
-    chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
-    clusters = {CLUSTER: posterior[CLUSTER].values}
-    rows = {OBS: np.arange(len(dataset.values))}
-    share, features = identified.share, identified.share_features
-    allocation = clusters[CLUSTER][share.argmax(-1)]
-    groups = {
-        "posterior": posterior,
-        "sample_stats": raw["sample_stats"].to_dataset(),
-        "invariant": xr.Dataset(
-            {"log_likelihood": ((CHAIN, DRAW), identified.log_likelihood)}, coords=chains
-        ),
-        "labels": xr.Dataset(
-            {"permutation": ((CHAIN, DRAW, CLUSTER), identified.permutation)},
-            coords={**chains, **clusters},
-        ),
-        "modes": _modes(spec, census, identified, modes, chains[CHAIN]),
-        "allocation": xr.Dataset(
-            {
-                "responsibility": ((OBS, CLUSTER), share),
-                "responsibility_features": ((OBS, CLUSTER), features),
-                "allocation": (OBS, allocation),
-            },
-            coords={**rows, **clusters},
-        ),
-        "scaling": xr.Dataset(
-            {"center": (COLUMN, scaling.center), "scale": (COLUMN, scaling.scale)},
-            coords={COLUMN: list(spec.columns)},
-        ),
-        **_data_groups(dataset, spec, rows),
-    }
-    return xr.DataTree.from_dict(groups)
-
-
-def _data_groups(
-    dataset: Dataset, spec: ModelSpec, rows: dict[str, np.ndarray]
-) -> dict[str, xr.Dataset]:
-    observed = xr.Dataset(coords=rows)
-    if spec.features:
-        observed["x"] = ((OBS, FEATURE), dataset.select(spec.features))
-        observed = observed.assign_coords({FEATURE: list(spec.features)})
-    if spec.response is not None:
-        observed["y"] = (OBS, dataset.select([spec.response])[:, 0])
-    constant = xr.Dataset({"row": (OBS, dataset.row)}, coords=rows)
-    if spec.predictors:
-        constant["u"] = ((OBS, PREDICTOR), dataset.select(spec.predictors))
-        constant = constant.assign_coords({PREDICTOR: list(spec.predictors)})
-    return {"observed_data": observed, "constant_data": constant}
-
-
-def _modes(
-    spec: ModelSpec, census: Census, identified: Identified, modes: np.ndarray, chains: np.ndarray
-) -> xr.Dataset:
-    """EM's optima, and which of them each chain sits in."""
-    found = census.modes
-    numbers = ("log_likelihood", "n_starts", "bic", "icl", "smallest_share", "collapsed")
-    data = xr.Dataset(
-        {name: ("mode", np.array([getattr(mode, name) for mode in found])) for name in numbers},
-        coords={"mode": np.arange(1, len(found) + 1), CHAIN: chains},
-    )
-    parameters = [mode.parameters.each() for mode in found]
-    for name, rest in PARAMETERS.items():
-        if name in parameters[0]:
-            values = np.stack([each[name] for each in parameters])
-            data[name] = (("mode", CLUSTER, *rest), values)
-    if spec.features:
-        factor = np.stack([each["cholesky"] for each in parameters])
-        sd = np.sqrt((factor**2).sum(-1))
-        unit = factor / sd[..., None]
-        data["sd"] = (("mode", CLUSTER, FEATURE), sd)
-        correlation = unit @ np.swapaxes(unit, -1, -2)
-        data["correlation"] = (("mode", CLUSTER, *PARAMETERS["correlation"]), correlation)
-    data["chain_mode"] = (CHAIN, modes + 1)
-    data["chain_log_likelihood"] = (CHAIN, identified.log_likelihood.mean(-1))
-    coords = {
-        name: value for name, value in identified.posterior.coords.items() if name in data.dims
-    }
-    return data.assign_coords({name: value.values for name, value in coords.items()})
-
-
-def _attributes(
-    dataset: Dataset,
-    spec: ModelSpec,
-    seed: int,
-    ordering: Ordering,
-    identified: Identified,
-    raw: xr.DataTree,
-) -> dict[str, str | int | float]:
-    gap = ordering.separation
-    order = {
-        "kind": ordering.kind,
-        "separation": None if np.isnan(gap) else gap,
-        "text": ordering.text,
-    }
-    identification = {
-        "method": identified.method,
-        "switch_rate": identified.switch_rate,
-        "text": identified.text,
-    }
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "spec": json.dumps(spec_to_dict(spec)),
-        "seed": seed,
-        "versions": json.dumps({name: version(name) for name in _PACKAGES}),
-        "data_hash": dataset.digest,
-        "n_rows": dataset.n_rows,
-        "n_obs": len(dataset.values),
-        "excluded": json.dumps(dataset.missing),
-        "notes": json.dumps([asdict(note) for note in notes(dataset, spec)]),
-        "ordering": json.dumps(order),
-        "identification": json.dumps(identification),
-        "backend": raw.attrs["backend"],
-        "backend_reason": raw.attrs["backend_reason"],
-        "partial": raw.attrs["partial"],
-        "adaptation": raw.attrs.get("adaptation", ""),
-        "memory_estimate": raw.attrs.get("memory_estimate", float("nan")),
-        "approximation": raw.attrs.get("approximation", ""),
-        "pareto_shape": raw.attrs.get("pareto_shape", float("nan")),
-        "machine": (
-            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-            f"Python {platform.python_version()}"
-        ),
-        "created": datetime.now(UTC).date().isoformat(),
-    }

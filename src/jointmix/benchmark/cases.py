@@ -9,10 +9,10 @@ from jointmix.data import Dataset, make_dataset
 from jointmix.density import Parameters
 from jointmix.em import Mode, fit_em
 from jointmix.errors import SpecError
-from jointmix.identify import make_rows, mode_share
 from jointmix.initial import Start, make_start
 from jointmix.ordering import choose_ordering
 from jointmix.priors import Dirichlet, Fixed, Normal, Priors
+from jointmix.rows import make_rows, mode_share
 from jointmix.scaling import model_scaling
 from jointmix.simulate import Truth, four_clusters, simulate
 from jointmix.spec import ModelSpec, SamplerSpec
@@ -161,5 +161,5 @@ def _start(posterior: Posterior, mode: Mode, seed: int) -> Start:
     dataset, spec = posterior.dataset, posterior.spec
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     share = mode_share(rows, scaling.to_model(mode.parameters))
-    ordering = choose_ordering(mode, spec, scaling, share, rows.u, seed)
+    ordering = choose_ordering(mode, spec, scaling, dataset, seed)
     return make_start(mode, spec, scaling, ordering, share, rows.u)

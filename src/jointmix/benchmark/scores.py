@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.labels import assign, permute, switch_rate
+from jointmix.labels.assignment import assign, permute, switch_rate
 
 #: Parameters that are scored; correlations are left out, as the peers' forms of them differ.
 SCORED = ("weight", "mean", "sd", "intercept", "slope", "sigma")

@@ -1,7 +1,6 @@
 """Checks of a fitted tree, one a file, and the verdict they lead to."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -15,29 +14,45 @@ from jointmix.checks import (
     energy,
     ess,
     frozen,
+    identification,
     modes,
     notes,
     partial,
     rhat,
+    scouts,
+    separation,
     switching,
 )
+from jointmix.checks.diagnosis import Diagnosis, Verdict
 from jointmix.checks.finding import Finding
 from jointmix.errors import SchemaError
+from jointmix.schema import require_group
 
-__all__ = ["Finding", "findings_from_dataset", "findings_to_dataset", "run_checks", "verdict"]
-
-Verdict = Literal["OK", "CAUTION", "DO NOT USE"]
+__all__ = [
+    "Diagnosis",
+    "Finding",
+    "diagnose",
+    "findings_from_dataset",
+    "findings_to_dataset",
+    "judge",
+    "run_checks",
+    "stored_diagnosis",
+    "verdict",
+]
 
 CHECKS = (
     approximation,
     modes,
+    scouts,
     rhat,
     ess,
     divergences,
     frozen,
     energy,
     depth,
+    separation,
     switching,
+    identification,
     empty,
     duplicates,
     partial,
@@ -56,6 +71,54 @@ def run_checks(tree: xr.DataTree) -> tuple[Finding, ...]:
         If the tree lacks a group, or its draws' labels were never identified.
     """
     return tuple(finding for module in CHECKS for finding in module.check(tree))
+
+
+def judge(tree: xr.DataTree) -> xr.DataTree:
+    """The same tree with its group ``checks`` and its verdict made anew.
+
+    Raises
+    ------
+    SchemaError
+        If the tree lacks a group, or its draws' labels were never identified.
+    """
+    findings = run_checks(tree)
+    tree["checks"] = xr.DataTree(findings_to_dataset(findings))
+    tree.attrs["verdict"] = verdict(findings)
+    return tree
+
+
+def diagnose(tree: xr.DataTree) -> Diagnosis:
+    """Run every check on a fitted tree and sum up.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree, or part of one: ``tree.sel(chain=[0, 1])`` is judged by those chains.
+
+    Returns
+    -------
+    Diagnosis
+        The verdict and its findings: a value, a text (``str``) and JSON (``to_json``).
+
+    Raises
+    ------
+    SchemaError
+        If the tree lacks a group, or its draws' labels were never identified.
+    """
+    findings = run_checks(tree)
+    return Diagnosis(verdict(findings), findings)
+
+
+def stored_diagnosis(tree: xr.DataTree) -> Diagnosis:
+    """The diagnosis that a fitted tree carries in its group ``checks``.
+
+    Raises
+    ------
+    SchemaError
+        If the tree has no such group.
+    """
+    findings = findings_from_dataset(require_group(tree, "checks"))
+    return Diagnosis(tree.attrs["verdict"], findings)
 
 
 def verdict(findings: Iterable[Finding]) -> Verdict:

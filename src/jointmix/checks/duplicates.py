@@ -1,6 +1,5 @@
 """Are two clusters the same? Bhattacharyya distance between their distributions of (x, y)."""
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -22,9 +21,11 @@ CODE = "duplicate clusters"
 SUBJECT = "clusters"
 SOURCE = "Bhattacharyya (1943); 0.1 means that two densities overlap by 90% (exp(−distance))"
 CAUTION = 0.1
+#: Draws, and rows where predictors are no features, on which distances are computed.
+_MOST_DRAWS, _MOST_ROWS = 200, 200
 
 
-def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Bhattacharyya distance of two Gaussians, averaged over the rows of ``shift``.
 
     Δ'S⁻¹Δ/8 + log(det S / √(det S₁ det S₂))/2 with S = (S₁ + S₂)/2.
@@ -32,100 +33,98 @@ def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> f
     Parameters
     ----------
     shift
-        Differences of the means, (rows, D).
+        Differences of the means, (..., rows, D).
     first, second
-        Covariances, (D, D).
+        Covariances, (..., D, D).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...).
     """
     pooled = (first + second) / 2
     # On the scale of correlations, units of 1e6 beside 1e-6 leave the solution accurate.
-    scale = np.sqrt(np.diag(pooled))
-    pooled, first, second = (m / np.outer(scale, scale) for m in (pooled, first, second))
-    scaled = shift / scale
-    quadratic = (scaled * np.linalg.solve(pooled, scaled.T).T).sum(axis=1).mean()
+    scale = np.sqrt(np.diagonal(pooled, axis1=-2, axis2=-1))
+    outer = scale[..., :, None] * scale[..., None, :]
+    pooled, first, second = (matrix / outer for matrix in (pooled, first, second))
+    scaled = shift / scale[..., None, :]
+    solved = np.swapaxes(np.linalg.solve(pooled, np.swapaxes(scaled, -1, -2)), -1, -2)
+    quadratic = (scaled * solved).sum(axis=-1).mean(axis=-1)
     log_dets = [np.linalg.slogdet(matrix)[1] for matrix in (pooled, first, second)]
-    return float(quadratic / 8 + (log_dets[0] - (log_dets[1] + log_dets[2]) / 2) / 2)
+    return np.asarray(quadratic / 8 + (log_dets[0] - (log_dets[1] + log_dets[2]) / 2) / 2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class JointGaussians:
-    """Each cluster's Gaussian of (x, y) at the posterior mean, given predictors outside x.
+def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
+    """Distance of each pair of clusters in each of at most 200 evenly spaced draws, (draw,).
 
-    Parameters
-    ----------
-    mean
-        (rows, cluster, D + 1): the mean given each row's predictors outside x; one row
-        where there are none.
-    covariance
-        (cluster, D + 1, D + 1).
+    Of the clusters' Gaussians of (x, y), given predictors that are no features at at most 200
+    evenly spaced rows.
     """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    def distance(self, first: int, second: int) -> float:
-        """Bhattacharyya distance between two clusters, averaged over rows."""
-        return bhattacharyya(
-            self.mean[:, first] - self.mean[:, second],
-            self.covariance[first],
-            self.covariance[second],
+    posterior = require_group(tree, "posterior")
+    mean, covariance = _gaussians(tree, posterior)
+    return {
+        (one, other): bhattacharyya(
+            mean[:, :, one] - mean[:, :, other], covariance[:, one], covariance[:, other]
         )
+        for one, other in combinations(range(posterior.sizes[CLUSTER]), 2)
+    }
 
 
-def joint_gaussians(tree: xr.DataTree) -> JointGaussians:
-    """Each cluster's Gaussian of the features, and of the response where there is one."""
-    point = require_group(tree, "posterior").mean((CHAIN, DRAW))
-    n_clusters = point.sizes[CLUSTER]
-    mean, covariance = np.zeros((n_clusters, 0)), np.zeros((n_clusters, 0, 0))
+def _gaussians(tree: xr.DataTree, draws: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Means (draw, row, cluster, D) and covariances (draw, cluster, D, D) of (x, y)."""
+
+    total = draws.sizes[CHAIN] * draws.sizes[DRAW]
+    kept = _spread(total, _MOST_DRAWS)
+
+    def values(name: str, *dims: str) -> np.ndarray:
+        array = draws[name].transpose(CHAIN, DRAW, CLUSTER, *dims).values
+        return array.reshape(total, *array.shape[2:])[kept]
+
+    size = (len(kept), draws.sizes[CLUSTER])
+    mean, covariance = np.zeros((*size, 0)), np.zeros((*size, 0, 0))
     features: list[str] = []
-    if "mean" in point:
-        features = point[FEATURE].values.tolist()
-        mean = point["mean"].transpose(CLUSTER, FEATURE).values
-        sd = point["sd"].transpose(CLUSTER, FEATURE).values
-        correlation = point["correlation"].transpose(CLUSTER, FEATURE, FEATURE_BIS).values
-        covariance = correlation * sd[:, :, None] * sd[:, None, :]
-    if "sigma" not in point:
-        return JointGaussians(mean=mean[None], covariance=covariance)
-    return _with_response(tree, point, features, mean, covariance)
-
-
-def _with_response(
-    tree: xr.DataTree,
-    point: xr.Dataset,
-    features: list[str],
-    mean: np.ndarray,
-    covariance: np.ndarray,
-) -> JointGaussians:
-    inside = np.zeros((point.sizes[CLUSTER], len(features)))
-    given = np.zeros((1, point.sizes[CLUSTER]))
-    if "intercept" in point:
-        given = given + point["intercept"].values
-    for name in point[PREDICTOR].values.tolist() if "slope" in point else ():
-        slope = point["slope"].sel({PREDICTOR: name}).values
+    if "mean" in draws:
+        features = draws[FEATURE].values.tolist()
+        mean, sd = values("mean", FEATURE), values("sd", FEATURE)
+        covariance = values("correlation", FEATURE, FEATURE_BIS)
+        covariance = covariance * sd[..., :, None] * sd[..., None, :]
+    if "sigma" not in draws:
+        return mean[:, None], covariance
+    inside, given = np.zeros((*size, len(features))), np.zeros((size[0], 1, size[1]))
+    if "intercept" in draws:
+        given = given + values("intercept")[:, None]
+    for name in draws[PREDICTOR].values.tolist() if "slope" in draws else ():
+        slope = values("slope", PREDICTOR)[..., draws[PREDICTOR].values.tolist().index(name)]
         if name in features:
-            inside[:, features.index(name)] = slope
+            inside[..., features.index(name)] = slope
         else:
             u = tree["constant_data"]["u"].sel({PREDICTOR: name}).transpose(OBS).values
-            given = given + u[:, None] * slope
-    response = given + (inside * mean).sum(axis=1)
-    cross = np.einsum("kij,kj->ki", covariance, inside)
-    variance = (cross * inside).sum(axis=1) + point["sigma"].values ** 2
-    column, row = cross[:, :, None], cross[:, None, :]
-    joint = np.block([[covariance, column], [row, variance[:, None, None]]])
-    repeated = np.broadcast_to(mean, (response.shape[0], *mean.shape))
-    return JointGaussians(
-        mean=np.concatenate([repeated, response[:, :, None]], axis=2), covariance=joint
+            rows = u[_spread(len(u), _MOST_ROWS)]
+            given = given + rows[None, :, None] * slope[:, None, :]
+    response = given + (inside * mean).sum(axis=-1)[:, None]
+    cross = np.einsum("mkij,mkj->mki", covariance, inside)
+    variance = (cross * inside).sum(axis=-1) + values("sigma") ** 2
+    joint = np.block(
+        [[covariance, cross[..., None]], [cross[..., None, :], variance[..., None, None]]]
     )
+    repeated = np.broadcast_to(mean[:, None], (*response.shape[:2], *mean.shape[1:]))
+    return np.concatenate([repeated, response[..., None]], axis=-1), joint
+
+
+def _spread(n: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
-    """Judge the smallest distance between two clusters at the posterior mean."""
+    """Judge the two clusters whose distance is smallest in the median draw."""
     labels = require_group(tree, "posterior")[CLUSTER].values
     if labels.size == 1:
         return (skipped(CODE, SUBJECT, "there is one cluster only", SOURCE),)
-    gaussians = joint_gaussians(tree)
-    distances = {pair: gaussians.distance(*pair) for pair in combinations(range(labels.size), 2)}
-    first, second = min(distances, key=distances.__getitem__)
-    value = distances[first, second]
+    distances = cluster_distances(tree)
+    medians = {pair: float(np.median(values)) for pair, values in distances.items()}
+    first, second = min(medians, key=medians.__getitem__)
+    value = medians[first, second]
+    close = float((distances[first, second] < CAUTION).mean())
     status: Status = "caution" if value < CAUTION else "ok"
     return (
         Finding(
@@ -135,7 +134,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             value=value,
             threshold=CAUTION,
             message=f"The closest clusters, {labels[first]} and {labels[second]}, are at a "
-            f"Bhattacharyya distance of {value:.2f} (overlap {np.exp(-value):.0%}).",
+            f"Bhattacharyya distance of {value:.2f} in the median draw (overlap "
+            f"{np.exp(-value):.0%}), and below {CAUTION} in {close:.0%} of the draws.",
             remedy="" if status == "ok" else f"Fit with {counted(labels.size - 1, 'cluster')}.",
             source=SOURCE,
         ),

@@ -3,15 +3,20 @@
 import json
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from jointmix.checks.finding import Finding, below, counted, listed, skipped
+from jointmix.checks.finding import Finding, Status, below, counted, listed, skipped
 from jointmix.schema import CLUSTER, require_group
 
 CODE = "empty clusters"
 SUBJECT = "clusters"
 SOURCE = "Fewer expected rows than free parameters cannot determine a cluster"
 FAIL = 1.0
+LEAST_OCCUPIED = 0.95
+OCCUPIED_SOURCE = (
+    "Malsiner-Walli, Frühwirth-Schnatter and Grün (2016), doi:10.1007/s11222-014-9500-2"
+)
 
 
 def n_cluster_parameters(spec: dict[str, Any]) -> int:
@@ -40,10 +45,13 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     needed = n_cluster_parameters(json.loads(tree.attrs["spec"]))
     expected = posterior["weight"].mean(("chain", "draw")) * n_obs
     value = float(expected.min())
+    weight = posterior["weight"].isel({CLUSTER: int(expected.values.argmin())})
+    low, high = (float(bound) for bound in weight.quantile((0.055, 0.945)))
     short = [str(name) for name in expected[CLUSTER].values[expected.values < max(needed, FAIL)]]
     status = below(value, max(needed, FAIL), FAIL)
     message = (
-        f"The smallest cluster has {value:,.1f} expected rows for its {needed} free parameters."
+        f"The smallest cluster has {value:,.1f} expected rows for its {needed} free parameters "
+        f"(weight {value / n_obs:.2g}, 89% interval {low:.2g} to {high:.2g})."
     )
     if short:
         noun, verb = ("Cluster", "is") if len(short) == 1 else ("Clusters", "are")
@@ -59,7 +67,56 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             remedy="" if status == "ok" else _remedy(expected.size - len(short)),
             source=SOURCE,
         ),
+        _occupied(tree),
     )
+
+
+def _occupied(tree: xr.DataTree) -> Finding:
+    """Judge the posterior number of clusters that hold at least one row."""
+    labels = require_group(tree, "labels")
+    if "occupied" not in labels:
+        return skipped(CODE, "occupied", "it was not followed while identifying", SOURCE)
+    numbers = number_occupied(labels["occupied"].transpose(..., CLUSTER).values)
+    k = len(numbers) - 1
+    value = float(numbers[k])
+    status: Status = "caution" if value < LEAST_OCCUPIED else "ok"
+    usual = int(numbers.argmax())
+    parts = [
+        f"{number} ({share:.1%})"
+        for number, share in sorted(enumerate(numbers), key=lambda item: -item[1])
+        if share >= 5e-4
+    ]
+    return Finding(
+        code=CODE,
+        subject="occupied",
+        status=status,
+        value=value,
+        threshold=LEAST_OCCUPIED,
+        message=f"Posterior number of clusters that hold a row: {', '.join(parts)}.",
+        remedy="" if status == "ok" else _remedy(usual if usual < k else k - 1),
+        source=OCCUPIED_SOURCE,
+    )
+
+
+def number_occupied(occupied: np.ndarray) -> np.ndarray:
+    """Posterior distribution of the number of occupied clusters, (K + 1,), from 0.
+
+    Given a draw, clusters count as occupied independently of each other; the mean over draws of
+    the Poisson-binomial distributions.
+
+    Parameters
+    ----------
+    occupied
+        Probability that the cluster holds a row, (..., cluster).
+    """
+    flat = occupied.reshape(-1, occupied.shape[-1])
+    numbers = np.zeros((len(flat), flat.shape[1] + 1))
+    numbers[:, 0] = 1
+    for chance in flat.T[..., None]:
+        more = chance * numbers
+        numbers = (1 - chance) * numbers
+        numbers[:, 1:] += more[:, :-1]
+    return np.asarray(numbers.mean(axis=0))
 
 
 def _remedy(n_supported: int) -> str:

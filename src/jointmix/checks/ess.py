@@ -6,8 +6,12 @@ import xarray as xr
 
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, below, skipped
-from jointmix.schema import require_group
-from jointmix.summaries import entries, identified_parameters, is_constant
+from jointmix.summaries import (
+    entries,
+    identified_parameters,
+    invariant_quantities,
+    is_constant,
+)
 
 CODE = "ess"
 SOURCE = "Vehtari et al. (2021), Bayesian Analysis 16(2), doi:10.1214/20-BA1221"
@@ -25,8 +29,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """
     if approximation(tree):
         return (skipped(CODE, "bulk", "the draws form no chains", SOURCE),)
-    quantities = identified_parameters(tree)
-    quantities["log likelihood"] = require_group(tree, "invariant")["log_likelihood"]
+    quantities = identified_parameters(tree) | invariant_quantities(tree)
     return tuple(_judge(quantities, method) for method in ("bulk", "tail"))
 
 

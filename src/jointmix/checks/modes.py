@@ -24,6 +24,11 @@ def chain_log_likelihood(tree: xr.DataTree) -> xr.Dataset:
     return xr.Dataset({"mean": draws.mean(DRAW), "mcse": (CHAIN, errors)})
 
 
+def is_apart(gap: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Whether gaps in mean log likelihood, with these combined errors, tell modes apart."""
+    return np.asarray((gap > LEAST_GAP) & (gap > STANDARD_ERRORS * error))
+
+
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Judge each chain's gap to the best one.
 
@@ -40,7 +45,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     combined = np.hypot(errors, errors[best])
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(gaps > LEAST_GAP, gaps / combined, 0.0)
-    apart = [str(levels[CHAIN].values[i]) for i in np.flatnonzero(ratio > STANDARD_ERRORS)]
+    apart = [str(levels[CHAIN].values[i]) for i in np.flatnonzero(is_apart(gaps, combined))]
     return (
         Finding(
             code=CODE,
@@ -48,7 +53,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             status="fail" if apart else "ok",
             value=float(ratio.max()),
             threshold=STANDARD_ERRORS,
-            message=_message(apart, float(gaps.max()), str(levels[CHAIN].values[best])),
+            message=_message(apart, float(gaps.max()), str(levels[CHAIN].values[best]))
+            + _weights(tree),
             remedy="Raise the number of EM starts, or fit again without the chains in the lower "
             "mode; pooled estimates mix two different solutions."
             if apart
@@ -56,6 +62,21 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             source=SOURCE,
         ),
     )
+
+
+def _weights(tree: xr.DataTree) -> str:
+    """A sentence on what stacking gives each group of chains, if they sit in several."""
+    modes = require_group(tree, "modes")
+    groups = modes["chain_group"].values if "chain_group" in modes else np.ones(1)
+    if "stacking_weight" not in modes or np.unique(groups).size == 1:
+        return ""
+    parts = []
+    for number, weight in zip(modes["group"].values, modes["stacking_weight"].values, strict=True):
+        names = [str(name) for name in modes[CHAIN].values[groups == number]]
+        if names:
+            noun = "chain" if len(names) == 1 else "chains"
+            parts.append(f"{weight:.1%} to {noun} {listed(names)}")
+    return f" Stacking gives {listed(parts)}."
 
 
 def _message(apart: list[str], gap: float, best: str) -> str:

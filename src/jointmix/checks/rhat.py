@@ -10,7 +10,12 @@ from scipy.stats import f as f_distribution
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, above, skipped
 from jointmix.schema import CHAIN, DRAW, require_group
-from jointmix.summaries import entries, identified_parameters, is_constant
+from jointmix.summaries import (
+    entries,
+    identified_parameters,
+    invariant_quantities,
+    is_constant,
+)
 
 CODE = "rhat"
 SOURCE = "Vehtari et al. (2021), Bayesian Analysis 16(2), doi:10.1214/20-BA1221"
@@ -23,7 +28,7 @@ _FALSE_ALARM = 1e-3
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
-    """Judge the worst R-hat of the identified parameters, and that of the log likelihood.
+    """Judge the worst R-hat of quantities that labels do not enter, and of identified parameters.
 
     Raises
     ------
@@ -39,9 +44,15 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
         if np.isfinite(value)
     ]
     likelihood = require_group(tree, "invariant")["log_likelihood"]
+    free = [
+        (name, value)
+        for quantity, draws in invariant_quantities(tree).items()
+        for name, value in entries(_rhat(draws), quantity)
+        if np.isfinite(value)
+    ]
     return (
+        _judge("label-free quantities", free, likelihood),
         _judge("parameters", named, likelihood),
-        _judge("log likelihood", [("log likelihood", float(_rhat(likelihood)))], likelihood),
     )
 
 

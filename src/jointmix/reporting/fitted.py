@@ -12,7 +12,7 @@ from jointmix.checks import Finding, findings_from_dataset, run_checks
 from jointmix.reporting.elements import Cell
 from jointmix.reporting.text import decimals, interval, places_for, short_labels
 from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
-from jointmix.summaries import identified_parameters, statistics
+from jointmix.summaries import identified_parameters, invariant_quantities, statistics
 
 #: Probability inside every interval of the report.
 INTERVAL = 0.89
@@ -132,6 +132,14 @@ class FittedView:
         return {
             name: statistics(draws, INTERVAL)
             for name, draws in identified_parameters(self.tree).items()
+        }
+
+    @cached_property
+    def free_statistics(self) -> dict[str, xr.Dataset]:
+        """Estimates and diagnostics of the quantities that labels do not enter, by name."""
+        return {
+            name: statistics(draws, INTERVAL)
+            for name, draws in invariant_quantities(self.tree).items()
         }
 
     def estimate(self, parameter: str, **position: int) -> Estimate:

@@ -44,8 +44,8 @@ def separating_pair(view: FittedView) -> tuple[int, int]:
     def separation(pair: tuple[int, int]) -> float:
         at, block = list(pair), np.ix_(pair, pair)
         return sum(
-            1 - np.exp(-bhattacharyya(mean[[a]][:, at] - mean[[b]][:, at],
-                                      covariance[a][block], covariance[b][block]))
+            1 - float(np.exp(-bhattacharyya(mean[[a]][:, at] - mean[[b]][:, at],
+                                      covariance[a][block], covariance[b][block])))
             for a, b in clusters
         )  # fmt: skip
 

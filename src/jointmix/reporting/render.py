@@ -40,10 +40,26 @@ def _environment() -> Environment:
     return environment
 
 
-def render(sections: Sequence[Section], *, title: str, subtitle: str, footer: str) -> str:
+def render(
+    sections: Sequence[Section],
+    *,
+    title: str,
+    subtitle: str,
+    footer: str,
+    kicker: str = "Joint mixture report",
+) -> str:
     """The page as text.
 
     Every text is escaped; only the style sheet and this package's own MathML are not.
+
+    Parameters
+    ----------
+    sections
+        In their order; the contents list them.
+    title, subtitle, footer
+        Of the page.
+    kicker
+        The line above the title: what kind of page this is.
     """
     style = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
     page = _environment().get_template("page.html.j2")
@@ -52,5 +68,6 @@ def render(sections: Sequence[Section], *, title: str, subtitle: str, footer: st
         title=title,
         subtitle=subtitle,
         footer=footer,
+        kicker=kicker,
         style=Markup(style),
     )

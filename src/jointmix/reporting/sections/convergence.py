@@ -28,7 +28,10 @@ ID, TITLE = "convergence", "Convergence"
 
 _MOST_BINS, _MAX_PANELS, _TRACE_DRAWS = 20, 8, 500
 #: Checks whose number should be large; that of the others should be small.
-_AT_LEAST = frozenset({"ess", "frozen", "energy", "empty clusters", "duplicate clusters"})
+_AT_LEAST = frozenset(
+    {"ess", "frozen", "energy", "empty clusters", "duplicate clusters", "separation"}
+)
+_METHODS = {"stephens": "Stephens' method", "ecr": "ECR"}
 _STATUS = {"ok": "ok", "caution": "caution", "fail": "fail", "skipped": "not computed"}
 
 
@@ -36,7 +39,20 @@ def section(view: FittedView) -> Section:
     """The checks with their thresholds, and what they rest on."""
     elements: list[Element] = [
         _checks(view.findings),
-        _blocks(view),
+        _blocks(
+            view.free_statistics,
+            "Worst diagnostics of the quantities that labels do not enter",
+            "Densities and predictions are those of ten rows, from the densest to the sparsest; "
+            "the overall mean and covariance are those of the whole mixture.",
+        ),
+        _blocks(
+            view.statistics,
+            "Worst diagnostics of each block of parameters",
+            "Computed on identified draws: R-hat across permuted labels would measure the "
+            "permutation.",
+        ),
+        Heading(text="Labels"),
+        *_labels(view),
         Heading(text="Chains"),
         _level_figure(view),
         _rank_figure(view),
@@ -76,9 +92,9 @@ def _limit(finding: Finding) -> str:
     return f"{sign} {compact(finding.threshold)}"
 
 
-def _blocks(view: FittedView) -> Table:
+def _blocks(statistics: dict[str, xr.Dataset], caption: str, note: str) -> Table:
     rows = []
-    for name, values in view.statistics.items():
+    for name, values in statistics.items():
         free = int(values["r_hat"].notnull().sum())
         cells = (
             (
@@ -92,20 +108,42 @@ def _blocks(view: FittedView) -> Table:
         )
         rows.append((Cell(text=name), *number_cells(f"{free:,}", *cells)))
     return Table(
-        caption="Worst diagnostics of each block of parameters",
+        caption=caption,
         columns=(
-            Cell(text="parameter"),
+            Cell(text="quantity"),
             *number_cells(
                 "free entries", "largest R-hat", "smallest bulk ESS", "smallest tail ESS",
                 "largest MCSE / sd",
             ),
         ),
         rows=tuple(rows),
-        notes=(
-            "Computed on identified draws: R-hat across permuted labels would measure the "
-            "permutation.",
-        ),
+        notes=(note,),
     )  # fmt: skip
+
+
+def _labels(view: FittedView) -> list[Element]:
+    """How clusters were told apart while sampling and after, and how sure that is."""
+    found = view.attribute("identification")
+    elements: list[Element] = [
+        Prose(text=f"{view.attribute('ordering')['text']} {found['text']}"),
+    ]
+    if found.get("n_compared"):
+        measures = (
+            ("Draws whose labels differ from those of most draws", found["switch_rate"]),
+            (f"Draws labelled otherwise by {_METHODS[found['other']]}", 1 - found["agreement"]),
+            (
+                "Draws whose parameters do not fall one by one into the clusters",
+                1 - found["true_permutations"],
+            ),
+        )
+        elements.append(
+            Table(
+                caption=f"Certainty of the labels, over {found['n_compared']:,} draws",
+                columns=(Cell(text="measure"), *number_cells("share of draws")),
+                rows=tuple((Cell(text=name), *number_cells(percent(x))) for name, x in measures),
+            )
+        )
+    return elements
 
 
 def _log_likelihood(view: FittedView) -> xr.DataArray:
@@ -207,7 +245,7 @@ def _modes(view: FittedView) -> list[Element]:
             )
         )
     n_starts, best = int(modes["n_starts"].sum()), int(modes["n_starts"][0])
-    return [
+    elements: list[Element] = [
         Prose(
             text=f"EM was started {n_starts:,} times; {best:,} of the starts reached the best "
             f"optimum, and {modes.sizes['mode']:,} different optima were found."
@@ -223,3 +261,40 @@ def _modes(view: FittedView) -> list[Element]:
             notes=("BIC and ICL: smaller is better.",),
         ),
     ]
+    if "stacking_weight" in modes:
+        elements.append(_groups(view, modes))
+    return elements
+
+
+def _groups(view: FittedView, modes: xr.Dataset) -> Table:
+    """Groups of chains that sit apart, with the weight that stacking gives each."""
+    group = modes["chain_group"].values
+    sent = view.tree["scouts"].to_dataset() if "scouts" in view.tree.children else None
+    rows = []
+    for label, weight, unreliable in zip(
+        modes["group"].values,
+        modes["stacking_weight"].values,
+        modes["unreliable"].values,
+        strict=True,
+    ):
+        chains = [str(name) for name in modes[CHAIN].values[group == label]]
+        starts: list[str] = []
+        if sent is not None:
+            from_modes = sent["start_mode"].values[sent["scout_group"].values == label]
+            starts = [f"scout from mode {mode}" for mode in from_modes]
+        rows.append(
+            (
+                Cell(text=str(label)),
+                Cell(text=", ".join([*chains, *starts])),
+                *number_cells(percent(float(weight)), percent(float(unreliable))),
+            )
+        )
+    return Table(
+        caption="Chains that sit apart, and their stacking weights",
+        columns=(
+            *text_cells("group", "chains"),
+            *number_cells("weight", "rows with Pareto k > 0.7"),
+        ),
+        rows=tuple(rows),
+        notes=("The weights maximise the leave-one-out predictive density of the rows.",),
+    )

@@ -5,15 +5,7 @@ Exit codes: 0 done; 1 with ``--strict`` when the verdict is not OK; 2 for input 
 ``jointmix --help`` answers at once.
 """
 
-import csv
-import io
-import json
-import math
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from jointmix.cli.output import conclude, one_line, prediction_columns, put_csv
+from jointmix.cli.progress import show_progress
 from jointmix.errors import JointmixError, SpecError
 
 if TYPE_CHECKING:
@@ -28,10 +22,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from jointmix.recipe import Recipe
-
-QUIET_SECONDS = 2.0  # Work shorter than this shows no progress.
-
-Progress = Callable[[str, float, float, str], None]
 
 
 class _Commands(TyperGroup):
@@ -41,7 +31,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except JointmixError as error:
-            typer.echo(f"error: {_one_line(str(error))}", err=True)
+            typer.echo(f"error: {one_line(str(error))}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
@@ -61,11 +51,6 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def _one_line(text: str) -> str:
-    """Text without line breaks and other signs that a terminal would act on."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def _show_version(wanted: bool) -> None:
@@ -119,7 +104,7 @@ def run_command(
     from jointmix.reporting import report
 
     written = report(tree, report_path, title=recipe.report.title, sections=recipe.report.sections)
-    _conclude(tree, {"report": written, "fit": fit_path}, started, strict, as_json)
+    conclude(tree, {"report": written, "fit": fit_path}, started, strict, as_json)
 
 
 @app.command("fit")
@@ -141,7 +126,7 @@ def fit_command(
     fit_path = out or spec.with_suffix(".nc")
     started = time.monotonic()
     tree = _fit_and_save(recipe, seed, fit_path, quiet, stream)
-    _conclude(tree, {"fit": fit_path}, started, strict, as_json)
+    conclude(tree, {"fit": fit_path}, started, strict, as_json)
 
 
 @app.command("report")
@@ -159,7 +144,17 @@ def report_command(
     tree = load(fit)
     from jointmix.reporting import report
 
-    typer.echo(f"report: {_one_line(str(report(tree, path)))}")
+    typer.echo(f"report: {one_line(str(report(tree, path)))}")
+
+
+@app.command("diagnose")
+def diagnose_command(fit: FitPath, strict: Strict = False, as_json: AsJson = False) -> None:
+    """Judge a saved fit again, and say what the verdict rests on."""
+    from jointmix.checks import judge
+    from jointmix.storage import load
+
+    started = time.monotonic()
+    conclude(judge(load(fit)), {"fit": fit}, started, strict, as_json)
 
 
 @app.command("predict")
@@ -181,7 +176,7 @@ def predict_command(
     rows = read_table(table)
     from jointmix.prediction import predict
 
-    _put_csv(_prediction_columns(predict(tree, rows)), out)
+    put_csv(prediction_columns(predict(tree, rows)), out)
 
 
 @app.command("simulate")
@@ -201,7 +196,7 @@ def simulate_command(
     if out is not None:
         check_writable(out)
     table = simulate(four_clusters(clusters, features), rows, seed)
-    _put_csv({name: table[name].tolist() for name in table.columns}, out)
+    put_csv({name: table[name].tolist() for name in table.columns}, out)
 
 
 @app.command("recover")
@@ -228,7 +223,7 @@ def recover_command(
     table: pd.DataFrame = read_table(recipe.data_path())
     tree = recover(table, recipe.spec, recipe.seed if seed is None else seed, stream)
     save(tree, fit_path)
-    _conclude(tree, {"fit": fit_path}, started, strict, as_json)
+    conclude(tree, {"fit": fit_path}, started, strict, as_json)
 
 
 def _fit_and_save(
@@ -244,7 +239,7 @@ def _fit_and_save(
     from jointmix.storage import save
     from jointmix.workflow import fit
 
-    with _progress(quiet) as progress:
+    with show_progress(quiet) as progress:
         tree = fit(
             table,
             recipe.spec,
@@ -254,132 +249,3 @@ def _fit_and_save(
         )
     save(tree, fit_path)
     return tree
-
-
-def _findings(tree: "xr.DataTree") -> list[dict[str, Any]]:
-    """The checks that are not ok, each as a dict of its name and its variables."""
-    checks = tree["checks"].to_dataset()
-    names = ("status", "value", "threshold", "message", "remedy")
-    rows = zip(
-        checks["check"].values.tolist(),
-        *(checks[name].values.tolist() for name in names),
-        strict=True,
-    )
-    return [dict(zip(("check", *names), row, strict=True)) for row in rows if row[1] != "ok"]
-
-
-def _conclude(
-    tree: "xr.DataTree", paths: Mapping[str, Path], started: float, strict: bool, as_json: bool
-) -> None:
-    verdict, findings = str(tree.attrs["verdict"]), _findings(tree)
-    places = {name: str(path) for name, path in paths.items()}
-    if as_json:
-        seconds = round(time.monotonic() - started, 3)
-        result = {"verdict": verdict, "findings": findings, **places, "seconds": seconds}
-        typer.echo(json.dumps(_without_nan(result), allow_nan=False))
-    else:
-        typer.echo(f"verdict: {verdict}")
-        for finding in findings:
-            line = "{status}: {check}: {message} {remedy}".format(**finding)
-            typer.echo(_one_line(line).rstrip())
-        for name, place in places.items():
-            typer.echo(f"{name}: {_one_line(place)}")
-    if strict and verdict != "OK":
-        raise typer.Exit(1)
-
-
-def _without_nan(value: Any) -> Any:
-    """The value with numbers that JSON lacks replaced by None."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _prediction_columns(prediction: "xr.Dataset") -> dict[str, list[Any]]:
-    """Columns of the predictions' table: row, mean, sd, quantiles, cluster probabilities."""
-    columns: dict[str, list[Any]] = {"row": list(range(prediction.sizes["obs"]))}
-    for name in ("mean", "sd"):
-        if name in prediction:
-            columns[name] = prediction[name].values.tolist()
-    for variable in prediction.data_vars.values():
-        if variable.dims == ("obs", "quantile"):
-            for level in variable["quantile"].values.tolist():
-                column = variable.sel(quantile=level)
-                columns[f"q{100 * level:02.4g}"] = column.values.tolist()
-    for cluster in prediction["cluster"].values.tolist():
-        share = prediction["responsibility"].sel(cluster=cluster)
-        columns[f"p({cluster})"] = share.values.tolist()
-    return columns
-
-
-def _put_csv(columns: Mapping[str, Sequence[Any]], out: Path | None) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([_safe_cell(name) for name in columns])
-    writer.writerows(zip(*columns.values(), strict=True))
-    if out is None:
-        typer.echo(text.getvalue(), nl=False)
-        return
-    from jointmix.files import write_file
-
-    write_file(out, text.getvalue().encode())
-
-
-def _safe_cell(text: str) -> str:
-    """Text that a spreadsheet will not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress | None]:
-    """A callable to show progress with on standard error, or None."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        with _bars() as update:
-            yield update
-    else:
-        yield _Lines()
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    lock = threading.Lock()
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-
-        def update(event: str, done: float, total: float, note: str) -> None:
-            with lock:
-                if event not in tasks:
-                    tasks[event] = bars.add_task(event, total=total, note="")
-            bars.update(tasks[event], completed=done, total=total, note=_one_line(note))
-
-        yield update
-
-
-class _Lines:
-    """Progress as plain lines, at most one every two seconds."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-        self.lock = threading.Lock()
-
-    def __call__(self, event: str, done: float, total: float, note: str) -> None:
-        with self.lock:
-            now = time.monotonic()
-            if now - self.last < QUIET_SECONDS:
-                return
-            self.last = now
-        typer.echo(f"{event} {done:g}/{total:g} {_one_line(note)}".rstrip(), err=True)

@@ -1,0 +1,65 @@
+"""Are the labels certain? Two methods of relabelling, and the parameters themselves, agree."""
+
+import json
+
+import xarray as xr
+
+from jointmix.checks.finding import Finding, Status, above, skipped
+
+CODE = "identification"
+SOURCE = (
+    "Stephens (2000), doi:10.1111/1467-9868.00265; Papastamoulis (2016), doi:10.18637/jss.v069.c01"
+)
+SOURCE_PERMUTATIONS = (
+    "Malsiner-Walli, Frühwirth-Schnatter and Grün (2016), doi:10.1007/s11222-014-9500-2"
+)
+CAUTION, FAIL = 0.01, 0.10
+CAUTION_PERMUTATIONS = 0.05
+REMEDY = (
+    "Results per cluster are unreliable: use fewer clusters, or report label-free quantities only "
+    "(predictions, densities, co-clustering)."
+)
+_NAMES = {"stephens": "Stephens' method", "ecr": "ECR", "order_by": "the ordering by a variable"}
+
+
+def check(tree: xr.DataTree) -> tuple[Finding, ...]:
+    """Judge the share of draws whose labels depend on the method, or on nothing at all."""
+    found = json.loads(tree.attrs.get("identification", "{}"))
+    if "agreement" not in found:
+        return (skipped(CODE, "methods", "no second method was tried", SOURCE),)
+    if not found["n_compared"]:
+        return (skipped(CODE, "methods", "there are no labels to identify", SOURCE),)
+    return (_methods(found), _permutations(found))
+
+
+def _methods(found: dict[str, float | str]) -> Finding:
+    rate = 1 - float(found["agreement"])
+    status = above(rate, CAUTION, FAIL)
+    one, other = (_NAMES.get(str(found[name]), str(found[name])) for name in ("method", "other"))
+    return Finding(
+        code=CODE,
+        subject="methods",
+        status=status,
+        value=rate,
+        threshold=CAUTION,
+        message=f"{one[0].upper()}{one[1:]} and {other} disagree on the labels of {rate:.2%} of "
+        f"the {int(found['n_compared']):,} draws compared.",
+        remedy="" if status == "ok" else REMEDY,
+        source=SOURCE,
+    )
+
+
+def _permutations(found: dict[str, float | str]) -> Finding:
+    rate = 1 - float(found["true_permutations"])
+    status: Status = "caution" if rate > CAUTION_PERMUTATIONS else "ok"
+    return Finding(
+        code=CODE,
+        subject="parameters",
+        status=status,
+        value=rate,
+        threshold=CAUTION_PERMUTATIONS,
+        message=f"In {rate:.2%} of the draws the clusters' parameters do not fall one by one into "
+        "the groups that all draws form.",
+        remedy="" if status == "ok" else REMEDY,
+        source=SOURCE_PERMUTATIONS,
+    )

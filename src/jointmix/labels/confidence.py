@@ -1,0 +1,199 @@
+"""How sure the labels are: do other methods, and the parameters themselves, agree with them?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jointmix.density import Parameters
+from jointmix.kernel.allocate import allocate
+from jointmix.labels.assignment import inverse, permute, switch_rate
+from jointmix.labels.relabel import ecr, stephens
+from jointmix.rows import Rows
+from jointmix.spec import ModelSpec
+
+#: Responsibilities (draws × rows × components) that the comparison of methods may evaluate at a
+#: time, and the fewest draws it takes: larger problems are compared on evenly spaced draws.
+_MOST_NUMBERS, _LEAST_DRAWS = 400_000_000, 200
+_MOST_ROUNDS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidence:
+    """How sure identified labels are.
+
+    Attributes
+    ----------
+    agreement
+        Share of draws to which another method gives the same labels, up to one permutation of
+        all draws: Stephens' for all methods, ECR for Stephens'.
+    other
+        That method's name.
+    n_compared
+        Number of draws compared.
+    true_permutations
+        Share of draws whose components' parameters fall one by one into the clusters that all
+        draws' parameters form.
+    switch_rate
+        Share of draws whose permutation is not the commonest.
+    """
+
+    agreement: float
+    other: str
+    n_compared: int
+    true_permutations: float
+    switch_rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class Responsibilities:
+    """p(k | x, y) of draws, (draw, obs, component), computed when a block of draws is read."""
+
+    rows: Rows
+    parameters: Parameters
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Draws, rows, components."""
+        n_draws, k = self.parameters.weight.shape
+        return n_draws, len(self.rows.y), k
+
+    def __getitem__(self, key: slice, /) -> np.ndarray:
+        """The responsibilities of a block of draws."""
+        rows = self.rows
+        share, _, _ = allocate(rows.columns, rows.places, self.parameters.take(key))
+        return share.swapaxes(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Allocations:
+    """The most probable component of each row in draws, (draw, obs), read by blocks."""
+
+    responsibilities: Responsibilities
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Draws, rows."""
+        return self.responsibilities.shape[:2]
+
+    def __getitem__(self, key: slice, /) -> np.ndarray:
+        """The allocations of a block of draws."""
+        return self.responsibilities[key].argmax(axis=-1)
+
+
+def confidence(
+    rows: Rows, parameters: Parameters, permutation: np.ndarray, spec: ModelSpec, method: str
+) -> Confidence:
+    """How sure the labels of identified draws are.
+
+    Parameters
+    ----------
+    rows, parameters
+        On the same scale; parameters of the draws (draw,) in the sampler's labels.
+    permutation
+        That identification applied, (draw, cluster).
+    method
+        That found them.
+    """
+    k = spec.n_clusters
+    if k == 1 or not spec.exchangeable:
+        return Confidence(
+            agreement=1.0, other="none", n_compared=0, true_permutations=1.0, switch_rate=0.0
+        )
+    kept = compared_draws(len(permutation), len(rows.y) * k)
+    values = Responsibilities(rows, parameters.take(kept.tolist()))
+    other, found = other_method(values, permutation[kept], method)
+    points = permute(label_parameters(parameters), permutation)
+    return Confidence(
+        agreement=agreement(permutation[kept], found),
+        other=other,
+        n_compared=len(kept),
+        true_permutations=true_permutation_share(points),
+        switch_rate=switch_rate(permutation),
+    )
+
+
+def compared_draws(n_draws: int, numbers: int) -> np.ndarray:
+    """Evenly spaced draws whose responsibilities, so many numbers a draw, can be compared."""
+    most = max(_LEAST_DRAWS, _MOST_NUMBERS // max(1, numbers))
+    return np.unique(np.linspace(0, n_draws - 1, min(n_draws, most)).astype(int))
+
+
+def other_method(
+    values: Responsibilities, permutation: np.ndarray, method: str
+) -> tuple[str, np.ndarray]:
+    """A method that works on another principle, and its permutations of the same draws."""
+    if method != "stephens":
+        return "stephens", stephens(values, start=permutation)
+    total = np.zeros(values.shape[1:])
+    for draw, labels in enumerate(permutation):
+        total += values[draw : draw + 1][0][:, labels]
+    return "ecr", ecr(Allocations(values), total.argmax(axis=-1), values.shape[2])
+
+
+def agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of draws in which two permutations (draw, cluster) agree, up to a common one."""
+    return 1 - switch_rate(np.take_along_axis(inverse(other), one, axis=1))
+
+
+def label_parameters(parameters: Parameters) -> np.ndarray:
+    """The parameters by which clusters are told apart, (draw, component, parameter).
+
+    Means, intercept and slopes, and the logarithms of the standard deviations; those that are
+    the same for all clusters say nothing and are left out.
+    """
+    each = parameters.each()
+    parts = []
+    if "mean" in each and parameters.cholesky is not None:
+        parts += [each["mean"], np.log(np.sqrt((parameters.cholesky**2).sum(-1)))]
+    if "sigma" in each:
+        line = (each["intercept"][..., None], each["slope"], np.log(each["sigma"])[..., None])
+        parts += list(line)
+    if not parts:
+        parts.append(np.log(each["weight"])[..., None])
+    points = np.concatenate(parts, axis=-1)
+    return points[..., np.ptp(points, axis=1).max(axis=0) > 0]
+
+
+def true_permutation_share(points: np.ndarray) -> float:
+    """Share of draws whose components fall one by one into the clusters of all draws' points.
+
+    The points of all draws and components are clustered into K groups, from the identified
+    labels, by the normal density with the group's own mean and covariance; a draw whose
+    components all fall into different groups is a true permutation. After Malsiner-Walli,
+    Frühwirth-Schnatter and Grün (2016), doi:10.1007/s11222-014-9500-2.
+
+    Parameters
+    ----------
+    points
+        Parameters of identified draws, (draw, cluster, parameter).
+    """
+    n_draws, k, p = points.shape
+    if p == 0:
+        return float("nan")
+    scale = points.reshape(-1, p).std(axis=0)
+    flat = (points / scale).reshape(-1, p)
+    group = np.tile(np.arange(k), n_draws)
+    for _ in range(_MOST_ROUNDS):
+        score = np.stack([_log_normal(flat, flat[group == j]) for j in range(k)], axis=1)
+        better = score.argmax(axis=1)
+        if np.array_equal(better, group):
+            break
+        group = better
+    labels = np.sort(group.reshape(n_draws, k), axis=1)
+    return float((labels == np.arange(k)).all(axis=1).mean())
+
+
+def _log_normal(points: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Log normal density of points (point, parameter) about a group's members, up to a constant."""
+    n, p = members.shape
+    if n <= p + 1:
+        # Too few members for a covariance: nothing is nearest to such a group.
+        return np.full(len(points), -np.inf)
+    center = members.mean(axis=0)
+    deviation = members - center
+    covariance = deviation.T @ deviation / (n - 1)
+    # Fixed or perfectly correlated parameters would make the covariance singular.
+    covariance += (1e-9 + 1e-6 * np.trace(covariance) / p) * np.eye(p)
+    factor = np.linalg.cholesky(covariance)
+    white = np.linalg.solve(factor, (points - center).T)
+    return np.asarray(-0.5 * (white**2).sum(axis=0) - np.log(np.diag(factor)).sum())

@@ -1,0 +1,250 @@
+"""From sampler draws (dim component, model's scale) to identified ones (cluster, users' scale).
+
+One pass over the draws, a bounded number at a time, evaluates the two component log densities
+once, and takes from them all that needs them: the permutations, the log likelihood of each draw,
+the mean responsibilities and the chance that a cluster holds no row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from jointmix.data import Dataset
+from jointmix.density import Parameters
+from jointmix.em import Census
+from jointmix.kernel.allocate import allocate
+from jointmix.labels.assignment import assign, order_by, permute, switch_rate
+from jointmix.labels.confidence import Confidence, confidence
+from jointmix.labels.relabel import ecr
+from jointmix.ordering import Ordering
+from jointmix.rows import Rows, draw_parameters, make_rows, mode_share
+from jointmix.scaling import Scaling, model_scaling
+from jointmix.schema import CHAIN, CLUSTER, COMPONENT, DRAW, PARAMETERS
+from jointmix.spec import ModelSpec
+
+#: Numbers (draws × rows × components) worked on at a time: 16 MB an array.
+_BATCH_NUMBERS = 2_000_000
+
+#: Gives the permutations (draw, cluster) of a block of draws from the block, its parameters and
+#: its responsibilities (draw, component, obs).
+Chooser = Callable[[slice, Parameters, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What a pass over the draws gathers, chains one after the other.
+
+    Attributes
+    ----------
+    permutation
+        (draw, cluster): the component, from 0, that became each cluster.
+    log_likelihood
+        (draw,), on the scale of the rows.
+    share_features
+        Mean over draws of p(k | x), (obs, cluster).
+    chain_share
+        Mean of p(k | x, y) over each chain's draws, (chain, obs, cluster).
+    occupied
+        Probability that the cluster holds at least one row, 1 − Π_n (1 − p(k | x_n, y_n)),
+        (draw, cluster).
+    """
+
+    permutation: np.ndarray
+    log_likelihood: np.ndarray
+    share_features: np.ndarray
+    chain_share: np.ndarray
+    occupied: np.ndarray
+
+    @property
+    def share(self) -> np.ndarray:
+        """Mean over draws of p(k | x, y), (obs, cluster)."""
+        return np.asarray(self.chain_share.mean(axis=0))
+
+
+def gather(rows: Rows, parameters: Parameters, n_chains: int, choose: Chooser) -> Gathered:
+    """Pass over the draws once.
+
+    Parameters
+    ----------
+    rows, parameters
+        On the same scale; parameters have one leading dim, chains one after the other.
+    n_chains
+        Number of chains, all of the same length.
+    choose
+        Gives the permutations of a block of draws.
+    """
+    total, k = parameters.weight.shape
+    n_rows, n_draws = len(rows.y), total // n_chains
+    permutation = np.empty((total, k), dtype=np.int64)
+    likelihood, occupied = np.empty(total), np.empty((total, k))
+    chain_share, share_features = np.zeros((n_chains, n_rows, k)), np.zeros((n_rows, k))
+    size = max(1, _BATCH_NUMBERS // (n_rows * k))
+    for chain in range(n_chains):
+        for first in range(chain * n_draws, (chain + 1) * n_draws, size):
+            batch = slice(first, min(first + size, (chain + 1) * n_draws))
+            part = parameters.take(batch)
+            joint, features, likelihood[batch] = allocate(rows.columns, rows.places, part, True)
+            labels = choose(batch, part, joint)
+            permutation[batch] = labels
+            occupied[batch] = permute(_occupied(joint), labels)
+            _add_permuted(chain_share[chain], joint, labels)
+            _add_permuted(share_features, features, labels)
+    return Gathered(
+        permutation=permutation,
+        log_likelihood=likelihood,
+        share_features=share_features / total,
+        chain_share=chain_share / n_draws,
+        occupied=occupied,
+    )
+
+
+def _occupied(joint: np.ndarray) -> np.ndarray:
+    """Probability that a component holds a row, (draw, component)."""
+    # A responsibility of one makes the logarithm -inf, and the cluster occupied for certain.
+    with np.errstate(divide="ignore"):
+        return np.asarray(-np.expm1(np.log1p(-np.minimum(joint, 1.0)).sum(axis=-1)))
+
+
+def _add_permuted(total: np.ndarray, share: np.ndarray, permutation: np.ndarray) -> None:
+    """Add to (obs, cluster) the responsibilities (draw, component, obs) of all draws."""
+    for own, labels in zip(share, permutation, strict=True):
+        total += own[labels].T
+
+
+@dataclass(frozen=True, eq=False)
+class Identified:
+    """Identified draws, and what the pass over them gathered.
+
+    Attributes
+    ----------
+    posterior
+        The parameters on the users' scale, dims chain, draw, cluster, ...
+    gathered
+        Of the pass over the draws; the log likelihood on the users' scale.
+    method, text
+        How labels were identified: a name, and a sentence for people.
+    confidence
+        How sure the labels are.
+    """
+
+    posterior: xr.Dataset
+    gathered: Gathered
+    method: str
+    text: str
+    confidence: Confidence
+
+
+def identify_draws(
+    raw: xr.Dataset, dataset: Dataset, spec: ModelSpec, census: Census, ordering: Ordering
+) -> Identified:
+    """Identify the labels of sampler draws.
+
+    Exchangeable clusters are matched draw by draw to the allocation at the best EM mode (ECR), or
+    sorted by the variable that the specification names.
+
+    Parameters
+    ----------
+    raw
+        Draws with dims chain, draw, component on the model's scale.
+    dataset, spec, census, ordering
+        The rows, the model, EM's optima, and the constraint under which the draws were made.
+    """
+    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
+    parameters = draw_parameters(raw, COMPONENT)
+    pivot = mode_share(rows, scaling.to_model(census.best.parameters)).argmax(-1)
+
+    def choose(_: slice, part: Parameters, joint: np.ndarray) -> np.ndarray:
+        return _permutations(part, joint, pivot, spec)
+
+    found = gather(rows, parameters, raw.sizes[CHAIN], choose)
+    on_users_scale = found.log_likelihood + len(rows.y) * scaling.log_jacobian
+    method, text = _describe(spec, ordering, switch_rate(found.permutation))
+    return Identified(
+        posterior=_identified(raw, parameters, found.permutation, scaling),
+        gathered=replace(found, log_likelihood=on_users_scale),
+        method=method,
+        text=text,
+        confidence=confidence(rows, parameters, found.permutation, spec, method),
+    )
+
+
+def _permutations(
+    parameters: Parameters, joint: np.ndarray, pivot: np.ndarray, spec: ModelSpec
+) -> np.ndarray:
+    if spec.n_clusters == 1 or not spec.exchangeable:
+        return np.broadcast_to(np.arange(spec.n_clusters), parameters.weight.shape)
+    if spec.ordering in ("auto", "none"):
+        return ecr(joint.argmax(1), pivot, spec.n_clusters)
+    name, column = spec.ordering_variable()
+    if name == "sd":
+        assert parameters.cholesky is not None
+        values = np.sqrt((parameters.cholesky**2).sum(-1))
+    else:
+        values = parameters.each()[name]
+    if column is not None:
+        names = spec.predictors if name == "slope" else spec.features
+        values = values[..., names.index(column)]
+    return order_by(values)
+
+
+def _describe(spec: ModelSpec, ordering: Ordering, rate: float) -> tuple[str, str]:
+    if spec.n_clusters == 1:
+        return "none", "One cluster has no labels to identify."
+    if not spec.exchangeable:
+        return "none", "The clusters differ in their fixed values, so labels cannot switch."
+    if spec.ordering not in ("auto", "none"):
+        return "order_by", f"Each draw's clusters are sorted by {spec.ordering}."
+    constrained = "" if ordering.direction is None else " beyond the constraint"
+    return "ecr", (
+        "Each draw's labels were matched to the allocation at the best mode of the likelihood "
+        f"(ECR); {100 * rate:.2g}% of the draws needed another permutation than the rest"
+        f"{constrained}."
+    )
+
+
+def _identified(
+    raw: xr.Dataset, parameters: Parameters, permutation: np.ndarray, scaling: Scaling
+) -> xr.Dataset:
+    """The draws with the dim cluster, numbered from 1, on the users' scale."""
+    users = scaling.to_users(parameters).each()
+    spec = scaling.spec
+    if not spec.intercept and "intercept" in users:
+        users["intercept"] = np.zeros_like(users["intercept"])
+    if "mean" in users:
+        users["sd"] = np.sqrt((users.pop("cholesky") ** 2).sum(-1))
+        users["correlation"] = raw["correlation"].values.reshape(
+            len(permutation), *raw["correlation"].shape[2:]
+        )
+    shape = (raw.sizes[CHAIN], raw.sizes[DRAW])
+    variables = {}
+    for name, rest in PARAMETERS.items():
+        if name in users:
+            values = permute(users[name], permutation)
+            values = values.reshape(*shape, *values.shape[1:])
+            variables[name] = ((CHAIN, DRAW, CLUSTER, *rest), values)
+    coords = {name: raw.coords[name].values for name in raw.coords if name != COMPONENT}
+    coords[CLUSTER] = np.arange(1, spec.n_clusters + 1)
+    return xr.Dataset(variables, coords=coords)
+
+
+def chain_modes(
+    chain_share: np.ndarray, rows: Rows, census: Census, scaling: Scaling
+) -> np.ndarray:
+    """The census mode, from 0, whose allocation each chain's is nearest to, (chain,).
+
+    Parameters
+    ----------
+    chain_share
+        Mean responsibilities of each chain, (chain, obs, cluster).
+    rows
+        On the model's scale.
+    """
+    agreement = np.zeros((len(chain_share), len(census.modes)))
+    for index, mode in enumerate(census.modes):
+        share = mode_share(rows, scaling.to_model(mode.parameters))
+        together = np.einsum("cnk,nj->cjk", chain_share, share)
+        best = assign(together)
+        agreement[:, index] = np.take_along_axis(together, best[..., None], axis=-1)[..., 0].sum(1)
+    return agreement.argmax(1)

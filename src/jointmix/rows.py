@@ -1,0 +1,118 @@
+"""Rows by role and draws as parameters: what densities outside PyMC are computed from."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+
+from jointmix.data import Dataset
+from jointmix.density import Parameters, feature_log_density, response_log_density
+from jointmix.kernel.allocate import allocate
+from jointmix.recipe import spec_from_dict
+from jointmix.scaling import Scaling, model_scaling
+from jointmix.schema import CHAIN, DRAW, OBS, PARAMETERS, require_group
+from jointmix.spec import ModelSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows by role: x (obs, feature), u (obs, predictor), y (obs)."""
+
+    x: np.ndarray
+    u: np.ndarray
+    y: np.ndarray
+
+    def log_density(self, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """log π_k + log p(x | k) and log p(y | x, k), each (..., obs, component)."""
+        weight = np.log(parameters.weight)[..., None, :]
+        features = weight + feature_log_density(self.x, parameters)
+        return features, response_log_density(self.y, self.u, parameters)
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """x, u and y one after another, (column, obs)."""
+        return np.vstack([self.x.T, self.u.T, self.y])
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the predictors stand in `columns`."""
+        return self.x.shape[1] + np.arange(self.u.shape[1])
+
+    def take(self, index: np.ndarray | slice) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.x[index], self.u[index], self.y[index])
+
+
+def make_rows(dataset: Dataset, spec: ModelSpec) -> Rows:
+    """The dataset's rows on the model's scale."""
+    return _by_role(model_scaling(dataset, spec).transform(dataset.values), spec)
+
+
+def users_rows(dataset: Dataset, spec: ModelSpec) -> Rows:
+    """The dataset's rows on the users' scale."""
+    return _by_role(dataset.values, spec)
+
+
+def _by_role(values: np.ndarray, spec: ModelSpec) -> Rows:
+    predictors = [spec.columns.index(name) for name in spec.predictors]
+    y = values[:, -1] if spec.response is not None else np.zeros(len(values))
+    return Rows(values[:, : len(spec.features)], values[:, predictors], y)
+
+
+def fitted_spec(tree: xr.DataTree) -> ModelSpec:
+    """The specification that a tree was fitted with."""
+    require_group(tree, "posterior")
+    return spec_from_dict(json.loads(tree.attrs["spec"]))
+
+
+def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
+    """The rows of a fitted tree on the users' scale."""
+    observed = tree["observed_data"].to_dataset()
+    constant = tree["constant_data"].to_dataset()
+    n = observed.sizes[OBS]
+    x = observed["x"].values if spec.features else np.zeros((n, 0))
+    u = constant["u"].values if spec.predictors else np.zeros((n, 0))
+    y = observed["y"].values if spec.response is not None else np.zeros(n)
+    return Rows(x, u, y)
+
+
+def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
+    """Rows on the users' scale as rows on the model's."""
+    (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
+    return Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, (rows.y - y) / y_scale)
+
+
+def fitted_scaling(tree: xr.DataTree, spec: ModelSpec) -> Scaling:
+    """The scale of the model, as a fitted tree holds it."""
+    stored = tree["scaling"].to_dataset()
+    return Scaling(spec, stored["center"].values, stored["scale"].values)
+
+
+def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
+    """All draws as `Parameters` with one leading dim, chains one after the other.
+
+    Parameters
+    ----------
+    posterior
+        Variables of `schema.PARAMETERS` with dims chain, draw and ``dim``.
+    dim
+        "component" or "cluster".
+    """
+    arrays = {}
+    for name, rest in PARAMETERS.items():
+        if name in posterior:
+            values = posterior[name].transpose(CHAIN, DRAW, dim, *rest).values
+            n_chains, n_draws, *shape = values.shape
+            arrays[name] = values.reshape(n_chains * n_draws, *shape)
+    if "sd" in arrays:
+        factor = np.linalg.cholesky(arrays.pop("correlation"))
+        arrays["cholesky"] = arrays.pop("sd")[..., None] * factor
+    return Parameters(**arrays)
+
+
+def mode_share(rows: Rows, parameters: Parameters) -> np.ndarray:
+    """p(k | x, y) at given parameters, (obs, cluster)."""
+    share, _, _ = allocate(rows.columns, rows.places, parameters.batched())
+    return np.ascontiguousarray(share[0].T)

@@ -1,0 +1,94 @@
+"""Weights of modes: the maximum that other optimisers find, from exact leave-one-out densities."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import norm, t
+
+from jointmix.density import Parameters
+from jointmix.rows import Rows
+from jointmix.scouts import group_chains
+from jointmix.stacking import loo_density, stack, stacking_weights
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_are_the_maximum(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    density = rng.normal([0.0, -0.3, -0.1], size=(200, 3))
+    weight = stacking_weights(density)
+
+    def loss(free: np.ndarray) -> float:
+        share = np.exp(free - free.max())
+        return -float(np.log(np.exp(density) @ (share / share.sum())).sum())
+
+    best = min(minimize(loss, rng.normal(size=3), tol=1e-12).fun for _ in range(4))
+    found = -float(np.log(np.exp(density) @ weight).sum())
+    assert weight.sum() == pytest.approx(1, abs=1e-12)
+    # The optimiser stops at a relative gradient of about 1e-8.
+    assert found == pytest.approx(best, abs=1e-5)
+
+
+def test_a_group_that_is_worse_everywhere_gets_nothing() -> None:
+    density = np.stack([np.zeros(50), np.full(50, -2.0)], axis=1)
+    assert stacking_weights(density) == pytest.approx([1, 0], abs=1e-6)
+    assert stacking_weights(np.zeros((50, 2))) == pytest.approx([0.5, 0.5])
+
+
+def test_leave_one_out_densities_of_a_normal_mean() -> None:
+    """One cluster of one feature with known variance: the exact answer is a normal density."""
+    rng = np.random.default_rng(3)
+    n, draws = 40, 4000
+    x = rng.normal(size=n)
+    mean = x.mean() + rng.normal(size=draws) / np.sqrt(n)
+    parameters = Parameters(
+        weight=np.ones((draws, 1)), mean=mean[:, None, None], cholesky=np.ones((draws, 1, 1, 1))
+    )
+    found, shape = loo_density(Rows(x[:, None], np.zeros((n, 0)), np.zeros(n)), parameters)
+    rest = (x.sum() - x) / (n - 1)
+    exact = norm.logpdf(x, rest, np.sqrt(1 + 1 / (n - 1)))
+    assert (shape < 0.5).all()
+    # Monte Carlo error of a log mean of 4,000 weights, four times.
+    assert np.abs(found - exact).max() < 4 * 0.01
+    assert abs((found - exact).mean()) < 2e-3
+
+
+def test_stacking_finds_the_group_that_predicts() -> None:
+    rng = np.random.default_rng(4)
+    n, draws = 300, 200
+    x = rng.normal(size=n)
+    rows = Rows(x[:, None], np.zeros((n, 0)), np.zeros(n))
+
+    def group(center: float) -> Parameters:
+        mean = center + rng.normal(size=(draws, 1, 1)) / np.sqrt(n)
+        return Parameters(weight=np.ones((draws, 1)), mean=mean, cholesky=np.ones((draws, 1, 1, 1)))
+
+    weight, unreliable = stack(rows, [group(0.0), group(1.5)])
+    assert weight[0] > 0.95
+    assert unreliable.shape == (2,)
+
+
+def levels(*means: float) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    return np.array(means)[:, None] + t.rvs(10, size=(len(means), 400), random_state=rng)
+
+
+@pytest.mark.parametrize(
+    ("means", "mode", "expected"),
+    [
+        ((0, 0, 0, 0), (0, 0, 0, 0), [0, 0, 0, 0]),
+        ((0, 0, -9, 0), (0, 0, 0, 0), [0, 0, 1, 0]),
+        ((-9, 0, -9, 0), (0, 0, 0, 0), [1, 0, 1, 0]),
+        ((0, 0, 0.1, 0), (0, 0, 1, 0), None),
+        ((-20, -9, 0, 0), (1, 1, 0, 0), [2, 1, 0, 0]),
+    ],
+)
+def test_chains_that_sit_together(
+    means: tuple[float, ...], mode: tuple[int, ...], expected: list[int] | None
+) -> None:
+    group = group_chains(levels(*means), np.array(mode))
+    if expected is None:
+        # The same level in another mode is another group; which comes first is chance.
+        assert len({group[2]} & {group[0], group[1], group[3]}) == 0
+        assert group[0] == group[1] == group[3]
+    else:
+        assert group.tolist() == expected
