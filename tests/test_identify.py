@@ -192,6 +192,26 @@ def test_sums_over_draws_equal_brute_force(name: str) -> None:
     terms = [np.log(draw["weight"]) + oracles.feature_terms(draw, rows[0]) for draw in case.draws]
     features = np.mean([np.exp(t - logsumexp(t, axis=1, keepdims=True)) for t in terms], axis=0)
     np.testing.assert_allclose(result.gathered.share_features, features, rtol=0, atol=1e-11)
+    # Rows are independent given a draw: none in the cluster, or at least one.
+    occupied = 1 - np.prod(1 - both, axis=1)
+    np.testing.assert_allclose(result.gathered.occupied, occupied, rtol=0, atol=1e-11)
+
+
+def test_a_cluster_without_rows_is_not_occupied() -> None:
+    case = known(SPECS["joint"])
+    raw = case.raw.copy(deep=True)
+    # One component far from all rows in one draw.
+    component = int(case.plan[3].tolist().index(1))
+    raw["mean"].values.reshape(-1, K, 2)[3, component] = 60.0
+    spec = replace(case.spec, ordering="none")
+    occupied = identified(replace(case, raw=raw, spec=spec)).gathered.occupied
+    x, u, y = by_role(case)
+    scaling = model_scaling(case.dataset, case.spec)
+    users = scaling.to_users(draw_parameters(raw, "component").take(3)).each()
+    both = oracles.responsibility(oracles.unfactored(users), x, u, y)
+    by_hand = 1 - np.prod(1 - both, axis=0)
+    np.testing.assert_allclose(np.sort(occupied[3]), np.sort(by_hand), rtol=0, atol=1e-10)
+    assert by_hand[component] < 1e-6
 
 
 def test_batches_of_draws_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

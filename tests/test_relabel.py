@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from jointmix.errors import SchemaError
-from jointmix.labels import agreement, ecr, ecr_iterative, inverse, permute, pivotal, stephens
+from jointmix.labels import (
+    agreement,
+    ecr,
+    ecr_iterative,
+    inverse,
+    permute,
+    pivotal,
+    stephens,
+    true_permutation_share,
+)
+from jointmix.labels.relabel import _mean_responsibility, _votes
 from jointmix.simulate import four_clusters, simulate
 
 
@@ -279,3 +289,37 @@ HARD, SOFT = np.zeros((3, 4), dtype=int), np.full((3, 4, 2), 0.5)
 def test_refusals_say_what_is_needed(call: Callable[[], object], words: str) -> None:
     with pytest.raises(SchemaError, match=words):
         call()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_votes_and_means_are_counted_draw_by_draw(seed: int) -> None:
+    rng = np.random.default_rng(300 + seed)
+    k, share = 4, soft(rng, 25, 4, 30, 2.0)
+    hard, order = share.argmax(-1), planted(rng, 30, 4)
+    votes, mean = np.zeros((k, 25)), np.zeros((25, k))
+    for m in range(30):
+        for j in range(k):
+            votes[j] += hard[m] == order[m, j]
+            mean[:, j] += share[m][:, order[m, j]] / 30
+    np.testing.assert_array_equal(_votes(hard, order, k), votes)
+    # Sums of thirty numbers in another order.
+    np.testing.assert_allclose(_mean_responsibility(share, order), mean, rtol=0, atol=1e-14)
+
+
+def test_groups_of_different_spread_are_told_apart_by_their_densities() -> None:
+    rng = np.random.default_rng(11)
+    points = np.stack(
+        [rng.normal(0, 0.05, (2000, 2)), rng.normal(4, 1, (2000, 2)), rng.normal(-9, 1, (2000, 2))],
+        axis=1,
+    )
+    # Tight beside wide: four sd of the wide one apart, each is nearest to its own density.
+    assert true_permutation_share(points) > 0.998
+    mixed = points.copy()
+    mixed[:300, 0] = mixed[:300, 1]
+    # In three hundred draws two components lie in one group.
+    assert true_permutation_share(mixed) == pytest.approx(0.85, abs=0.003)
+    # A permutation of a draw is still one.
+    turned = points.copy()
+    turned[:500] = turned[:500][:, [2, 0, 1]]
+    assert true_permutation_share(turned) > 0.998
+    assert np.isnan(true_permutation_share(points[..., :0]))

@@ -214,3 +214,14 @@ def test_what_netcdf_cannot_hold_is_refused_before_writing(tree: object, tmp_pat
     with pytest.raises(StorageError, match=r"fit\.nc: "):
         save(tree, tmp_path / "fit.nc")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_variable_that_is_named_like_a_group_is_in_memory(tmp_path: Path) -> None:
+    tree = small_tree()
+    tree["allocation"] = xr.DataTree(xr.Dataset({"allocation": ("obs", np.arange(5))}))
+    again = load(save(tree, tmp_path / "fit.nc"))
+    for node in again.subtree:
+        for name, variable in node.variables.items():
+            held = variable._data if name not in node.indexes else variable.values
+            assert isinstance(held, np.ndarray), (node.path, name)
+    assert again["allocation"]["allocation"].values.tolist() == [0, 1, 2, 3, 4]

@@ -73,8 +73,11 @@ def load(path: str | Path) -> xr.DataTree:
     content = _verified(raw, path)
     try:
         with xr.open_datatree(io.BytesIO(content), engine="h5netcdf") as stored:
-            stored.load()
             tree = _with_attributes(stored, _decode)
+            # DataTree.load passes over a variable that has the name of a group.
+            for node in tree.subtree:
+                for variable in node.variables.values():
+                    variable.load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StorageError(f"{path}: cannot be read as netCDF ({error}).") from error
     _check_version(tree.attrs.get(VERSION_KEY), path)

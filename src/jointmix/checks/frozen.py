@@ -25,7 +25,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             status=status,
             value=shares[worst],
             threshold=CAUTION,
-            message=f"At least {shares[worst]:.0%} of the draws in each chain are distinct "
+            message=f"At least {shares[worst]:.1%} of the draws in each chain are distinct "
             f"(fewest in chain {draws[CHAIN].values[worst]}).",
             remedy="" if status == "ok" else REMEDY,
             source=SOURCE,

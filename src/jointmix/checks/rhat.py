@@ -1,5 +1,6 @@
 """Do the chains agree? Rank-normalised split R-hat."""
 
+from functools import partial
 from math import sqrt
 
 import arviz_stats
@@ -9,7 +10,7 @@ from scipy.stats import f as f_distribution
 
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, above, skipped
-from jointmix.schema import CHAIN, DRAW, require_group
+from jointmix.schema import CHAIN, DRAW
 from jointmix.summaries import (
     entries,
     identified_parameters,
@@ -37,22 +38,9 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """
     if approximation(tree):
         return (skipped(CODE, "parameters", "the draws form no chains", SOURCE),)
-    named = [
-        (name, value)
-        for parameter, draws in identified_parameters(tree).items()
-        for name, value in entries(_rhat(draws), parameter)
-        if np.isfinite(value)
-    ]
-    likelihood = require_group(tree, "invariant")["log_likelihood"]
-    free = [
-        (name, value)
-        for quantity, draws in invariant_quantities(tree).items()
-        for name, value in entries(_rhat(draws), quantity)
-        if np.isfinite(value)
-    ]
     return (
-        _judge("label-free quantities", free, likelihood),
-        _judge("parameters", named, likelihood),
+        _judge("label-free quantities", invariant_quantities(tree)),
+        _judge("parameters", identified_parameters(tree)),
     )
 
 
@@ -61,36 +49,87 @@ def _rhat(draws: xr.DataArray) -> xr.DataArray:
         return arviz_stats.rhat(draws).where(~is_constant(draws))
 
 
-def chance_bound(n_chains: int, n_draws: int, n_quantities: int) -> float:
+def chance_bound(
+    n_chains: int, n_draws: int, n_quantities: int, effective: float | None = None
+) -> float:
     """R-hat that the largest of many well-mixed quantities exceeds once in 1,000 runs.
 
-    For independent normal draws in m half-chains of length n, R-hat² = 1 + (F − 1)/n with
-    F ~ F(m − 1, m(n − 1)). From about 500 draws a chain on, the bound is below 1.01.
+    For normal draws in m half-chains of length n, of which each is worth n / τ independent ones,
+    R-hat² = 1 + (τF − 1)/n with F ~ F(m − 1, m(n/τ − 1)). For independent draws the bound is
+    below 1.01 from about 500 draws a chain on.
+
+    Parameters
+    ----------
+    n_chains, n_draws
+        Chains, and draws of each.
+    n_quantities
+        How many R-hats the largest is taken of.
+    effective
+        Effective draws within a chain; as many as there are by default.
     """
     m, n = 2 * n_chains, n_draws // 2
+    stretch = max(1.0, n_draws / max(effective or n_draws, 4.0))
     # Each quantity has two R-hats (bulk and tail), of which the larger is reported.
     tail = _FALSE_ALARM / (2 * n_quantities)
-    return sqrt(1 + max(0.0, f_distribution.isf(tail, m - 1, m * (n - 1)) - 1) / n)
+    ratio = stretch * f_distribution.isf(tail, m - 1, m * (n / stretch - 1))
+    return sqrt(1 + max(0.0, ratio - 1) / n)
 
 
-def _judge(subject: str, named: list[tuple[str, float]], draws: xr.DataArray) -> Finding:
-    if not any(np.isfinite(value) for _, value in named):
+def _within_chains(draws: xr.DataArray) -> xr.DataArray:
+    """Effective draws of a chain, from each chain alone: chains that disagree do not enter.
+
+    R-hat is the larger one of locations and of spreads, and so this the smaller one.
+    """
+    folded = abs(draws - draws.median((CHAIN, DRAW)))
+    sizes = [
+        sum(
+            arviz_stats.ess(values.isel({CHAIN: [index]}), method="bulk")
+            for index in range(draws.sizes[CHAIN])
+        )
+        for values in (draws, folded)
+    ]
+    return np.minimum(*sizes) / draws.sizes[CHAIN]
+
+
+def _judge(subject: str, quantities: dict[str, xr.DataArray]) -> Finding:
+    found: list[tuple[float, float, str]] = []
+    free = {name: _rhat(draws) for name, draws in quantities.items()}
+    count = sum(int(values.notnull().sum()) for values in free.values())
+    for name, values in free.items():
+        draws = quantities[name]
+        plain = chance_bound(draws.sizes[CHAIN], draws.sizes[DRAW], max(count, 1))
+        bounds = xr.full_like(values, min(max(CAUTION, plain), FAIL))
+        if bool((values > bounds).any()):
+            bounds = xr.apply_ufunc(
+                partial(_bound, draws.sizes[CHAIN], draws.sizes[DRAW], count),
+                _within_chains(draws),
+                vectorize=True,
+            )
+        pairs = zip(entries(values, name), entries(bounds, name), strict=True)
+        found += [(value, bound, entry) for (entry, value), (_, bound) in pairs if value == value]
+    if not found:
         return skipped(CODE, subject, "nothing varies between the draws", SOURCE)
-    worst, value = max(named, key=lambda item: item[1])
-    bound = chance_bound(draws.sizes[CHAIN], draws.sizes[DRAW], len(named))
-    caution = min(max(CAUTION, bound), FAIL)
-    beyond = sum(value > caution for _, value in named)
-    message = f"The largest R-hat is {value:.3f} ({worst})"
-    if len(named) > 1:
-        message += f"; {beyond} of {len(named)} quantities exceed {caution:.3f}"
-    status = above(value, caution, FAIL)
+    # The worst is the one furthest beyond its own bound.
+    value, bound, worst = max(found, key=lambda item: item[0] - item[1])
+    beyond = sum(value > bound for value, bound, _ in found)
+    status = above(value, bound, FAIL)
+    message = f"The R-hat of {worst} is {value:.3f}, where up to {bound:.3f} is no concern"
+    if len(found) > 1:
+        message += f"; {beyond} of {len(found)} quantities exceed their bounds"
     return Finding(
         code=CODE,
         subject=subject,
         status=status,
         value=value,
-        threshold=caution,
+        threshold=bound,
         message=f"{message}.",
         remedy="" if status == "ok" else REMEDY,
         source=SOURCE,
     )
+
+
+def _bound(n_chains: int, n_draws: int, n_quantities: int, effective: float) -> float:
+    """What a quantity's R-hat may reach before it is a concern."""
+    if not np.isfinite(effective):
+        return CAUTION
+    return min(max(CAUTION, chance_bound(n_chains, n_draws, n_quantities, effective)), FAIL)

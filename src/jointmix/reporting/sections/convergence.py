@@ -65,21 +65,19 @@ def section(view: FittedView) -> Section:
 def _checks(findings: tuple[Finding, ...]) -> Table:
     rows = tuple(
         (
-            Cell(text=shorten(finding.code, 40)),
-            Cell(text=shorten(finding.subject, 40)),
+            Cell(text=shorten(finding.code, 40), detail=shorten(finding.subject, 40)),
             Cell(text=_STATUS[finding.status], status=finding.status),
             *number_cells(compact(finding.value), _limit(finding)),
-            Cell(text=shorten(finding.message, 300)),
-            Cell(text=finding.source),
+            Cell(text=shorten(finding.message, 300), detail=finding.source),
         )
         for finding in findings
     )
     return Table(
         caption="Checks, their numbers and thresholds",
         columns=(
-            *text_cells("check", "of", "status"),
+            *text_cells("check", "status"),
             *number_cells("number", "should be"),
-            *text_cells("finding", "source of the threshold"),
+            *text_cells("finding, and the source of the threshold"),
         ),
         rows=rows,
     )
