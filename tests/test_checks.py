@@ -91,6 +91,20 @@ def test_a_small_gap_is_no_other_mode(tree: xr.DataTree) -> None:
     assert modes.check(tree)[0].status == "fail"
 
 
+@pytest.mark.parametrize(("gap", "status"), [(4.0, "ok"), (7.0, "fail")])
+def test_a_gap_is_measured_in_standard_errors(tree: xr.DataTree, gap: float, status: str) -> None:
+    values = tree["invariant"]["log_likelihood"].values
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=values.shape)
+    noise = (noise - noise.mean(axis=1, keepdims=True)) / noise.std(axis=1, keepdims=True)
+    # Two means of 250 draws with sd 15: their difference has a standard error of about 1.3.
+    values[:] = -1000 + 15 * noise
+    values[2] -= gap
+    (finding,) = modes.check(tree)
+    assert finding.status == status
+    assert finding.value == pytest.approx(gap / 1.34, rel=0.15)
+
+
 def test_a_frozen_chain_fails(tree: xr.DataTree) -> None:
     tree["invariant"]["log_likelihood"].values[3] = -5.0
     found = statuses(tree)
