@@ -22,9 +22,9 @@ ORDER = (
     *("location", "kernel"),
     *("starts", "mstep", "em", "rows", "information", "ordering"),
     *("initial", "component", "model", "sampling", "numpyro_twin"),
-    *("invariants", "summaries", "checks", "labels", "prediction"),
+    *("invariants", "summaries", "checks", "labels", "prediction", "differences"),
     *("stacking", "scouts", "groups"),
-    *("storage", "reporting", "workflow", "benchmark", "cli"),
+    *("storage", "reporting", "workflow", "selection", "benchmark", "cli"),
 )
 
 #: The only modules that may import a library.
@@ -145,6 +145,8 @@ def test_public_names_resolve() -> None:
     for name in jointmix.__all__:
         value = getattr(jointmix, name)
         assert value.__name__ == name
+        # A module of the same name would take its place once it is imported.
+        assert getattr(jointmix, name) is value
         assert getattr(importlib.import_module(value.__module__), name) is value
         assert value.__module__.startswith("jointmix.")
         assert value.__doc__

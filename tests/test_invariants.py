@@ -7,7 +7,14 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 from jointmix.density import Parameters
-from jointmix.invariants import N_POINTS, Points, choose_points, invariants, overall_moments
+from jointmix.invariants import (
+    N_POINTS,
+    Points,
+    choose_points,
+    invariants,
+    outside_moments,
+    overall_moments,
+)
 from jointmix.rows import Rows
 from jointmix.spec import ModelSpec
 
@@ -50,7 +57,7 @@ def points_of(rows: Rows, draws: list[oracles.Values], spec: ModelSpec) -> Point
 def test_overall_moments_are_those_of_simulated_rows(name: str) -> None:
     spec = SPECS[name]
     draws, rows = material(spec, 3)
-    mean, covariance = overall_moments(batch(draws), points_of(rows, draws, spec), spec)
+    mean, covariance = overall_moments(batch(draws), outside_moments(rows, spec), spec)
     values, rng, n = draws[1], np.random.default_rng(4), 400_000
     z = rng.choice(K, n, p=values["weight"])
     columns = {}

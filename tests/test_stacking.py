@@ -8,7 +8,7 @@ from scipy.stats import norm, t
 from jointmix.density import Parameters
 from jointmix.rows import Rows
 from jointmix.scouts import group_chains
-from jointmix.stacking import loo_density, stack, stacking_weights
+from jointmix.stacking import loo_densities, stack, stacking_weights
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -43,7 +43,7 @@ def test_leave_one_out_densities_of_a_normal_mean() -> None:
     parameters = Parameters(
         weight=np.ones((draws, 1)), mean=mean[:, None, None], cholesky=np.ones((draws, 1, 1, 1))
     )
-    found, shape = loo_density(Rows(x[:, None], np.zeros((n, 0)), np.zeros(n)), parameters)
+    found, _, shape = loo_densities(Rows(x[:, None], np.zeros((n, 0)), np.zeros(n)), parameters)
     rest = (x.sum() - x) / (n - 1)
     exact = norm.logpdf(x, rest, np.sqrt(1 + 1 / (n - 1)))
     assert (shape < 0.5).all()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jointmix.checks import Diagnosis, diagnose
+    from jointmix.differences import contrasts, r_squared
     from jointmix.em import fit_em
     from jointmix.errors import JointmixError
     from jointmix.labels import identify, raw_draws
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from jointmix.recipe import Recipe, ReportSpec, read_recipe, write_recipe
     from jointmix.reporting import report
     from jointmix.sampling import Control
+    from jointmix.selection import Comparison, compare, occupied_clusters, sparse
     from jointmix.simulate import Truth, four_clusters
     from jointmix.spec import ModelSpec, SamplerSpec
     from jointmix.storage import load, save
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LKJ",
+    "Comparison",
     "Control",
     "Diagnosis",
     "Dirichlet",
@@ -56,6 +59,8 @@ __all__ = [
     "StudentT",
     "Truth",
     "build_model",
+    "compare",
+    "contrasts",
     "diagnose",
     "fit",
     "fit_em",
@@ -63,13 +68,16 @@ __all__ = [
     "identify",
     "load",
     "log_density",
+    "occupied_clusters",
     "predict",
+    "r_squared",
     "raw_draws",
     "read_recipe",
     "recover",
     "report",
     "responsibilities",
     "save",
+    "sparse",
     "summary",
     "write_recipe",
 ]
@@ -77,6 +85,8 @@ __all__ = [
 # Imported on first use: `jointmix --help` must not wait for PyMC.
 _HOME = {
     "checks": ("Diagnosis", "diagnose"),
+    "selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
+    "differences": ("contrasts", "r_squared"),
     "em": ("fit_em",),
     "labels": ("identify", "raw_draws"),
     "errors": ("JointmixError",),

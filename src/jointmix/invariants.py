@@ -36,15 +36,24 @@ class Points:
         Their places among the rows of the fit, from 0, (point,).
     rows
         The rows themselves, on the users' scale.
-    outside, outside_covariance
-        Mean and covariance, over all rows, of the predictors that are no features, (predictor,)
-        and (predictor, predictor) with zeros for those that are.
+    outside
+        The predictors that are no features, over all rows.
     """
 
     place: np.ndarray
     rows: Rows
-    outside: np.ndarray
-    outside_covariance: np.ndarray
+    outside: "Outside"
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """Mean (predictor,) and covariance (predictor, predictor) of predictors that are no features.
+
+    Zeros stand for those that are: they vary with the features.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
 
 
 def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
@@ -60,13 +69,18 @@ def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
     order = np.argsort(-level, kind="stable")
     count = min(N_POINTS, len(order))
     place = order[np.linspace(0, len(order) - 1, count).astype(int)]
+    return Points(place, rows.take(place), outside_moments(rows, spec))
+
+
+def outside_moments(rows: Rows, spec: ModelSpec) -> Outside:
+    """Mean and covariance over the rows of the predictors that are no features."""
     r = len(spec.predictors)
     free = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
     center, covariance = np.zeros(r), np.zeros((r, r))
     if free:
         center[free] = rows.u[:, free].mean(axis=0)
         covariance[np.ix_(free, free)] = np.cov(rows.u[:, free].T, bias=True)
-    return Points(place, rows.take(place), center, covariance)
+    return Outside(center, covariance)
 
 
 def invariants(
@@ -94,7 +108,7 @@ def invariants(
     """
     n_chains, n_draws = likelihood.shape
     density, prediction = _at_points(parameters, points.rows, spec)
-    mean, covariance = overall_moments(parameters, points, spec)
+    mean, covariance = overall_moments(parameters, points.outside, spec)
     names = [*spec.features, *((spec.response,) if spec.response is not None else ())]
     arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "density": ((POINT,), density),
@@ -132,14 +146,14 @@ def _at_points(
 
 
 def overall_moments(
-    parameters: Parameters, points: Points, spec: ModelSpec
+    parameters: Parameters, outside: Outside, spec: ModelSpec
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean (draw, variable) and covariance (draw, variable, variable) of the whole mixture.
 
     With w_k and S_k the mean and covariance of cluster k's (x, y), the mixture has the mean
     m = Σ_k π_k w_k and the covariance Σ_k π_k (S_k + (w_k − m)(w_k − m)').
     """
-    center, covariance = cluster_moments(parameters, points, spec)
+    center, covariance = cluster_moments(parameters, outside, spec)
     weight = parameters.weight
     mean = np.einsum("mk,mki->mi", weight, center)
     deviation = center - mean[:, None, :]
@@ -148,7 +162,7 @@ def overall_moments(
 
 
 def cluster_moments(
-    parameters: Parameters, points: Points, spec: ModelSpec
+    parameters: Parameters, outside: Outside, spec: ModelSpec
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean (draw, cluster, variable) and covariance of each cluster's features and response."""
     n_draws, k = parameters.weight.shape
@@ -166,10 +180,10 @@ def cluster_moments(
     for index, name in enumerate(spec.predictors):
         if name in spec.features:
             inside[..., spec.features.index(name)] = slope[..., index]
-    response = parameters.intercept + (inside * mean).sum(-1) + slope @ points.outside
+    response = parameters.intercept + (inside * mean).sum(-1) + slope @ outside.mean
     cross = np.einsum("mkij,mkj->mki", covariance, inside)
-    outside = np.einsum("mki,ij,mkj->mk", slope, points.outside_covariance, slope)
-    variance = (cross * inside).sum(-1) + outside + parameters.sigma**2
+    given = np.einsum("mki,ij,mkj->mk", slope, outside.covariance, slope)
+    variance = (cross * inside).sum(-1) + given + parameters.sigma**2
     joint = np.block(
         [[covariance, cross[..., None]], [cross[..., None, :], variance[..., None, None]]]
     )

@@ -31,29 +31,40 @@ def stack(rows: Rows, groups: list[Parameters]) -> tuple[np.ndarray, np.ndarray]
     weight, shape
         Weight of each group, (group,), and the share of rows whose Pareto k exceeds 0.7, (group,).
     """
-    place = _spread(len(rows.y), _MOST_ROWS)
+    place = spread(len(rows.y), _MOST_ROWS)
     kept = rows.take(place)
     density, unreliable = [], []
     for draws in groups:
-        used = _spread(len(draws.weight), _MOST_DRAWS)
-        value, shape = loo_density(kept, draws.take(used.tolist()))
+        used = spread(len(draws.weight), _MOST_DRAWS)
+        value, _, shape = loo_densities(kept, draws.take(used.tolist()))
         density.append(value)
         unreliable.append((shape > LARGEST_PARETO_SHAPE).mean())
     return stacking_weights(np.stack(density, axis=1)), np.array(unreliable)
 
 
-def loo_density(rows: Rows, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """Leave-one-out log density of each row and its Pareto k, each (obs,)."""
+def loo_densities(rows: Rows, parameters: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leave-one-out log densities of each row, log p(x, y | rest) and log p(x | rest).
+
+    Both by the weights 1 / p(x_n, y_n | θ), Pareto-smoothed: what is left out is the whole row.
+    Their difference is log p(y_n | x_n, rest).
+
+    Returns
+    -------
+    joint, feature, shape
+        The two log densities and Pareto k, each (obs,).
+    """
     n_draws, k = parameters.weight.shape
     size = max(1, _BATCH_NUMBERS // (n_draws * k))
-    value, shape = np.empty(len(rows.y)), np.empty(len(rows.y))
+    joint, feature, shape = (np.empty(len(rows.y)) for _ in range(3))
     for first in range(0, len(rows.y), size):
         part = slice(first, first + size)
-        feature, response = rows.take(part).log_density(parameters)
-        pointwise = log_likelihood(feature + response).T
+        of_x, of_y = rows.take(part).log_density(parameters)
+        pointwise = log_likelihood(of_x + of_y).T
         weight, shape[part] = array_stats.psislw(pointwise, axis=-1)
-        value[part] = log_likelihood(weight + pointwise) - log_likelihood(weight)
-    return value, shape
+        total = log_likelihood(weight)
+        joint[part] = log_likelihood(weight + pointwise) - total
+        feature[part] = log_likelihood(weight + log_likelihood(of_x).T) - total
+    return joint, feature, shape
 
 
 def stacking_weights(log_density: np.ndarray) -> np.ndarray:
@@ -78,5 +89,6 @@ def stacking_weights(log_density: np.ndarray) -> np.ndarray:
     return weight
 
 
-def _spread(n: int, most: int) -> np.ndarray:
+def spread(n: int, most: int) -> np.ndarray:
+    """Places of at most ``most`` of ``n`` items, evenly spaced."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))

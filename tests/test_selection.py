@@ -1,0 +1,212 @@
+"""Choosing K: what the criteria say of hand-made tables, of small fits, and of known truths."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logsumexp
+
+import jointmix as jm
+from jointmix.errors import SchemaError, SpecError
+from jointmix.priors import Fixed
+from jointmix.selection import choose, compare, describe, occupied_clusters, sparse
+from jointmix.simulate import simulate
+
+QUICK = jm.SamplerSpec(draws=150, tune=200, chains=2, starts=8)
+
+
+def hand_made(**columns: list[float]) -> pd.DataFrame:
+    usual = {
+        "elpd": [-500.0, -420.0, -419.0, -424.0],
+        "elpd_diff": [-81.0, -1.0, 0.0, -5.0],
+        "diff_se": [9.0, 1.0, 0.0, 1.0],
+        "elpd_conditional": [-300.0, -250.0, -249.5, -251.0],
+        "conditional_diff": [-50.5, -0.5, 0.0, -1.5],
+        "conditional_diff_se": [7.0, 0.5, 0.0, 1.0],
+        "high_k": [0, 0, 0, 0],
+        "bic": [1020.0, 870.0, 890.0, 915.0],
+        "icl": [1020.0, 872.0, 905.0, 940.0],
+        "verdict": ["OK", "OK", "CAUTION", "OK"],
+    }
+    return pd.DataFrame(usual | columns, index=pd.Index([1, 2, 3, 4], name="n_clusters"))
+
+
+@pytest.mark.parametrize(
+    ("diff", "se", "best"),
+    [
+        ([-81, -1, 0, -5], [9, 1, 0, 1], 2),
+        # Four units are no difference, five with a small error are.
+        ([-81, -3.9, 0, -5], [9, 0.1, 0, 1], 2),
+        ([-81, -5, 0, -5], [9, 0.1, 0, 1], 3),
+        # Fifteen units that are but one and a half standard errors.
+        ([-81, -15, -2, 0], [9, 10, 1, 0], 2),
+        ([0, -3, -5, -9], [0, 1, 1, 1], 1),
+        ([-400, -200, -100, 0], [20, 15, 9, 0], 4),
+    ],
+)
+def test_the_smallest_number_that_predicts_as_well(
+    diff: list[float], se: list[float], best: int
+) -> None:
+    assert choose(hand_made(elpd_diff=diff, diff_se=se)) == best
+
+
+def test_agreement_is_said_in_short() -> None:
+    text = describe(hand_made(verdict=["OK"] * 4), 2)
+    assert text.startswith("The rows are predicted about as well with 2 clusters")
+    assert "(joint elpd -420.0); BIC favours 2, ICL 2." in text
+    assert "predicted best with 3 clusters, and not clearly worse with 2." in text
+    for words in ("BIC asks", "BIC sees", "ICL counts", "Pareto", "not to be used"):
+        assert words not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "best", "words"),
+    [
+        ({"bic": [1000.0, 870, 860, 915]}, 2, "BIC sees more clusters"),
+        ({"bic": [800.0, 870, 860, 915]}, 2, "BIC asks more of each parameter"),
+        ({"icl": [800.0, 870, 860, 915]}, 2, "ICL counts separate groups"),
+        ({"conditional_diff": [-1.0, -0.5, 0, -1.5]}, 2, "fewer will do"),
+        ({"high_k": [0, 3, 0, 1]}, 2, "(K = 2, 4)"),
+        ({"verdict": ["OK", "OK", "DO NOT USE", "DO NOT USE"]}, 2, "K = 3, 4 are not to be used"),
+    ],
+)
+def test_disagreement_is_explained(changes: dict, best: int, words: str) -> None:
+    assert words in describe(hand_made(**changes), best)
+
+
+def test_without_a_response_nothing_is_said_of_it() -> None:
+    nothing = [np.nan] * 4
+    table = hand_made(elpd_conditional=nothing, conditional_diff=nothing)
+    assert "response" not in describe(table, 2)
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[pd.DataFrame, jm.ModelSpec, jm.Comparison]:
+    rng = np.random.default_rng(2)
+    z = np.arange(120) < 50
+    x = rng.normal(size=120) + 8 * z
+    table = pd.DataFrame({"x": x, "y": np.where(z, 2 * x, -x) + rng.normal(size=120)})
+    spec = jm.ModelSpec(n_clusters=1, features=["x"], predictors=["x"], response="y", sampler=QUICK)
+    return table, spec, compare(table, spec, [3, 1, 2, 2], seed=3, jobs=2)
+
+
+def test_the_table_is_of_the_fits(
+    small: tuple[pd.DataFrame, jm.ModelSpec, jm.Comparison],
+) -> None:
+    table, _, found = small
+    assert found.table.index.tolist() == [1, 2, 3]
+    assert found.best == 2
+    assert str(found) == found.text
+    for number, tree in found.trees.items():
+        row = found.table.loc[number]
+        assert tree["posterior"].sizes["cluster"] == number
+        assert row["verdict"] == tree.attrs["verdict"]
+        assert row["bic"] == float(tree["modes"]["bic"][0])
+        assert row["smallest"] <= 120 / number + 1
+        # What is known of the rows already predicts them better than from the others alone.
+        density = jm.log_density(tree)
+        within = logsumexp(density["joint"], axis=(0, 1)) - np.log(density["joint"][..., 0].size)
+        assert row["elpd"] < within.sum()
+        assert row["elpd"] > within.sum() - 40
+    assert found.table["elpd_diff"].max() == 0
+    assert found.table.loc[found.table["elpd"].idxmax(), "diff_se"] == 0
+    assert len(table) == 120
+
+
+def test_fits_do_not_depend_on_how_many_run_at_a_time(
+    small: tuple[pd.DataFrame, jm.ModelSpec, jm.Comparison],
+) -> None:
+    table, spec, found = small
+    again = compare(table, spec, [1, 2], seed=3, jobs=1)
+    for number in (1, 2):
+        np.testing.assert_array_equal(
+            again.trees[number]["posterior"]["mean"], found.trees[number]["posterior"]["mean"]
+        )
+
+
+def test_refusals() -> None:
+    spec = jm.ModelSpec(n_clusters=2, features=["x"])
+    with pytest.raises(SpecError, match="two numbers of clusters or more"):
+        compare({"x": [1.0]}, spec, [3, 3])
+    fixed = jm.ModelSpec(
+        n_clusters=2, features=["x"], priors=jm.Priors(weight=Fixed(value=[0.4, 0.6]))
+    )
+    with pytest.raises(SpecError, match="With 3 clusters"):
+        compare({"x": [1.0]}, fixed, [2, 3])
+
+
+def test_sparse_keeps_all_but_weights_and_number() -> None:
+    spec = jm.ModelSpec(n_clusters=2, features=["x"], priors=jm.Priors(mean=jm.StudentT()))
+    found = sparse(spec, n_clusters=6)
+    assert (found.n_clusters, found.ordering) == (6, "none")
+    assert found.priors.weight == jm.Dirichlet(concentration=0.05)
+    assert found.priors.mean == spec.priors.mean
+
+
+def test_occupied_clusters_sum_to_one(
+    small: tuple[pd.DataFrame, jm.ModelSpec, jm.Comparison],
+) -> None:
+    *_, found = small
+    numbers = occupied_clusters(found.trees[3])
+    assert numbers.index.tolist() == [1, 2, 3]
+    # A sum of products of probabilities.
+    assert numbers.sum() == pytest.approx(1, abs=1e-12)
+    assert numbers @ numbers.index == pytest.approx(found.table.loc[3, "occupied"])
+    bare = found.trees[2].copy()
+    bare["labels"] = bare["labels"].to_dataset().drop_vars("occupied")
+    with pytest.raises(SchemaError, match="which clusters are occupied"):
+        occupied_clusters(bare)
+
+
+SHORT = jm.SamplerSpec(draws=300, tune=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_four_clusters_are_four(seed: int) -> None:
+    truth = jm.four_clusters()
+    spec = jm.ModelSpec(
+        n_clusters=1,
+        features=truth.features,
+        predictors=truth.predictors,
+        response=truth.response,
+        sampler=SHORT,
+    )
+    found = compare(simulate(truth, 500, seed), spec, range(2, 6), seed=seed)
+    assert found.best == 4, found.table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_two_simulated_are_two(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    z = rng.random(200) < 0.4
+    x = rng.normal(size=(200, 2)) + 4 * z[:, None]
+    y = np.where(z, x[:, 0], 1 - x[:, 1]) + 0.5 * rng.normal(size=200)
+    table = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": y})
+    spec = jm.ModelSpec(
+        n_clusters=1, features=["a", "b"], predictors=["a", "b"], response="y", sampler=SHORT
+    )
+    found = compare(table, spec, range(1, 5), seed=seed)
+    assert found.best == 2, found.table
+
+
+@pytest.mark.slow
+def test_penguins_are_three(penguins: pd.DataFrame, penguin_spec: jm.ModelSpec) -> None:
+    found = compare(penguins, penguin_spec, range(1, 6), seed=1)
+    assert found.best == 3, found.table
+    assert found.table["bic"].idxmin() == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_sparse_mixture_empties_what_is_not_needed(seed: int) -> None:
+    truth = jm.four_clusters()
+    spec = jm.ModelSpec(
+        n_clusters=1,
+        features=truth.features,
+        predictors=truth.predictors,
+        response=truth.response,
+        sampler=jm.SamplerSpec(draws=500, tune=700),
+    )
+    tree = jm.fit(simulate(truth, 500, seed), sparse(spec, n_clusters=7), seed=seed)
+    assert occupied_clusters(tree)[4] > 0.9
