@@ -79,8 +79,9 @@ def test_bytes_by_hand() -> None:
     """Doubles of eight bytes, for two clusters of one feature, which is the predictor too."""
     spec = spec_of(draws=1000, chains=3)
     found = estimate(spec, 10_000, "kernel")
-    # Seven parameters of two clusters, kept three times, and 20 numbers more.
-    assert found.draws == 3 * 1000 * (3 * 7 * 2 + 20) * 8
+    # Seven parameters of two clusters, kept three times, and 20 numbers more; 21 that are
+    # followed, mean and covariance of (x, y), and four numbers a cluster of the labels.
+    assert found.draws == 3 * 1000 * (3 * 7 * 2 + 20 + 21 + 2 + 4 + 4 * 2) * 8
     # Six copies of x and y, four numbers a cluster, (1, x, y) times itself; eight batches of EM.
     assert found.rows == (10_000 * (6 * 2 + 4 * 2 + 3**2) + 8 * 4_000_000) * 8
     # A Laplace fit weighs four candidates a draw, of eleven values and two log densities.

@@ -92,3 +92,58 @@ def test_chains_that_sit_together(
         assert group[0] == group[1] == group[3]
     else:
         assert group.tolist() == expected
+
+
+def test_a_chain_that_stood_still_has_no_tail_to_smooth() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=30)
+    rows = Rows(x[:, None], np.zeros((30, 0)), np.zeros(30))
+    still = Parameters(
+        weight=np.ones((400, 1)), mean=np.full((400, 1, 1), 0.3), cholesky=np.ones((400, 1, 1, 1))
+    )
+    joint, feature, shape = loo_densities(rows, still)
+    # Every draw says the same, with and without a row.
+    np.testing.assert_allclose(joint, norm.logpdf(x, 0.3), rtol=1e-12)
+    np.testing.assert_allclose(feature, joint, rtol=1e-12)
+    assert np.isinf(shape).all()
+    # Too few draws to have a tail.
+    few = Parameters(
+        weight=np.ones((20, 1)), mean=rng.normal(size=(20, 1, 1)), cholesky=np.ones((20, 1, 1, 1))
+    )
+    joint, _, shape = loo_densities(rows, few)
+    assert np.isfinite(joint).all()
+    assert np.isinf(shape).all()
+    # A chain that stood still for most of its draws.
+    mean = np.where(np.arange(400) < 60, rng.normal(size=400), 0.3)
+    partly = Parameters(
+        weight=np.ones((400, 1)), mean=mean[:, None, None], cholesky=np.ones((400, 1, 1, 1))
+    )
+    joint, _, shape = loo_densities(rows, partly)
+    assert np.isfinite(joint).all()
+    weight, unreliable = stack(rows, [still, partly])
+    assert weight.sum() == pytest.approx(1)
+    assert unreliable[0] == 1
+
+
+def test_the_response_given_the_features_is_left_out_with_them() -> None:
+    """One cluster with known noise: p(y | x, rest) in closed form."""
+    rng = np.random.default_rng(7)
+    n, draws = 50, 6000
+    x, y = rng.normal(size=(2, n))
+    level = y.mean() + rng.normal(size=(draws, 1)) / np.sqrt(n)
+    center = x.mean() + rng.normal(size=(draws, 1, 1)) / np.sqrt(n)
+    parameters = Parameters(
+        weight=np.ones((draws, 1)),
+        mean=center,
+        cholesky=np.ones((draws, 1, 1, 1)),
+        intercept=level,
+        slope=np.zeros((draws, 1, 1)),
+        sigma=np.ones((draws, 1)),
+    )
+    joint, feature, _ = loo_densities(Rows(x[:, None], x[:, None], y), parameters)
+    sd = np.sqrt(1 + 1 / (n - 1))
+    exact_x = norm.logpdf(x, (x.sum() - x) / (n - 1), sd)
+    exact_y = norm.logpdf(y, (y.sum() - y) / (n - 1), sd)
+    # Monte Carlo error of log means of 6,000 weights, four times.
+    assert np.abs(feature - exact_x).max() < 0.04
+    assert np.abs(joint - feature - exact_y).max() < 0.04

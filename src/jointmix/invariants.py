@@ -22,8 +22,8 @@ from jointmix.schema import CHAIN, DRAW, POINT, VARIABLE, VARIABLE_BIS
 from jointmix.spec import ModelSpec
 
 N_POINTS = 10
-#: Numbers (draws × points × components) worked on at a time: 16 MB an array.
-_BATCH_NUMBERS = 2_000_000
+#: Numbers (draws × points × components) worked on at a time: 2 MB an array.
+_BATCH_NUMBERS = 250_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +153,19 @@ def overall_moments(
     With w_k and S_k the mean and covariance of cluster k's (x, y), the mixture has the mean
     m = Σ_k π_k w_k and the covariance Σ_k π_k (S_k + (w_k − m)(w_k − m)').
     """
-    center, covariance = cluster_moments(parameters, outside, spec)
-    weight = parameters.weight
-    mean = np.einsum("mk,mki->mi", weight, center)
-    deviation = center - mean[:, None, :]
-    within = np.einsum("mk,mkij->mij", weight, covariance)
-    return mean, within + np.einsum("mk,mki,mkj->mij", weight, deviation, deviation)
+    means, covariances = [], []
+    k, width = parameters.weight.shape[1], len(spec.features) + 1
+    size = max(1, _BATCH_NUMBERS // (k * width**2))
+    for first in range(0, len(parameters.weight), size):
+        part = parameters.take(slice(first, first + size))
+        center, covariance = cluster_moments(part, outside, spec)
+        mean = np.einsum("mk,mki->mi", part.weight, center)
+        deviation = center - mean[:, None, :]
+        within = np.einsum("mk,mkij->mij", part.weight, covariance)
+        between = np.einsum("mk,mki,mkj->mij", part.weight, deviation, deviation)
+        means.append(mean)
+        covariances.append(within + between)
+    return np.concatenate(means), np.concatenate(covariances)
 
 
 def cluster_moments(

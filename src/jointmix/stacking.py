@@ -11,6 +11,7 @@ from jointmix.spec import LARGEST_PARETO_SHAPE
 _MOST_DRAWS, _MOST_ROWS = 1_000, 5_000
 _BATCH_NUMBERS = 2_000_000
 _MOST_ROUNDS = 10_000
+_LEAST_TAIL = 5
 
 
 def stack(rows: Rows, groups: list[Parameters]) -> tuple[np.ndarray, np.ndarray]:
@@ -60,11 +61,31 @@ def loo_densities(rows: Rows, parameters: Parameters) -> tuple[np.ndarray, np.nd
         part = slice(first, first + size)
         of_x, of_y = rows.take(part).log_density(parameters)
         pointwise = log_likelihood(of_x + of_y).T
-        weight, shape[part] = array_stats.psislw(pointwise, axis=-1)
+        weight, shape[part] = smoothed(pointwise)
         total = log_likelihood(weight)
         joint[part] = log_likelihood(weight + pointwise) - total
         feature[part] = log_likelihood(weight + log_likelihood(of_x).T) - total
     return joint, feature, shape
+
+
+def smoothed(pointwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pareto-smoothed log weights of leaving each row out (obs, draw), and Pareto k (obs,).
+
+    Where the largest weights are all equal, as when a chain stood still, or fewer than five make
+    up the tail, there is nothing to smooth: the weights are left as they are, and k is infinite.
+
+    Parameters
+    ----------
+    pointwise
+        Log densities of each row in each draw, (obs, draw).
+    """
+    weight, shape = -pointwise, np.full(len(pointwise), np.inf)
+    tail = int(np.ceil(min(0.2 * pointwise.shape[1], 3 * np.sqrt(pointwise.shape[1]))))
+    largest = np.partition(weight, -tail, axis=1)[:, -tail:]
+    varies = np.exp(largest - largest.max(axis=1, keepdims=True)).min(axis=1) < 1 - 1e-10
+    if tail >= _LEAST_TAIL and varies.any():
+        weight[varies], shape[varies] = array_stats.psislw(pointwise[varies], axis=-1)
+    return weight, shape
 
 
 def stacking_weights(log_density: np.ndarray) -> np.ndarray:

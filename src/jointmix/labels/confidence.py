@@ -11,9 +11,9 @@ from jointmix.labels.relabel import ecr, stephens
 from jointmix.rows import Rows
 from jointmix.spec import ModelSpec
 
-#: Responsibilities (draws × rows × components) that the comparison of methods may evaluate at a
-#: time, and the fewest draws it takes: larger problems are compared on evenly spaced draws.
-_MOST_NUMBERS, _LEAST_DRAWS = 400_000_000, 200
+#: Responsibilities (draws × rows × components) that a pass of the comparison may evaluate, and the
+#: fewest and most draws it takes: larger problems are compared on evenly spaced draws.
+_MOST_NUMBERS, _LEAST_DRAWS, _MOST_DRAWS = 400_000_000, 200, 10_000
 _MOST_ROUNDS = 20
 
 
@@ -102,7 +102,7 @@ def confidence(
     kept = compared_draws(len(permutation), len(rows.y) * k)
     values = Responsibilities(rows, parameters.take(kept.tolist()))
     other, found = other_method(values, permutation[kept], method)
-    points = permute(label_parameters(parameters), permutation)
+    points = permute(label_parameters(values.parameters), permutation[kept])
     return Confidence(
         agreement=agreement(permutation[kept], found),
         other=other,
@@ -114,7 +114,7 @@ def confidence(
 
 def compared_draws(n_draws: int, numbers: int) -> np.ndarray:
     """Evenly spaced draws whose responsibilities, so many numbers a draw, can be compared."""
-    most = max(_LEAST_DRAWS, _MOST_NUMBERS // max(1, numbers))
+    most = min(max(_LEAST_DRAWS, _MOST_NUMBERS // max(1, numbers)), _MOST_DRAWS)
     return np.unique(np.linspace(0, n_draws - 1, min(n_draws, most)).astype(int))
 
 

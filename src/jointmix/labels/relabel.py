@@ -14,8 +14,8 @@ import numpy as np
 from jointmix.errors import SchemaError
 from jointmix.labels.assignment import assign, inverse, permute
 
-#: Numbers worked on at a time: 32 MB an array.
-_BATCH_NUMBERS = 4_000_000
+#: Numbers worked on at a time: 8 MB an array.
+_BATCH_NUMBERS = 1_000_000
 #: Draws tried as the first pivot, and draws on which they are compared.
 _CANDIDATES, _COMPARED = 8, 200
 _MOST_ITERATIONS = 100

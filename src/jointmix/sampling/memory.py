@@ -15,6 +15,8 @@ _DOUBLE = 8
 _GIB = 2**30
 #: Bytes taken by Python and the libraries, whatever is fitted.
 _LIBRARIES = {"kernel": 0.4e9, "numba": 1.0e9, "jax": 1.0e9}
+#: Densities and predictions at fixed rows that are followed, and the log likelihood.
+_FOLLOWED = 21
 #: Copies of the draws that exist at the same time: sampled, identified, and on their way to disk.
 _COPIES = 3
 #: Arrays of EM's batches that exist at the same time; those of the labels are no larger.
@@ -44,6 +46,8 @@ def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     n_draws = settings.chains * settings.draws
     width = sum(int(np.prod(shape)) for shape in parameter_shapes(spec).values())
     per_draw = _COPIES * width + (n_free(spec) if backend != "kernel" else 0) + 20
+    followed = len(spec.features) + 1
+    per_draw += _FOLLOWED + followed + followed**2 + 4 * spec.n_clusters
     columns = len(spec.columns)
     per_row = 6 * columns + 4 * spec.n_clusters + (1 + columns) ** 2
     work = _BATCH_ARRAYS * BATCH_NUMBERS
