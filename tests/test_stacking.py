@@ -113,6 +113,18 @@ def test_a_chain_that_stood_still_has_no_tail_to_smooth() -> None:
     joint, _, shape = loo_densities(rows, few)
     assert np.isfinite(joint).all()
     assert np.isinf(shape).all()
+    # Two values only, in all draws.
+    two = np.where(np.arange(400) % 40 == 0, 0.9, 0.3)
+    mixed = Parameters(
+        weight=np.ones((400, 1)), mean=two[:, None, None], cholesky=np.ones((400, 1, 1, 1))
+    )
+    joint, _, shape = loo_densities(rows, mixed)
+    density = norm.pdf(x[:, None], two)
+    by_hand = -np.log((1 / density).mean(axis=1))
+    assert np.isfinite(joint).all()
+    failed = np.isinf(shape)
+    np.testing.assert_allclose(joint[failed], by_hand[failed], rtol=1e-10)
+    assert not np.isnan(shape).any()
     # A chain that stood still for most of its draws.
     mean = np.where(np.arange(400) < 60, rng.normal(size=400), 0.3)
     partly = Parameters(

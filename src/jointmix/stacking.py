@@ -71,8 +71,9 @@ def loo_densities(rows: Rows, parameters: Parameters) -> tuple[np.ndarray, np.nd
 def smoothed(pointwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pareto-smoothed log weights of leaving each row out (obs, draw), and Pareto k (obs,).
 
-    Where the largest weights are all equal, as when a chain stood still, or fewer than five make
-    up the tail, there is nothing to smooth: the weights are left as they are, and k is infinite.
+    Where the largest weights are all equal, as when a chain stood still, where fewer than five
+    make up the tail, or where no Pareto distribution fits it, the weights are left as they are, and
+    k is infinite.
 
     Parameters
     ----------
@@ -84,7 +85,12 @@ def smoothed(pointwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     largest = np.partition(weight, -tail, axis=1)[:, -tail:]
     varies = np.exp(largest - largest.max(axis=1, keepdims=True)).min(axis=1) < 1 - 1e-10
     if tail >= _LEAST_TAIL and varies.any():
-        weight[varies], shape[varies] = array_stats.psislw(pointwise[varies], axis=-1)
+        # Many equal draws beside a few others make the fit of the tail fail without a word.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found, k = array_stats.psislw(pointwise[varies], axis=-1)
+        fitted = np.isfinite(k) & np.isfinite(found).all(axis=1)
+        place = np.flatnonzero(varies)[fitted]
+        weight[place], shape[place] = found[fitted], k[fitted]
     return weight, shape
 
 
