@@ -22,7 +22,7 @@ ORDER = (
     *("location", "kernel"),
     *("starts", "mstep", "em", "rows", "information", "ordering"),
     *("initial", "component", "model", "sampling", "numpyro_twin"),
-    *("invariants", "summaries", "checks", "labels", "prediction", "differences"),
+    *("conditioning", "invariants", "summaries", "checks", "labels", "prediction", "differences"),
     *("stacking", "scouts", "groups"),
     *("storage", "reporting", "workflow", "selection", "benchmark", "cli"),
 )

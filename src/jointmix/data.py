@@ -126,11 +126,15 @@ def make_dataset(table: object, spec: ModelSpec) -> Dataset:
 
 
 def new_rows(
-    table: object, columns: Sequence[str], optional: Sequence[str] = ()
+    table: object,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    may_miss: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Rows to predict for: column -> (N,) float64, on the users' scale.
 
-    Columns that are not asked for are ignored; optional ones are read where the table has them.
+    Columns that are not asked for are ignored; optional ones are read where the table has them;
+    entries may be missing, as NaN, in the columns ``may_miss`` alone.
 
     Raises
     ------
@@ -146,7 +150,8 @@ def new_rows(
         raise DataError("The table has no rows.")
     values = np.column_stack(list(named.values())) if named else np.empty((0, 0))
     _check_magnitude(values, names)
-    _refuse_missing(np.isnan(values), names, "")
+    refused = np.isnan(values) & np.array([name not in may_miss for name in names], dtype=bool)
+    _refuse_missing(refused, names, "")
     return named
 
 

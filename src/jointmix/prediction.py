@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
+from jointmix.conditioning import by_pattern, marginal
 from jointmix.data import new_rows
 from jointmix.density import (
     Parameters,
@@ -21,7 +22,7 @@ from jointmix.density import (
     responsibility,
 )
 from jointmix.errors import DataError, SpecError
-from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows
+from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows, spread
 from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
 from jointmix.spec import ModelSpec
 
@@ -31,6 +32,10 @@ _BATCH_NUMBERS = 2_000_000
 _QUANTILE_DRAWS = 1000
 _BISECTIONS = 60
 _MOST_NUMBERS = 500_000_000
+#: Share of the fit's rows whose density marks the border of what was fitted, and rows looked at.
+_EXTRAPOLATED, _MOST_ROWS = 0.01, 2_000
+#: Height of a second peak against the first, and depth of the valley between them.
+_PEAK, _VALLEY = 0.05, 0.05
 
 
 def responsibilities(tree: xr.DataTree, table: object = None) -> xr.Dataset:
@@ -42,7 +47,7 @@ def responsibilities(tree: xr.DataTree, table: object = None) -> xr.Dataset:
         A fitted tree.
     table
         New rows with the features, and the response and predictors if p(k | x, y) is wanted;
-        None takes the rows of the fit.
+        None takes the rows of the fit. Missing features are integrated out.
 
     Returns
     -------
@@ -54,20 +59,22 @@ def responsibilities(tree: xr.DataTree, table: object = None) -> xr.Dataset:
     Raises
     ------
     DataError
-        If a feature is missing from the table or holds missing entries.
+        If a column is absent, or one that is no feature holds missing entries.
     """
     spec, parameters = fitted_spec(tree), _parameters(tree)
-    rows, has_response = _rows(tree, spec, table, spec.response)
-    features, joint = [], []
-    for part in _row_batches(rows, parameters):
-        first, second = part.log_density(parameters)
-        features.append(responsibility(first).mean(0))
-        joint.append(responsibility(first + second).mean(0))
+    rows, has_response = _rows(tree, spec, table, spec.response, spec.features)
     clusters = tree["posterior"].to_dataset()[CLUSTER].values
     coords = {OBS: np.arange(len(rows.x)), CLUSTER: clusters}
-    share = {"responsibility_features": np.concatenate(features)}
+    features = np.empty((len(rows.x), len(clusters)))
+    joint = np.empty_like(features)
+    for group, known, model, _ in by_pattern(rows, parameters, spec):
+        for place, part in _row_batches(known, model):
+            first, second = part.log_density(model)
+            features[group[place]] = responsibility(first).mean(0)
+            joint[group[place]] = responsibility(first + second).mean(0)
+    share = {"responsibility_features": features}
     if has_response or spec.response is None:
-        share["responsibility"] = np.concatenate(joint)
+        share["responsibility"] = joint
     best = share.get("responsibility", share["responsibility_features"]).argmax(-1)
     result = xr.Dataset({name: ((OBS, CLUSTER), each) for name, each in share.items()}, coords)
     return result.assign(allocation=(OBS, clusters[best]))
@@ -106,7 +113,7 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
             f"{n_draws * n_rows * 24 / 1e9:.0f} GB; pass fewer rows at a time."
         )
     joint, feature = [], []
-    for part in _row_batches(rows, parameters):
+    for _, part in _row_batches(rows, parameters):
         first, second = part.log_density(parameters)
         feature.append(log_likelihood(first))
         joint.append(log_likelihood(first + second))
@@ -135,7 +142,8 @@ def predict(
         A fitted tree.
     table
         New rows with the features and predictors (the response is not used); None takes the
-        rows of the fit.
+        rows of the fit. Missing features are integrated out, exactly: inside a cluster they are
+        Gaussian given the others, through their slopes too.
     quantiles
         Probabilities in (0, 1).
 
@@ -147,12 +155,16 @@ def predict(
         parts `variance_within` (the clusters' noise), `variance_between` (not knowing the
         cluster) and `variance_parameters` (not knowing the parameters), which add up to sd²;
         `responsibility` (obs, cluster), p(k | x); `log_density` (obs), the log of the posterior
-        mean of p(x), low where x lies outside what was fitted.
+        mean of p(x), of the features that are there. Two flags: `extrapolated`, p(x) is lower
+        than for 99% of the rows of the fit, in the same features; `multimodal`, p(y | x) falls by
+        5% or more between two peaks of which the lower has 5% or more of the higher's height,
+        each cluster's predictive distribution being taken as normal.
 
     Raises
     ------
     DataError
-        If a column is missing or holds missing entries.
+        If a column is absent, or a predictor that is no feature holds missing entries: the model
+        has no distribution for it.
     SpecError
         If the model has no response, or a quantile lies outside (0, 1).
     """
@@ -162,17 +174,23 @@ def predict(
     probability = np.atleast_1d(np.asarray(quantiles, dtype=float))
     if not ((probability > 0) & (probability < 1)).all():
         raise SpecError(f"quantiles must lie in (0, 1); got {probability.tolist()}.")
-    rows, _ = _rows(tree, spec, table, response=None)
-    thinned = parameters.take(slice(None, None, -(-len(parameters.weight) // _QUANTILE_DRAWS)))
-    parts = []
-    for part in _row_batches(rows, parameters):
-        moments = _moments(part, parameters)
-        moments["quantiles"] = _quantiles(part, thinned, probability, moments)
-        parts.append(moments)
+    rows, _ = _rows(tree, spec, table, None, spec.features)
+    step = -(-len(parameters.weight) // _QUANTILE_DRAWS)
+    parts, order = [], []
+    for group, known, model, present in by_pattern(rows, parameters, spec):
+        thinned = model.take(slice(None, None, step))
+        least = _least_density(observed_rows(tree, spec), parameters, present, spec)
+        for place, part in _row_batches(known, model):
+            moments = _moments(part, model)
+            moments["quantiles"] = _quantiles(part, thinned, probability, moments)
+            moments["extrapolated"] = moments["log_density"] < least
+            parts.append(moments)
+            order.append(group[place])
     dims = {"responsibility": (OBS, CLUSTER), "quantiles": (OBS, "quantile")}
+    back = np.argsort(np.concatenate(order))
     return xr.Dataset(
         {
-            name: (dims.get(name, (OBS,)), np.concatenate([part[name] for part in parts]))
+            name: (dims.get(name, (OBS,)), np.concatenate([part[name] for part in parts])[back])
             for name in parts[0]
         },
         coords={
@@ -190,13 +208,17 @@ def _parameters(tree: xr.DataTree) -> Parameters:
 
 
 def _rows(
-    tree: xr.DataTree, spec: ModelSpec, table: object, response: str | None
+    tree: xr.DataTree,
+    spec: ModelSpec,
+    table: object,
+    response: str | None,
+    may_miss: Sequence[str] = (),
 ) -> tuple[Rows, bool]:
     """Rows on the users' scale, and whether they hold the response, if a table's is to be read."""
     if table is None:
         return observed_rows(tree, spec), spec.response is not None
     needed = tuple(name for name in spec.columns if name != spec.response)
-    columns = new_rows(table, needed, (response,) if response else ())
+    columns = new_rows(table, needed, (response,) if response else (), may_miss)
     if not columns:
         raise DataError("The table holds none of the model's columns that are read here.")
     n = len(next(iter(columns.values())))
@@ -209,11 +231,58 @@ def _rows(
     return Rows(stack(spec.features), stack(spec.predictors), y), has_response
 
 
-def _row_batches(rows: Rows, parameters: Parameters) -> Iterator[Rows]:
+def _row_batches(rows: Rows, parameters: Parameters) -> Iterator[tuple[slice, Rows]]:
     size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
     for first in range(0, max(1, len(rows.y)), size):
         part = slice(first, first + size)
-        yield Rows(rows.x[part], rows.u[part], rows.y[part])
+        yield part, rows.take(part)
+
+
+def _least_density(
+    rows: Rows, parameters: Parameters, present: np.ndarray, spec: ModelSpec
+) -> float:
+    """The log of p(x) that 1% of the fit's rows lie below, in the features that are present."""
+    if not present.any():
+        return -np.inf
+    some = rows.take(spread(len(rows.y), _MOST_ROWS))
+    model = parameters.take(slice(None, None, -(-len(parameters.weight) // _QUANTILE_DRAWS)))
+    if not present.all():
+        some, model = marginal(some, model, present, spec)
+    parts = []
+    for _, part in _row_batches(some, model):
+        component = np.log(model.weight)[:, None, :] + feature_log_density(part.x, model)
+        density = log_likelihood(component)
+        parts.append(log_likelihood(density.T) - np.log(len(density)))
+    return float(np.quantile(np.concatenate(parts), _EXTRAPOLATED))
+
+
+def _multimodal(share: np.ndarray, line: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Whether p(y | x) has two peaks with a valley between them, (obs,).
+
+    Parameters
+    ----------
+    share, line
+        p(k | x) and b_k + u'θ_k, (draw, obs, cluster).
+    sigma
+        (draw, cluster).
+    """
+    weight = share.mean(0)
+    part = share / np.maximum(share.sum(0), 1e-300)
+    center = (part * line).sum(0)
+    variance = (part * (sigma[:, None, :] ** 2 + (line - center) ** 2)).sum(0)
+    # A cluster that a row never belongs to has no peak.
+    sd = np.where(variance > 0, np.sqrt(variance), 1.0)
+    grid = center[..., None] + sd[..., None] * np.linspace(-4, 4, 65)
+    grid = np.sort(grid.reshape(len(grid), -1), axis=1)
+    density = np.zeros(grid.shape)
+    for k in range(weight.shape[1]):
+        white = (grid - center[:, k, None]) / sd[:, k, None]
+        density += (weight[:, k] / sd[:, k])[:, None] * np.exp(-0.5 * white**2)
+    left = np.maximum.accumulate(density, axis=1)
+    right = np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
+    lower = np.minimum(left, right)
+    high = lower >= _PEAK * density.max(axis=1, keepdims=True)
+    return np.asarray((high & (density < (1 - _VALLEY) * lower)).any(axis=1))
 
 
 def _moments(rows: Rows, parameters: Parameters) -> dict[str, np.ndarray]:
@@ -234,6 +303,7 @@ def _moments(rows: Rows, parameters: Parameters) -> dict[str, np.ndarray]:
         "variance_parameters": uncertain,
         "responsibility": share.mean(0),
         "log_density": log_likelihood(density.T) - np.log(len(density)),
+        "multimodal": _multimodal(share, line, parameters.sigma),
     }
 
 

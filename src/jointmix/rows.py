@@ -112,6 +112,11 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
     return Parameters(**arrays)
 
 
+def spread(n: int, most: int) -> np.ndarray:
+    """Places of at most ``most`` of ``n`` items, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+
+
 def mode_share(rows: Rows, parameters: Parameters) -> np.ndarray:
     """p(k | x, y) at given parameters, (obs, cluster)."""
     share, _, _ = allocate(rows.columns, rows.places, parameters.batched())

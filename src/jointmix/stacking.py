@@ -4,7 +4,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from jointmix.density import Parameters, log_likelihood
-from jointmix.rows import Rows
+from jointmix.rows import Rows, spread
 from jointmix.spec import LARGEST_PARETO_SHAPE
 
 #: Draws and rows on which groups are weighed against each other, evenly spaced.
@@ -114,8 +114,3 @@ def stacking_weights(log_density: np.ndarray) -> np.ndarray:
             break
         weight = better
     return weight
-
-
-def spread(n: int, most: int) -> np.ndarray:
-    """Places of at most ``most`` of ``n`` items, evenly spaced."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.finding import Finding, Status, counted, skipped
+from jointmix.rows import spread
 from jointmix.schema import (
     CHAIN,
     CLUSTER,
@@ -74,7 +75,7 @@ def _gaussians(tree: xr.DataTree, draws: xr.Dataset) -> tuple[np.ndarray, np.nda
     """Means (draw, row, cluster, D) and covariances (draw, cluster, D, D) of (x, y)."""
 
     total = draws.sizes[CHAIN] * draws.sizes[DRAW]
-    kept = _spread(total, _MOST_DRAWS)
+    kept = spread(total, _MOST_DRAWS)
 
     def values(name: str, *dims: str) -> np.ndarray:
         array = draws[name].transpose(CHAIN, DRAW, CLUSTER, *dims).values
@@ -99,7 +100,7 @@ def _gaussians(tree: xr.DataTree, draws: xr.Dataset) -> tuple[np.ndarray, np.nda
             inside[..., features.index(name)] = slope
         else:
             u = tree["constant_data"]["u"].sel({PREDICTOR: name}).transpose(OBS).values
-            rows = u[_spread(len(u), _MOST_ROWS)]
+            rows = u[spread(len(u), _MOST_ROWS)]
             given = given + rows[None, :, None] * slope[:, None, :]
     response = given + (inside * mean).sum(axis=-1)[:, None]
     cross = np.einsum("mkij,mkj->mki", covariance, inside)
@@ -109,10 +110,6 @@ def _gaussians(tree: xr.DataTree, draws: xr.Dataset) -> tuple[np.ndarray, np.nda
     )
     repeated = np.broadcast_to(mean[:, None], (*response.shape[:2], *mean.shape[1:]))
     return np.concatenate([repeated, response[..., None]], axis=-1), joint
-
-
-def _spread(n: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:

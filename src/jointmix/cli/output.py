@@ -50,6 +50,9 @@ def prediction_columns(prediction: "xr.Dataset") -> dict[str, list[Any]]:
             for level in variable["quantile"].values.tolist():
                 column = variable.sel(quantile=level)
                 columns[f"q{100 * level:02.4g}"] = column.values.tolist()
+    for name in ("extrapolated", "multimodal"):
+        if name in prediction:
+            columns[name] = prediction[name].values.astype(int).tolist()
     for cluster in prediction["cluster"].values.tolist():
         share = prediction["responsibility"].sel(cluster=cluster)
         columns[f"p({cluster})"] = share.values.tolist()
