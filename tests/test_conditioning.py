@@ -183,6 +183,6 @@ def test_one_in_a_hundred_of_the_fits_rows_is_extrapolated() -> None:
 def test_peaks_with_a_valley_between_them(
     weight: list[float], line: list[float], sigma: list[float], expected: bool
 ) -> None:
-    share = np.tile(weight, (4, 3, 1))
-    lines, sigmas = np.tile(line, (4, 3, 1)).astype(float), np.tile(sigma, (4, 1))
-    assert _multimodal(share, lines, sigmas).tolist() == [expected] * 3
+    parts = (np.tile(np.array(part, dtype=float), (3, 1)) for part in (weight, line, sigma))
+    share, center, sd = parts
+    assert _multimodal(share, center, sd**2).tolist() == [expected] * 3

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
-from scipy.special import ndtr
+from joblib import Parallel, delayed
 
 from jointmix.conditioning import by_pattern, marginal
 from jointmix.data import new_rows
@@ -18,22 +18,22 @@ from jointmix.density import (
     Parameters,
     feature_log_density,
     log_likelihood,
-    response_mean,
     responsibility,
 )
 from jointmix.errors import DataError, SpecError
+from jointmix.kernel.predictive import predictive
 from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows, spread
 from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
 from jointmix.spec import ModelSpec
 
 #: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
-#: Draws from which quantiles are computed; more move them by less than their own sd / 30.
-_QUANTILE_DRAWS = 1000
-_BISECTIONS = 60
+#: Rows that one thread predicts at a time.
+_BLOCK = 256
 _MOST_NUMBERS = 500_000_000
-#: Share of the fit's rows whose density marks the border of what was fitted, and rows looked at.
-_EXTRAPOLATED, _MOST_ROWS = 0.01, 2_000
+#: Share of the fit's rows whose density marks the border of what was fitted, and rows and draws
+#: looked at.
+_EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
 #: Height of a second peak against the first, and depth of the valley between them.
 _PEAK, _VALLEY = 0.05, 0.05
 
@@ -175,17 +175,13 @@ def predict(
     if not ((probability > 0) & (probability < 1)).all():
         raise SpecError(f"quantiles must lie in (0, 1); got {probability.tolist()}.")
     rows, _ = _rows(tree, spec, table, None, spec.features)
-    step = -(-len(parameters.weight) // _QUANTILE_DRAWS)
     parts, order = [], []
     for group, known, model, present in by_pattern(rows, parameters, spec):
-        thinned = model.take(slice(None, None, step))
         least = _least_density(observed_rows(tree, spec), parameters, present, spec)
-        for place, part in _row_batches(known, model):
-            moments = _moments(part, model)
-            moments["quantiles"] = _quantiles(part, thinned, probability, moments)
-            moments["extrapolated"] = moments["log_density"] < least
-            parts.append(moments)
-            order.append(group[place])
+        moments = _predicted(known, model, probability)
+        moments["extrapolated"] = moments["log_density"] < least
+        parts.append(moments)
+        order.append(group)
     dims = {"responsibility": (OBS, CLUSTER), "quantiles": (OBS, "quantile")}
     back = np.argsort(np.concatenate(order))
     return xr.Dataset(
@@ -245,7 +241,7 @@ def _least_density(
     if not present.any():
         return -np.inf
     some = rows.take(spread(len(rows.y), _MOST_ROWS))
-    model = parameters.take(slice(None, None, -(-len(parameters.weight) // _QUANTILE_DRAWS)))
+    model = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     if not present.all():
         some, model = marginal(some, model, present, spec)
     parts = []
@@ -256,20 +252,38 @@ def _least_density(
     return float(np.quantile(np.concatenate(parts), _EXTRAPOLATED))
 
 
-def _multimodal(share: np.ndarray, line: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Whether p(y | x) has two peaks with a valley between them, (obs,).
+def _predicted(
+    rows: Rows, parameters: Parameters, probability: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What `predict` gives for rows that miss nothing, in threads of a few hundred rows each."""
+    blocks = [slice(first, first + _BLOCK) for first in range(0, len(rows.y), _BLOCK)]
+    found = Parallel(n_jobs=-1, prefer="threads")(
+        delayed(predictive)(rows.x[block], rows.u[block], parameters, probability)
+        for block in blocks
+    )
+    total, share, quantile = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    mean, within, between, uncertain, density = total.T
+    return {
+        "mean": mean,
+        "sd": np.sqrt(within + between + uncertain),
+        "variance_within": within,
+        "variance_between": between,
+        "variance_parameters": uncertain,
+        "responsibility": share[..., 0],
+        "log_density": density,
+        "multimodal": _multimodal(share[..., 0], share[..., 1], share[..., 2]),
+        "quantiles": quantile,
+    }
+
+
+def _multimodal(weight: np.ndarray, center: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Whether a mixture of normals has two peaks with a valley between them, (obs,).
 
     Parameters
     ----------
-    share, line
-        p(k | x) and b_k + u'θ_k, (draw, obs, cluster).
-    sigma
-        (draw, cluster).
+    weight, center, variance
+        Of the normals of each row, (obs, cluster).
     """
-    weight = share.mean(0)
-    part = share / np.maximum(share.sum(0), 1e-300)
-    center = (part * line).sum(0)
-    variance = (part * (sigma[:, None, :] ** 2 + (line - center) ** 2)).sum(0)
     # A cluster that a row never belongs to has no peak.
     sd = np.where(variance > 0, np.sqrt(variance), 1.0)
     grid = center[..., None] + sd[..., None] * np.linspace(-4, 4, 65)
@@ -283,48 +297,3 @@ def _multimodal(share: np.ndarray, line: np.ndarray, sigma: np.ndarray) -> np.nd
     lower = np.minimum(left, right)
     high = lower >= _PEAK * density.max(axis=1, keepdims=True)
     return np.asarray((high & (density < (1 - _VALLEY) * lower)).any(axis=1))
-
-
-def _moments(rows: Rows, parameters: Parameters) -> dict[str, np.ndarray]:
-    """Mean, variance and its parts, p(k | x) and log p(x), averaged over draws."""
-    assert parameters.sigma is not None
-    component = np.log(parameters.weight)[..., None, :] + feature_log_density(rows.x, parameters)
-    share, line = responsibility(component), response_mean(rows.u, parameters)
-    center = (share * line).sum(-1)
-    within = (share * parameters.sigma[:, None, :] ** 2).sum(-1).mean(0)
-    between = (share * (line - center[..., None]) ** 2).sum(-1).mean(0)
-    uncertain = center.var(axis=0)
-    density = log_likelihood(component)
-    return {
-        "mean": center.mean(0),
-        "sd": np.sqrt(within + between + uncertain),
-        "variance_within": within,
-        "variance_between": between,
-        "variance_parameters": uncertain,
-        "responsibility": share.mean(0),
-        "log_density": log_likelihood(density.T) - np.log(len(density)),
-        "multimodal": _multimodal(share, line, parameters.sigma),
-    }
-
-
-def _quantiles(
-    rows: Rows, parameters: Parameters, probability: np.ndarray, moments: dict[str, np.ndarray]
-) -> np.ndarray:
-    """Quantiles (obs, quantile) of the mixture over draws and clusters, by bisection."""
-    assert parameters.sigma is not None
-    component = np.log(parameters.weight)[..., None, :] + feature_log_density(rows.x, parameters)
-    share = responsibility(component) / len(parameters.weight)
-    line, sigma = response_mean(rows.u, parameters), parameters.sigma[:, None, :]
-    result = np.empty((len(rows.y), len(probability)))
-    for index, target in enumerate(probability):
-        # Chebyshev's one-sided inequality bounds a quantile by the mean and the sd.
-        reach = 1.01 * np.sqrt(max(target / (1 - target), (1 - target) / target))
-        # The moments are of all draws, these quantiles of some of them: hence the margin.
-        low = moments["mean"] - 2 * reach * moments["sd"]
-        high = moments["mean"] + 2 * reach * moments["sd"]
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            below = (share * ndtr((middle[:, None] - line) / sigma)).sum((0, -1)) < target
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        result[:, index] = (low + high) / 2
-    return result
