@@ -22,7 +22,8 @@ ORDER = (
     *("location", "kernel"),
     *("starts", "mstep", "em", "rows", "information", "ordering"),
     *("initial", "component", "model", "sampling", "numpyro_twin"),
-    *("conditioning", "invariants", "summaries", "checks", "labels", "prediction", "differences"),
+    *("conditioning", "invariants", "summaries", "checks", "labels"),
+    *("prediction", "allocations", "differences"),
     *("stacking", "scouts", "groups"),
     *("storage", "reporting", "workflow", "selection", "benchmark", "cli"),
 )

@@ -7,8 +7,10 @@ import xarray as xr
 from scipy.special import logsumexp
 from test_prediction import draws_of, new_table, tree_of
 
+from jointmix.allocations import responsibilities
 from jointmix.errors import DataError
-from jointmix.prediction import _multimodal, fitted_spec, predict, responsibilities
+from jointmix.prediction import _multimodal, predict
+from jointmix.rows import fitted_spec
 
 STRUCTURES = ["equal", "overlapping", "disjoint", "no predictors", "one cluster"]
 

@@ -9,8 +9,9 @@ import xarray as xr
 from scipy.special import logsumexp
 from synthetic import fitted_tree
 
+from jointmix.allocations import responsibilities
 from jointmix.errors import DataError, SchemaError, SpecError
-from jointmix.prediction import fitted_spec, log_density, predict, responsibilities
+from jointmix.prediction import fitted_spec, log_density, predict
 
 #: Structure -> arguments of `fitted_tree`.
 TREES: dict[str, dict[str, object]] = {
@@ -236,7 +237,9 @@ def test_rows_are_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     table, tree = new_table("overlapping"), tree_of("overlapping")
     whole = [f(tree, table) for f in (predict, responsibilities, log_density)]
     # Three rows at a time, and a last batch of two.
-    monkeypatch.setattr("jointmix.prediction._BATCH_NUMBERS", 3 * 120 * 3)
+    for name in ("rows._BATCH_NUMBERS", "allocations._BATCH_NUMBERS"):
+        monkeypatch.setattr(f"jointmix.{name}", 3 * 120 * 3)
+    monkeypatch.setattr("jointmix.prediction._BLOCK", 3)
     for before, function in zip(whole, (predict, responsibilities, log_density), strict=True):
         xr.testing.assert_allclose(function(tree, table), before, rtol=1e-12)
 

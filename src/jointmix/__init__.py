@@ -7,13 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jointmix.allocations import (
+        allocation_draws,
+        coclustering,
+        partition,
+        responsibilities,
+    )
     from jointmix.checks import Diagnosis, diagnose
     from jointmix.differences import contrasts, r_squared
     from jointmix.em import fit_em
     from jointmix.errors import JointmixError
     from jointmix.labels import identify, raw_draws
     from jointmix.model import build_model
-    from jointmix.prediction import log_density, predict, responsibilities
+    from jointmix.prediction import log_density, predict
     from jointmix.priors import (
         LKJ,
         Dirichlet,
@@ -58,7 +64,9 @@ __all__ = [
     "SamplerSpec",
     "StudentT",
     "Truth",
+    "allocation_draws",
     "build_model",
+    "coclustering",
     "compare",
     "contrasts",
     "diagnose",
@@ -69,6 +77,7 @@ __all__ = [
     "load",
     "log_density",
     "occupied_clusters",
+    "partition",
     "predict",
     "r_squared",
     "raw_draws",
@@ -84,6 +93,7 @@ __all__ = [
 
 # Imported on first use: `jointmix --help` must not wait for PyMC.
 _HOME = {
+    "allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
     "checks": ("Diagnosis", "diagnose"),
     "selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
     "differences": ("contrasts", "r_squared"),
@@ -91,7 +101,7 @@ _HOME = {
     "labels": ("identify", "raw_draws"),
     "errors": ("JointmixError",),
     "model": ("build_model",),
-    "prediction": ("log_density", "predict", "responsibilities"),
+    "prediction": ("log_density", "predict"),
     "priors": (
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),
         *("InverseGamma", "LogNormal", "Normal", "Priors", "StudentT"),

@@ -1,4 +1,4 @@
-"""Densities, responsibilities and predictions of rows, from a fitted tree alone.
+"""Densities and predictions of rows, from a fitted tree alone.
 
     p(y | x) = Σ_k p(k | x) N(y | b_k + u'θ_k, σ_k²),   p(k | x) ∝ π_k N(x | μ_k, Σ_k)
 
@@ -6,28 +6,28 @@ Everything is averaged over the posterior draws and streams over rows, so that n
 draws × rows × clusters is held whole.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from joblib import Parallel, delayed
 
 from jointmix.conditioning import by_pattern, marginal
-from jointmix.data import new_rows
-from jointmix.density import (
-    Parameters,
-    feature_log_density,
-    log_likelihood,
-    responsibility,
-)
+from jointmix.density import Parameters, feature_log_density, log_likelihood
 from jointmix.errors import DataError, SpecError
 from jointmix.kernel.predictive import predictive
-from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows, spread
-from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
+from jointmix.rows import (
+    Rows,
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+    row_batches,
+    spread,
+    table_rows,
+)
+from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS
 from jointmix.spec import ModelSpec
 
-#: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
-_BATCH_NUMBERS = 2_000_000
 #: Rows that one thread predicts at a time.
 _BLOCK = 256
 _MOST_NUMBERS = 500_000_000
@@ -36,48 +36,6 @@ _MOST_NUMBERS = 500_000_000
 _EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
 #: Height of a second peak against the first, and depth of the valley between them.
 _PEAK, _VALLEY = 0.05, 0.05
-
-
-def responsibilities(tree: xr.DataTree, table: object = None) -> xr.Dataset:
-    """Probabilities of the clusters, averaged over the posterior.
-
-    Parameters
-    ----------
-    tree
-        A fitted tree.
-    table
-        New rows with the features, and the response and predictors if p(k | x, y) is wanted;
-        None takes the rows of the fit. Missing features are integrated out.
-
-    Returns
-    -------
-    xarray.Dataset
-        `responsibility_features`, p(k | x), and, where the response is known (or the model has
-        none), `responsibility`, p(k | x, y), with dims obs and cluster; `allocation` (obs) is
-        the most probable cluster.
-
-    Raises
-    ------
-    DataError
-        If a column is absent, or one that is no feature holds missing entries.
-    """
-    spec, parameters = fitted_spec(tree), _parameters(tree)
-    rows, has_response = _rows(tree, spec, table, spec.response, spec.features)
-    clusters = tree["posterior"].to_dataset()[CLUSTER].values
-    coords = {OBS: np.arange(len(rows.x)), CLUSTER: clusters}
-    features = np.empty((len(rows.x), len(clusters)))
-    joint = np.empty_like(features)
-    for group, known, model, _ in by_pattern(rows, parameters, spec):
-        for place, part in _row_batches(known, model):
-            first, second = part.log_density(model)
-            features[group[place]] = responsibility(first).mean(0)
-            joint[group[place]] = responsibility(first + second).mean(0)
-    share = {"responsibility_features": features}
-    if has_response or spec.response is None:
-        share["responsibility"] = joint
-    best = share.get("responsibility", share["responsibility_features"]).argmax(-1)
-    result = xr.Dataset({name: ((OBS, CLUSTER), each) for name, each in share.items()}, coords)
-    return result.assign(allocation=(OBS, clusters[best]))
 
 
 def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
@@ -102,8 +60,8 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
     DataError
         If a column is missing, or the result would not fit in 12 GB.
     """
-    spec, parameters = fitted_spec(tree), _parameters(tree)
-    rows, has_response = _rows(tree, spec, table, spec.response)
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    rows, has_response = table_rows(tree, spec, table, spec.response)
     if spec.response is not None and not has_response:
         raise DataError(f"The log density needs the response; the table lacks {spec.response!r}.")
     n_draws, n_rows = len(parameters.weight), len(rows.x)
@@ -113,7 +71,7 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
             f"{n_draws * n_rows * 24 / 1e9:.0f} GB; pass fewer rows at a time."
         )
     joint, feature = [], []
-    for _, part in _row_batches(rows, parameters):
+    for _, part in row_batches(rows, parameters):
         first, second = part.log_density(parameters)
         feature.append(log_likelihood(first))
         joint.append(log_likelihood(first + second))
@@ -168,13 +126,13 @@ def predict(
     SpecError
         If the model has no response, or a quantile lies outside (0, 1).
     """
-    spec, parameters = fitted_spec(tree), _parameters(tree)
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
     probability = np.atleast_1d(np.asarray(quantiles, dtype=float))
     if not ((probability > 0) & (probability < 1)).all():
         raise SpecError(f"quantiles must lie in (0, 1); got {probability.tolist()}.")
-    rows, _ = _rows(tree, spec, table, None, spec.features)
+    rows, _ = table_rows(tree, spec, table, None, spec.features)
     parts, order = [], []
     for group, known, model, present in by_pattern(rows, parameters, spec):
         least = _least_density(observed_rows(tree, spec), parameters, present, spec)
@@ -197,43 +155,6 @@ def predict(
     )
 
 
-def _parameters(tree: xr.DataTree) -> Parameters:
-    posterior = require_group(tree, "posterior")
-    require_dims(posterior["weight"], (CHAIN, DRAW, CLUSTER))
-    return draw_parameters(posterior, CLUSTER)
-
-
-def _rows(
-    tree: xr.DataTree,
-    spec: ModelSpec,
-    table: object,
-    response: str | None,
-    may_miss: Sequence[str] = (),
-) -> tuple[Rows, bool]:
-    """Rows on the users' scale, and whether they hold the response, if a table's is to be read."""
-    if table is None:
-        return observed_rows(tree, spec), spec.response is not None
-    needed = tuple(name for name in spec.columns if name != spec.response)
-    columns = new_rows(table, needed, (response,) if response else (), may_miss)
-    if not columns:
-        raise DataError("The table holds none of the model's columns that are read here.")
-    n = len(next(iter(columns.values())))
-    has_response = response in columns
-
-    def stack(names: Sequence[str]) -> np.ndarray:
-        return np.stack([columns[name] for name in names], axis=1) if names else np.zeros((n, 0))
-
-    y = columns[response] if response in columns else np.zeros(n)
-    return Rows(stack(spec.features), stack(spec.predictors), y), has_response
-
-
-def _row_batches(rows: Rows, parameters: Parameters) -> Iterator[tuple[slice, Rows]]:
-    size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
-    for first in range(0, max(1, len(rows.y)), size):
-        part = slice(first, first + size)
-        yield part, rows.take(part)
-
-
 def _least_density(
     rows: Rows, parameters: Parameters, present: np.ndarray, spec: ModelSpec
 ) -> float:
@@ -245,7 +166,7 @@ def _least_density(
     if not present.all():
         some, model = marginal(some, model, present, spec)
     parts = []
-    for _, part in _row_batches(some, model):
+    for _, part in row_batches(some, model):
         component = np.log(model.weight)[:, None, :] + feature_log_density(part.x, model)
         density = log_likelihood(component)
         parts.append(log_likelihood(density.T) - np.log(len(density)))
@@ -256,12 +177,17 @@ def _predicted(
     rows: Rows, parameters: Parameters, probability: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What `predict` gives for rows that miss nothing, in threads of a few hundred rows each."""
-    blocks = [slice(first, first + _BLOCK) for first in range(0, len(rows.y), _BLOCK)]
+
+    def block(first: int) -> list[np.ndarray]:
+        part = rows.take(slice(first, first + _BLOCK))
+        total, share, quantile = predictive(part.x, part.u, parameters, probability)
+        peaks = _multimodal(share[..., 0], share[..., 1], share[..., 2])
+        return [total, share[..., 0], quantile, peaks]
+
     found = Parallel(n_jobs=-1, prefer="threads")(
-        delayed(predictive)(rows.x[block], rows.u[block], parameters, probability)
-        for block in blocks
+        delayed(block)(first) for first in range(0, len(rows.y), _BLOCK)
     )
-    total, share, quantile = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    total, share, quantile, peaks = (np.concatenate(parts) for parts in zip(*found, strict=True))
     mean, within, between, uncertain, density = total.T
     return {
         "mean": mean,
@@ -269,9 +195,9 @@ def _predicted(
         "variance_within": within,
         "variance_between": between,
         "variance_parameters": uncertain,
-        "responsibility": share[..., 0],
+        "responsibility": share,
         "log_density": density,
-        "multimodal": _multimodal(share[..., 0], share[..., 1], share[..., 2]),
+        "multimodal": peaks,
         "quantiles": quantile,
     }
 

@@ -1,19 +1,32 @@
 """Rows by role and draws as parameters: what densities outside PyMC are computed from."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import xarray as xr
 
-from jointmix.data import Dataset
+from jointmix.data import Dataset, new_rows
 from jointmix.density import Parameters, feature_log_density, response_log_density
+from jointmix.errors import DataError
 from jointmix.kernel.allocate import allocate
 from jointmix.recipe import spec_from_dict
 from jointmix.scaling import Scaling, model_scaling
-from jointmix.schema import CHAIN, DRAW, OBS, PARAMETERS, require_group
+from jointmix.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    OBS,
+    PARAMETERS,
+    require_dims,
+    require_group,
+)
 from jointmix.spec import ModelSpec
+
+#: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
+_BATCH_NUMBERS = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,3 +134,69 @@ def mode_share(rows: Rows, parameters: Parameters) -> np.ndarray:
     """p(k | x, y) at given parameters, (obs, cluster)."""
     share, _, _ = allocate(rows.columns, rows.places, parameters.batched())
     return np.ascontiguousarray(share[0].T)
+
+
+def posterior_parameters(tree: xr.DataTree) -> Parameters:
+    """The identified draws of a fitted tree, with one leading dim (draw,).
+
+    Raises
+    ------
+    SchemaError
+        If the tree holds no draws, or their labels were never identified.
+    """
+    posterior = require_group(tree, "posterior")
+    require_dims(posterior["weight"], (CHAIN, DRAW, CLUSTER))
+    return draw_parameters(posterior, CLUSTER)
+
+
+def table_rows(
+    tree: xr.DataTree,
+    spec: ModelSpec,
+    table: object,
+    response: str | None,
+    may_miss: Sequence[str] = (),
+) -> tuple[Rows, bool]:
+    """Rows on the users' scale, and whether they hold the response.
+
+    Parameters
+    ----------
+    table
+        New rows, or None for those of the fit.
+    response
+        The response's name if a table's is to be read; zeros stand for one that is not there.
+    may_miss
+        Columns in which entries may be missing.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, or entries are missing elsewhere.
+    """
+    if table is None:
+        return observed_rows(tree, spec), spec.response is not None
+    needed = tuple(name for name in spec.columns if name != spec.response)
+    columns = new_rows(table, needed, (response,) if response else (), may_miss)
+    if not columns:
+        raise DataError("The table holds none of the model's columns that are read here.")
+    n = len(next(iter(columns.values())))
+    has_response = response in columns
+
+    def stack(names: Sequence[str]) -> np.ndarray:
+        return np.stack([columns[name] for name in names], axis=1) if names else np.zeros((n, 0))
+
+    y = columns[response] if response in columns else np.zeros(n)
+    return Rows(stack(spec.features), stack(spec.predictors), y), has_response
+
+
+def row_batches(rows: Rows, parameters: Parameters) -> Iterator[tuple[slice, Rows]]:
+    """Rows a few at a time, so that an array of draws × rows × clusters stays small.
+
+    Yields
+    ------
+    place, rows
+        Where the batch stands, and its rows.
+    """
+    size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
+    for first in range(0, max(1, len(rows.y)), size):
+        part = slice(first, first + size)
+        yield part, rows.take(part)

@@ -32,7 +32,7 @@ from jointmix.errors import SchemaError
 
 SCHEMA_VERSION = 1
 
-CHAIN, DRAW, OBS = "chain", "draw", "obs"
+CHAIN, DRAW, OBS, OBS_BIS = "chain", "draw", "obs", "obs_bis"
 COMPONENT, CLUSTER = "component", "cluster"
 FEATURE, FEATURE_BIS, PREDICTOR, COLUMN = "feature", "feature_bis", "predictor", "column"
 POINT, VARIABLE, VARIABLE_BIS, SCOUT = "point", "variable", "variable_bis", "scout"
