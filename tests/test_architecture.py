@@ -24,8 +24,8 @@ ORDER = (
     *("initial", "component", "model", "sampling", "numpyro_twin"),
     *("conditioning", "invariants", "summaries", "checks", "labels"),
     *("prediction", "allocations", "differences"),
-    *("stacking", "scouts", "groups"),
-    *("storage", "reporting", "workflow", "selection", "benchmark", "cli"),
+    *("leave_one_out", "stacking", "scouts", "groups", "scores"),
+    *("storage", "reporting", "workflow", "crossvalidation", "selection", "benchmark", "cli"),
 )
 
 #: The only modules that may import a library.

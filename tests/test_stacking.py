@@ -6,9 +6,10 @@ from scipy.optimize import minimize
 from scipy.stats import norm, t
 
 from jointmix.density import Parameters
+from jointmix.leave_one_out import loo_densities
 from jointmix.rows import Rows
 from jointmix.scouts import group_chains
-from jointmix.stacking import loo_densities, stack, stacking_weights
+from jointmix.stacking import stack, stacking_weights
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         responsibilities,
     )
     from jointmix.checks import Diagnosis, diagnose
+    from jointmix.crossvalidation import kfold, reloo
     from jointmix.differences import contrasts, r_squared
     from jointmix.em import fit_em
     from jointmix.errors import JointmixError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from jointmix.recipe import Recipe, ReportSpec, read_recipe, write_recipe
     from jointmix.reporting import report
     from jointmix.sampling import Control
+    from jointmix.scores import Scores, loo
     from jointmix.selection import Comparison, compare, occupied_clusters, sparse
     from jointmix.simulate import Truth, four_clusters
     from jointmix.spec import ModelSpec, SamplerSpec
@@ -62,6 +64,7 @@ __all__ = [
     "Recipe",
     "ReportSpec",
     "SamplerSpec",
+    "Scores",
     "StudentT",
     "Truth",
     "allocation_draws",
@@ -74,8 +77,10 @@ __all__ = [
     "fit_em",
     "four_clusters",
     "identify",
+    "kfold",
     "load",
     "log_density",
+    "loo",
     "occupied_clusters",
     "partition",
     "predict",
@@ -83,6 +88,7 @@ __all__ = [
     "raw_draws",
     "read_recipe",
     "recover",
+    "reloo",
     "report",
     "responsibilities",
     "save",
@@ -96,6 +102,7 @@ _HOME = {
     "allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
     "checks": ("Diagnosis", "diagnose"),
     "selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
+    "crossvalidation": ("kfold", "reloo"),
     "differences": ("contrasts", "r_squared"),
     "em": ("fit_em",),
     "labels": ("identify", "raw_draws"),
@@ -109,6 +116,7 @@ _HOME = {
     "recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
     "reporting": ("report",),
     "sampling": ("Control",),
+    "scores": ("Scores", "loo"),
     "simulate": ("Truth", "four_clusters"),
     "spec": ("ModelSpec", "SamplerSpec"),
     "storage": ("load", "save"),

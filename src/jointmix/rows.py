@@ -91,6 +91,13 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     return Rows(x, u, y)
 
 
+def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
+    rows = observed_rows(tree, spec)
+    named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
+    return named | ({spec.response: rows.y} if spec.response is not None else {})
+
+
 def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     """Rows on the users' scale as rows on the model's."""
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response

@@ -10,11 +10,11 @@ from joblib import Parallel, delayed
 
 from jointmix.checks.empty import number_occupied
 from jointmix.errors import SchemaError, SpecError
+from jointmix.leave_one_out import loo_densities
 from jointmix.priors import Dirichlet
 from jointmix.rows import draw_parameters, observed_rows, spread
 from jointmix.schema import CHAIN, CLUSTER, DRAW, require_group
 from jointmix.spec import LARGEST_PARETO_SHAPE, ModelSpec
-from jointmix.stacking import loo_densities
 from jointmix.workflow import fit
 
 #: Draws from which leave-one-out densities are computed, evenly spaced.

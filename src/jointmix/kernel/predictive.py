@@ -21,7 +21,7 @@ _CONVERGED = 1e-7
 
 
 @jit()
-def _distribution(
+def distribution(
     at: float, weight: np.ndarray, center: np.ndarray, sd: np.ndarray, n: int
 ) -> tuple[float, float]:
     """The distribution function and the density of n normal parts."""
@@ -53,7 +53,7 @@ def _quantile(
     low, high = mean - reach, mean + reach
     at = mean + normal * spread
     for _ in range(_MOST_STEPS):
-        below, height = _distribution(at, weight, center, sd, n)
+        below, height = distribution(at, weight, center, sd, n)
         if below < target:
             low = at
         else:
