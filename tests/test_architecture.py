@@ -23,9 +23,18 @@ ORDER = (
     *("starts", "mstep", "em", "rows", "information", "ordering"),
     *("initial", "component", "model", "sampling", "numpyro_twin"),
     *("conditioning", "invariants", "summaries", "checks", "labels"),
-    *("prediction", "allocations", "differences"),
+    *("allocations", "prediction", "differences"),
     *("leave_one_out", "stacking", "scouts", "groups", "scores"),
-    *("storage", "reporting", "workflow", "crossvalidation", "selection", "benchmark", "cli"),
+    *(
+        "storage",
+        "reporting",
+        "workflow",
+        "replication",
+        "crossvalidation",
+        "selection",
+        "benchmark",
+        "cli",
+    ),
 )
 
 #: The only modules that may import a library.

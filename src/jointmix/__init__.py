@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jointmix.errors import JointmixError
     from jointmix.labels import identify, raw_draws
     from jointmix.model import build_model
-    from jointmix.prediction import log_density, predict
+    from jointmix.prediction import log_density, predict, predictive_density
     from jointmix.priors import (
         LKJ,
         Dirichlet,
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
         StudentT,
     )
     from jointmix.recipe import Recipe, ReportSpec, read_recipe, write_recipe
+    from jointmix.replication import (
+        predictive_checks,
+        predictive_draws,
+        prior_predictive,
+        replicate,
+    )
     from jointmix.reporting import report
     from jointmix.sampling import Control
     from jointmix.scores import Scores, loo
@@ -84,11 +90,16 @@ __all__ = [
     "occupied_clusters",
     "partition",
     "predict",
+    "predictive_checks",
+    "predictive_density",
+    "predictive_draws",
+    "prior_predictive",
     "r_squared",
     "raw_draws",
     "read_recipe",
     "recover",
     "reloo",
+    "replicate",
     "report",
     "responsibilities",
     "save",
@@ -108,12 +119,16 @@ _HOME = {
     "labels": ("identify", "raw_draws"),
     "errors": ("JointmixError",),
     "model": ("build_model",),
-    "prediction": ("log_density", "predict"),
+    "prediction": ("log_density", "predict", "predictive_density"),
     "priors": (
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),
         *("InverseGamma", "LogNormal", "Normal", "Priors", "StudentT"),
     ),
     "recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
+    "replication": (
+        *("predictive_checks", "predictive_draws"),
+        *("prior_predictive", "replicate"),
+    ),
     "reporting": ("report",),
     "sampling": ("Control",),
     "scores": ("Scores", "loo"),

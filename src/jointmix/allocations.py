@@ -18,7 +18,8 @@ from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS
 from jointmix.spec import ModelSpec
 
 Loss = Literal["vi", "binder"]
-Work = Callable[[np.ndarray, tuple[np.ndarray, np.ndarray]], None]
+Shares = tuple[np.ndarray, np.ndarray]
+Work = Callable[[np.ndarray, Rows, Parameters, Shares], None]
 
 #: Numbers (draws × rows × clusters) that one thread works on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
@@ -77,14 +78,15 @@ def responsibilities(
     means = np.empty((2, len(rows.y), len(clusters)))
     bounds = np.empty((2, len(rows.y), len(clusters), probability.size))
 
-    def summarise(place: np.ndarray, shares: tuple[np.ndarray, np.ndarray]) -> None:
+    def summarise(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+        del part, model
         for index in known.values():
             means[index, place] = shares[index].mean(axis=0).T
             if probability.size:
                 found = np.quantile(shares[index], probability, axis=0)
                 bounds[index, place] = found.transpose(2, 1, 0)
 
-    _each_batch(summarise, rows, parameters, spec)
+    each_batch(summarise, rows, parameters, spec)
     for name, index in known.items():
         result[name] = ((OBS, CLUSTER), means[index])
         if probability.size:
@@ -259,22 +261,30 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
     )
 
 
-def _each_batch(work: Work, rows: Rows, parameters: Parameters, spec: ModelSpec) -> None:
-    """Call ``work`` with places of rows and their p(k | x) and p(k | x, y), in threads.
+def each_batch(work: Work, rows: Rows, parameters: Parameters, spec: ModelSpec) -> None:
+    """Call ``work`` with a few rows at a time, in threads.
 
-    Both have the shape (draw, cluster, row).
+    Its arguments are the rows' places, the rows, the model of the features that they have, and
+    p(k | x) and p(k | x, y), both (draw, cluster, row).
     """
     size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
 
     def one(place: np.ndarray, part: Rows, model: Parameters) -> None:
         joint, features, _ = allocate(part.columns, part.places, model, with_features=True)
-        work(place, (features, joint))
+        work(place, part, model, (features, joint))
 
     Parallel(n_jobs=-1, prefer="threads", require="sharedmem")(
         delayed(one)(group[first : first + size], known.take(slice(first, first + size)), model)
         for group, known, model, _ in by_pattern(rows, parameters, spec)
         for first in range(0, len(group), size)
     )
+
+
+def draw_clusters(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Clusters from 0, (draw, row), drawn with probabilities (draw, cluster, row)."""
+    below = share.cumsum(axis=1)
+    at = rng.random((len(share), 1, share.shape[2])) * below[:, -1:]
+    return np.asarray((at >= below[:, :-1]).sum(axis=1))
 
 
 def _drawn(
@@ -284,12 +294,11 @@ def _drawn(
     n_draws, k = parameters.weight.shape
     drawn = np.empty((n_draws, len(rows.y)), dtype=np.int8 if k <= 127 else np.int16)
 
-    def draw(place: np.ndarray, shares: tuple[np.ndarray, np.ndarray]) -> None:
+    def draw(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+        del part, model
         # A generator for each batch: threads finish in any order.
         rng = np.random.default_rng([seed, int(place[0])])
-        below = shares[int(with_response)].cumsum(axis=1)
-        at = rng.random((n_draws, 1, len(place))) * below[:, -1:]
-        drawn[:, place] = (at >= below[:, :-1]).sum(axis=1)
+        drawn[:, place] = draw_clusters(shares[int(with_response)], rng)
 
-    _each_batch(draw, rows, parameters, spec)
+    each_batch(draw, rows, parameters, spec)
     return drawn

@@ -24,7 +24,7 @@ from jointmix.priors import (
     StudentT,
 )
 from jointmix.scaling import Scaling, model_scaling
-from jointmix.schema import COMPONENT, FEATURE, FEATURE_BIS, PREDICTOR
+from jointmix.schema import COMPONENT, FEATURE, FEATURE_BIS, PARAMETERS, PREDICTOR
 from jointmix.spec import ModelSpec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
@@ -103,6 +103,18 @@ def build_model(
         intercept, slope, sigma = _regression(spec, scaling, xi)
         _mixture(spec, weight, (mean, cholesky, intercept, slope, sigma), rows, given, product)
     return model
+
+
+def prior_draws(dataset: Dataset, spec: ModelSpec, draws: int, seed: int) -> dict[str, np.ndarray]:
+    """Draws from the prior on the model's scale, by name, each (draw, component, ...).
+
+    Labels are free: an ordered prior is the same one with its components sorted.
+    """
+    model = build_model(dataset, spec)
+    names = [name for name in PARAMETERS if name in model.named_vars]
+    # Compiling would take longer than drawing.
+    found = pm.draw([model[name] for name in names], draws, random_seed=seed, mode="FAST_COMPILE")
+    return dict(zip(names, found, strict=True))
 
 
 def observed_arrays(dataset: Dataset, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:

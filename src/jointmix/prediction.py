@@ -12,10 +12,11 @@ import numpy as np
 import xarray as xr
 from joblib import Parallel, delayed
 
+from jointmix.allocations import Shares, each_batch
 from jointmix.conditioning import by_pattern, marginal
-from jointmix.density import Parameters, feature_log_density, log_likelihood
+from jointmix.density import Parameters, feature_log_density, log_likelihood, response_mean
 from jointmix.errors import DataError, SpecError
-from jointmix.kernel.predictive import predictive
+from jointmix.kernel.predictive import density_at, predictive
 from jointmix.rows import (
     Rows,
     fitted_spec,
@@ -34,6 +35,8 @@ _MOST_NUMBERS = 500_000_000
 #: Share of the fit's rows whose density marks the border of what was fitted, and rows and draws
 #: looked at.
 _EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
+#: Quantiles between which a grid of points lies, but for a margin.
+_REACH = (0.0005, 0.9995)
 #: Height of a second peak against the first, and depth of the valley between them.
 _PEAK, _VALLEY = 0.05, 0.05
 
@@ -153,6 +156,73 @@ def predict(
             "quantile": probability,
         },
     )
+
+
+def predictive_density(
+    tree: xr.DataTree, table: object = None, points: Sequence[float] | int = 200
+) -> xr.DataArray:
+    """The density p(y | x) of the response on a grid.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    table
+        As for `predict`: new rows, in which features may be missing; None takes the fit's.
+    points
+        Values of the response; or how many, at least 2, evenly spaced over what the rows'
+        predictive distributions reach: from 0.05% to 99.95%, and a tenth of that on either side.
+
+    Returns
+    -------
+    xarray.DataArray
+        (obs, point), per unit of the response, averaged over all draws; the coordinate ``point``
+        holds the values of the response.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, a predictor that is no feature holds missing entries, or rows times
+        points would not fit in 4 GB.
+    SpecError
+        If the model has no response, or the points are too few or not finite.
+    """
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    if spec.response is None:
+        raise SpecError("This model has no response to predict.")
+    at = _points(tree, table, points)
+    rows, _ = table_rows(tree, spec, table, None, spec.features)
+    if len(rows.y) * len(at) > _MOST_NUMBERS:
+        raise DataError(
+            f"Densities of {len(rows.y)} rows at {len(at)} points would need "
+            f"{len(rows.y) * len(at) * 8 / 1e9:.0f} GB; pass fewer rows at a time."
+        )
+    found = np.empty((len(rows.y), len(at)))
+
+    def evaluate(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+        assert model.sigma is not None
+        center = np.ascontiguousarray(response_mean(part.u, model))
+        values = np.empty((len(place), len(at)))
+        density_at(at, shares[0], center, np.ascontiguousarray(model.sigma), values)
+        found[place] = values
+
+    each_batch(evaluate, rows, parameters, spec)
+    coords = {OBS: np.arange(len(rows.y)), "point": at}
+    return xr.DataArray(found, coords=coords, dims=(OBS, "point"), name=spec.response)
+
+
+def _points(tree: xr.DataTree, table: object, points: Sequence[float] | int) -> np.ndarray:
+    if isinstance(points, int):
+        if points < 2:
+            raise SpecError(f"points must be at least 2; got {points}.")
+        reach = predict(tree, table, _REACH)["quantiles"].values
+        low, high = float(reach.min()), float(reach.max())
+        margin = (high - low) / 10
+        return np.linspace(low - margin, high + margin, points)
+    at = np.asarray(points, dtype=float).ravel()
+    if at.size == 0 or not np.isfinite(at).all():
+        raise SpecError("points must be finite values of the response, at least one.")
+    return at
 
 
 def _least_density(

@@ -173,6 +173,43 @@ def _predict(
             )
 
 
+@jit(inner=False)
+def density_at(
+    at: np.ndarray,
+    share: np.ndarray,
+    center: np.ndarray,
+    sigma: np.ndarray,
+    found: np.ndarray,
+) -> None:
+    """The mean over draws of p(y | x) at points.
+
+    Parameters
+    ----------
+    at
+        (point,).
+    share
+        p(k | x), (draw, cluster, row).
+    center
+        b_k + u'θ_k, (draw, row, cluster).
+    sigma
+        (draw, cluster).
+    found
+        Written to, (row, point), per unit of the response.
+    """
+    n_draws, k = sigma.shape
+    found[:] = 0.0
+    for row in range(found.shape[0]):
+        for s in range(n_draws):
+            for c in range(k):
+                weight = share[s, c, row]
+                if weight > _LEAST_WEIGHT:
+                    height = weight * _NORMAL / (sigma[s, c] * n_draws)
+                    for i in range(at.size):
+                        z = (at[i] - center[s, row, c]) / sigma[s, c]
+                        if abs(z) < _FAR:
+                            found[row, i] += height * math.exp(-0.5 * z * z)
+
+
 def predictive(
     x: np.ndarray, u: np.ndarray, parameters: Parameters, probability: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,51 @@
+"""Predictive intervals hold as many new responses as they say, over many data sets."""
+
+import numpy as np
+import pytest
+
+import jointmix as jm
+from jointmix.simulate import Truth, simulate
+
+pytestmark = pytest.mark.slow
+
+N_SETS, N_ROWS, N_NEW = 200, 150, 400
+QUICK = jm.SamplerSpec(draws=250, tune=250, chains=2, starts=8)
+
+
+def random_truth(rng: np.random.Generator) -> Truth:
+    """Two clusters in one feature, from clear to overlapping, with slopes of any sign."""
+    gap = rng.uniform(1.5, 6.0)
+    share = rng.uniform(0.25, 0.75)
+    return Truth(
+        weight=np.array([share, 1 - share]),
+        mean=np.array([[-gap / 2], [gap / 2]]),
+        covariance=rng.uniform(0.3, 1.5, (2, 1, 1)),
+        intercept=rng.normal(0, 3, 2),
+        slope=rng.normal(0, 2, (2, 1)),
+        sigma=rng.uniform(0.3, 1.5, 2),
+        features=["x"],
+        predictors=["x"],
+        response="y",
+    )
+
+
+def test_coverage_over_many_data_sets() -> None:
+    rng = np.random.default_rng(2026)
+    spec = jm.ModelSpec(n_clusters=2, features=["x"], response="y", sampler=QUICK)
+    held = {0.5: [], 0.9: []}
+    score = []
+    for index in range(N_SETS):
+        truth = random_truth(rng)
+        tree = jm.fit(simulate(truth, N_ROWS, rng), spec, seed=index)
+        new = simulate(truth, N_NEW, rng)
+        found = jm.predict(tree, new, (0.05, 0.25, 0.75, 0.95))["quantiles"].values
+        y = new["y"].to_numpy()
+        for level, (low, high) in {0.9: (0, 3), 0.5: (1, 2)}.items():
+            held[level].append(float(((y >= found[:, low]) & (y <= found[:, high])).mean()))
+        score.append(float(jm.loo(tree).pointwise["pit"].mean()))
+    for level, shares in held.items():
+        # A hundredth, and three standard errors of the mean over data sets stay inside it.
+        error = np.std(shares) / np.sqrt(N_SETS)
+        assert 3 * error < 0.01
+        assert abs(np.mean(shares) - level) < 0.01, (level, np.mean(shares), error)
+    assert abs(np.mean(score) - 0.5) < 0.01
