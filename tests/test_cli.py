@@ -19,8 +19,10 @@ import jointmix.cli as cli
 from jointmix.cli.output import put_csv
 from jointmix.cli.progress import show_progress
 from jointmix.errors import SamplingError
+from jointmix.recipe import spec_to_dict
 from jointmix.schema import SCHEMA_VERSION
 from jointmix.simulate import four_clusters, simulate
+from jointmix.spec import ModelSpec
 from jointmix.storage import load, save
 
 SPEC = """
@@ -48,8 +50,11 @@ def fitted(verdict: str = "OK") -> xr.DataTree:
         },
         coords={"check": ["rhat:parameters", "ties:y", "ess:bulk"]},
     )
-    root = xr.Dataset(attrs={"verdict": verdict, "schema_version": SCHEMA_VERSION})
-    return xr.DataTree.from_dict({"/": root, "checks": checks})
+    spec = ModelSpec(n_clusters=2, features=["x1", "x2"], response="y")
+    attrs = {"verdict": verdict, "schema_version": SCHEMA_VERSION}
+    root = xr.Dataset(attrs={**attrs, "spec": json.dumps(spec_to_dict(spec))})
+    weight = xr.Dataset({"weight": (("chain", "draw", "cluster"), np.full((1, 4, 2), 0.5))})
+    return xr.DataTree.from_dict({"/": root, "checks": checks, "posterior": weight})
 
 
 class Engine:
@@ -85,6 +90,7 @@ class Engine:
             {
                 "mean": ("obs", np.arange(n) + 0.1),
                 "sd": ("obs", np.full(n, 1 / 3)),
+                "extrapolated": ("obs", np.zeros(n, dtype=bool)),
                 "quantiles": (("obs", "quantile"), np.arange(3.0 * n).reshape(n, 3)),
                 "responsibility": (("obs", "cluster"), np.tile([0.25, 0.75], (n, 1))),
             },
@@ -349,7 +355,7 @@ def test_report_of_a_saved_fit(engine: Engine, tmp_path: Path) -> None:
     assert len(engine.calls) == 2
 
 
-HEADER = ["row", "mean", "sd", "q05", "q50", "q95", "p(1)", "p(2)"]
+HEADER = ["row", "mean", "sd", "q05", "q50", "q95", "extrapolated", "p(1)", "p(2)"]
 
 
 @pytest.mark.usefixtures("engine")
@@ -362,7 +368,7 @@ def test_predictions_as_csv(tmp_path: Path) -> None:
     assert header == HEADER
     np.testing.assert_array_equal(
         np.array(rows, dtype=float),
-        [[0, 0.1, 1 / 3, 0, 1, 2, 0.25, 0.75], [1, 1.1, 1 / 3, 3, 4, 5, 0.25, 0.75]],
+        [[0, 0.1, 1 / 3, 0, 1, 2, 0, 0.25, 0.75], [1, 1.1, 1 / 3, 3, 4, 5, 0, 0.25, 0.75]],
     )
     out = tmp_path / "p.csv"
     quiet = call("predict", tmp_path / "fit.nc", tmp_path / "new.csv", "--out", out)

@@ -91,10 +91,12 @@ class Scores:
         high = self.influential
         if len(high):
             named = ", ".join(str(row) for row in high["row"].head(5))
+            rows, them = ("row", "its") if len(high) == 1 else (f"{len(high)} rows:", "their")
             said.append(
-                f"Pareto k exceeds {LARGEST_PARETO_SHAPE} in {len(high)} rows (table rows {named}"
-                f"{', …' if len(high) > 5 else ''}): their densities are optimistic; "
-                "jointmix.reloo fits anew without each, jointmix.kfold without a tenth at a time."
+                f"Pareto k exceeds {LARGEST_PARETO_SHAPE} in table {rows} {named}"
+                f"{', …' if len(high) > 5 else ''}; {them} log density is optimistic: "
+                "jointmix.reloo fits anew without each such row, jointmix.kfold without a tenth "
+                "of all rows at a time."
             )
         return " ".join(said)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from jointmix.errors import SchemaError, SpecError
 from jointmix.leave_one_out import loo_densities
 from jointmix.priors import Dirichlet
 from jointmix.rows import draw_parameters, observed_rows, spread
+from jointmix.sampling import Progress
 from jointmix.schema import CHAIN, CLUSTER, DRAW, require_group
 from jointmix.spec import LARGEST_PARETO_SHAPE, ModelSpec
 from jointmix.workflow import fit
@@ -63,6 +65,7 @@ def compare(
     n_clusters: Iterable[int] = range(1, 7),
     seed: int = 1,
     jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Fit a range of numbers of clusters, and score each fit.
 
@@ -79,6 +82,8 @@ def compare(
     jobs
         Fits at a time, in threads that share the compiled model; each samples its chains in
         threads of its own.
+    progress
+        Called as ``progress("compare", done, total, note)`` after each fit.
 
     Raises
     ------
@@ -91,10 +96,21 @@ def compare(
     if len(numbers) < 2:
         raise SpecError(f"compare needs two numbers of clusters or more; got {numbers}.")
     specs = [_with_clusters(spec, number) for number in numbers]
+    done = count(1)
+
+    def one(number: int, each: ModelSpec) -> xr.DataTree:
+        tree = fit(table, each, seed)
+        if progress is not None:
+            note = f"K = {number}: {tree.attrs['verdict']}"
+            progress("compare", next(done), len(numbers), note)
+        return tree
+
+    if progress is not None:
+        progress("compare", 0, len(numbers), "")
     # The first compiles what all others use.
-    first = fit(table, specs[0], seed)
+    first = one(numbers[0], specs[0])
     rest = Parallel(n_jobs=jobs, prefer="threads")(
-        delayed(fit)(table, each, seed) for each in specs[1:]
+        delayed(one)(number, each) for number, each in zip(numbers[1:], specs[1:], strict=True)
     )
     trees = dict(zip(numbers, [first, *rest], strict=True))
     scores = {number: _pointwise(tree, spec) for number, tree in trees.items()}

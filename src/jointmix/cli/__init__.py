@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jointmix.cli.output import conclude, one_line, prediction_columns, put_csv
+from jointmix.cli.arguments import parse_quantiles, parse_range
+from jointmix.cli.output import (
+    conclude,
+    one_line,
+    prediction_columns,
+    put_comparison,
+    put_csv,
+    put_scores,
+    warn_of_extrapolation,
+)
 from jointmix.cli.progress import show_progress
 from jointmix.errors import JointmixError, SpecError
 
@@ -164,19 +173,73 @@ def predict_command(
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Default: standard output.")
     ] = None,
+    quantiles: Annotated[
+        str, typer.Option(metavar="P,P,…", help="Of the response, each in (0, 1).")
+    ] = "0.05,0.5,0.95",
 ) -> None:
-    """Predict the response, or the clusters, of new rows."""
+    """Predict the response of new rows, and their clusters; without a response the clusters."""
     from jointmix.files import check_writable
     from jointmix.storage import load
     from jointmix.tables import read_table
 
+    levels = parse_quantiles(quantiles)
     if out is not None:
         check_writable(out)
     tree = load(fit)
     rows = read_table(table)
+    from jointmix.allocations import responsibilities
     from jointmix.prediction import predict
+    from jointmix.rows import fitted_spec
 
-    put_csv(prediction_columns(predict(tree, rows)), out)
+    if fitted_spec(tree).response is None:
+        found = responsibilities(tree, rows, quantiles=())
+    else:
+        found = predict(tree, rows, levels)
+        warn_of_extrapolation(found)
+    put_csv(prediction_columns(found), out)
+
+
+@app.command("score")
+def score_command(
+    fit: FitPath,
+    most_rows: Annotated[
+        int, typer.Option(min=2, help="Rows left out one by one; of more, as many at random.")
+    ] = 5_000,
+    as_json: Annotated[bool, typer.Option("--json", help="The scores as one JSON object.")] = False,
+) -> None:
+    """Score a saved fit by leaving each row out: joint, feature and conditional densities."""
+    from jointmix.storage import load
+
+    tree = load(fit)
+    from jointmix.scores import loo
+
+    put_scores(loo(tree, most_rows), as_json)
+
+
+@app.command("compare")
+def compare_command(
+    spec: SpecPath,
+    clusters: Annotated[
+        str, typer.Option(metavar="FIRST-LAST", help="Numbers of clusters to fit.")
+    ] = "1-6",
+    seed: Seed = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Fits at a time.")] = 1,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The table as one JSON object.")] = False,
+) -> None:
+    """Fit a range of numbers of clusters, score each, and say which predicts best."""
+    from jointmix.recipe import read_recipe
+    from jointmix.tables import read_table
+
+    numbers = parse_range(clusters)
+    recipe = read_recipe(spec)
+    table: pd.DataFrame = read_table(recipe.data_path())
+    from jointmix.selection import compare
+
+    start = recipe.seed if seed is None else seed
+    with show_progress(quiet) as progress:
+        found = compare(table, recipe.spec, numbers, start, jobs, progress)
+    put_comparison(found, as_json)
 
 
 @app.command("simulate")

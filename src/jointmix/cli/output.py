@@ -13,6 +13,9 @@ import typer
 if TYPE_CHECKING:
     import xarray as xr
 
+    from jointmix.scores import Scores
+    from jointmix.selection import Comparison
+
 
 def one_line(text: str) -> str:
     """Text without line breaks and other signs that a terminal would act on."""
@@ -57,6 +60,50 @@ def prediction_columns(prediction: "xr.Dataset") -> dict[str, list[Any]]:
         share = prediction["responsibility"].sel(cluster=cluster)
         columns[f"p({cluster})"] = share.values.tolist()
     return columns
+
+
+def warn_of_extrapolation(prediction: "xr.Dataset") -> None:
+    """Say on standard error when most rows are unlike those of the fit."""
+    outside = prediction["extrapolated"].values
+    if 2 * outside.sum() > outside.size:
+        typer.echo(
+            f"warning: {outside.sum()} of {outside.size} rows are unlike those of the fit "
+            "(column extrapolated): are their columns in the same units?",
+            err=True,
+        )
+
+
+def put_scores(scores: "Scores", as_json: bool) -> None:
+    """Print the scores of a fit, and the rows that sway it."""
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "method": scores.method,
+                    "densities": scores.table.to_dict(orient="index"),
+                    "influential": scores.influential.to_dict(orient="records"),
+                    "text": scores.text,
+                }
+            )
+        )
+        return
+    typer.echo(scores.table.round(2).to_string())
+    typer.echo(one_line(scores.text))
+
+
+def put_comparison(comparison: "Comparison", as_json: bool) -> None:
+    """Print the table of a comparison, one line a number of clusters, and what it says."""
+    table = comparison.table
+    if as_json:
+        # JSON has no NaN.
+        rows = table.astype(object).where(table.notna(), None).reset_index()
+        found = {"best": comparison.best, "table": rows.to_dict(orient="records")}
+        typer.echo(json.dumps({**found, "text": comparison.text}, default=float))
+        return
+    shown = ["elpd", "elpd_diff", "diff_se", "conditional_diff", "conditional_diff_se"]
+    shown += ["high_k", "bic", "icl", "occupied", "smallest", "verdict"]
+    typer.echo(table[shown].round(1).to_string())
+    typer.echo(one_line(comparison.text))
 
 
 def put_csv(columns: Mapping[str, Sequence[Any]], out: Path | None) -> None:
