@@ -29,7 +29,7 @@ from jointmix.benchmark.cases import Case, make_posterior, make_spec, parse_case
 from jointmix.benchmark.chart import dots
 from jointmix.benchmark.measure import covered, growth, peak_memory, timed
 from jointmix.benchmark.page import markdown, render_page, sections
-from jointmix.benchmark.results import Cost, Measured, Results, Row, results_from_json
+from jointmix.benchmark.results import Cost, Measured, Results, Row, Task, results_from_json
 from jointmix.benchmark.runs import Plan, full_plan, quick_plan, run_one, run_plan
 from jointmix.benchmark.samplers import SAMPLERS, Sampler, Settings, _all_gradients, spec_of
 from jointmix.benchmark.scores import score
@@ -313,6 +313,11 @@ def results() -> Results:
                  median=case.n * case.k * case.d**2.5 / 1000)
             for case in plan.growth
         ],
+        tasks=[
+            Task(case="full-100000-8-10", task="ecr", draws=4000, seconds=0.5, peak_memory=600.0,
+                 share=1.0),
+            Task(case="full-100000-4-2", task="predict", draws=1000, problem="it <ran> out"),
+        ],
     )  # fmt: skip
 
 
@@ -415,6 +420,7 @@ def tiny_plan(**changed: Any) -> Plan:
         gradients=tuple(cases[:1]),
         functions=(("kernel", "evaluate"),),
         growth=tuple(cases),
+        tasks=(),
         seconds=0.01,
         cold=None,
     )

@@ -142,7 +142,9 @@ def outlier() -> tuple[pd.DataFrame, xr.DataTree]:
     table = pd.DataFrame({"x": x, "y": x + rng.normal(size=80)})
     table.loc[3] = (3.0, 40.0)
     table.loc[1, "x"] = np.nan
-    spec = jm.ModelSpec(n_clusters=2, features=["x"], response="y", sampler=QUICK, missing="drop")
+    spec = jm.ModelSpec(
+        n_clusters=2, features=["x"], predictors=["x"], response="y", sampler=QUICK, missing="drop"
+    )
     return table, jm.fit(table, spec, seed=1)
 
 
@@ -157,7 +159,7 @@ def test_influential_rows_are_named_and_left_out(
     again = reloo(tree, scores)
     assert again.influential.empty
     assert again.method == "loo with refits"
-    spec = jm.ModelSpec(n_clusters=2, features=["x"], response="y", sampler=QUICK)
+    spec = jm.ModelSpec(n_clusters=2, features=["x"], predictors=["x"], response="y", sampler=QUICK)
     without = jm.fit(table.drop(index=[1, 3]), spec, seed=1)
     alone = log_density(without, table.loc[[3]])["joint"].values.ravel()
     exact = np.log(np.mean(np.exp(alone - alone.max()))) + alone.max()
@@ -176,7 +178,9 @@ def test_influential_rows_are_named_and_left_out(
 def test_folds_agree_with_leaving_one_out() -> None:
     truth = four_clusters(2, 1)
     table = simulate(truth, 150, seed=4)
-    spec = jm.ModelSpec(n_clusters=2, features=["x1"], response="y", sampler=QUICK)
+    spec = jm.ModelSpec(
+        n_clusters=2, features=["x1"], predictors=["x1"], response="y", sampler=QUICK
+    )
     tree = jm.fit(table, spec, seed=2)
     one, folds = loo(tree), kfold(tree, folds=5)
     for kind in ("joint", "feature", "conditional"):

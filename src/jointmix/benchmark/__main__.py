@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     out = f"folder for benchmark.json and benchmark.html (default {DEFAULT_OUT})"
     limit = f"of each run (default {_FULL_LIMIT:g}, with --quick {_QUICK_LIMIT:g})"
-    one = "one sampler's row, or gradients, in this process, as a line of JSON"
+    one = "one sampler's row, a task, or gradients, in this process, as a line of JSON"
     add("--quick", action="store_true", help="the smallest size, about 3 minutes")
     add("--out", type=Path, default=Path(DEFAULT_OUT), metavar="DIR", help=out)
     add("--limit", type=_positive, metavar="SECONDS", help=limit)
@@ -88,16 +88,20 @@ def _settings(given: argparse.Namespace, default: Settings) -> Settings:
 def _one(given: argparse.Namespace) -> dict[str, object]:
     """What one process of a benchmark found; failures of its run are results too."""
     from jointmix.benchmark.gradients import GRADIENTS, measure_costs
+    from jointmix.benchmark.tasks import TASKS, run_task
 
     cases = [parse_case(text) for text in given.one[0].split(",")]
     names = given.one[1].split(",")
-    unknown = [name for name in names if name not in SAMPLERS and name not in GRADIENTS]
-    if unknown or (names[0] in SAMPLERS and len(names) + len(cases) > 2):
+    alone = (*SAMPLERS, *TASKS)
+    unknown = [name for name in names if name not in alone and name not in GRADIENTS]
+    if unknown or (names[0] in alone and len(names) + len(cases) > 2):
         raise SpecError(
-            "--one takes a case and a sampler, or cases and gradients joined by commas: "
-            f"{', '.join((*SAMPLERS, *GRADIENTS))}; got {given.one[1]!r}."
+            "--one takes a case and a sampler or task, or cases and gradients joined by commas: "
+            f"{', '.join((*alone, *GRADIENTS))}; got {given.one[1]!r}."
         )
     try:
+        if names[0] in TASKS:
+            return asdict(run_task(cases[0], names[0], _settings(given, Settings())))
         if names[0] in SAMPLERS:
             return asdict(measure(cases[0], names[0], _settings(given, Settings()), given.began))
         return {"costs": measure_costs(cases, names, given.seconds)}

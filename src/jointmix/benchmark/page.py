@@ -8,6 +8,7 @@ from jointmix.benchmark.gradients import BARE, GRADIENTS, TEXTBOOK
 from jointmix.benchmark.measure import growth
 from jointmix.benchmark.results import Cost, Results, Row
 from jointmix.benchmark.samplers import SAMPLERS
+from jointmix.benchmark.task_section import task_section
 from jointmix.reporting.elements import (
     Bullets,
     Callout,
@@ -102,6 +103,8 @@ def sections(results: Results) -> list[Section]:
         found.append(_gradients(results))
     if results.growth:
         found.append(_growth(results))
+    if results.tasks:
+        found.append(task_section(results.tasks))
     found.append(_how(results))
     return found
 

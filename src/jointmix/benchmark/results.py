@@ -123,6 +123,35 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a task after sampling took.
+
+    Attributes
+    ----------
+    case, task
+        Names.
+    draws
+        Posterior draws, of all chains.
+    seconds
+        Of the task alone.
+    peak_memory
+        Largest resident set of the process, MiB.
+    share
+        Of draws or rows for which it did what it should.
+    problem
+        Why there is no result; empty if there is one.
+    """
+
+    case: str
+    task: str
+    draws: int
+    seconds: float | None = None
+    peak_memory: float | None = None
+    share: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """All that a benchmark found, with what it ran on."""
 
@@ -132,6 +161,7 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     growth: list[Cost] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
 
     def to_json(self) -> str:
         """As text, which `results_from_json` reads back to an equal object."""
@@ -153,7 +183,8 @@ def results_from_json(text: str) -> Results:
     ]
     costs = [Cost(**cost) for cost in given.pop("costs")]
     growth = [Cost(**cost) for cost in given.pop("growth")]
-    return Results(**given, rows=rows, costs=costs, growth=growth)
+    tasks = [Task(**task) for task in given.pop("tasks")]
+    return Results(**given, rows=rows, costs=costs, growth=growth, tasks=tasks)
 
 
 def measured_from(values: dict[str, Any]) -> Measured:

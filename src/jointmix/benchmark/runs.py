@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from jointmix.benchmark.cases import Case
-from jointmix.benchmark.results import Cost, Results, Row, measured_from
+from jointmix.benchmark.results import Cost, Results, Row, Task, measured_from
 from jointmix.benchmark.samplers import SAMPLERS, Settings
 from jointmix.sampling.backends import available_cores
 
 #: Told what is about to run.
 Tell = Callable[[str], None]
 
-PARTS = ("samplers", "gradients", "growth")
+PARTS = ("samplers", "gradients", "growth", "labels", "prediction")
 _SIZES = ((4, 2), (5, 5), (8, 10))
 #: Draws and adaptation steps of a run whose compilation alone matters.
 _SHORT = 10
@@ -44,6 +44,8 @@ class Plan:
         Cases and functions whose gradient is timed, functions that share a process together.
     growth
         Cases along which the kernel's cost grows.
+    tasks
+        What follows sampling: the part it belongs to, its case, its name and its settings.
     seconds
         Spent on each timing.
     cold
@@ -57,6 +59,7 @@ class Plan:
     gradients: tuple[Case, ...]
     functions: tuple[tuple[str, ...], ...]
     growth: tuple[Case, ...]
+    tasks: tuple[tuple[str, Case, str, Settings], ...]
     seconds: float
     cold: tuple[str, ...] | None
 
@@ -82,6 +85,7 @@ def quick_plan(limit: float) -> Plan:
             ("bare-numpy", "bare-jax", "model-jax", "textbook-jax"),
         ),
         growth=growth_cases(n_doublings=4, k_doublings=3, d_doublings=3),
+        tasks=planned_tasks((10_000,), draws=250),
         seconds=0.3,
         cold=("nutpie-kernel",),
     )
@@ -115,6 +119,7 @@ def full_plan(limit: float) -> Plan:
             ("textbook-numba",),
         ),
         growth=growth_cases(n_doublings=6, k_doublings=3, d_doublings=4),
+        tasks=planned_tasks((10_000, 100_000), draws=1_000),
         seconds=2.0,
         cold=None,
     )
@@ -126,6 +131,19 @@ def growth_cases(n_doublings: int, k_doublings: int, d_doublings: int) -> tuple[
     k = [Case("full", 4000, 2 * 2**i, 4) for i in range(k_doublings + 1)]
     d = [Case("full", 4000, 4, 2 * 2**i) for i in range(d_doublings + 1)]
     return tuple(dict.fromkeys((*n, *k, *d)))
+
+
+def planned_tasks(sizes: Sequence[int], draws: int) -> tuple[tuple[str, Case, str, Settings], ...]:
+    """Labels of eight clusters in four chains of so many draws, and predictions by 1,000 draws."""
+    labels, prediction = Settings(draws=draws, chains=4), Settings(draws=250, chains=4)
+    found = [
+        ("labels", Case("full", n, 8, 10), name, labels)
+        for n in sizes
+        for name in ("ecr", "ecr-iterative", "stephens", "pivotal")
+        # Stephens reads K numbers a row and draw, again and again; pivotal reads no rows.
+        if n == sizes[0] or name.startswith("ecr")
+    ]
+    return (*found, ("prediction", Case("full", sizes[-1], 4, 2), "predict", prediction))
 
 
 def chosen(
@@ -179,6 +197,15 @@ def run_plan(
             if part in parts:
                 tell(f"{part}: {', '.join(functions)} on {', '.join(case.name for case in cases)}")
                 found += _costs(plan, cases, functions, Path(folder))
+                keep(results)
+        for part, case, name, settings in plan.tasks:
+            if part in parts:
+                tell(f"{part}: {name} on {case.name}")
+                given = environment(Path(folder))
+                answer, _ = run_one([case], [name], settings, plan.limit, given)
+                draws = settings.draws * settings.chains
+                found_task = {"case": case.name, "task": name, "draws": draws}
+                results.tasks.append(Task(**{**found_task, **answer}))
                 keep(results)
     return results
 
