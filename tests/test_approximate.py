@@ -193,3 +193,24 @@ def test_pathfinder_is_marked_and_reproducible() -> None:
     assert tree.attrs["approximation"] == "pathfinder"
     assert tree.attrs["pareto_shape"] < 0.7
     assert same(tree, draws_of(spec, 1, one_line()))
+
+
+# Draws at singular correlations.
+
+
+def test_singular_draws_are_exchanged_for_others_chosen() -> None:
+    def parameters(q: np.ndarray) -> dict[str, np.ndarray]:
+        """One cluster of two features, correlated by q."""
+        ones = np.ones_like(q)
+        return {"correlation": np.stack([ones, q, q, ones], -1).reshape(-1, 1, 2, 2)}
+
+    rng = np.random.default_rng(8)
+    candidates, chosen = np.array([0.2, 1.0, -0.7, 0.5, -1.0]), np.array([1, 0, 4, 2, 1, 2])
+    target: Any = SimpleNamespace(parameters=parameters)
+    found = approximate.invertible(target, candidates, chosen, rng)
+    np.testing.assert_array_equal(found[[1, 3, 5]], [0, 2, 2])
+    assert set(found[[0, 2, 4]]) <= {0, 2}
+    with pytest.raises(SamplingError, match="exact functions"):
+        approximate.invertible(target, candidates, np.array([1, 4]), rng)
+    none: Any = SimpleNamespace(parameters=lambda q: {"mu": q})
+    assert approximate.invertible(none, candidates, chosen, rng) is chosen

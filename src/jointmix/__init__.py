@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StudentT,
     )
     from jointmix.recipe import Recipe, ReportSpec, read_recipe, write_recipe
+    from jointmix.regressor import JointMixtureRegressor
     from jointmix.replication import (
         predictive_checks,
         predictive_draws,
@@ -62,6 +63,7 @@ __all__ = [
     "HalfNormal",
     "HalfStudentT",
     "InverseGamma",
+    "JointMixtureRegressor",
     "JointmixError",
     "LogNormal",
     "ModelSpec",
@@ -125,6 +127,7 @@ _HOME = {
         *("InverseGamma", "LogNormal", "Normal", "Priors", "StudentT"),
     ),
     "recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
+    "regressor": ("JointMixtureRegressor",),
     "replication": (
         *("predictive_checks", "predictive_draws"),
         *("prior_predictive", "replicate"),

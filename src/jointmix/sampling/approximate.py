@@ -10,6 +10,7 @@ import time
 import numpy as np
 from arviz_stats.base import array_stats
 
+from jointmix.errors import SamplingError
 from jointmix.sampling.control import Control, Progress
 from jointmix.sampling.mode import laplace_normal
 from jointmix.sampling.result import Draws
@@ -18,6 +19,8 @@ from jointmix.spec import CANDIDATES, LARGEST_PARETO_SHAPE
 
 #: Paths of Pathfinder, from starts of their own.
 _PATHS = 8
+#: Smaller eigenvalues of a correlation matrix are lost in rounding.
+_LEAST_EIGENVALUE = 1e-12
 
 
 def run_laplace(
@@ -28,7 +31,7 @@ def run_laplace(
     Raises
     ------
     SamplingError
-        If the mode has no curvature in some direction.
+        If the mode has no curvature in some direction, or lies at singular correlations.
     """
     del backend, control
     report("sample", 0, 1, "laplace")
@@ -51,7 +54,7 @@ def run_pathfinder(
     Raises
     ------
     SamplingError
-        If no path finds an approximation.
+        If no path finds an approximation, or all lie at singular correlations.
     """
     from jointmix.model import build_model
     from jointmix.sampling.blackjax_runs import jaxified, pathfinder
@@ -88,6 +91,7 @@ def _resampled(
         # Paths that failed may have left fewer than are asked for.
         usable = np.flatnonzero(np.isfinite(log_p))
         chosen = rng.choice(usable, size=n, replace=len(usable) < n)
+    chosen = invertible(target, candidates, chosen, rng)
     draws = candidates[chosen].reshape(settings.chains, settings.draws, -1)
     return Draws(
         target.parameters(draws),
@@ -99,6 +103,27 @@ def _resampled(
             "pareto_shape": shape,
         },
     )
+
+
+def invertible(
+    target: Target, candidates: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Places of candidates (draw,), those of singular correlations exchanged for others chosen.
+
+    Far from the mode a correlation can round to ±1, where the density of any row is undefined.
+    """
+    correlation = target.parameters(candidates[chosen]).get("correlation")
+    if correlation is None:
+        return chosen
+    regular = (np.linalg.eigvalsh(correlation)[..., 0] > _LEAST_EIGENVALUE).all(axis=-1)
+    if not regular.any():
+        raise SamplingError(
+            "The approximation lies where the features of a cluster are exact functions of each "
+            "other; use fewer clusters, or covariance='diagonal'."
+        )
+    result = chosen.copy()
+    result[~regular] = rng.choice(chosen[regular], size=np.count_nonzero(~regular))
+    return result
 
 
 def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
