@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jointmix.agreement import Certificate, crosscheck
     from jointmix.allocations import (
         allocation_draws,
         coclustering,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LKJ",
+    "Certificate",
     "Comparison",
     "Control",
     "Diagnosis",
@@ -80,6 +82,7 @@ __all__ = [
     "coclustering",
     "compare",
     "contrasts",
+    "crosscheck",
     "diagnose",
     "fit",
     "fit_em",
@@ -112,6 +115,7 @@ __all__ = [
 
 # Imported on first use: `jointmix --help` must not wait for PyMC.
 _HOME = {
+    "agreement": ("Certificate", "crosscheck"),
     "allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
     "checks": ("Diagnosis", "diagnose"),
     "selection": ("Comparison", "compare", "occupied_clusters", "sparse"),

@@ -6,7 +6,7 @@ All variables are on the model's scale; the parameters carry the dim ``component
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.transforms import Transform
+from pymc.distributions.transforms import Transform, log
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.component import Product, log_density, random_rows, signature
@@ -206,11 +206,29 @@ def _scale(name: str, prior: ScalePrior, shape: tuple[int, ...]) -> TensorVariab
         case HalfNormal():
             return pm.HalfNormal(f"{name}_sd", given["scale"], shape=shape)
         case HalfStudentT():
-            return pm.HalfStudentT(f"{name}_sd", nu=given["df"], sigma=given["scale"], shape=shape)
+            return _half_student(f"{name}_sd", given["df"], given["scale"], shape)
         case LogNormal():
             return pm.LogNormal(f"{name}_sd", given["loc"], given["scale"], shape=shape)
         case Gamma():
             return pm.Gamma(f"{name}_sd", given["shape"], given["rate"], shape=shape)
+
+
+def _half_student(
+    name: str, df: np.float64, scale: np.float64, shape: tuple[int, ...]
+) -> TensorVariable:
+    """pm.HalfStudentT, whose own density rounds log 2 to single precision."""
+
+    def logp(value: TensorVariable, df: TensorVariable, scale: TensorVariable) -> TensorVariable:
+        return np.log(2.0) + pm.logp(pm.StudentT.dist(nu=df, mu=0.0, sigma=scale), value)
+
+    def random(
+        df: np.ndarray, scale: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        return np.abs(scale * rng.standard_t(df, size))
+
+    return pm.CustomDist(
+        name, df, scale, logp=logp, random=random, shape=shape, default_transform=log
+    )
 
 
 def _correlation_factor(eta: float, n_matrices: int, size: int) -> TensorVariable:

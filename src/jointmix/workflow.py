@@ -69,13 +69,13 @@ def fit(
     SamplingError
         If no chain could start.
     """
-    clock = _Clock(progress)
-    prepared = _prepare(table, spec, seed, clock)
+    clock = Clock(progress)
+    prepared = prepare(table, spec, seed, clock)
     clock.start("sample")
     dataset, start = prepared.dataset, prepared.start
     folder = None if stream is None else open_stream(Path(stream), dataset, spec, seed)
     raw = sample(dataset, spec, start, seed, progress, control, folder, prepared.planned)
-    return _finish(prepared, raw, clock, progress, control)
+    return finish(prepared, raw, clock, progress, control)
 
 
 def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr.DataTree:
@@ -100,15 +100,15 @@ def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr
     SamplingError
         If fewer than four draws of a chain were written.
     """
-    clock = _Clock(None)
-    prepared = _prepare(table, spec, seed, clock)
+    clock = Clock(None)
+    prepared = prepare(table, spec, seed, clock)
     clock.start("sample")
     raw = read_stream(Path(stream), prepared.dataset, spec, prepared.start, seed)
-    return _finish(prepared, raw, clock)
+    return finish(prepared, raw, clock)
 
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
+class Prepared:
     """All that sampling needs, and what EM found."""
 
     dataset: Dataset
@@ -122,7 +122,7 @@ class _Prepared:
     start: Start
 
 
-def _prepare(table: object, spec: ModelSpec, seed: int, clock: "_Clock") -> _Prepared:
+def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepared:
     clock.start("data")
     dataset = make_dataset(table, spec)
     # What cannot be sampled is refused before EM has taken its time.
@@ -133,13 +133,13 @@ def _prepare(table: object, spec: ModelSpec, seed: int, clock: "_Clock") -> _Pre
     share = mode_share(rows, scaling.to_model(census.best.parameters))
     ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
     start = make_start(census.best, spec, scaling, ordering, share, rows.u)
-    return _Prepared(dataset, spec, seed, planned, scaling, rows, census, ordering, start)
+    return Prepared(dataset, spec, seed, planned, scaling, rows, census, ordering, start)
 
 
-def _finish(
-    prepared: _Prepared,
+def finish(
+    prepared: Prepared,
     raw: xr.DataTree,
-    clock: "_Clock",
+    clock: "Clock",
     progress: Progress | None = None,
     control: Control | None = None,
 ) -> xr.DataTree:
@@ -178,7 +178,7 @@ def _finish(
     return tree
 
 
-class _Clock:
+class Clock:
     """Seconds of each stage, passed on as progress."""
 
     def __init__(self, progress: Progress | None) -> None:

@@ -1,0 +1,297 @@
+"""Implementations agree at all points, and each planted mistake is caught and located."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from conftest import STRUCTURES, built, direction_of, structures, table
+from numpyro_users import ENUMERATED, MARGINAL, NAMES, names_for, users_model
+
+import jointmix
+from jointmix.agreement.chart import Chart
+from jointmix.agreement.comparison import Comparison, Difference, odd_ones
+from jointmix.agreement.implementations import TWIN_NAMES, YOURS, explain, make_sides
+from jointmix.agreement.mistakes import explain_shape
+from jointmix.agreement.numpyro_side import ModelError, inspect, numpyro_side
+from jointmix.agreement.plain_sides import kernel_side, numpy_side, scipy_side, sklearn_side
+from jointmix.agreement.problem import Problem, extreme_points, random_points
+from jointmix.agreement.pymc_sides import pymc_side
+from jointmix.agreement.sites import unconstrained
+from jointmix.agreement.terms import Side, Terms
+from jointmix.data import Dataset
+from jointmix.errors import MissingExtraError, SpecError
+from jointmix.numpyro_twin import build_twin
+from jointmix.priors import LKJ, Priors
+from jointmix.spec import ModelSpec
+
+pytest.importorskip("funsor")
+
+#: Of every kind of part one, on every run.
+USUAL = ("no features", "tied", "fixed mean, per cluster", "mixed location priors")
+
+
+def problem_of(name: str) -> Problem:
+    spec = STRUCTURES[name]
+    return Problem(built(name)[0], spec, direction_of(spec))
+
+
+def bare(n: int, d: int, k: int, r: int, seed: int = 0) -> Problem:
+    """A few rows on the users' scale, fewer than a fit would need; labels are free."""
+    spec = ModelSpec(
+        n_clusters=k,
+        features=tuple(f"x{i}" for i in range(d)),
+        predictors=tuple(f"u{i}" for i in range(r)),
+        response="y",
+        standardize=False,
+    )
+    values = np.random.default_rng(seed + n + 10 * d + 100 * k).normal(size=(n, d + r + 1))
+    return Problem(Dataset(spec.columns, values, np.arange(n), n, {}, ""), spec, None)
+
+
+def without_numba(problem: Problem) -> list[Side]:
+    sides = [kernel_side(problem), pymc_side(problem, "jax")]
+    for form in ("marginal", "enumerated"):
+        twin = build_twin(problem.dataset, problem.spec, form, problem.direction)
+        sides.append(numpyro_side(problem, f"NumPyro {form}", twin, TWIN_NAMES))
+    sides += [numpy_side(problem), scipy_side(problem)]
+    mixture = sklearn_side(problem)
+    return sides + ([] if mixture is None else [mixture])
+
+
+def points_of(problem: Problem, n: int, seed: int) -> np.ndarray:
+    center = 0.3 * np.random.default_rng(seed).normal(size=problem.dim)
+    found = random_points(problem, center, n, seed)
+    return np.concatenate([found, extreme_points(problem, center)])
+
+
+def failures(differences: list[Difference]) -> list[Difference]:
+    return [item for item in differences if not item.agrees]
+
+
+@pytest.mark.parametrize("name", structures(*USUAL))
+def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
+    problem = problem_of(name)
+    comparison = Comparison(problem, without_numba(problem))
+    differences = comparison.run(points_of(problem, 1000, seed=11))
+    assert failures(differences) == []
+    terms = {item.term for item in differences}
+    assert {"rows", "likelihood", "total"} <= terms
+    assert not problem.dim or {"prior", "gradient"} <= terms
+    # Extremes apart, NumPyro's own sum over components serves.
+    assert comparison.underflows["NumPyro enumerated"] < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "spherical"])
+def test_eight_clusters_of_ten_features_agree(covariance: str) -> None:
+    rng = np.random.default_rng(3)
+    names = tuple(f"x{i}" for i in range(10))
+    spec = ModelSpec(
+        n_clusters=8, features=names, predictors=names[::-1], response="y",
+        covariance=covariance, noise="shared" if covariance == "tied" else "cluster",
+        priors=Priors(correlation=LKJ(eta=2.0)),
+    )  # fmt: skip
+    values = rng.normal(size=(120, 11)) @ rng.normal(size=(11, 11))
+    dataset = Dataset(spec.columns, values, np.arange(120), 120, {}, "")
+    problem = Problem(dataset, spec, direction_of(spec))
+    differences = Comparison(problem, without_numba(problem)).run(points_of(problem, 1000, 4))
+    assert failures(differences) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["four clusters, overlapping", "tied", "spherical", "half-t"])
+def test_numba_agrees_too(name: str) -> None:
+    problem = problem_of(name)
+    sides = [pymc_side(problem, "numba"), kernel_side(problem), scipy_side(problem)]
+    assert failures(Comparison(problem, sides).run(points_of(problem, 1000, seed=12))) == []
+
+
+def test_the_public_check_of_two_clusters(tmp_path: object) -> None:
+    del tmp_path
+    stages: list[str] = []
+    spec = STRUCTURES["predictors in another order"]
+    certificate = jointmix.crosscheck(
+        table(), spec, points=30, posterior=False, seed=3,
+        progress=lambda stage, *_: stages.append(stage),
+    )  # fmt: skip
+    assert certificate.passed
+    assert certificate.findings == ()
+    assert certificate.implementations == (
+        "kernel", "PyMC on Numba", "PyMC on JAX", "NumPyro marginal", "NumPyro enumerated",
+        "NumPy", "SciPy", "scikit-learn",
+    )  # fmt: skip
+    assert {item.term for item in certificate.differences} == {
+        "prior", "likelihood", "total", "rows", "features", "response", "gradient",
+    }  # fmt: skip
+    found = json.loads(certificate.to_json())
+    assert found["passed"] is True
+    assert found["n_points"] == 30
+    assert len(found["differences"]) == len(certificate.differences)
+    assert certificate.lines()[0].startswith("AGREE: 8 implementations at 30 random and")
+    assert {"data", "em", "compile", "points"} <= set(stages)
+
+
+def judged(problem: Problem, mistake: str, enumerated: bool) -> tuple[list[Difference], list[str]]:
+    """What a comparison of a user's model with three other implementations comes to."""
+    model = users_model(problem.spec, problem.dataset.values, mistake, enumerated)
+    sides = [kernel_side(problem), numpy_side(problem), scipy_side(problem)]
+    sides.append(numpyro_side(problem, YOURS, model, names_for(mistake, enumerated)))
+    q = random_points(problem, np.zeros(problem.dim), 12, seed=5)
+    differences = Comparison(problem, sides).run(q)
+    return differences, explain(problem, sides, differences, q[:6])
+
+
+#: The terms in which a mistake must show.
+TERMS = {
+    "missing Jacobian": "prior", "prior scale halved": "prior",
+    "sd for variance": "features", "transposed Cholesky": "features",
+    "weights not normalised": "rows", "weights shuffled": "rows",
+}  # fmt: skip
+QUICK = ("wrong axis", "missing Jacobian", "transposed Cholesky", "left out row")
+
+
+@pytest.mark.parametrize("enumerated", [True, False])
+def test_a_right_model_of_a_user_agrees(enumerated: bool) -> None:
+    differences, findings = judged(bare(20, 2, 3, 2), "", enumerated)
+    assert failures(differences) == []
+    assert findings == []
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ENUMERATED],
+)
+def test_a_mistake_under_enumeration_is_caught_and_located(mistake: str) -> None:
+    # With as many rows as predictors the wrong axis passes without an error.
+    problem = bare(2, 2, 3, 2) if mistake == "wrong axis" else bare(20, 2, 3, 2)
+    differences, findings = judged(problem, mistake, True)
+    wrong = failures(differences)
+    assert odd_ones(differences) == [YOURS]
+    assert all(YOURS in (item.left, item.right) for item in wrong)
+    assert TERMS.get(mistake, "response") in {item.term for item in wrong}
+    assert any(re.search(ENUMERATED[mistake], text) for text in findings), findings
+    if mistake == "left out row":
+        assert {item.row for item in wrong if item.term == "response"} == {7}
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MARGINAL],
+)
+def test_a_mistake_in_a_summed_model_is_caught_and_located(mistake: str) -> None:
+    differences, findings = judged(bare(20, 2, 3, 2), mistake, False)
+    assert odd_ones(differences) == [YOURS]
+    assert TERMS.get(mistake, "rows").replace("features", "rows") in {
+        item.term for item in failures(differences)
+    }
+    assert any(re.search(MARGINAL[mistake], text) for text in findings), findings
+
+
+@pytest.mark.parametrize(("n", "r"), [(2, 2), (20, 1)])
+def test_the_wrong_axis_is_named_where_shapes_happen_to_fit(n: int, r: int) -> None:
+    differences, findings = judged(bare(n, 2, 3, r), "wrong axis", True)
+    assert odd_ones(differences) == [YOURS]
+    assert any("summed over rows" in text and "axis=-1" in text for text in findings)
+
+
+def test_the_wrong_axis_is_named_where_shapes_do_not_fit() -> None:
+    problem = bare(20, 2, 3, 2)
+    model = users_model(problem.spec, problem.dataset.values, "wrong axis")
+    seconds: dict[str, float] = {}
+    sides, findings = make_sides(problem, model, NAMES, lambda *_: None, seconds)
+    assert YOURS not in [side.name for side in sides]
+    assert "cannot be evaluated" in findings[0]
+    assert "(3, 2)" in findings[0]
+    assert "sum(axis=1)" in findings[1]
+    assert explain_shape(problem, "shapes (3, 19) and (3, 20)") == (
+        "The model has 19 rows, the table 20."
+    )
+    assert explain_shape(problem, "no shapes here") is None
+
+
+def test_a_mistake_of_our_own_is_located_to_row_and_component() -> None:
+    problem = problem_of("four clusters, overlapping")
+    right = scipy_side(problem)
+
+    def wrong(q: np.ndarray) -> Terms:
+        terms = numpy_side(problem).evaluate(q)
+        assert terms.response is not None
+        terms.response[3, 11, 2] += 1e-6 * abs(terms.response[3, 11, 2]) + 1e-4
+        return terms
+
+    sides = [right, kernel_side(problem), Side("NumPy", wrong)]
+    (item,) = failures(Comparison(problem, sides).run(points_of(problem, 5, seed=6)))
+    assert (item.term, item.point, item.row, item.component) == ("response", 3, 11, 2)
+    assert item.place == "point 3, row 11, component 2"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_never_agrees(value: float) -> None:
+    problem = bare(6, 1, 2, 1)
+
+    def wrong(q: np.ndarray) -> Terms:
+        terms = kernel_side(problem).evaluate(q)
+        assert terms.total is not None
+        terms.total[1] = value
+        return terms
+
+    sides = [scipy_side(problem), Side("wrong", wrong)]
+    (item,) = failures(Comparison(problem, sides).run(points_of(problem, 4, seed=7)))
+    assert (item.term, item.point, item.size) == ("total", 1, np.inf)
+
+
+@pytest.mark.parametrize("name", structures("tied", "mixed location priors"))
+def test_sites_come_back_as_unconstrained_values(name: str) -> None:
+    import jax
+
+    problem = problem_of(name)
+    if not problem.dim:
+        pytest.skip("nothing is free")
+    twin = build_twin(problem.dataset, problem.spec, "marginal", problem.direction)
+    chart: Chart = inspect(problem, twin, TWIN_NAMES).chart
+    q = 0.7 * np.random.default_rng(8).normal(size=(5, problem.dim))
+    samples = {site: np.asarray(v) for site, v in jax.vmap(chart.values)(q).items()}
+    # Logs of differences of places, and arctanh near one, lose a few digits.
+    np.testing.assert_allclose(unconstrained(chart, samples), q, rtol=0, atol=1e-10)
+
+
+def test_names_that_do_not_fit_are_refused() -> None:
+    problem = bare(6, 2, 2, 1)
+    model = users_model(problem.spec, problem.dataset.values)
+    for names, words in [
+        (NAMES | {"centre": "locs"}, "names has no quantity 'centre'"),
+        ({k: v for k, v in NAMES.items() if k != "slope"}, "'thetas' holds it"),
+        ({k: v for k, v in NAMES.items() if k != "y"}, "which observed site holds y"),
+        (NAMES | {"y": "obs"}, "observes no site 'obs'"),
+        (
+            {k: v for k, v in NAMES.items() if k not in ("mean", "slope")}
+            | {"slope": "locs", "mean": "thetas"},
+            r"'locs' has the shape \(2, 2\); slope has the shape \(2, 1\)",
+        ),
+    ]:
+        with pytest.raises(SpecError, match=words):
+            numpyro_side(problem, YOURS, model, names)
+    with pytest.raises(SpecError, match="No site .* for the free correlation, location, sd"):
+        Chart(problem, {"weight": ("w", (2,))}).check()
+
+
+def test_a_model_that_fails_is_one_sentence() -> None:
+    def model() -> None:
+        raise ZeroDivisionError("by chance")
+
+    with pytest.raises(ModelError, match="^ZeroDivisionError: by chance$"):
+        numpyro_side(bare(6, 1, 2, 1), YOURS, model, NAMES)
+
+
+def test_numbers_of_points_are_checked() -> None:
+    with pytest.raises(SpecError, match="points must be at least 1; got 0"):
+        jointmix.crosscheck(table(), STRUCTURES["one feature"], points=0)
+
+
+@pytest.mark.parametrize("package", ["jax", "numpyro", "funsor"])
+def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"{package}: pip install 'jointmix\[jax\]'\.$"):
+        jointmix.crosscheck(table(), STRUCTURES["one feature"])
