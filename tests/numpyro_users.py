@@ -28,7 +28,7 @@ ENUMERATED = {
     "swapped slopes": "slopes of predictors 0 and 1 are exchanged",
     "left out row": r"1 of \d+ rows \(7\): they are left out",
     "float32": "single precision",
-    "prior scale halved": "prior of the slope has half the scale",
+    "prior scale halved": r"prior of the slope has the scale 1\.25 in place of 2\.5",
     "labels shuffled": "slopes belong to other components",
     "weights shuffled": "weights belong to other components",
     "y twice": "term of y counts twice",

@@ -273,7 +273,7 @@ def test_names_that_do_not_fit_are_refused() -> None:
     ]:
         with pytest.raises(SpecError, match=words):
             numpyro_side(problem, YOURS, model, names)
-    with pytest.raises(SpecError, match="No site .* for the free correlation, location, sd"):
+    with pytest.raises(SpecError, match=r"No site .* for the free correlation, location, sd"):
         Chart(problem, {"weight": ("w", (2,))}).check()
 
 
@@ -281,7 +281,7 @@ def test_a_model_that_fails_is_one_sentence() -> None:
     def model() -> None:
         raise ZeroDivisionError("by chance")
 
-    with pytest.raises(ModelError, match="^ZeroDivisionError: by chance$"):
+    with pytest.raises(ModelError, match=r"^ZeroDivisionError: by chance$"):
         numpyro_side(bare(6, 1, 2, 1), YOURS, model, NAMES)
 
 

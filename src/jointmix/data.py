@@ -84,7 +84,7 @@ class Note:
     message: str
 
 
-def make_dataset(table: object, spec: ModelSpec) -> Dataset:
+def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Dataset:
     """Convert and check the columns that ``spec`` names.
 
     Parameters
@@ -94,6 +94,8 @@ def make_dataset(table: object, spec: ModelSpec) -> Dataset:
         structured array; it is copied.
     spec
         The model, which says what the columns are for and what missing entries mean.
+    for_fit
+        Whether the rows must be enough for a fit, and columns free of collinearity.
 
     Raises
     ------
@@ -116,10 +118,12 @@ def make_dataset(table: object, spec: ModelSpec) -> Dataset:
     values = np.ascontiguousarray(values[row])
     counts = absent.sum(axis=0)
     missing = {name: int(n) for name, n in zip(spec.columns, counts, strict=True) if n}
-    _check_row_count(len(row), n_rows, spec)
+    if for_fit or len(row) == 0:
+        _check_row_count(len(row), n_rows, spec)
     _check_spread(values, spec.columns)
     dataset = Dataset(spec.columns, values, row, n_rows, missing, _digest(spec.columns, values))
-    _check_collinear(dataset, spec)
+    if for_fit:
+        _check_collinear(dataset, spec)
     values.flags.writeable = False
     row.flags.writeable = False
     return dataset

@@ -70,6 +70,7 @@ SECTION_IDS = (
     "convergence",
     "clusters",
     "assignment",
+    "agreement",
     "reproduce",
 )
 

@@ -15,7 +15,7 @@ from jointmix.agreement.certificate import Certificate, attach, stored_certifica
 from jointmix.agreement.comparison import Comparison, Difference
 from jointmix.agreement.implementations import YOURS, explain, make_sides
 from jointmix.agreement.problem import Problem, extreme_points, random_points
-from jointmix.data import Dataset
+from jointmix.data import Dataset, make_dataset, minimum_rows
 from jointmix.errors import MissingExtraError, SchemaError, SpecError
 from jointmix.recipe import spec_to_dict
 from jointmix.rows import fitted_spec
@@ -24,7 +24,14 @@ from jointmix.sampling.target import Target
 from jointmix.spec import ModelSpec
 from jointmix.workflow import Clock, Prepared, prepare
 
-__all__ = ["Certificate", "Difference", "attach", "crosscheck", "stored_certificate"]
+__all__ = [
+    "Certificate",
+    "Difference",
+    "attach",
+    "crosscheck",
+    "stored_certificate",
+    "use_double_precision",
+]
 
 _PACKAGES = ("jointmix", "pymc", "pytensor", "numpyro", "jax", "funsor", "numpy", "scipy")
 #: Points at which the mistakes of an implementation that differs are sought.
@@ -70,7 +77,7 @@ def crosscheck(
     points
         Number of random points, at least 1.
     posterior
-        Whether to sample and compare both posteriors.
+        Whether to sample and compare both posteriors; without it rows may be too few for a fit.
     fit
         A fit of the same table and specification, whose draws are taken instead of new ones, and
         which the certificate is attached to, for its report.
@@ -100,17 +107,19 @@ def crosscheck(
         raise SpecError(f"points must be at least 1; got {points}.")
     _reserve_devices(spec.sampler.chains)
     report, began = progress or (lambda *_: None), time.perf_counter()
-    seed_of_modes = seed if fit is None else int(fit.attrs["seed"])
-    prepared = prepare(table, spec, seed_of_modes, Clock(progress))
+    dataset = make_dataset(table, spec, for_fit=False)
+    prepared = None
+    if posterior or len(dataset.row) >= minimum_rows(spec):
+        of_modes = seed if fit is None else int(fit.attrs["seed"])
+        prepared = prepare(table, spec, of_modes, Clock(progress))
     if fit is not None:
-        _check_fit(fit, prepared.dataset, spec)
-    # A model of somebody else's has no cone; its density is the unordered one everywhere.
-    direction = prepared.start.direction if model is None else None
-    problem = Problem(prepared.dataset, spec, direction)
+        _check_fit(fit, dataset, spec)
+    problem, center = _problem(dataset, spec, prepared, model, seed)
     seconds = {"prepare": time.perf_counter() - began}
-    densities = _compare_densities(prepared, problem, model, names, points, seed, report, seconds)
+    densities = _compare_densities(problem, center, model, names, points, seed, report, seconds)
     compared = None
-    if posterior and (model is None or YOURS in densities["implementations"]):
+    usable = model is None or YOURS in densities["implementations"]
+    if posterior and usable and prepared is not None:
         began = time.perf_counter()
         compared = sample_both(prepared, fit, problem, model, names, seed, report)
         seconds["posterior"] = time.perf_counter() - began
@@ -121,7 +130,7 @@ def crosscheck(
         dim=problem.dim,
         posterior=compared,
         seconds={name: round(spent, 3) for name, spent in seconds.items()},
-        digest=prepared.dataset.digest,
+        digest=dataset.digest,
         versions={name: version(name) for name in _PACKAGES},
     )
     if fit is not None:
@@ -129,9 +138,24 @@ def crosscheck(
     return certificate
 
 
+def _problem(
+    dataset: Dataset, spec: ModelSpec, prepared: Prepared | None, model: Model | None, seed: int
+) -> tuple[Problem, np.ndarray]:
+    """The posterior, ordered if its own is, and a point of high density (dim,).
+
+    A model of somebody else's has no cone: its density is the unordered one everywhere. Of rows
+    that are too few for a fit no modes are known; zero takes their place.
+    """
+    if prepared is None:
+        problem = Problem(dataset, spec, None)
+        return problem, np.zeros(problem.dim)
+    problem = Problem(dataset, spec, prepared.start.direction if model is None else None)
+    return problem, free_target(Target(dataset, spec, prepared.start), problem).point(seed)
+
+
 def _compare_densities(
-    prepared: Prepared,
     problem: Problem,
+    center: np.ndarray,
     model: Model | None,
     names: Mapping[str, str] | None,
     n_points: int,
@@ -141,8 +165,6 @@ def _compare_densities(
 ) -> dict[str, Any]:
     """All that a certificate says of densities and gradients, by its attributes' names."""
     sides, findings = make_sides(problem, model, names, report, seconds)
-    target = free_target(Target(prepared.dataset, prepared.spec, prepared.start), problem)
-    center = target.point(seed)
     at = random_points(problem, center, n_points, seed)
     extreme = extreme_points(problem, center)
     report("points", 0, 1, f"{len(at) + len(extreme)} points")
@@ -159,6 +181,20 @@ def _compare_densities(
         "findings": tuple(dict.fromkeys(findings)),
         "notes": tuple(dict.fromkeys(notes)),
     }
+
+
+def use_double_precision() -> None:
+    """Have JAX compute in doubles from here on, as a cross-check does.
+
+    Raises
+    ------
+    MissingExtraError
+        If JAX, NumPyro or funsor is not installed.
+    """
+    _require()
+    import numpyro
+
+    numpyro.enable_x64()
 
 
 def _require() -> None:

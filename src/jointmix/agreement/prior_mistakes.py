@@ -49,7 +49,7 @@ def _explain(
 ) -> str:
     words = " and ".join(_WORDS[block] for block in blocks)
     for block in blocks:
-        for sentence, change in _changes(problem, q, block):
+        for sentence, change in _changes(problem, q, block, gap):
             if np.abs(gap - change).max() <= _SAME * scale and np.abs(change).max() > 0:
                 return sentence
     if np.ptp(gap) <= _SAME * scale:
@@ -63,8 +63,10 @@ def _explain(
     )
 
 
-def _changes(problem: Problem, q: np.ndarray, block: str) -> Iterator[tuple[str, np.ndarray]]:
-    """What usual mistakes add to the log prior density of a block."""
+def _changes(
+    problem: Problem, q: np.ndarray, block: str, gap: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What usual mistakes add to the log prior density of a block; ``gap`` is what was added."""
     words, own = _WORDS[block], scipy_prior(problem, q)[(block,)]
     value = problem.block(q, block)
     yield f"The prior of the {words} counts twice.", own
@@ -74,7 +76,7 @@ def _changes(problem: Problem, q: np.ndarray, block: str) -> Iterator[tuple[str,
         yield sentence, -amount
         yield f"The prior of the {words} counts a Jacobian twice.", amount
     if block == LOCATION:
-        yield from _locations(problem, value)
+        yield from _locations(problem, value, gap)
     else:
         yield from _families(problem, q, block, own)
 
@@ -97,8 +99,10 @@ def _jacobians(problem: Problem, block: str, value: np.ndarray) -> Iterator[np.n
                 yield factor * total + n * constant
 
 
-def _locations(problem: Problem, value: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Scales that are multiples of what they should be, or their squares or roots."""
+def _locations(
+    problem: Problem, value: np.ndarray, gap: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Other scales: of a normal prior the one that fits, of a t prior multiples and powers."""
     from scipy.stats import norm, t
 
     items = coordinates(problem.spec)
@@ -108,10 +112,15 @@ def _locations(problem: Problem, value: np.ndarray) -> Iterator[tuple[str, np.nd
         prior = next(item.prior for item in items if item.parameter == name)
         xi = value[:, :, [i for i, item in enumerate(items) if item.parameter == name]]
         family = t(prior.df) if isinstance(prior, StudentT) else norm()
-        for words, factor in _multiples(prior.scale):
+        factors = [factor for _, factor in _multiples(prior.scale)]
+        if not isinstance(prior, StudentT):
+            # Another scale adds ½(1 − 1/f²) Σξ² and a constant.
+            slope = float(np.polyfit((xi**2).sum(axis=(1, 2)), gap, 1)[0])
+            factors = [(1 - 2 * slope) ** -0.5] if slope < 0.5 else []
+        for factor in factors:
             changed = family.logpdf(xi / factor) - np.log(factor) - family.logpdf(xi)
             sentence = (
-                f"The prior of the {name} has {words} scale, {prior.scale * factor:.6g} for "
+                f"The prior of the {name} has the scale {prior.scale * factor:.6g} in place of "
                 f"{prior.scale:.6g}."
             )
             yield sentence, changed.sum(axis=(1, 2))

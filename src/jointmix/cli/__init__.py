@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jointmix.cli.arguments import parse_quantiles, parse_range
+from jointmix.cli.arguments import load_model, parse_names, parse_quantiles, parse_range
 from jointmix.cli.output import (
     conclude,
     one_line,
     prediction_columns,
+    put_certificate,
     put_comparison,
     put_csv,
     put_scores,
@@ -240,6 +241,61 @@ def compare_command(
     with show_progress(quiet) as progress:
         found = compare(table, recipe.spec, numbers, start, jobs, progress)
     put_comparison(found, as_json)
+
+
+@app.command("crosscheck")
+def crosscheck_command(
+    spec: SpecPath,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:NAME", help="A NumPyro model of your own, no arguments."),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="QUANTITY=SITE", help="What a site of it holds; repeat."),
+    ] = None,
+    points: Annotated[int, typer.Option(min=1, help="Random points to compare at.")] = 1000,
+    posterior: Annotated[
+        bool, typer.Option(help="Sample both posteriors and compare them too.")
+    ] = True,
+    fit: Annotated[
+        Path | None,
+        typer.Option(metavar="FIT.nc", help="Saved fit of SPEC: keeps the certificate."),
+    ] = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The certificate as one JSON object.")
+    ] = False,
+) -> None:
+    """Certify that PyMC, NumPyro, NumPy and SciPy agree on SPEC; exit code 1 if they do not."""
+    from jointmix.recipe import read_recipe
+    from jointmix.tables import read_table
+
+    recipe, sites = read_recipe(spec), parse_names(names or [])
+    table: pd.DataFrame = read_table(recipe.data_path())
+    from jointmix.agreement import crosscheck, use_double_precision
+    from jointmix.storage import load, save
+
+    # Arrays that the model's file makes would otherwise be in single precision.
+    use_double_precision()
+    own = load_model(model)
+    tree = None if fit is None else load(fit)
+    with show_progress(quiet) as progress:
+        certificate = crosscheck(
+            table,
+            recipe.spec,
+            model=own,
+            names=sites,
+            points=points,
+            posterior=posterior,
+            fit=tree,
+            seed=recipe.seed if seed is None else seed,
+            progress=progress,
+        )
+    if tree is not None and fit is not None:
+        save(tree, fit)
+    put_certificate(certificate, as_json)
 
 
 @app.command("simulate")

@@ -1,4 +1,9 @@
-"""Arguments that hold several numbers."""
+"""Arguments that hold more than one value."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
 
 from jointmix.errors import SpecError
 
@@ -32,3 +37,52 @@ def parse_range(text: str) -> range:
     if not (first.isdecimal() and last.isdecimal()) or not 1 <= int(first) < int(last):
         raise SpecError(f"--clusters takes a range such as 1-6; got {text!r}.")
     return range(int(first), int(last) + 1)
+
+
+def parse_names(texts: Sequence[str]) -> dict[str, str]:
+    """Pairs such as weight=cluster_probs as a dict.
+
+    Raises
+    ------
+    SpecError
+        If one is no such pair, or a quantity is named twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        own, sign, site = text.partition("=")
+        if not (own and sign and site) or own in found:
+            raise SpecError(
+                f"--name takes a pair such as weight=cluster_probs, once; got {text!r}."
+            )
+        found[own] = site
+    return found
+
+
+def load_model(text: str | None) -> Callable[[], object] | None:
+    """The callable NAME of FILE.py:NAME, by running the file; None without a text.
+
+    Raises
+    ------
+    SpecError
+        If the file cannot be read or run, or holds no such callable.
+    """
+    if text is None:
+        return None
+    place, _, name = text.rpartition(":")
+    path = Path(place)
+    if path.suffix != ".py" or not name:
+        raise SpecError(f"--model takes FILE.py:NAME; got {text!r}.")
+    if not path.is_file():
+        raise SpecError(f"{path}: is no file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SpecError(f"{path}: fails with {type(error).__name__}: {error}.") from error
+    model = getattr(module, name, None)
+    if not callable(model):
+        raise SpecError(f"{path}: has no callable {name!r}.")
+    return cast(Callable[[], object], model)

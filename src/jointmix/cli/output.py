@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     import xarray as xr
 
+    from jointmix.agreement import Certificate
     from jointmix.scores import Scores
     from jointmix.selection import Comparison
 
@@ -104,6 +105,15 @@ def put_comparison(comparison: "Comparison", as_json: bool) -> None:
     shown += ["high_k", "bic", "icl", "occupied", "smallest", "verdict"]
     typer.echo(table[shown].round(1).to_string())
     typer.echo(one_line(comparison.text))
+
+
+def put_certificate(certificate: "Certificate", as_json: bool) -> None:
+    """Print a certificate, and exit with 1 if it is not passed."""
+    lines = [certificate.to_json()] if as_json else certificate.lines()
+    for line in lines:
+        typer.echo(one_line(line))
+    if not certificate.passed:
+        raise typer.Exit(1)
 
 
 def put_csv(columns: Mapping[str, Sequence[Any]], out: Path | None) -> None:

@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from jointmix.reporting.sections import (
+    agreement,
     assignment,
     clusters,
     convergence,
@@ -19,5 +20,6 @@ SECTIONS: tuple[ModuleType, ...] = (
     convergence,
     clusters,
     assignment,
+    agreement,
     reproduce,
 )
