@@ -1,6 +1,8 @@
 """The shipped recipes and scripts: what they name exists."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from jointmix.simulate import four_clusters, simulate
 from jointmix.tables import read_table
 
 ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted(ROOT.glob("examples/*.py"))
 RECIPES = sorted([*ROOT.glob("examples/*.toml"), *ROOT.glob("reports/*.toml")])
 
 
@@ -27,8 +30,9 @@ def test_a_recipe_describes_its_table(path: Path) -> None:
     assert len(dataset.values) == (1000 if recipe.package is None else 342)
 
 
-def test_the_script_uses_public_names() -> None:
-    tree = ast.parse((ROOT / "examples" / "four_clusters.py").read_text("utf-8"))
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_uses_public_names(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
     used = {
         node.attr
         for node in ast.walk(tree)
@@ -38,3 +42,20 @@ def test_the_script_uses_public_names() -> None:
     }
     assert used
     assert used <= set(jointmix.__all__)
+
+
+@pytest.mark.slow
+def test_the_numpyro_script_agrees_and_its_wrong_axis_is_named() -> None:
+    pytest.importorskip("funsor")
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "numpyro_script.py", "--quick"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    right, wrong = done.stdout.split("DIFFER", maxsplit=1)
+    assert right.startswith("AGREE: 9 implementations")
+    assert "FAIL response" in wrong
+    assert "ok   features" in wrong
+    assert ".sum(axis=1) sums over rows" in wrong
