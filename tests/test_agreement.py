@@ -1,5 +1,6 @@
 """Implementations agree at all points, and each planted mistake is caught and located."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -108,8 +109,7 @@ def test_numba_agrees_too(name: str) -> None:
     assert failures(Comparison(problem, sides).run(points_of(problem, 1000, seed=12))) == []
 
 
-def test_the_public_check_of_two_clusters(tmp_path: object) -> None:
-    del tmp_path
+def test_the_public_check_of_two_clusters() -> None:
     stages: list[str] = []
     spec = STRUCTURES["predictors in another order"]
     certificate = jointmix.crosscheck(
@@ -262,7 +262,7 @@ def test_names_that_do_not_fit_are_refused() -> None:
     model = users_model(problem.spec, problem.dataset.values)
     for names, words in [
         (NAMES | {"centre": "locs"}, "names has no quantity 'centre'"),
-        ({k: v for k, v in NAMES.items() if k != "slope"}, "'thetas' holds it"),
+        ({k: v for k, v in NAMES.items() if k != "slope"}, "must say what the site 'thetas' holds"),
         ({k: v for k, v in NAMES.items() if k != "y"}, "which observed site holds y"),
         (NAMES | {"y": "obs"}, "observes no site 'obs'"),
         (
@@ -283,6 +283,56 @@ def test_a_model_that_fails_is_one_sentence() -> None:
 
     with pytest.raises(ModelError, match=r"^ZeroDivisionError: by chance$"):
         numpyro_side(bare(6, 1, 2, 1), YOURS, model, NAMES)
+
+
+def test_rows_on_another_scale_are_named() -> None:
+    problem = bare(20, 2, 3, 2)
+    spec = dataclasses.replace(problem.spec, standardize=True)
+    scaled = Problem(dataclasses.replace(problem.dataset, values=3 + 2 * problem.dataset.values),
+                     spec, None)  # fmt: skip
+    for enumerated in (True, False):
+        _, findings = judged(scaled, "", enumerated)
+        assert "on the columns' own scale" in findings[-1]
+
+
+def test_a_model_without_plates_or_rows_is_understood_or_named() -> None:
+    import jax.numpy as jnp
+    import numpyro
+    import numpyro.distributions as dist
+
+    problem = bare(12, 1, 2, 1)
+    values, priors = problem.dataset.values, problem.spec.priors
+    names = {"variance": "v", "noise_variance": "s"}
+
+    def model(plated: bool) -> None:
+        weight = numpyro.sample("weight", dist.Dirichlet(jnp.full(2, priors.weight.concentration)))
+        mean = numpyro.sample("mean", dist.Normal(0, priors.mean.scale).expand([2]).to_event(1))
+        b = dist.Normal(0, priors.intercept.scale).expand([2]).to_event(1)
+        b = numpyro.sample("intercept", b)
+        t = numpyro.sample("slope", dist.Normal(0, priors.slope.scale).expand([2]).to_event(1))
+        sd = dist.InverseGamma(priors.sd.shape, priors.sd.scale).expand([2]).to_event(1)
+        sd = jnp.sqrt(numpyro.sample("v", sd))
+        sigma = dist.InverseGamma(priors.sigma.shape, priors.sigma.scale).expand([2]).to_event(1)
+        sigma = jnp.sqrt(numpyro.sample("s", sigma))
+        x, y = values[:, [0]], values[:, [2]]
+        if plated:
+            joint = jnp.log(weight) + dist.Normal(mean, sd).log_prob(x)
+            joint += dist.Normal(b + values[:, [1]] * t, sigma).log_prob(y)
+            numpyro.factor("rows", jnp.logaddexp(joint[:, 0], joint[:, 1]).sum())
+        else:
+            z = numpyro.sample("z", dist.Categorical(weight).expand([12]).to_event(1))
+            numpyro.sample("x", dist.Normal(mean[z], sd[z]).to_event(1), obs=values[:, 0])
+            numpyro.sample("y", dist.Normal(b[z], sigma[z]).to_event(1), obs=values[:, 2])
+
+    whole = numpyro_side(problem, YOURS, lambda: model(True), names)
+    sides = [kernel_side(problem), scipy_side(problem), whole]
+    differences = Comparison(problem, sides).run(points_of(problem, 10, seed=9))
+    assert failures(differences) == []
+    assert {d.term for d in differences if YOURS in (d.left, d.right)} == {
+        "prior", "likelihood", "total", "gradient",
+    }  # fmt: skip
+    with pytest.raises(ModelError, match="ValueError: "):
+        numpyro_side(problem, YOURS, lambda: model(False), names)
 
 
 def test_numbers_of_points_are_checked() -> None:

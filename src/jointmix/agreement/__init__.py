@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +12,7 @@ import xarray as xr
 
 from jointmix.agreement.both import free_target, sample_both
 from jointmix.agreement.certificate import Certificate, attach, stored_certificate
+from jointmix.agreement.chart import Model
 from jointmix.agreement.comparison import Comparison, Difference
 from jointmix.agreement.implementations import YOURS, explain, make_sides
 from jointmix.agreement.problem import Problem, extreme_points, random_points
@@ -36,7 +37,6 @@ __all__ = [
 _PACKAGES = ("jointmix", "pymc", "pytensor", "numpyro", "jax", "funsor", "numpy", "scipy")
 #: Points at which the mistakes of an implementation that differs are sought.
 _EXPLAINED = 6
-Model = Callable[[], object]
 
 
 def crosscheck(

@@ -17,6 +17,7 @@ from jointmix.location import coordinates, householder
 from jointmix.priors import InverseGamma
 
 Array = Any  # A JAX array: naming its type would import JAX.
+Model = Callable[[], object]
 
 #: What a site can hold, and the blocks of q that it is a function of.
 BLOCKS_OF: dict[str, tuple[str, ...]] = {
@@ -256,7 +257,3 @@ def site_shape(name: str, problem: Problem, shape: tuple[int, ...], site: str) -
     if [n for n in own if n > 1] != [n for n in shape if n > 1]:
         raise SpecError(f"The site {site!r} has the shape {shape}; {name} has the shape {own}.")
     return shape
-
-
-Sites = dict[str, str]
-Model = Callable[[], object]

@@ -1,5 +1,6 @@
 """The largest difference of each pair of implementations in each term, and where it is."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -86,8 +87,6 @@ class Comparison:
 
     def run(self, points: np.ndarray) -> list[Difference]:
         """Compare all pairs at all points (point, dim), some at a time."""
-        import time
-
         n_rows, k = len(self.problem.rows.y), self.problem.spec.n_clusters
         step = max(1, min(len(points), _BATCH_NUMBERS // (n_rows * k)))
         for first in range(0, len(points), step):

@@ -19,7 +19,7 @@ from jointmix.density import (
     log_likelihood,
     response_log_density,
 )
-from jointmix.rows import Rows
+from jointmix.rows import Rows, users_rows
 
 Candidate = tuple[str, np.ndarray]
 
@@ -29,6 +29,10 @@ _SAME = 1e-9
 _SINGLE = 1e-4
 _FEW = 5
 
+_RAW = (
+    "The rows are on the columns' own scale, the specification is on the standardised one: set "
+    "standardize=False, or give the model columns of mean zero and standard deviation one."
+)
 AXIS = (
     "Under enumeration arrays have the components in front, (component, obs, predictor), so that "
     ".sum(axis=1) sums over rows: use .sum(axis=-1)"
@@ -43,6 +47,11 @@ def explain_rows(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
     response = response_log_density(rows.y, rows.u, parameters)
     weight = np.log(parameters.weight)[:, None, :]
     total = log_likelihood(weight + features + response)
+    if problem.spec.standardize and own.rows is not None:
+        raw = users_rows(problem.dataset, problem.spec)
+        unscaled = log_likelihood(np.add(*raw.log_density(parameters)))
+        if _same(own.rows, unscaled, np.maximum(scale.rows, np.abs(unscaled))):
+            return [_RAW]
     found: list[str] = []
     for given, right, size, candidates in (
         (own.features, features, scale.features, _features(rows, parameters)),

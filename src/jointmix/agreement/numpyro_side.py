@@ -79,7 +79,10 @@ def numpyro_side(
     structure = inspect(problem, model, dict(names or {}))
     at_point = _pointwise(structure, model)
     compiled = jax.jit(lambda points: jax.lax.map(at_point, points))
-    notes = _notes(structure, model)
+    with _named_errors():
+        notes = _notes(structure, model)
+        # Traced without being compiled, so that what cannot be evaluated shows at once.
+        jax.eval_shape(at_point, np.zeros(problem.dim))
 
     def at(q: np.ndarray) -> Terms:
         with _named_errors():
@@ -127,9 +130,7 @@ def inspect(problem: Problem, model: Model, names: dict[str, str]) -> Structure:
     discrete = [n for n, s in latent.items() if s["fn"].support.is_discrete]
     strangers = set(latent) - set(shapes) - set(discrete)
     if strangers:
-        raise SpecError(
-            f"names says of no quantity that the site {', '.join(sorted(strangers))!r} holds it."
-        )
+        raise SpecError(f"names must say what the site {', '.join(sorted(strangers))!r} holds.")
     if len(discrete) > 1:
         raise SpecError(f"The model has the discrete sites {', '.join(discrete)}; one is allowed.")
     rows, factors = _observed(samples, names, problem)
@@ -268,6 +269,9 @@ def _rows(structure: Structure, sites: dict[str, dict[str, Any]]) -> dict[str, A
     n, k = len(problem.rows.y), problem.spec.n_clusters
     values = {own: log_prob(sites[site]) for own, site in structure.rows.items()}
     if structure.allocation is None:
+        if any(value.size == 1 for value in values.values()) and n > 1:
+            # The sum over rows: there is no telling them apart.
+            return {}
         total = sum(jnp.broadcast_to(_flat(value, own), (n,)) for own, value in values.items())
         return {"rows": total}
     none = jnp.zeros((k, n))
