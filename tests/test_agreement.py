@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import STRUCTURES, built, direction_of, structures, table
 from numpyro_users import ENUMERATED, MARGINAL, NAMES, names_for, users_model
+from test_numpyro_twin import bare as bare_rows
 
 import jointmix
 from jointmix.agreement.chart import Chart
@@ -24,7 +25,7 @@ from jointmix.agreement.terms import Side, Terms
 from jointmix.data import Dataset
 from jointmix.errors import MissingExtraError, SpecError
 from jointmix.numpyro_twin import build_twin
-from jointmix.priors import LKJ, Priors
+from jointmix.priors import LKJ, Fixed, Priors
 from jointmix.spec import ModelSpec
 
 pytest.importorskip("funsor")
@@ -38,17 +39,10 @@ def problem_of(name: str) -> Problem:
     return Problem(built(name)[0], spec, direction_of(spec))
 
 
-def bare(n: int, d: int, k: int, r: int, seed: int = 0) -> Problem:
+def bare(n: int, d: int, k: int, r: int) -> Problem:
     """A few rows on the users' scale, fewer than a fit would need; labels are free."""
-    spec = ModelSpec(
-        n_clusters=k,
-        features=tuple(f"x{i}" for i in range(d)),
-        predictors=tuple(f"u{i}" for i in range(r)),
-        response="y",
-        standardize=False,
-    )
-    values = np.random.default_rng(seed + n + 10 * d + 100 * k).normal(size=(n, d + r + 1))
-    return Problem(Dataset(spec.columns, values, np.arange(n), n, {}, ""), spec, None)
+    spec, dataset = bare_rows(n, d, k, r)
+    return Problem(dataset, spec, None)
 
 
 def without_numba(problem: Problem) -> list[Side]:
@@ -333,6 +327,21 @@ def test_a_model_without_plates_or_rows_is_understood_or_named() -> None:
     }  # fmt: skip
     with pytest.raises(ModelError, match="ValueError: "):
         numpyro_side(problem, YOURS, lambda: model(False), names)
+
+
+def test_a_model_without_anything_free_is_compared_too() -> None:
+    fixed = {"weight": (0.4, 0.6), "mean": (1.0,), "intercept": 0.5, "slope": (2.0,), "sigma": 1.0,
+             "covariance": 1.5}  # fmt: skip
+    spec = ModelSpec(
+        n_clusters=2, features=("a",), predictors=("a",), response="y", standardize=False,
+        covariance="fixed", noise="fixed",
+        priors=Priors(**{name: Fixed(value=value) for name, value in fixed.items()}),
+    )  # fmt: skip
+    certificate = jointmix.crosscheck(table(), spec, points=2, posterior=False)
+    assert certificate.passed
+    assert certificate.dim == 0
+    with pytest.raises(SpecError, match="nothing to sample"):
+        jointmix.crosscheck(table(), spec, points=2)
 
 
 def test_numbers_of_points_are_checked() -> None:

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from test_agreement import bare
 from test_cli import assert_refused, call
+from test_cli_scores import RECIPE
 
 import jointmix as jm
 from jointmix.agreement import attach, stored_certificate
@@ -22,20 +23,6 @@ from jointmix.simulate import four_clusters, simulate
 pytest.importorskip("funsor")
 
 RUNS = (Run("nutpie on kernel", 400, 0.5, 1.0, 390.0), Run("NumPyro", 400, 5.0, 4.0, 200.0))
-RECIPE = """
-[data]
-path = "t.csv"
-features = ["x1"]
-predictors = ["x1"]
-response = "y"
-[model]
-clusters = 2
-[sampler]
-draws = 150
-tune = 200
-chains = 2
-starts = 6
-"""
 MODEL = """
 import csv
 import jax.numpy as jnp, numpyro, numpyro.distributions as dist
@@ -166,7 +153,7 @@ def test_the_command_writes_a_certificate(folder: Path) -> None:
     found = json.loads(done.stdout)
     assert found["passed"] is True
     assert found["posterior"]["agrees"] is True
-    assert [run["draws"] for run in found["posterior"]["runs"]] == [300, 300]
+    assert [run["draws"] for run in found["posterior"]["runs"]] == [200, 200]
     assert call("fit", folder / "spec.toml", "--quiet").exit_code == 0
     fit = folder / "spec.nc"
     kept = call("crosscheck", folder / "spec.toml", "--fit", fit, "--points", 20, "--no-posterior")

@@ -18,6 +18,7 @@ from jointmix.agreement.implementations import YOURS, explain, make_sides
 from jointmix.agreement.problem import Problem, extreme_points, random_points
 from jointmix.data import Dataset, make_dataset, minimum_rows
 from jointmix.errors import MissingExtraError, SchemaError, SpecError
+from jointmix.kernel.layout import n_free
 from jointmix.recipe import spec_to_dict
 from jointmix.rows import fitted_spec
 from jointmix.sampling import Progress
@@ -109,7 +110,7 @@ def crosscheck(
     report, began = progress or (lambda *_: None), time.perf_counter()
     dataset = make_dataset(table, spec, for_fit=False)
     prepared = None
-    if posterior or len(dataset.row) >= minimum_rows(spec):
+    if posterior or (len(dataset.row) >= minimum_rows(spec) and n_free(spec)):
         of_modes = seed if fit is None else int(fit.attrs["seed"])
         prepared = prepare(table, spec, of_modes, Clock(progress))
     if fit is not None:
@@ -143,8 +144,8 @@ def _problem(
 ) -> tuple[Problem, np.ndarray]:
     """The posterior, ordered if its own is, and a point of high density (dim,).
 
-    A model of somebody else's has no cone: its density is the unordered one everywhere. Of rows
-    that are too few for a fit no modes are known; zero takes their place.
+    A model of somebody else's has no cone: its density is the unordered one everywhere. Where
+    rows are too few for a fit no modes are known; zero takes their place.
     """
     if prepared is None:
         problem = Problem(dataset, spec, None)

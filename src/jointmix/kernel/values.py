@@ -78,7 +78,8 @@ def parameters(problem: np.ndarray, spec: ModelSpec, draws: np.ndarray) -> dict[
     """
     shapes = parameter_shapes(spec)
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
-    flat = np.ascontiguousarray(draws, dtype=float).reshape(-1, draws.shape[-1])
+    n_draws = int(np.prod(draws.shape[:-1]))
+    flat = np.ascontiguousarray(draws, dtype=float).reshape(n_draws, draws.shape[-1])
     out = np.empty((len(flat), sum(sizes)))
     for draw, row in zip(flat, out, strict=True):
         expand(problem, draw, row)
