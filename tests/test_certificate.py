@@ -127,6 +127,12 @@ def test_a_fit_keeps_its_certificate(four_cluster_fit: xr.DataTree, tmp_path: Pa
     page = render_html(again, sections=["agreement"])
     for text in ("All implementations agree", "NumPyro", "location[1, 0]", "2.10 combined"):
         assert text in page
+    far = dataclasses.replace(posterior, largest=4.2)
+    assert not dataclasses.replace(good, posterior=far).passed
+    assert not dataclasses.replace(good, posterior=dataclasses.replace(posterior, rms=1.7)).passed
+    assert "differ by more than chance" in render_html(
+        attach(again, dataclasses.replace(good, posterior=far)), sections=["agreement"]
+    )
     bad = dataclasses.replace(good, findings=("your model: <script>alert(1)</script>",))
     page = render_html(attach(again, bad), sections=["agreement"])
     assert "Implementations differ" in page
@@ -159,6 +165,9 @@ def test_the_command_writes_a_certificate(folder: Path) -> None:
     kept = call("crosscheck", folder / "spec.toml", "--fit", fit, "--points", 20, "--no-posterior")
     assert kept.exit_code == 0
     assert kept.stdout.startswith("AGREE")
+    other = (folder / "spec.toml").read_text().replace("clusters = 2", "clusters = 1")
+    (folder / "other.toml").write_text(other)
+    assert_refused(call("crosscheck", folder / "other.toml", "--fit", fit), "another specification")
     stored = stored_certificate(jm.load(fit))
     assert stored is not None
     assert stored["passed"] is True

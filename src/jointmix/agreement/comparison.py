@@ -84,9 +84,11 @@ class Comparison:
     found: dict[tuple[str, str, str], Difference] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     underflows: dict[str, int] = field(default_factory=dict)
+    n_points: int = 0
 
     def run(self, points: np.ndarray) -> list[Difference]:
         """Compare all pairs at all points (point, dim), some at a time."""
+        self.n_points += len(points)
         n_rows, k = len(self.problem.rows.y), self.problem.spec.n_clusters
         step = max(1, min(len(points), _BATCH_NUMBERS // (n_rows * k)))
         for first in range(0, len(points), step):
@@ -108,8 +110,9 @@ class Comparison:
     def notes(self) -> list[str]:
         """At how many points a sum could not be compared."""
         return [
-            f"At {count} points the sum over components of {name} underflows, x and y being "
-            "likely in different components: rows were compared there, their total was not."
+            f"At {count} of {self.n_points:,} points the sum over components of {name} "
+            "underflows, x and y being likely in different components: rows were compared there, "
+            "their total was not."
             for name, count in self.underflows.items()
             if count
         ]
