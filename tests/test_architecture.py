@@ -30,6 +30,7 @@ ORDER = (
         "reporting",
         "workflow",
         "agreement",
+        "building",
         "regressor",
         "replication",
         "crossvalidation",

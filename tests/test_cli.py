@@ -100,7 +100,11 @@ class Engine:
 
 @pytest.fixture
 def engine(monkeypatch) -> Engine:
+    import jointmix.building
+
     made = Engine()
+    for function in ("fit", "report"):
+        monkeypatch.setattr(jointmix.building, function, getattr(made, function))
     parts = (("workflow", "fit"), ("workflow", "recover"), ("reporting", "report"))
     for name, function in (*parts, ("prediction", "predict")):
         module = sys.modules.get(f"jointmix.{name}")

@@ -18,6 +18,7 @@ from jointmix.cli.output import (
     conclude,
     one_line,
     prediction_columns,
+    put_built,
     put_certificate,
     put_comparison,
     put_csv,
@@ -100,21 +101,38 @@ def run_command(
     stream: Stream = None,
 ) -> None:
     """Fit the model of SPEC, save the fit, and write its report beside it."""
-    from jointmix.files import check_writable
     from jointmix.recipe import read_recipe
 
     recipe = read_recipe(spec)
-    report_path = recipe.report_path() or spec.with_suffix(".html")
-    if report_path.suffix not in (".html", ".htm"):
-        raise SpecError(f"{spec}: the path of [report] must end in .html; got {report_path.name}.")
-    fit_path = report_path.with_suffix(".nc")
-    check_writable(report_path)
-    started = time.monotonic()
-    tree = _fit_and_save(recipe, seed, fit_path, quiet, stream)
-    from jointmix.reporting import report
+    from jointmix.building import places, run_recipe
 
-    written = report(tree, report_path, title=recipe.report.title, sections=recipe.report.sections)
-    conclude(tree, {"report": written, "fit": fit_path}, started, strict, as_json)
+    at, started = places(recipe, spec), time.monotonic()
+    with show_progress(quiet) as progress:
+        tree = run_recipe(recipe, at, seed, progress, stream)
+    conclude(tree, {"report": at.report, "fit": at.fit}, started, strict, as_json)
+
+
+@app.command("build")
+def build_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of recipes (.toml).")],
+    jobs: Annotated[int, typer.Option(min=1, help="Recipes at a time.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Also what has not changed.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 unless every verdict is OK.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of what was built.")] = False,
+) -> None:
+    """Make the reports of a folder of recipes, and an index page; exit code 2 if one fails."""
+    from jointmix.building import build
+
+    with show_progress(quiet) as progress:
+        built = build(folder, jobs, force, progress)
+    put_built(built, folder, as_json)
+    if any(each.status == "failed" for each in built):
+        raise typer.Exit(2)
+    if strict and any(each.verdict != "OK" for each in built):
+        raise typer.Exit(1)
 
 
 @app.command("fit")

@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from jointmix.agreement import Certificate
+    from jointmix.building import Built
     from jointmix.scores import Scores
     from jointmix.selection import Comparison
 
@@ -105,6 +107,17 @@ def put_comparison(comparison: "Comparison", as_json: bool) -> None:
     shown += ["high_k", "bic", "icl", "occupied", "smallest", "verdict"]
     typer.echo(table[shown].round(1).to_string())
     typer.echo(one_line(comparison.text))
+
+
+def put_built(built: "Sequence[Built]", folder: Path, as_json: bool) -> None:
+    """Print what became of each recipe of a folder, and where the index is."""
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in built]))
+        return
+    for each in built:
+        text = f"{each.status:<9} {each.verdict or '–':<10} {each.recipe}: {each.message}"
+        typer.echo(one_line(text))
+    typer.echo(f"index: {one_line(str(folder / 'index.html'))}")
 
 
 def put_certificate(certificate: "Certificate", as_json: bool) -> None:

@@ -20,6 +20,8 @@ class Cell:
         A check's status, where its symbol stands before the text.
     detail
         A second line in smaller type.
+    href
+        An address, relative and quoted, that the text links to.
     """
 
     text: str
@@ -27,6 +29,7 @@ class Cell:
     cluster: int | None = None
     status: str | None = None
     detail: str = ""
+    href: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
