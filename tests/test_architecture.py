@@ -25,6 +25,7 @@ ORDER = (
     *("conditioning", "invariants", "summaries", "checks", "labels"),
     *("allocations", "prediction", "differences"),
     *("leave_one_out", "stacking", "scouts", "groups", "scores"),
+    *("sensitivity", "replication"),
     *(
         "storage",
         "reporting",
@@ -32,7 +33,6 @@ ORDER = (
         "agreement",
         "building",
         "regressor",
-        "replication",
         "crossvalidation",
         "selection",
         "benchmark",

@@ -251,3 +251,11 @@ def test_refusals(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(DataError, match="would need"):
             call()
     assert "responsibility" in responsibilities(tree)
+
+
+def test_columns_that_cannot_name_variables() -> None:
+    names = ["a/b", "a_b", "../x"]
+    drawn = replicate(fitted_tree(names=names, n_features=3, n_obs=40), draws=4)
+    variables = ["a_b", "a_b_column", ".._x", "y"]
+    assert list(drawn["posterior_predictive"].data_vars) == variables
+    assert list(drawn["observed_data"].data_vars) == variables

@@ -35,7 +35,7 @@ HOSTILE = (
     "../../x",
     "cost ($) \\alpha_{",
     "a" * 10_000,
-    "nul\0 and \u202ebidi",
+    "rtl \u202ebidi",
 )
 STRUCTURES: dict[str, dict] = {
     "full": {},
@@ -123,6 +123,13 @@ def test_hostile_names_are_text() -> None:
     assert "\u202e" not in page
     # In full where the columns are listed and in the specification, shortened elsewhere.
     assert page.count("a" * 10_000) < 5
+
+
+def test_names_that_no_specification_has_leave_reasons() -> None:
+    page = render_html(fitted_tree(names=["nul\0", "b"]))
+    assert "\0" not in page
+    assert "Not computed, because features must hold column names as text" in page
+    assert "Estimates by cluster" in page
 
 
 def test_the_same_tree_gives_the_same_bytes(tree: xr.DataTree, page: str) -> None:

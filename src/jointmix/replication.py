@@ -1,5 +1,6 @@
 """Rows drawn from a fit or from the prior, and how the table's own compare with them."""
 
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -108,7 +109,7 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     -------
     xarray.DataTree
         ``posterior_predictive``, a variable for each feature and the response, under its own name
-        (chain, draw, obs), or with "_column" added where that is a dim's; ``observed_data`` with
+        (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash; ``observed_data`` with
         the same names; ``allocation``, the rows' clusters from 0; and ``posterior``, the draws
         used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
 
@@ -327,8 +328,9 @@ def _as_tree(
     observed = dict(zip(spec.features, rows.x.T, strict=True))
     if spec.response is not None:
         observed[spec.response] = rows.y
+    variables = _variables(observed)
     tables = xr.Dataset(
-        {_variable(n): (dims, drawn[f"column {n}"].reshape(shape)) for n in observed},
+        {variables[n]: (dims, drawn[f"column {n}"].reshape(shape)) for n in observed},
         coords={**chains, **obs},
     )
     allocated = (dims, drawn["cluster"].reshape(shape))
@@ -337,13 +339,20 @@ def _as_tree(
             group: parameters,
             _GROUPS[group]: tables,
             "observed_data": xr.Dataset(
-                {_variable(name): (OBS, value) for name, value in observed.items()}, coords=obs
+                {variables[name]: (OBS, value) for name, value in observed.items()}, coords=obs
             ),
             "allocation": xr.Dataset({"allocation": allocated}, coords={**chains, **obs}),
         }
     )
 
 
-def _variable(name: str) -> str:
-    """A column's name, changed where it is that of a dim."""
-    return f"{name}_column" if name in (CHAIN, DRAW, OBS) else name
+def _variables(columns: Iterable[str]) -> dict[str, str]:
+    """A variable's name for each column: its own, unless that is a dim's or holds a slash."""
+    found: dict[str, str] = {}
+    for name in columns:
+        # A slash would be a path inside the tree.
+        plain = name.replace("/", "_")
+        while plain in (CHAIN, DRAW, OBS, *found.values()):
+            plain = f"{plain}_column"
+        found[name] = plain
+    return found

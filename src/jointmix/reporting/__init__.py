@@ -7,7 +7,7 @@ from types import ModuleType
 
 import xarray as xr
 
-from jointmix.errors import SchemaError, SpecError
+from jointmix.errors import JointmixError, SchemaError, SpecError
 from jointmix.files import check_writable, write_file
 from jointmix.reporting.elements import Callout, Section
 from jointmix.reporting.fitted import FittedView
@@ -102,7 +102,7 @@ def _section(module: ModuleType, view: FittedView) -> Section:
     """One section, or in its place the reason why it cannot be computed."""
     try:
         return module.section(view)
-    except SchemaError as error:
+    except JointmixError as error:
         callout = Callout(tone="note", title="Not computed", text=f"Not computed, because {error}")
         return Section(id=module.ID, title=module.TITLE, elements=(callout,))
 

@@ -240,3 +240,97 @@ def compared(edges: np.ndarray, counts: dict[str, np.ndarray], label: str) -> by
         axes.grid(axis="x", visible=False)
 
     return _drawn(plot, WIDE)
+
+
+def predicted(edges: np.ndarray, observed: np.ndarray, bounds: np.ndarray, label: str) -> bytes:
+    """Shares of the observed rows between edges, and lower, middle and upper of drawn tables."""
+
+    def plot(axes: Axes) -> None:
+        lower, middle, upper = bounds
+        axes.stairs(observed, edges, fill=True, color="#c3c9d4", label="observed")
+        axes.stairs(upper, edges, baseline=lower, fill=True, color="#0067a5", alpha=0.25)
+        axes.stairs(middle, edges, color="#0067a5", linewidth=1.4, label="drawn tables")
+        axes.set(xlabel=axis_label(label), ylabel="share of rows")
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="x", visible=False)
+        axes.locator_params(axis="x", nbins=5)
+
+    return _drawn(plot, (3.5, 2.3))
+
+
+def band(
+    at: np.ndarray, difference: np.ndarray, lower: np.ndarray, upper: np.ndarray, label: str
+) -> bytes:
+    """A distribution function's difference from the uniform one, in its simultaneous band."""
+
+    def plot(axes: Axes) -> None:
+        axes.fill_between(at, lower, upper, color="#c3c9d4", lw=0)
+        axes.plot(at, difference, color="#0067a5", linewidth=1.6)
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set(xlabel=label, ylabel="ECDF − uniform", xlim=(0, 1))
+
+    return _drawn(plot, PANEL)
+
+
+def residuals(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, label: str) -> bytes:
+    """Residuals against predictions, marked by cluster."""
+
+    def plot(axes: Axes) -> None:
+        _rows(axes, x, y, cluster)
+        for level, style in ((0.0, "-"), (-2.0, (0, (4, 2))), (2.0, (0, (4, 2)))):
+            axes.axhline(level, color=INK, linewidth=0.9, linestyle=style)
+        axes.set(xlabel=axis_label(label), ylabel="quantile residual")
+        axes.locator_params(axis="x", nbins=5)
+
+    return _drawn(plot, PANEL)
+
+
+def shapes(values: np.ndarray, limit: float) -> bytes:
+    """Pareto k of each row, those above the limit in another mark."""
+
+    def plot(axes: Axes) -> None:
+        at, high = np.arange(values.size), values > limit
+        many = values.size > VECTOR_LIMIT
+        for chosen, colour, marker, size in (
+            (~high, "#0067a5", "o", 12),
+            (high, "#a3232f", "X", 40),
+        ):
+            axes.scatter(
+                at[chosen],
+                values[chosen],
+                s=size,
+                color=colour,
+                marker=marker,
+                alpha=0.6,
+                linewidths=0,
+                rasterized=many,
+            )
+        axes.axhline(limit, color=INK, linewidth=1, linestyle=(0, (4, 2)))
+        axes.set(xlabel="row, in the table's order", ylabel="Pareto k̂")
+
+    return _drawn(plot, WIDE)
+
+
+def sensitivities(prior: np.ndarray, likelihood: np.ndarray, limit: float) -> bytes:
+    """Sensitivity of each parameter to the prior against that to the likelihood."""
+
+    def plot(axes: Axes) -> None:
+        high = prior > limit
+        for chosen, colour, marker in ((~high, "#0067a5", "o"), (high, "#a3232f", "X")):
+            axes.scatter(
+                likelihood[chosen],
+                prior[chosen],
+                s=26,
+                color=colour,
+                marker=marker,
+                alpha=0.7,
+                linewidths=0,
+                rasterized=prior.size > VECTOR_LIMIT,
+            )
+        axes.axhline(limit, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
+        axes.axvline(limit, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
+        axes.set(xlabel="sensitivity to the likelihood", ylabel="sensitivity to the prior")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+
+    return _drawn(plot, (5.5, 2.8))

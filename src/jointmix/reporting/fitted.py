@@ -11,9 +11,13 @@ import xarray as xr
 from jointmix.checks import Finding, findings_from_dataset, run_checks
 from jointmix.reporting.elements import Cell
 from jointmix.reporting.text import decimals, interval, places_for, short_labels
+from jointmix.rows import fitted_spec, observed_table
 from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
+from jointmix.scores import Scores, loo
 from jointmix.summaries import identified_parameters, invariant_quantities, statistics
 
+#: Rows that are left out one by one, and numbers in the tables that are drawn.
+MOST_SCORED, _MOST_DRAWN = 2_000, 20_000_000
 #: Probability inside every interval of the report.
 INTERVAL = 0.89
 
@@ -158,6 +162,32 @@ class FittedView:
     def allocation(self) -> xr.Dataset:
         """Responsibilities and allocation, [obs, cluster] and [obs]."""
         return require_group(self.tree, "allocation")
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Leave-one-out scores, of at most ``MOST_SCORED`` rows."""
+        return loo(self.tree, MOST_SCORED)
+
+    @property
+    def n_tables(self) -> int:
+        """How many tables are drawn for predictive checks."""
+        return max(20, min(200, _MOST_DRAWN // (self.n_obs * max(1, len(self.names)))))
+
+    @cached_property
+    def replicates(self) -> xr.DataTree:
+        """Tables drawn from the posterior predictive distribution."""
+        from jointmix.replication import replicate
+
+        return replicate(self.tree, self.n_tables)
+
+    @cached_property
+    def prior_tables(self) -> xr.DataTree:
+        """Tables drawn from the prior, with the centres and scales of the fit's rows."""
+        # PyMC, which draws them, loads slowly.
+        from jointmix.replication import prior_predictive
+
+        spec = fitted_spec(self.tree)
+        return prior_predictive(observed_table(self.tree, spec), spec, self.n_tables)
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""How the numbers were computed, and how to compute them again."""
+"""What the results do not say, and how to compute them again."""
 
 from typing import Any
 
@@ -9,17 +9,13 @@ from jointmix.reporting.elements import (
     Cell,
     Code,
     Element,
-    Facts,
     Heading,
     Prose,
     Section,
-    Table,
-    number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import number
 
-ID, TITLE = "reproduce", "Computation and how to repeat it"
+ID, TITLE = "reproduce", "Limits and how to repeat this"
 
 _COMMAND = "jointmix run SPEC.toml --seed {seed}"
 _PYTHON = """import jointmix
@@ -29,7 +25,7 @@ tree = jointmix.fit(table, recipe.spec, seed={seed})
 jointmix.report(tree, "report.html")"""
 _PLACE = (
     "Add to its table [data] the path of the data file. The data are the same where the SHA-256 "
-    "of the values used is the one above."
+    "of the values used is the one under Data."
 )
 _SOURCES = (
     "Ingrassia, Minotti and Vittadini (2012). Local statistical modeling via a cluster-weighted "
@@ -41,18 +37,26 @@ _SOURCES = (
     "localization: an improved R-hat. Bayesian Analysis 16, 667–718. doi:10.1214/20-BA1221",
     "Stephens (2000). Dealing with label switching in mixture models. Journal of the Royal "
     "Statistical Society B 62, 795–809. doi:10.1111/1467-9868.00265",
+    "Kallioinen, Paananen, Bürkner and Vehtari (2024). Detecting and diagnosing prior and "
+    "likelihood sensitivity with power-scaling. Statistics and Computing 34, 57. "
+    "doi:10.1007/s11222-023-10366-5",
+    "Vehtari, Gelman and Gabry (2017). Practical Bayesian model evaluation using leave-one-out "
+    "cross-validation and WAIC. Statistics and Computing 27, 1413–1432. "
+    "doi:10.1007/s11222-016-9696-4",
+    "Säilynoja, Bürkner and Vehtari (2022). Graphical test for discrete uniformity and its "
+    "applications in goodness-of-fit evaluation and multiple sample comparison. Statistics and "
+    "Computing 32, 32. doi:10.1007/s11222-022-10090-6",
     "Papastamoulis (2016). label.switching: an R package for dealing with the label switching "
     "problem in MCMC outputs. Journal of Statistical Software 69. doi:10.18637/jss.v069.c01",
 )
 
 
 def section(view: FittedView) -> Section:
-    """Sampler, versions, times, the specification, commands and sources."""
+    """Limits, the specification, commands and sources."""
     seed = int(view.tree.attrs["seed"])
     elements: list[Element] = [
-        _facts(view),
-        _versions(view),
-        _seconds(view),
+        Heading(text="Limits"),
+        Bullets(items=tuple(Cell(text=limit) for limit in _limits(view))),
         Heading(text="Repeat this fit"),
         Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(without_none(view.spec))),
         Prose(text=_PLACE),
@@ -73,42 +77,25 @@ def without_none(value: Any) -> Any:
     return value
 
 
-def _facts(view: FittedView) -> Facts:
-    sampler, attrs = view.spec.get("sampler", {}), view.tree.attrs
-    items = [
-        ("Sampler", str(sampler.get("sampler", "–"))),
-        ("Run on", str(attrs["backend"])),
-        ("Why there", str(attrs["backend_reason"])),
-        ("Adaptation", str(attrs.get("adaptation") or "–")),
-        ("Chains, draws, tuning", ", ".join(str(sampler.get(key, "–")) for key in _LENGTHS)),
-        ("Seed", str(int(attrs["seed"]))),
-        ("Machine", str(attrs["machine"])),
-        ("SHA-256 of the values used", str(attrs["data_hash"])),
+def _limits(view: FittedView) -> list[str]:
+    """What the reader must keep in mind, as far as it applies to this model."""
+    n = len(view.clusters)
+    found = [
+        "Intervals are conditional on the model and on its number of clusters; they do not "
+        "include the doubt whether another model would do better.",
+        "Predictions hold for rows like those of the table; far from them the model extrapolates.",
+        "Slopes describe how columns vary together in these rows, not what an intervention "
+        "would change.",
     ]
-    if attrs.get("created"):
-        items.append(("Fitted", str(attrs["created"])))
-    return Facts(items=tuple(items))
-
-
-_LENGTHS = ("chains", "draws", "tune")
-
-
-def _versions(view: FittedView) -> Table:
-    return Table(
-        caption="Versions",
-        columns=(Cell(text="package"), *number_cells("version")),
-        rows=tuple(
-            (Cell(text=str(name)), *number_cells(str(version)))
-            for name, version in view.attribute("versions").items()
-        ),
-    )
-
-
-def _seconds(view: FittedView) -> Table:
-    seconds = {str(name): float(value) for name, value in view.attribute("seconds").items()}
-    rows = [*seconds.items(), ("all", sum(seconds.values()))]
-    return Table(
-        caption="Seconds per stage",
-        columns=(Cell(text="stage"), *number_cells("seconds")),
-        rows=tuple((Cell(text=name), *number_cells(number(value, 3))) for name, value in rows),
-    )
+    if view.response is None or not view.predictors:
+        del found[2]
+    if n > 1:
+        found.append(
+            "Clusters are Gaussian components. A group whose shape is not Gaussian may be "
+            "described by several of them, and a cluster need not be a kind that exists by itself."
+        )
+    if view.tree.attrs.get("approximation"):
+        found.append(f"The posterior is an approximation ({view.tree.attrs['approximation']}).")
+    if view.tree.attrs.get("partial"):
+        found.append("Sampling was stopped early; fewer draws were made than asked for.")
+    return found

@@ -1,0 +1,52 @@
+"""How the numbers were computed: sampler, seeds, machine, versions and times."""
+
+from jointmix.reporting.elements import Cell, Facts, Section, Table, number_cells
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.text import number
+
+ID, TITLE = "computation", "Computation"
+
+_LENGTHS = ("chains", "draws", "tune")
+
+
+def section(view: FittedView) -> Section:
+    """Sampler and settings, versions, and seconds of each stage."""
+    return Section(id=ID, title=TITLE, elements=(_facts(view), _versions(view), _seconds(view)))
+
+
+def _facts(view: FittedView) -> Facts:
+    sampler, attrs = view.spec.get("sampler", {}), view.tree.attrs
+    items = [
+        ("Sampler", str(sampler.get("sampler", "–"))),
+        ("Run on", str(attrs["backend"])),
+        ("Why there", str(attrs["backend_reason"])),
+        ("Adaptation", str(attrs.get("adaptation") or "–")),
+        ("Chains, draws, tuning", ", ".join(str(sampler.get(key, "–")) for key in _LENGTHS)),
+        ("Seed", str(int(attrs["seed"]))),
+        ("Machine", str(attrs["machine"])),
+        ("SHA-256 of the values used", str(attrs["data_hash"])),
+    ]
+    if attrs.get("created"):
+        items.append(("Fitted", str(attrs["created"])))
+    return Facts(items=tuple(items))
+
+
+def _versions(view: FittedView) -> Table:
+    return Table(
+        caption="Versions",
+        columns=(Cell(text="package"), *number_cells("version")),
+        rows=tuple(
+            (Cell(text=str(name)), *number_cells(str(version)))
+            for name, version in view.attribute("versions").items()
+        ),
+    )
+
+
+def _seconds(view: FittedView) -> Table:
+    seconds = {str(name): float(value) for name, value in view.attribute("seconds").items()}
+    rows = [*seconds.items(), ("all", sum(seconds.values()))]
+    return Table(
+        caption="Seconds per stage",
+        columns=(Cell(text="stage"), *number_cells("seconds")),
+        rows=tuple((Cell(text=name), *number_cells(number(value, 3))) for name, value in rows),
+    )

@@ -1,0 +1,168 @@
+"""Does the fitted model make tables like the one it was fitted to, and is y given x calibrated?"""
+
+import numpy as np
+from arviz_stats.ecdf_utils import ecdf_pit
+from scipy.stats import norm
+
+from jointmix.prediction import predict
+from jointmix.reporting import figures
+from jointmix.reporting.elements import (
+    Cell,
+    Element,
+    Figure,
+    Heading,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    number_cells,
+)
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.quantities import thinned
+from jointmix.reporting.tables_drawn import check_table, column_figure, drawn_columns, modelled
+from jointmix.reporting.text import decimals, number, percent
+from jointmix.schema import OBS
+
+ID, TITLE = "predictive", "Posterior predictive check"
+
+_LEVELS = (0.5, 0.8, 0.9, 0.95)
+_MOST_STATISTICS, _MOST_RESIDUALS, _WORST, _BAND, _SIMULATIONS = 15, 1_000, 8, 0.95, 1_000
+
+
+def section(view: FittedView) -> Section:
+    """Columns and statistics of drawn tables; calibration and residuals of y given x."""
+    from jointmix.replication import predictive_checks
+
+    checks = predictive_checks(view.replicates)
+    columns = drawn_columns(view.replicates, "posterior_predictive", modelled(view), wide=False)
+    unusual = int(checks["unusual"].sum())
+    elements: list[Element] = [
+        Prose(
+            text=f"{view.n_tables:,} tables like the fitted one were drawn from the posterior. "
+            f"Of {len(checks)} statistics {unusual or 'none'} "
+            f"{'lies' if unusual == 1 else 'lie'} outside what nearly all drawn tables show."
+        ),
+        column_figure(
+            view,
+            columns,
+            "Share of rows along each column: observed (grey), and in drawn tables (line: median, "
+            "band: central 90%).",
+        ),
+        check_table(checks, "Observed statistics among those of drawn tables", _MOST_STATISTICS),
+    ]
+    if view.response is not None:
+        elements += [Heading(text="Calibration of the response"), *_calibration(view)]
+    return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _calibration(view: FittedView) -> list[Element]:
+    response, scores = view.names[view.response or ""], view.scores
+    pit = scores.pointwise["pit"].values
+    some = "" if pit.size == view.n_obs else f" of {view.n_obs:,}"
+    prose = Prose(
+        text=f"Each of {pit.size:,} rows{some} was left out in turn, and {response} predicted from "
+        "its features by the rest. The probability below the observed value (LOO-PIT) is uniform "
+        "if the predictions are calibrated."
+    )
+    return [prose, _coverage(pit), _pictures(view, pit), *_worst(view, pit)]
+
+
+def _coverage(pit: np.ndarray) -> Table:
+    rows = []
+    for level in _LEVELS:
+        share = float((np.abs(pit - 0.5) <= level / 2).mean())
+        error = float(np.sqrt(level * (1 - level) / pit.size))
+        rows.append(
+            (
+                Cell(
+                    text=f"{level:.0%}",
+                    status="ok" if abs(share - level) <= 3 * error else "caution",
+                ),
+                *number_cells(percent(share), percent(error)),
+            )
+        )
+    return Table(
+        caption="Coverage of central predictive intervals of rows left out",
+        columns=(Cell(text="interval"), *number_cells("rows inside", "standard error")),
+        rows=tuple(rows),
+        notes=("Marked where the share lies more than three standard errors away.",),
+    )
+
+
+def _residuals(pit: np.ndarray) -> np.ndarray:
+    """Normal quantiles of the PIT values (Dunn and Smyth 1996, doi:10.1080/10618600.1996.10474708).
+
+    They are standard normal under the model, whatever the predictive distribution's shape.
+    """
+    return np.asarray(norm.ppf(np.clip(pit, 1e-12, 1 - 1e-12)))
+
+
+def _pictures(view: FittedView, pit: np.ndarray) -> Figure:
+    response = view.names[view.response or ""]
+    kept = thinned(pit.size, _MOST_RESIDUALS)
+    at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
+    outside = float(((ecdf < lower) | (ecdf > upper)).mean())
+    rows = view.scores.pointwise[OBS].values[kept]
+    table = {name: values[rows] for name, values in view.columns.items()}
+    mean = predict(view.tree, table, ())["mean"].values
+    residual = _residuals(pit[kept])
+    cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[rows])
+    left_out = f" {kept.size:,} rows are drawn." if kept.size < pit.size else ""
+    edges = np.linspace(0, 1, 11)
+    counts = np.histogram(pit, edges)[0]
+    return Figure(
+        caption="Left: the distribution function of LOO-PIT values minus the uniform one, which a "
+        "calibrated model keeps inside the grey 95% simultaneous band. Right: quantile residuals "
+        f"against the predicted mean of {response}, standard normal under the model.{left_out}",
+        panels=(
+            Panel(
+                svg=figures.band(at, ecdf - at, lower - at, upper - at, "LOO-PIT"),
+                alt=f"The difference lies between {decimals(float((ecdf - at).min()), 3)} and "
+                f"{decimals(float((ecdf - at).max()), 3)}; {percent(outside)} of it is outside "
+                "the band.",
+            ),
+            Panel(
+                svg=figures.residuals(mean, residual, cluster, f"predicted {response}"),
+                alt=f"Quantile residuals from {decimals(float(residual.min()), 2)} to "
+                f"{decimals(float(residual.max()), 2)}, "
+                f"mean {decimals(float(residual.mean()), 2)}, "
+                f"standard deviation {decimals(float(residual.std()), 2)}.",
+            ),
+        ),
+        table=Table(
+            caption="Rows by LOO-PIT",
+            columns=(Cell(text="between"), *number_cells("rows", "expected")),
+            rows=tuple(
+                (
+                    Cell(text=f"{edges[i]:.1f} and {edges[i + 1]:.1f}"),
+                    *number_cells(f"{int(count):,}", number(pit.size / 10)),
+                )
+                for i, count in enumerate(counts)
+            ),
+        ),
+        legend=view.marks,
+    )
+
+
+def _worst(view: FittedView, pit: np.ndarray) -> list[Table]:
+    residual = _residuals(pit)
+    order = np.argsort(-np.abs(residual), kind="stable")[:_WORST]
+    rows = view.scores.pointwise[OBS].values[order]
+    numbers = view.scores.pointwise["row"].values[order]
+    y = view.columns[view.response or ""]
+    return [
+        Table(
+            caption=f"The {len(order)} rows whose response surprises most, given the features",
+            columns=(
+                Cell(text="row of the table, from 0"),
+                *number_cells(view.names[view.response or ""], "LOO-PIT", "quantile residual"),
+            ),
+            rows=tuple(
+                (
+                    Cell(text=str(int(label))),
+                    *number_cells(number(float(y[row])), f"{pit[i]:.4f}", decimals(residual[i], 2)),
+                )
+                for label, row, i in zip(numbers, rows, order, strict=True)
+            ),
+        )
+    ]

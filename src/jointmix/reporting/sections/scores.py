@@ -1,0 +1,119 @@
+"""How well unseen rows are predicted, and which rows sway that."""
+
+import re
+
+import numpy as np
+
+from jointmix.reporting import figures
+from jointmix.reporting.elements import (
+    Cell,
+    Element,
+    Figure,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    number_cells,
+)
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.quantities import thinned
+from jointmix.reporting.text import MINUS, decimals, number
+from jointmix.spec import LARGEST_PARETO_SHAPE
+
+ID, TITLE = "scores", "Predictive scores"
+
+_ROWS, _MOST_DRAWN = 10, 2_000
+_SYMBOLS = {"joint": "p(x, y)", "feature": "p(x)", "conditional": "p(y | x)"}
+_WORDS = {
+    "joint": "joint, p(x, y)",
+    "feature": "features alone, p(x)",
+    "conditional": "response given features, p(y | x)",
+}
+
+
+def section(view: FittedView) -> Section:
+    """Leave-one-out densities, joint = feature + conditional, and Pareto k of the rows."""
+    scores = view.scores
+    elements: list[Element] = [
+        Prose(text=re.sub(r"-(?=\d)", MINUS, scores.text)),
+        Table(
+            caption="Expected log predictive density of all rows, by leave-one-out, in nats",
+            columns=(
+                Cell(text="density"),
+                *number_cells("elpd", "standard error", "a row", "effective parameters"),
+            ),
+            rows=tuple(
+                (
+                    Cell(text=_WORDS[str(kind)]),
+                    *number_cells(
+                        decimals(line["elpd"], 1),
+                        decimals(line["se"], 1),
+                        decimals(line["elpd"] / scores.n_rows, 3),
+                        decimals(line["p"], 1),
+                    ),
+                )
+                for kind, line in scores.table.iterrows()
+            ),
+            notes=(
+                "Joint = features + response given features, row by row. Densities are on the "
+                "columns' own scale, so that they compare models of these columns only; jointmix "
+                "compare does so over the number of clusters.",
+            ),
+        ),
+        _shapes(view),
+        _outliers(view),
+    ]
+    return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _shapes(view: FittedView) -> Figure:
+    values = view.scores.pointwise["pareto_k"].values
+    high = view.scores.influential
+    bins = (-np.inf, 0.5, LARGEST_PARETO_SHAPE, 1.0, np.inf)
+    words = ("below 0.5: good", "0.5 to 0.7: good enough", "0.7 to 1: not reliable", "above 1: bad")
+    counts = np.histogram(values, bins)[0]
+    named = ", ".join(str(row) for row in high["row"].head(20))
+    kept = thinned(values.size, _MOST_DRAWN)
+    return Figure(
+        caption="Pareto k̂ of each row: how far leaving it out moves the posterior. Above the line "
+        "at 0.7 its score is not reliable." + (f" Rows above: {named}." if named else ""),
+        panels=(
+            Panel(
+                svg=figures.shapes(values[kept], LARGEST_PARETO_SHAPE),
+                alt=f"Pareto k̂ of {values.size:,} rows, "
+                f"at most {decimals(float(values.max()), 2)}; {len(high)} above 0.7.",
+                wide=True,
+            ),
+        ),
+        table=Table(
+            caption="Rows by Pareto k̂",
+            columns=(Cell(text="Pareto k̂"), *number_cells("rows")),
+            rows=tuple(
+                (Cell(text=text), *number_cells(f"{int(count):,}"))
+                for text, count in zip(words, counts, strict=True)
+            ),
+        ),
+    )
+
+
+def _outliers(view: FittedView) -> Table:
+    pointwise = view.scores.pointwise
+    kinds = [kind for kind in _WORDS if kind in pointwise]
+    order = np.argsort(pointwise[kinds[0]].values, kind="stable")[:_ROWS]
+    return Table(
+        caption=f"The {len(order)} rows that the others predict worst",
+        columns=(
+            Cell(text="row of the table, from 0"),
+            *number_cells(*(f"log {_SYMBOLS[kind]}" for kind in kinds), "Pareto k̂"),
+        ),
+        rows=tuple(
+            (
+                Cell(text=str(int(pointwise["row"].values[i]))),
+                *number_cells(
+                    *(decimals(float(pointwise[kind].values[i]), 2) for kind in kinds),
+                    number(float(pointwise["pareto_k"].values[i]), 2),
+                ),
+            )
+            for i in order
+        ),
+    )

@@ -1,0 +1,149 @@
+"""Drawn tables against the observed one: numbers, and the elements that both predictive checks
+share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from jointmix.reporting import figures
+from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.text import number, percent
+from jointmix.schema import CHAIN, DRAW, OBS
+
+_BOUNDS = (0.05, 0.5, 0.95)
+_MOST_BINS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """One column: shares of rows between edges, and what the drawn tables hold.
+
+    Attributes
+    ----------
+    edges
+        (bin + 1,).
+    observed
+        Shares of the observed rows, (bin,).
+    bounds
+        5%, 50% and 95% of the drawn tables' shares, (3, bin).
+    quantiles
+        5%, 50% and 95% of all drawn values.
+    inside
+        Share of drawn values within the observed range.
+    """
+
+    edges: np.ndarray
+    observed: np.ndarray
+    bounds: np.ndarray
+    quantiles: np.ndarray
+    inside: float
+
+
+def drawn_columns(
+    tables: xr.DataTree, group: str, names: list[str], wide: bool
+) -> dict[str, Drawn]:
+    """Each column's distribution in the drawn tables of ``group``.
+
+    Parameters
+    ----------
+    names
+        Of the columns, in the order of the variables.
+    wide
+        Whether the edges span the central 90% of the drawn values too.
+    """
+    drawn, observed = tables[group].to_dataset(), tables["observed_data"].to_dataset()
+    found = {}
+    for name, variable in zip(names, observed.data_vars, strict=True):
+        values = observed[variable].values
+        many = drawn[variable].transpose(CHAIN, DRAW, OBS).values.reshape(-1, values.size)
+        quantiles = np.quantile(many, _BOUNDS)
+        low, high = values.min(), values.max()
+        if wide:
+            low, high = min(low, quantiles[0]), max(high, quantiles[2])
+        if high == low:
+            low, high = low - 0.5, high + 0.5
+        edges = np.linspace(low, high, min(_MOST_BINS, max(8, int(np.sqrt(values.size)))) + 1)
+        shares = np.stack([np.histogram(one, edges)[0] for one in many]) / values.size
+        found[name] = Drawn(
+            edges=edges,
+            observed=np.histogram(values, edges)[0] / values.size,
+            bounds=np.quantile(shares, _BOUNDS, axis=0),
+            quantiles=quantiles,
+            inside=float(((many >= values.min()) & (many <= values.max())).mean()),
+        )
+    return found
+
+
+def column_figure(view: FittedView, columns: dict[str, Drawn], caption: str) -> Figure:
+    """A panel for each column, and its quantiles as a table."""
+    panels = tuple(
+        Panel(
+            svg=figures.predicted(each.edges, each.observed, each.bounds, view.names[name]),
+            alt=f"{view.names[name]}: 90% of drawn values lie between {number(each.quantiles[0])} "
+            f"and {number(each.quantiles[2])}, their median is {number(each.quantiles[1])}; the "
+            f"observed median is {number(float(np.median(view.columns[name])))}.",
+        )
+        for name, each in columns.items()
+    )
+    rows = tuple(
+        (
+            Cell(text=view.names[name]),
+            *number_cells(
+                *(number(float(q)) for q in np.quantile(view.columns[name], _BOUNDS)),
+                *(number(float(q)) for q in each.quantiles),
+                percent(each.inside),
+            ),
+        )
+        for name, each in columns.items()
+    )
+    headers = [f"{what} {q:.0%}" for what in ("observed", "drawn") for q in _BOUNDS]
+    return Figure(
+        caption=caption,
+        panels=panels,
+        table=Table(
+            caption="Quantiles of observed and of drawn values",
+            columns=(
+                Cell(text="column"),
+                *number_cells(*headers, "drawn, within the observed range"),
+            ),
+            rows=rows,
+        ),
+    )
+
+
+def check_table(checks: pd.DataFrame, caption: str, most: int) -> Table:
+    """Statistics of the observed table among those of the drawn ones, the most unusual first."""
+    away = (checks["p"] - 0.5).abs()
+    order = away.sort_values(ascending=False, kind="stable").index[:most]
+    rows = tuple(
+        (
+            Cell(text=str(label), status="caution" if line["unusual"] else "ok"),
+            *number_cells(
+                number(float(line["observed"])),
+                f"[{number(float(line['q05']))}, {number(float(line['q95']))}]",
+                f"{line['p']:.3f}",
+            ),
+        )
+        for label, line in checks.loc[order].iterrows()
+    )
+    left_out = len(checks) - len(rows)
+    notes = ["p is the share of drawn tables with a larger value; below 0.01 or above 0.99 is odd."]
+    if left_out > 0:
+        notes.append(f"The {most} statistics farthest from the middle; {left_out} more are nearer.")
+    return Table(
+        caption=caption,
+        columns=(
+            Cell(text="statistic"),
+            *number_cells("observed", "90% of drawn tables", "p"),
+        ),
+        rows=rows,
+        notes=tuple(notes),
+    )
+
+
+def modelled(view: FittedView) -> list[str]:
+    """The columns that the model draws: features and response."""
+    return [*view.features, *((view.response,) if view.response is not None else ())]
