@@ -51,9 +51,8 @@ def prior_tree(model: dict, priors: dict) -> tuple[xr.DataTree, pm.Model]:
     dataset = make_dataset(observed_table(tree, spec), spec)
     compiled = build_model(dataset, spec)
     with compiled:
-        drawn = pm.sample_prior_predictive(N_DRAWS, random_seed=3, compile_kwargs=FAST)[
-            "prior"
-        ].to_dataset()
+        sampled = pm.sample_prior_predictive(N_DRAWS, random_seed=3, compile_kwargs=FAST)
+    drawn = sampled["prior"].to_dataset()
     names = [name for name in tree["posterior"].data_vars if name in drawn]
     parameters = fitted_scaling(tree, spec).to_users(draw_parameters(drawn[names], COMPONENT))
     posterior = tree["posterior"].to_dataset().isel(chain=[0], draw=slice(N_DRAWS)).copy(deep=True)

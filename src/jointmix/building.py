@@ -19,7 +19,7 @@ from jointmix.errors import DataError, JointmixError, SpecError
 from jointmix.files import check_writable, write_file
 from jointmix.recipe import Recipe, read_recipe
 from jointmix.reporting import report
-from jointmix.reporting.elements import Cell, Section, Table, number_cells
+from jointmix.reporting.elements import Cell, Document, Section, Table, number_cells
 from jointmix.reporting.render import render
 from jointmix.sampling import Progress
 from jointmix.storage import save
@@ -278,9 +278,11 @@ def index_page(folder: Path, built: Sequence[Built]) -> str:
         rows=rows,
     )
     return render(
-        [Section(id="reports", title="Reports", elements=(table,))],
-        title=f"Reports of {folder.resolve().name}",
-        subtitle=f"{count} of {len(built)} verdicts are OK",
-        footer=f"Made by jointmix {version('jointmix')}.",
-        kicker="Joint mixture reports",
+        Document(
+            sections=(Section(id="reports", title="Reports", elements=(table,)),),
+            title=f"Reports of {folder.resolve().name}",
+            subtitle=f"{count} of {len(built)} verdicts are OK",
+            footer=f"Made by jointmix {version('jointmix')}.",
+            kicker="Joint mixture reports",
+        )
     )

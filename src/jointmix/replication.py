@@ -109,9 +109,9 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     -------
     xarray.DataTree
         ``posterior_predictive``, a variable for each feature and the response, under its own name
-        (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash; ``observed_data`` with
-        the same names; ``allocation``, the rows' clusters from 0; and ``posterior``, the draws
-        used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
+        (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash;
+        ``observed_data`` with the same names; ``allocation``, the rows' clusters from 0; and
+        ``posterior``, the draws used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from jointmix.reporting.elements import (
     Bullets,
     Callout,
     Cell,
+    Document,
     Element,
     Facts,
     Figure,
@@ -58,12 +59,15 @@ def render_page(results: Results) -> str:
     machine = results.machine
     kind = "quick run" if results.quick else "full run"
     return render(
-        sections(results),
-        kicker="Benchmark",
-        title="Benchmark of samplers and gradients",
-        subtitle=f"{kind} on {machine['processor']}, {machine['cores']} cores, {machine['date']}",
-        footer=f"Made by jointmix {machine['jointmix']}: python -m jointmix.benchmark"
-        f"{' --quick' if results.quick else ''}",
+        Document(
+            sections=tuple(sections(results)),
+            kicker="Benchmark",
+            title="Benchmark of samplers and gradients",
+            subtitle=f"{kind} on {machine['processor']}, {machine['cores']} cores, "
+            f"{machine['date']}",
+            footer=f"Made by jointmix {machine['jointmix']}: python -m jointmix.benchmark"
+            f"{' --quick' if results.quick else ''}",
+        )
     )
 
 

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jointmix.cli.arguments import load_model, parse_names, parse_quantiles, parse_range
+from jointmix.cli.arguments import parse_quantiles
+from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
+from jointmix.cli.options import AsJson, FitPath, Quiet, Seed, SpecPath, Stream, Strict
 from jointmix.cli.output import (
     conclude,
     one_line,
     prediction_columns,
     put_built,
-    put_certificate,
-    put_comparison,
     put_csv,
-    put_scores,
     warn_of_extrapolation,
 )
 from jointmix.cli.progress import show_progress
@@ -77,18 +76,6 @@ def _options(
     ] = False,
 ) -> None:
     """Bayesian joint mixtures of covariates and response, from a table to a report."""
-
-
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Recipe, a .toml file.")]
-FitPath = Annotated[Path, typer.Argument(metavar="FIT.nc", help="Fit that run or fit saved.")]
-Seed = Annotated[int | None, typer.Option(help="Seed; overrides the recipe's.", min=0)]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is OK.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Stream = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Write draws there as they come; see `recover`."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="The verdict as one JSON object.")]
 
 
 @app.command("run")
@@ -161,7 +148,12 @@ def fit_command(
 def report_command(
     fit: FitPath,
     out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Default: FIT with the suffix .html.")
+        Path | None,
+        typer.Option(metavar="PATH", help="FIT.html by default; .md and .json work too."),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
+    sections: Annotated[
+        list[str] | None, typer.Option("--section", metavar="ID", help="Only these; repeat.")
     ] = None,
 ) -> None:
     """Write the report of a saved fit."""
@@ -172,7 +164,7 @@ def report_command(
     tree = load(fit)
     from jointmix.reporting import report
 
-    typer.echo(f"report: {one_line(str(report(tree, path)))}")
+    typer.echo(f"report: {one_line(str(report(tree, path, title, sections)))}")
 
 
 @app.command("diagnose")
@@ -218,102 +210,9 @@ def predict_command(
     put_csv(prediction_columns(found), out)
 
 
-@app.command("score")
-def score_command(
-    fit: FitPath,
-    most_rows: Annotated[
-        int, typer.Option(min=2, help="Rows left out one by one; of more, as many at random.")
-    ] = 5_000,
-    as_json: Annotated[bool, typer.Option("--json", help="The scores as one JSON object.")] = False,
-) -> None:
-    """Score a saved fit by leaving each row out: joint, feature and conditional densities."""
-    from jointmix.storage import load
-
-    tree = load(fit)
-    from jointmix.scores import loo
-
-    put_scores(loo(tree, most_rows), as_json)
-
-
-@app.command("compare")
-def compare_command(
-    spec: SpecPath,
-    clusters: Annotated[
-        str, typer.Option(metavar="FIRST-LAST", help="Numbers of clusters to fit.")
-    ] = "1-6",
-    seed: Seed = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Fits at a time.")] = 1,
-    quiet: Quiet = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The table as one JSON object.")] = False,
-) -> None:
-    """Fit a range of numbers of clusters, score each, and say which predicts best."""
-    from jointmix.recipe import read_recipe
-    from jointmix.tables import read_table
-
-    numbers = parse_range(clusters)
-    recipe = read_recipe(spec)
-    table: pd.DataFrame = read_table(recipe.data_path())
-    from jointmix.selection import compare
-
-    start = recipe.seed if seed is None else seed
-    with show_progress(quiet) as progress:
-        found = compare(table, recipe.spec, numbers, start, jobs, progress)
-    put_comparison(found, as_json)
-
-
-@app.command("crosscheck")
-def crosscheck_command(
-    spec: SpecPath,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.py:NAME", help="A NumPyro model of your own, no arguments."),
-    ] = None,
-    names: Annotated[
-        list[str] | None,
-        typer.Option("--name", metavar="QUANTITY=SITE", help="What a site of it holds; repeat."),
-    ] = None,
-    points: Annotated[int, typer.Option(min=1, help="Random points to compare at.")] = 1000,
-    posterior: Annotated[
-        bool, typer.Option(help="Sample both posteriors and compare them too.")
-    ] = True,
-    fit: Annotated[
-        Path | None,
-        typer.Option(metavar="FIT.nc", help="Saved fit of SPEC: keeps the certificate."),
-    ] = None,
-    seed: Seed = None,
-    quiet: Quiet = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The certificate as one JSON object.")
-    ] = False,
-) -> None:
-    """Certify that PyMC, NumPyro, NumPy and SciPy agree on SPEC; exit code 1 if they do not."""
-    from jointmix.recipe import read_recipe
-    from jointmix.tables import read_table
-
-    recipe, sites = read_recipe(spec), parse_names(names or [])
-    table: pd.DataFrame = read_table(recipe.data_path())
-    from jointmix.agreement import crosscheck, use_double_precision
-    from jointmix.storage import load, save
-
-    # Arrays that the model's file makes would otherwise be in single precision.
-    use_double_precision()
-    own = load_model(model)
-    tree = None if fit is None else load(fit)
-    with show_progress(quiet) as progress:
-        certificate = crosscheck(
-            table,
-            recipe.spec,
-            model=own,
-            names=sites,
-            points=points,
-            posterior=posterior,
-            fit=tree,
-            seed=recipe.seed if seed is None else seed,
-            progress=progress,
-        )
-    if tree is not None and fit is not None:
-        save(tree, fit)
-    put_certificate(certificate, as_json)
+app.command("score")(score_command)
+app.command("compare")(compare_command)
+app.command("crosscheck")(crosscheck_command)
 
 
 @app.command("simulate")

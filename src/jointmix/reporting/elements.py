@@ -155,6 +155,27 @@ class Section:
     elements: tuple[Element, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A report before it is HTML, Markdown or JSON.
+
+    Parameters
+    ----------
+    sections
+        In their order; the contents list them.
+    title, subtitle, footer
+        Of the page.
+    kicker
+        The line above the title: what kind of page this is.
+    """
+
+    sections: tuple[Section, ...]
+    title: str
+    subtitle: str
+    footer: str
+    kicker: str = "Joint mixture report"
+
+
 def text_cells(*texts: str) -> tuple[Cell, ...]:
     """Cells of text."""
     return tuple(Cell(text=text) for text in texts)

@@ -75,7 +75,7 @@ def axis_label(text: str) -> str:
     return shorten(clean(text), 36)
 
 
-def _drawn(plot: Callable[[Axes], None], size: tuple[float, float] = PANEL) -> bytes:
+def drawn(plot: Callable[[Axes], None], size: tuple[float, float] = PANEL) -> bytes:
     """The picture that ``plot`` makes on empty axes, the same bytes each time."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # The reader's fonts have glyphs that the font used for measuring lacks.
@@ -95,7 +95,7 @@ def histogram(edges: np.ndarray, counts: np.ndarray, label: str) -> bytes:
         axes.set(xlabel=axis_label(label), ylabel="rows")
         axes.grid(axis="x", visible=False)
 
-    return _drawn(plot, SMALL)
+    return drawn(plot, SMALL)
 
 
 def forest(
@@ -114,7 +114,7 @@ def forest(
         axes.grid(axis="y", visible=False)
         axes.locator_params(axis="x", nbins=5)
 
-    return _drawn(plot, (3.5, 0.95 + 0.24 * len(means)))
+    return drawn(plot, (3.5, 0.95 + 0.24 * len(means)))
 
 
 def _rows(axes: Axes, x: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> None:
@@ -149,7 +149,7 @@ def scatter(
             axes.plot(*outline.T, color=mark(i)[0], linewidth=1.6)
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
 
-    return _drawn(plot, (5.5, 3.9))
+    return drawn(plot, (5.5, 3.9))
 
 
 def regression(
@@ -171,7 +171,7 @@ def regression(
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
         axes.locator_params(axis="x", nbins=6)
 
-    return _drawn(plot)
+    return drawn(plot)
 
 
 def trace(chains: np.ndarray, names: Sequence[str], label: str) -> bytes:
@@ -185,7 +185,7 @@ def trace(chains: np.ndarray, names: Sequence[str], label: str) -> bytes:
         if len(names) <= 8:
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
 
-    return _drawn(plot, WIDE)
+    return drawn(plot, WIDE)
 
 
 def ranks(counts: np.ndarray, expected: float, title: str) -> bytes:
@@ -198,7 +198,7 @@ def ranks(counts: np.ndarray, expected: float, title: str) -> bytes:
         axes.set_xticks([])
         axes.grid(axis="x", visible=False)
 
-    return _drawn(plot, SMALL)
+    return drawn(plot, SMALL)
 
 
 def levels(means: np.ndarray, errors: np.ndarray, names: Sequence[str], label: str) -> bytes:
@@ -212,7 +212,7 @@ def levels(means: np.ndarray, errors: np.ndarray, names: Sequence[str], label: s
         axes.grid(axis="y", visible=False)
         axes.locator_params(axis="x", nbins=5)
 
-    return _drawn(plot, (5.5, 1.0 + 0.22 * means.size))
+    return drawn(plot, (5.5, 1.0 + 0.22 * means.size))
 
 
 def compared(edges: np.ndarray, counts: dict[str, np.ndarray], label: str) -> bytes:
@@ -239,7 +239,7 @@ def compared(edges: np.ndarray, counts: dict[str, np.ndarray], label: str) -> by
         axes.legend(loc="upper left", frameon=False)
         axes.grid(axis="x", visible=False)
 
-    return _drawn(plot, WIDE)
+    return drawn(plot, WIDE)
 
 
 def predicted(edges: np.ndarray, observed: np.ndarray, bounds: np.ndarray, label: str) -> bytes:
@@ -255,7 +255,7 @@ def predicted(edges: np.ndarray, observed: np.ndarray, bounds: np.ndarray, label
         axes.grid(axis="x", visible=False)
         axes.locator_params(axis="x", nbins=5)
 
-    return _drawn(plot, (3.5, 2.3))
+    return drawn(plot, (3.5, 2.3))
 
 
 def band(
@@ -269,7 +269,7 @@ def band(
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set(xlabel=label, ylabel="ECDF − uniform", xlim=(0, 1))
 
-    return _drawn(plot, PANEL)
+    return drawn(plot, PANEL)
 
 
 def residuals(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, label: str) -> bytes:
@@ -282,7 +282,7 @@ def residuals(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, label: str) -> 
         axes.set(xlabel=axis_label(label), ylabel="quantile residual")
         axes.locator_params(axis="x", nbins=5)
 
-    return _drawn(plot, PANEL)
+    return drawn(plot, PANEL)
 
 
 def shapes(values: np.ndarray, limit: float) -> bytes:
@@ -308,7 +308,7 @@ def shapes(values: np.ndarray, limit: float) -> bytes:
         axes.axhline(limit, color=INK, linewidth=1, linestyle=(0, (4, 2)))
         axes.set(xlabel="row, in the table's order", ylabel="Pareto k̂")
 
-    return _drawn(plot, WIDE)
+    return drawn(plot, WIDE)
 
 
 def sensitivities(prior: np.ndarray, likelihood: np.ndarray, limit: float) -> bytes:
@@ -333,4 +333,4 @@ def sensitivities(prior: np.ndarray, likelihood: np.ndarray, limit: float) -> by
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
 
-    return _drawn(plot, (5.5, 2.8))
+    return drawn(plot, (5.5, 2.8))

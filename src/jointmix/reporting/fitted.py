@@ -10,7 +10,7 @@ import xarray as xr
 
 from jointmix.checks import Finding, findings_from_dataset, run_checks
 from jointmix.reporting.elements import Cell
-from jointmix.reporting.text import decimals, interval, places_for, short_labels
+from jointmix.reporting.text import clean, decimals, interval, places_for, short_labels, shorten
 from jointmix.rows import fitted_spec, observed_table
 from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
 from jointmix.scores import Scores, loo
@@ -104,6 +104,13 @@ class FittedView:
         """Short label of each column."""
         response = (self.response,) if self.response is not None else ()
         return short_labels(tuple(dict.fromkeys((*self.features, *self.predictors, *response))))
+
+    def shortened(self, label: str) -> str:
+        """A label such as "slope[cluster 1, width]" with its columns' short labels."""
+        for name, short in self.names.items():
+            if name != short:
+                label = label.replace(name, short)
+        return shorten(clean(label), 120)
 
     @cached_property
     def posterior(self) -> xr.Dataset:

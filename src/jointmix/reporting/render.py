@@ -1,13 +1,12 @@
-"""Sections into one HTML file: Jinja2 with autoescaping, and no script."""
+"""A document into one HTML file: Jinja2 with autoescaping, and no script."""
 
 from base64 import b64encode
-from collections.abc import Sequence
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from jointmix.reporting.elements import Section
+from jointmix.reporting.elements import Document
 from jointmix.reporting.figures import COLOURS, glyph
 from jointmix.reporting.text import clean
 
@@ -40,34 +39,18 @@ def _environment() -> Environment:
     return environment
 
 
-def render(
-    sections: Sequence[Section],
-    *,
-    title: str,
-    subtitle: str,
-    footer: str,
-    kicker: str = "Joint mixture report",
-) -> str:
+def render(document: Document) -> str:
     """The page as text.
 
     Every text is escaped; only the style sheet and this package's own MathML are not.
-
-    Parameters
-    ----------
-    sections
-        In their order; the contents list them.
-    title, subtitle, footer
-        Of the page.
-    kicker
-        The line above the title: what kind of page this is.
     """
     style = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
     page = _environment().get_template("page.html.j2")
     return page.render(
-        sections=sections,
-        title=title,
-        subtitle=subtitle,
-        footer=footer,
-        kicker=kicker,
+        sections=document.sections,
+        title=document.title,
+        subtitle=document.subtitle,
+        footer=document.footer,
+        kicker=document.kicker,
         style=Markup(style),
     )

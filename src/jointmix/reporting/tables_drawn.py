@@ -114,13 +114,13 @@ def column_figure(view: FittedView, columns: dict[str, Drawn], caption: str) -> 
     )
 
 
-def check_table(checks: pd.DataFrame, caption: str, most: int) -> Table:
+def check_table(view: FittedView, checks: pd.DataFrame, caption: str, most: int) -> Table:
     """Statistics of the observed table among those of the drawn ones, the most unusual first."""
     away = (checks["p"] - 0.5).abs()
     order = away.sort_values(ascending=False, kind="stable").index[:most]
     rows = tuple(
         (
-            Cell(text=str(label), status="caution" if line["unusual"] else "ok"),
+            Cell(text=view.shortened(str(label)), status="caution" if line["unusual"] else "ok"),
             *number_cells(
                 number(float(line["observed"])),
                 f"[{number(float(line['q05']))}, {number(float(line['q95']))}]",

@@ -88,6 +88,11 @@ def interval(lower: float, upper: float, places: int) -> str:
     return f"[{decimals(lower, places)}, {decimals(upper, places)}]"
 
 
+def with_minus(text: str) -> str:
+    """A sentence whose negative numbers have minus signs, not hyphens."""
+    return re.sub(r"(?<![\w.])-(?=\d)", MINUS, text)
+
+
 def percent(share: float, places: int = 1) -> str:
     """A share in percent."""
     return MISSING if not isfinite(share) else f"{decimals(100 * share, places)}%"

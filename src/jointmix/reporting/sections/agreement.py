@@ -40,14 +40,45 @@ def section(view: FittedView) -> Section:
     text = view.tree.attrs.get("certificate")
     if text is None:
         return Section(id=ID, title=TITLE, elements=(Prose(text=_MISSING),))
-    found: dict[str, Any] = json.loads(text)
+    return Section(id=ID, title=TITLE, elements=tuple(_elements(json.loads(text))))
+
+
+def certificate_sections(found: dict[str, Any]) -> tuple[Section, ...]:
+    """A certificate on a page of its own: the verdict, and every pair of implementations."""
+    return (
+        Section(id=ID, title="Verdict", elements=tuple(_elements(found))),
+        Section(id="pairs", title="Every pair of implementations", elements=(_pairs(found),)),
+    )
+
+
+def _elements(found: dict[str, Any]) -> list[Element]:
     elements: list[Element] = [_verdict(found), _differences(found)]
     if found["posterior"] is not None:
         elements += [Heading(text="Both posteriors sampled"), *_posterior(found["posterior"])]
     notes = [*found["findings"], *found["notes"]]
     if notes:
         elements.append(Bullets(items=text_cells(*notes)))
-    return Section(id=ID, title=TITLE, elements=tuple(elements))
+    return elements
+
+
+def _pairs(found: dict[str, Any]) -> Table:
+    return Table(
+        caption="Largest relative difference of each pair, by term",
+        columns=(
+            *text_cells("term", "implementations"),
+            *number_cells("largest", "allowed"),
+            *text_cells("at"),
+        ),
+        rows=tuple(
+            (
+                Cell(text=_WORDS[item["term"]], status="ok" if item["agrees"] else "fail"),
+                *text_cells(f"{item['left']} and {item['right']}"),
+                *number_cells(f"{float(item['size']):.1e}", f"{item['bound']:.0e}"),
+                *text_cells(item["place"]),
+            )
+            for item in found["differences"]
+        ),
+    )
 
 
 def _verdict(found: dict[str, Any]) -> Callout:

@@ -1,11 +1,13 @@
 """Which rows belong where, how surely, and what the response adds."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 
-from jointmix.reporting import figures
+from jointmix.allocations import coclustering
+from jointmix.reporting import diagrams, figures
 from jointmix.reporting.elements import (
     Cell,
     Element,
@@ -18,13 +20,13 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.quantities import entropy_bits, sharp_share
+from jointmix.reporting.quantities import entropy_bits, sharp_share, thinned
 from jointmix.reporting.text import decimals, percent
 from jointmix.schema import CLUSTER, OBS, require_group
 
 ID, TITLE = "assignment", "Assignment of rows"
 
-_UNCERTAIN = 10
+_UNCERTAIN, _PAIRED = 10, 300
 _EDGES = np.linspace(0, 1, 21)
 
 
@@ -38,6 +40,7 @@ def section(view: FittedView) -> Section:
         Prose(text=_reading(view, given)),
         _by_cluster(view, given),
         _sharpness(given),
+        _together(view),
         Heading(text="Most uncertain rows"),
         _uncertain(view),
     ]
@@ -126,6 +129,44 @@ def _sharpness(given: dict[str, xr.DataArray]) -> Figure:
                     *number_cells(*(percent(share[i]) for share in kept.values())),
                 )
                 for i, (low, high) in enumerate(pairwise(edges))
+            ),
+        ),
+    )
+
+
+def _together(view: FittedView) -> Figure:
+    """How probably pairs of rows share a cluster, whatever its label."""
+    kept = thinned(view.n_obs, _PAIRED)
+    found = coclustering(view.tree, kept.tolist()).values
+    cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[kept])
+    order = np.argsort(cluster, kind="stable")
+    size = np.bincount(cluster, minlength=len(view.clusters))
+    means = [
+        [
+            float(found[np.ix_(cluster == k, cluster == j)].mean()) if size[k] * size[j] else np.nan
+            for j in range(len(view.clusters))
+        ]
+        for k in range(len(view.clusters))
+    ]
+    some = f", {kept.size:,} of {view.n_obs:,} of them" if kept.size < view.n_obs else ""
+    within = ", ".join(decimals(row[k], 3) for k, row in enumerate(means))
+    return Figure(
+        caption="Probability that two rows share a cluster, whatever its label: rows sorted by "
+        f"their most probable cluster{some}.",
+        panels=(
+            Panel(
+                svg=diagrams.matrix(found[np.ix_(order, order)], np.cumsum(size).tolist()),
+                alt=f"Matrix of {kept.size:,} rows; the mean probability inside clusters is "
+                f"{within}.",
+                wide=True,
+            ),
+        ),
+        table=Table(
+            caption="Mean probability to be together, by cluster",
+            columns=(Cell(text="cluster"), *(replace(mark, numeric=True) for mark in view.marks)),
+            rows=tuple(
+                (mark, *number_cells(*(decimals(mean, 3) for mean in row)))
+                for mark, row in zip(view.marks, means, strict=True)
             ),
         ),
     )

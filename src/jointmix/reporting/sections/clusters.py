@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from jointmix.reporting import figures
+from jointmix.reporting import diagrams, figures
+from jointmix.reporting.contrasted import contrast_table
 from jointmix.reporting.elements import (
     Cell,
     Element,
@@ -33,6 +34,8 @@ ID, TITLE = "clusters", "Clusters"
 
 MAX_ROWS = 5000
 _ELLIPSE = 0.90
+#: Features beyond which rows are drawn as profiles too, and rows drawn so.
+_PLANE, _MOST_PROFILES = 3, 300
 _WORDS = {
     "weight": "Weight: share of the rows",
     "mean": "Mean of each feature",
@@ -48,6 +51,8 @@ def section(view: FittedView) -> Section:
     elements: list[Element] = []
     if len(view.features) > 1:
         elements.append(_scatter(view))
+    if len(view.features) > _PLANE:
+        elements.append(_profiles(view))
     if view.predictors:
         elements.append(_regressions(view))
     rows = _estimates(view)
@@ -56,6 +61,8 @@ def section(view: FittedView) -> Section:
     correlations = [row for row in rows if row.parameter == "correlation" and not row.fixed]
     if correlations:
         elements.append(_precision(view, correlations))
+    if len(view.clusters) > 1:
+        elements += [Heading(text="Differences between clusters"), contrast_table(view)]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
 
 
@@ -111,6 +118,40 @@ def _scatter(view: FittedView) -> Figure:
             rows=tuple(
                 (mark, *number_cells(*(center.text for center in pair_of)))
                 for mark, pair_of in zip(view.marks, centers, strict=True)
+            ),
+        ),
+        legend=view.marks,
+    )
+
+
+def _profiles(view: FittedView) -> Figure:
+    """Clusters' means and some rows across all features, in units of the columns' scales."""
+    center, scale = np.array([view.scaling[name] for name in view.features]).T
+    means = (view.point["mean"].values - center) / scale
+    kept = thinned(view.n_obs, _MOST_PROFILES)
+    values = np.stack([view.columns[name][kept] for name in view.features], axis=1)
+    cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[kept])
+    labels = [view.names[name] for name in view.features]
+    far = np.unravel_index(int(np.abs(means).argmax()), means.shape)
+    some = f" {kept.size:,} of {view.n_obs:,} rows are drawn." if kept.size < view.n_obs else ""
+    return Figure(
+        caption="Profiles: mean of each feature in each cluster (thick) and rows (thin), each "
+        f"column centred and scaled.{some}",
+        panels=(
+            Panel(
+                svg=diagrams.parallel(means, (values - center) / scale, cluster, labels),
+                alt=f"Profiles of {len(means)} clusters over {len(labels)} features; farthest from "
+                f"the centre is cluster {view.clusters[far[0]]} in {labels[far[1]]}, at "
+                f"{decimals(float(means[far]), 2)}.",
+                wide=True,
+            ),
+        ),
+        table=Table(
+            caption="Means in standard units",
+            columns=(Cell(text="feature"), *(replace(mark, numeric=True) for mark in view.marks)),
+            rows=tuple(
+                (Cell(text=label), *number_cells(*(decimals(float(m), 2) for m in means[:, j])))
+                for j, label in enumerate(labels)
             ),
         ),
         legend=view.marks,

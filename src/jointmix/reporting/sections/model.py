@@ -12,6 +12,7 @@ from jointmix.reporting.elements import (
     text_cells,
 )
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.model_graph import model_graph
 from jointmix.reporting.prior_meaning import in_words, meanings
 from jointmix.reporting.text import interval, places_for
 
@@ -47,7 +48,7 @@ def section(view: FittedView) -> Section:
     elements: list[Element] = [equations.density(view)]
     if len(view.clusters) > 1:
         elements.append(equations.responsibility(view))
-    elements += [Prose(text=_structure(view)), _parameters(view)]
+    elements += [Prose(text=_structure(view)), model_graph(view), _parameters(view)]
     elements += [Heading(text="What the priors say"), *_priors(view)]
     if len(view.clusters) > 1:
         elements += [

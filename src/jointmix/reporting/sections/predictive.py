@@ -25,6 +25,7 @@ from jointmix.schema import OBS
 
 ID, TITLE = "predictive", "Posterior predictive check"
 
+_STATISTICS = "Observed statistics among those of drawn tables"
 _LEVELS = (0.5, 0.8, 0.9, 0.95)
 _MOST_STATISTICS, _MOST_RESIDUALS, _WORST, _BAND, _SIMULATIONS = 15, 1_000, 8, 0.95, 1_000
 
@@ -48,7 +49,9 @@ def section(view: FittedView) -> Section:
             "Share of rows along each column: observed (grey), and in drawn tables (line: median, "
             "band: central 90%).",
         ),
-        check_table(checks, "Observed statistics among those of drawn tables", _MOST_STATISTICS),
+        check_table(
+            view, checks, "Observed statistics among those of drawn tables", _MOST_STATISTICS
+        ),
     ]
     if view.response is not None:
         elements += [Heading(text="Calibration of the response"), *_calibration(view)]

@@ -1,7 +1,5 @@
 """How well unseen rows are predicted, and which rows sway that."""
 
-import re
-
 import numpy as np
 
 from jointmix.reporting import figures
@@ -17,7 +15,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
-from jointmix.reporting.text import MINUS, decimals, number
+from jointmix.reporting.text import decimals, number, with_minus
 from jointmix.spec import LARGEST_PARETO_SHAPE
 
 ID, TITLE = "scores", "Predictive scores"
@@ -35,7 +33,7 @@ def section(view: FittedView) -> Section:
     """Leave-one-out densities, joint = feature + conditional, and Pareto k of the rows."""
     scores = view.scores
     elements: list[Element] = [
-        Prose(text=re.sub(r"-(?=\d)", MINUS, scores.text)),
+        Prose(text=with_minus(scores.text)),
         Table(
             caption="Expected log predictive density of all rows, by leave-one-out, in nats",
             columns=(

@@ -29,7 +29,7 @@ def section(view: FittedView) -> Section:
         text = "Every parameter is fixed by the user; there is nothing to be sensitive."
         return Section(id=ID, title=TITLE, elements=(Prose(text=text),))
     high = found[found["prior"] > THRESHOLD]
-    named = ", ".join(str(name) for name in high.index[:5])
+    named = ", ".join(view.shortened(str(name)) for name in high.index[:5])
     said = (
         f"{len(high)} of {len(found)} depend on the prior noticeably: {named}"
         f"{', …' if len(high) > 5 else ''}."
@@ -42,12 +42,12 @@ def section(view: FittedView) -> Section:
             "prior, or the likelihood, is made slightly stronger or weaker. Changes above "
             f"{THRESHOLD} count. {said}"
         ),
-        _picture(found.sort_values("prior", ascending=False, kind="stable")),
+        _picture(view, found.sort_values("prior", ascending=False, kind="stable")),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
 
 
-def _picture(found: pd.DataFrame) -> Figure:
+def _picture(view: FittedView, found: pd.DataFrame) -> Figure:
     some = found.head(_MOST)
     left_out = len(found) - len(some)
     return Figure(
@@ -73,7 +73,10 @@ def _picture(found: pd.DataFrame) -> Figure:
             ),
             rows=tuple(
                 (
-                    Cell(text=str(label), status="caution" if line["diagnosis"] else "ok"),
+                    Cell(
+                        text=view.shortened(str(label)),
+                        status="caution" if line["diagnosis"] else "ok",
+                    ),
                     *number_cells(decimals(line["prior"], 3), decimals(line["likelihood"], 3)),
                     Cell(text=str(line["diagnosis"]) or "–"),
                 )

@@ -1,0 +1,130 @@
+"""Commands that hold fits, models and implementations against one another."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jointmix.cli.arguments import load_model, parse_names, parse_range
+from jointmix.cli.options import FitPath, Quiet, ReportPath, Seed, SpecPath
+from jointmix.cli.output import one_line, put_certificate, put_comparison, put_scores
+from jointmix.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jointmix.agreement import Certificate
+    from jointmix.selection import Comparison
+
+
+def score_command(
+    fit: FitPath,
+    most_rows: Annotated[
+        int, typer.Option(min=2, help="Rows left out one by one; of more, as many at random.")
+    ] = 5_000,
+    as_json: Annotated[bool, typer.Option("--json", help="The scores as one JSON object.")] = False,
+) -> None:
+    """Score a saved fit by leaving each row out: joint, feature and conditional densities."""
+    from jointmix.storage import load
+
+    tree = load(fit)
+    from jointmix.scores import loo
+
+    put_scores(loo(tree, most_rows), as_json)
+
+
+def compare_command(
+    spec: SpecPath,
+    clusters: Annotated[
+        str, typer.Option(metavar="FIRST-LAST", help="Numbers of clusters to fit.")
+    ] = "1-6",
+    seed: Seed = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Fits at a time.")] = 1,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The table as one JSON object.")] = False,
+    report_path: ReportPath = None,
+) -> None:
+    """Fit a range of numbers of clusters, score each, and say which predicts best."""
+    from jointmix.files import check_writable
+    from jointmix.recipe import read_recipe
+    from jointmix.tables import read_table
+
+    numbers = parse_range(clusters)
+    if report_path is not None:
+        check_writable(report_path)
+    recipe = read_recipe(spec)
+    table: pd.DataFrame = read_table(recipe.data_path())
+    from jointmix.selection import compare
+
+    start = recipe.seed if seed is None else seed
+    with show_progress(quiet) as progress:
+        found = compare(table, recipe.spec, numbers, start, jobs, progress)
+    put_comparison(found, as_json)
+    _write_report(found, report_path)
+
+
+def crosscheck_command(
+    spec: SpecPath,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:NAME", help="A NumPyro model of your own, no arguments."),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="QUANTITY=SITE", help="What a site of it holds; repeat."),
+    ] = None,
+    points: Annotated[int, typer.Option(min=1, help="Random points to compare at.")] = 1000,
+    posterior: Annotated[
+        bool, typer.Option(help="Sample both posteriors and compare them too.")
+    ] = True,
+    fit: Annotated[
+        Path | None,
+        typer.Option(metavar="FIT.nc", help="Saved fit of SPEC: keeps the certificate."),
+    ] = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The certificate as one JSON object.")
+    ] = False,
+    report_path: ReportPath = None,
+) -> None:
+    """Certify that PyMC, NumPyro, NumPy and SciPy agree on SPEC; exit code 1 if they do not."""
+    from jointmix.files import check_writable
+    from jointmix.recipe import read_recipe
+    from jointmix.tables import read_table
+
+    recipe, sites = read_recipe(spec), parse_names(names or [])
+    if report_path is not None:
+        check_writable(report_path)
+    table: pd.DataFrame = read_table(recipe.data_path())
+    from jointmix.agreement import crosscheck, use_double_precision
+    from jointmix.storage import load, save
+
+    # Arrays that the model's file makes would otherwise be in single precision.
+    use_double_precision()
+    own = load_model(model)
+    tree = None if fit is None else load(fit)
+    with show_progress(quiet) as progress:
+        certificate = crosscheck(
+            table,
+            recipe.spec,
+            model=own,
+            names=sites,
+            points=points,
+            posterior=posterior,
+            fit=tree,
+            seed=recipe.seed if seed is None else seed,
+            progress=progress,
+        )
+    if tree is not None and fit is not None:
+        save(tree, fit)
+    _write_report(certificate, report_path)
+    put_certificate(certificate, as_json)
+
+
+def _write_report(result: "Comparison | Certificate", path: Path | None) -> None:
+    if path is None:
+        return
+    from jointmix.reporting import report
+
+    typer.echo(f"report: {one_line(str(report(result, path)))}", err=True)

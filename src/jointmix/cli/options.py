@@ -1,0 +1,21 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Recipe, a .toml file.")]
+FitPath = Annotated[Path, typer.Argument(metavar="FIT.nc", help="Fit that run or fit saved.")]
+Seed = Annotated[int | None, typer.Option(help="Seed; overrides the recipe's.", min=0)]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is OK.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Stream = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write draws there as they come; see `recover`."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The verdict as one JSON object.")]
+ReportPath = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="PATH", help="Write a report: .html, .md or .json."),
+]

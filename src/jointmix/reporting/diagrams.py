@@ -1,0 +1,140 @@
+"""Diagrams as SVG bytes: the model's graph, profiles, matrices and curves over K."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+
+from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, axis_label, drawn, mark
+
+_RADIUS = 0.34
+
+
+def graph(
+    nodes: Mapping[str, tuple[float, float, bool]],
+    edges: Sequence[tuple[str, str]],
+    plates: Mapping[str, tuple[float, float, float, float]],
+) -> bytes:
+    """A directed graph in plate notation.
+
+    Parameters
+    ----------
+    nodes
+        Place of each, and whether it is observed (filled).
+    edges
+        From one node to another.
+    plates
+        Left, bottom, width and height of each box, by its label.
+    """
+
+    def plot(axes: Axes) -> None:
+        for label, (left, bottom, width, height) in plates.items():
+            box = FancyBboxPatch(
+                (left, bottom),
+                width,
+                height,
+                boxstyle="round,pad=0,rounding_size=0.15",
+                facecolor="none",
+                edgecolor=MUTED,
+                linewidth=1,
+            )
+            axes.add_patch(box)
+            place = (left + 0.12, bottom + height - 0.12)
+            axes.text(*place, label, ha="left", va="top", color=MUTED, fontsize=9)
+        for one, other in edges:
+            start, end = np.array(nodes[one][:2]), np.array(nodes[other][:2])
+            step = (end - start) / np.linalg.norm(end - start) * (_RADIUS + 0.04)
+            arrow = FancyArrowPatch(
+                tuple(start + step),
+                tuple(end - step),
+                arrowstyle="-|>",
+                mutation_scale=11,
+                color=INK,
+                linewidth=1,
+                shrinkA=0,
+                shrinkB=0,
+            )
+            axes.add_patch(arrow)
+        for label, (x, y, observed) in nodes.items():
+            colour = RULE if observed else PAPER
+            axes.add_patch(Circle((x, y), _RADIUS, facecolor=colour, edgecolor=INK, linewidth=1.2))
+            axes.text(x, y, label, ha="center", va="center", fontsize=11)
+        axes.set_aspect("equal")
+        axes.autoscale_view()
+        axes.margins(0.03)
+        axes.axis("off")
+
+    return drawn(plot, (5.5, 3.0))
+
+
+def parallel(
+    means: np.ndarray, rows: np.ndarray, cluster: np.ndarray, labels: Sequence[str]
+) -> bytes:
+    """Profiles across columns: rows (row, column) thin, clusters' means (cluster, column) thick."""
+
+    def plot(axes: Axes) -> None:
+        at = np.arange(len(labels))
+        for row, k in zip(rows, cluster, strict=True):
+            axes.plot(at, row, color=mark(int(k))[0], linewidth=0.5, alpha=0.18, rasterized=True)
+        for k, mean in enumerate(means):
+            colour, marker = mark(k)
+            axes.plot(at, mean, color=PAPER, linewidth=3.6)
+            axes.plot(at, mean, color=colour, marker=marker, linewidth=1.8, markersize=6)
+        names = [axis_label(label) for label in labels]
+        axes.set_xticks(at, names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_ylabel("standard units")
+        axes.grid(axis="x", visible=True)
+
+    return drawn(plot, (6.2, 3.4))
+
+
+def matrix(values: np.ndarray, ends: Sequence[int]) -> bytes:
+    """A square of probabilities, rows sorted by cluster; lines after each cluster's last row."""
+
+    def plot(axes: Axes) -> None:
+        picture = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        for end in ends[:-1]:
+            axes.axhline(end - 0.5, color=PAPER, linewidth=1)
+            axes.axvline(end - 0.5, color=PAPER, linewidth=1)
+        middle = [(a + b - 1) / 2 for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        numbers = [str(i + 1) for i in range(len(ends))]
+        axes.set_xticks(middle, numbers)
+        axes.set_yticks(middle, numbers)
+        axes.set(xlabel="cluster of the row", ylabel="cluster of the other row")
+        axes.grid(visible=False)
+        bar = axes.figure.colorbar(picture, ax=axes, shrink=0.85)
+        bar.set_label("probability to be together", color=INK)
+
+    return drawn(plot, (4.6, 3.7))
+
+
+def by_number(
+    numbers: np.ndarray,
+    series: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    label: str,
+) -> bytes:
+    """Values over the number of clusters, with two standard errors on each side where given."""
+
+    def plot(axes: Axes) -> None:
+        styles = (("#0067a5", "o", "-"), ("#c04a00", "s", (0, (4, 2))))
+        for (name, (values, errors)), (colour, marker, line) in zip(
+            series.items(), styles, strict=False
+        ):
+            axes.errorbar(
+                numbers,
+                values,
+                yerr=None if errors is None else 2 * errors,
+                color=colour,
+                marker=marker,
+                linestyle=line,
+                capsize=3,
+                linewidth=1.5,
+                label=name,
+            )
+        axes.set(xlabel="clusters", ylabel=label)
+        axes.set_xticks(numbers)
+        axes.legend(frameon=False, loc="best")
+        axes.grid(axis="x", visible=False)
+
+    return drawn(plot, PANEL)

@@ -1,0 +1,113 @@
+"""Documents of a fit, of a comparison over K, and of a cross-check."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from types import ModuleType
+
+import xarray as xr
+
+from jointmix.agreement.certificate import Certificate
+from jointmix.errors import JointmixError, SpecError
+from jointmix.reporting.elements import Callout, Document, Section
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.sections import SECTIONS, agreement
+from jointmix.reporting.sections.comparison import comparison_sections
+from jointmix.reporting.text import clean, shorten
+from jointmix.schema import SECTION_IDS
+from jointmix.selection import Comparison
+
+_TITLE_WIDTH = 120
+
+
+def fit_document(
+    tree: xr.DataTree, title: str | None = None, sections: Sequence[str] | None = None
+) -> Document:
+    """The report of a fit.
+
+    Raises
+    ------
+    SpecError
+        If a section is unknown.
+    """
+    wanted, view = _known(sections), FittedView(tree)
+    made_by = view.attribute("versions").get("jointmix", "")
+    return Document(
+        sections=tuple(_section(module, view) for module in wanted),
+        title=_heading(title, _default_title(view)),
+        subtitle=_subtitle(view),
+        footer=f"Made by jointmix {made_by} from a fit with schema "
+        f"{int(tree.attrs['schema_version'])}.",
+    )
+
+
+def comparison_document(comparison: Comparison, title: str | None = None) -> Document:
+    """The report of fits with several numbers of clusters."""
+    view = FittedView(comparison.trees[comparison.best])
+    numbers = sorted(comparison.trees)
+    what = f"of {view.names[view.response]} " if view.response is not None else ""
+    return Document(
+        sections=comparison_sections(comparison),
+        title=_heading(title, f"Joint mixture {what}with {numbers[0]} to {numbers[-1]} clusters"),
+        subtitle=_subtitle(view),
+        footer=f"Made by jointmix {version('jointmix')}.",
+        kicker="Comparison of numbers of clusters",
+    )
+
+
+def certificate_document(certificate: Certificate, title: str | None = None) -> Document:
+    """The report of a comparison of implementations."""
+    found = certificate.as_dict()
+    return Document(
+        sections=agreement.certificate_sections(found),
+        title=_heading(title, f"Cross-check of {len(found['implementations'])} implementations"),
+        subtitle=", ".join(found["implementations"]),
+        footer=f"Made by jointmix {version('jointmix')}.",
+        kicker="Joint mixture certificate",
+    )
+
+
+def _heading(title: str | None, default: str) -> str:
+    return shorten(clean(title if title is not None else default), _TITLE_WIDTH)
+
+
+def _known(sections: Sequence[str] | None) -> tuple[ModuleType, ...]:
+    """The modules of the sections wanted, in the order asked for."""
+    if sections is None:
+        return SECTIONS
+    unknown = [name for name in sections if name not in SECTION_IDS]
+    if unknown:
+        raise SpecError(
+            f"Sections must be among {', '.join(SECTION_IDS)}; got {', '.join(unknown)!r}."
+        )
+    modules = dict(zip(SECTION_IDS, SECTIONS, strict=True))
+    return tuple(modules[name] for name in dict.fromkeys(sections))
+
+
+def _section(module: ModuleType, view: FittedView) -> Section:
+    """One section, or in its place the reason why it cannot be computed."""
+    try:
+        return module.section(view)
+    except JointmixError as error:
+        callout = Callout(tone="note", title="Not computed", text=f"Not computed, because {error}")
+        return Section(id=module.ID, title=module.TITLE, elements=(callout,))
+
+
+def _default_title(view: FittedView) -> str:
+    """A title that names the model: what is explained, and in how many clusters."""
+    n = int(view.spec["model"]["clusters"])
+    count = "1 cluster" if n == 1 else f"{n} clusters"
+    if view.response is None:
+        return f"Gaussian mixture of {len(view.features)} features in {count}"
+    response = view.names[view.response]
+    if n == 1:
+        return f"Regression of {response}"
+    kind = "Cluster-weighted regression" if view.features else "Mixture of regressions"
+    return f"{kind} of {response} in {count}"
+
+
+def _subtitle(view: FittedView) -> str:
+    parts = [f"{view.n_obs:,} rows"]
+    for what, names in (("features", view.features), ("predictors", view.predictors)):
+        if names:
+            parts.append(f"{what}: {', '.join(view.names[name] for name in names)}")
+    return " · ".join(parts)

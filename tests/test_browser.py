@@ -1,0 +1,120 @@
+"""Reports in a real browser: nothing runs, nothing is fetched, nothing overflows, all can read."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from synthetic import fitted_tree
+from test_report import HOSTILE, STRUCTURES
+from test_report_kinds import certificate, comparison
+
+from jointmix.reporting import SECTION_IDS, report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium")
+AXE = Path(__file__).parents[1] / "build" / "node_modules" / "axe-core" / "axe.min.js"
+#: CSS pixels of A4 inside the style sheet's margins, at 96 a inch.
+A4_WIDTH, A4_HEIGHT = int((210 - 32) / 25.4 * 96), int((297 - 36) / 25.4 * 96)
+KINDS = ("full", "many", "hostile", "one cluster", "no features", "comparison", "certificate")
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium (apt-get install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("pages") / "report.html"
+    if request.param == "comparison":
+        return report(comparison(), where)
+    if request.param == "certificate":
+        return report(certificate(), where)
+    title = HOSTILE[0] if request.param == "hostile" else None
+    return report(fitted_tree(**STRUCTURES[request.param]), where, title=title)
+
+
+def opened(browser, path: Path, **context):
+    """A page, and all that it does besides being shown."""
+    page = browser.new_context(bypass_csp=True, **context).new_page()
+    page.set_default_timeout(60_000)
+    seen: list[str] = []
+    page.on("console", lambda message: seen.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: seen.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (seen.append("dialog"), dialog.dismiss()))
+    page.on("request", lambda request: seen.append(request.url[:80]))
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    return page, [what for what in seen if not what.startswith(("data:", path.as_uri()))]
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_pages_fit_and_do_nothing(browser, path: Path, width: int) -> None:
+    page, seen = opened(browser, path, viewport={"width": width, "height": 900})
+    assert seen == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    broken = "[...document.images].filter(i => !i.complete || i.naturalWidth === 0).length"
+    assert page.evaluate(broken) == 0
+    assert page.evaluate("document.scripts.length") == 0
+    heights = page.evaluate("[...document.querySelectorAll('section')].map(s => s.offsetHeight)")
+    assert min(heights) > 40
+    page.context.close()
+
+
+def test_all_sections_are_shown(browser, path: Path) -> None:
+    page, _ = opened(browser, path)
+    found = page.evaluate("[...document.querySelectorAll('section')].map(s => s.id)")
+    linked = page.evaluate("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
+    assert linked == found
+    assert found == list(SECTION_IDS) or found[0] in ("choice", "agreement")
+    page.context.close()
+
+
+def test_hostile_text_is_shown_as_text(browser, tmp_path: Path) -> None:
+    where = report(fitted_tree(**STRUCTURES["hostile"]), tmp_path / "r.html", title=HOSTILE[1])
+    page, seen = opened(browser, where)
+    assert seen == []
+    assert page.evaluate("document.querySelectorAll('[onerror], script').length") == 0
+    shown = page.evaluate("document.body.innerText")
+    assert HOSTILE[0] in shown
+    assert HOSTILE[2] in shown
+    assert page.title() == HOSTILE[1]
+    page.context.close()
+
+
+def test_printed_figures_are_whole(browser, path: Path) -> None:
+    page, _ = opened(browser, path, viewport={"width": A4_WIDTH, "height": A4_HEIGHT})
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= A4_WIDTH
+    boxes = page.evaluate(
+        "[...document.images].map(i => { const b = i.getBoundingClientRect();"
+        " return [b.left, b.right, b.height, getComputedStyle(i).breakInside] })"
+    )
+    for left, right, height, inside in boxes:
+        assert left >= 0
+        assert right <= A4_WIDTH
+        assert height < A4_HEIGHT
+        assert inside == "avoid"
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+    page.context.close()
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="there is no axe-core (npm install --prefix build)")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser, path: Path, scheme: str) -> None:
+    page, _ = opened(browser, path, color_scheme=scheme)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document).then(r => JSON.stringify(r.violations))")
+    wrong = [(each["id"], each["nodes"][0]["html"][:200]) for each in json.loads(found)]
+    assert wrong == []
+    page.context.close()
