@@ -25,7 +25,7 @@ ORDER = (
     *("conditioning", "invariants", "summaries", "checks", "labels"),
     *("allocations", "prediction", "differences"),
     *("leave_one_out", "stacking", "scouts", "groups", "scores"),
-    *("sensitivity", "replication"),
+    *("power_scaling", "replication"),
     *(
         "storage",
         "workflow",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jointmix.errors import JointmixError
     from jointmix.labels import identify, raw_draws
     from jointmix.model import build_model
+    from jointmix.power_scaling import sensitivity
     from jointmix.prediction import log_density, predict, predictive_density
     from jointmix.priors import (
         LKJ,
@@ -108,6 +109,7 @@ __all__ = [
     "report",
     "responsibilities",
     "save",
+    "sensitivity",
     "sparse",
     "summary",
     "write_recipe",
@@ -125,6 +127,7 @@ _HOME = {
     "labels": ("identify", "raw_draws"),
     "errors": ("JointmixError",),
     "model": ("build_model",),
+    "power_scaling": ("sensitivity",),
     "prediction": ("log_density", "predict", "predictive_density"),
     "priors": (
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),

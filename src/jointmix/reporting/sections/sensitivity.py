@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from jointmix.power_scaling import THRESHOLD, sensitivity
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Cell,
@@ -15,7 +16,6 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.text import decimals
-from jointmix.sensitivity import THRESHOLD, sensitivity
 
 ID, TITLE = "sensitivity", "Sensitivity to prior and likelihood"
 

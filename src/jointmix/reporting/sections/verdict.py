@@ -118,7 +118,8 @@ def _regression_sentence(view: FittedView, cluster: int) -> str:
     changes = listed([_change(view, j, slopes[j]) for j in sorted(strongest)])
     more = len(slopes) - len(strongest)
     rest = f" ({more} weaker {'slope' if more == 1 else 'slopes'} below)" if more else ""
-    return f"Per unit, the others held equal, {response} changes by {changes}{rest}; {scatter}."
+    held = ", the others held equal," if len(slopes) > 1 else ","
+    return f"Per unit{held} {response} changes by {changes}{rest}; {scatter}."
 
 
 def _change(view: FittedView, predictor: int, slope: Estimate) -> str:

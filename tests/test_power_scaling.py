@@ -12,11 +12,11 @@ from synthetic import fitted_tree
 from jointmix.data import make_dataset
 from jointmix.errors import SchemaError
 from jointmix.model import build_model
+from jointmix.power_scaling import log_prior, sensitivity
 from jointmix.priors import Normal, Priors
 from jointmix.recipe import spec_from_dict
 from jointmix.rows import draw_parameters, fitted_scaling, observed_table
 from jointmix.schema import COMPONENT
-from jointmix.sensitivity import log_prior, sensitivity
 from jointmix.spec import ModelSpec, SamplerSpec
 from jointmix.workflow import fit
 
