@@ -1,14 +1,18 @@
 """Diagrams as SVG bytes: the model's graph, profiles, matrices and curves over K."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
 from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, axis_label, drawn, mark
+from jointmix.reporting.text import MINUS, shorten
 
 _RADIUS = 0.34
+#: Features up to which a matrix holds its numbers, and where they are light on dark.
+_MOST_NUMBERS, _DARK = 6, 0.6
 
 
 def graph(
@@ -107,6 +111,33 @@ def matrix(values: np.ndarray, ends: Sequence[int]) -> bytes:
         bar.set_label("probability to be together", color=INK)
 
     return drawn(plot, (4.6, 3.7))
+
+
+def correlations(values: np.ndarray, labels: Sequence[str], title: str) -> bytes:
+    """A correlation matrix, with its numbers where they are few."""
+
+    def plot(axes: Axes) -> None:
+        axes.imshow(values, cmap="PuOr", vmin=-1, vmax=1)
+        at = np.arange(len(labels))
+        names = [shorten(label, 18) for label in labels]
+        axes.set_xticks(at, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
+        axes.set_yticks(at, names, fontsize=9)
+        if len(labels) <= _MOST_NUMBERS:
+            for i, j in product(range(len(labels)), repeat=2):
+                strong = abs(values[i, j]) > _DARK
+                axes.text(
+                    j,
+                    i,
+                    f"{values[i, j]:.2f}".replace("-", MINUS),
+                    ha="center",
+                    va="center",
+                    color=PAPER if strong else INK,
+                    fontsize=9,
+                )
+        axes.set_title(title)
+        axes.grid(visible=False)
+
+    return drawn(plot, (3.5, 3.2))
 
 
 def by_number(

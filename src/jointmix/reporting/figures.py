@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: The same marks as text.
 GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")
 #: Marks of one picture beyond which they are stored as pixels.
-VECTOR_LIMIT = 1500
+VECTOR_LIMIT = 500
 
 PANEL, WIDE, SMALL = (3.5, 2.8), (5.5, 2.3), (3.5, 2.0)
 
@@ -107,7 +107,16 @@ def forest(
         for i, (mean, lower, upper) in enumerate(zip(means, lowers, uppers, strict=True)):
             colour, marker = mark(i)
             axes.plot([lower, upper], [i, i], color=colour, linewidth=2.4, solid_capstyle="round")
-            axes.plot(mean, i, marker, color=colour, markersize=7.5, markeredgecolor=PAPER)
+            size = 11 if marker == "*" else 7.5
+            axes.plot(
+                mean,
+                i,
+                marker,
+                color=colour,
+                markersize=size,
+                markeredgecolor=PAPER,
+                markeredgewidth=0.5,
+            )
         axes.set(xlabel=axis_label(label), ylim=(len(means) - 0.4, -0.6))
         axes.set_yticks(range(len(means)), [str(i + 1) for i in range(len(means))])
         axes.set_ylabel("cluster")

@@ -60,7 +60,7 @@ def section(view: FittedView) -> Section:
     elements += _forests(view, rows)
     correlations = [row for row in rows if row.parameter == "correlation" and not row.fixed]
     if correlations:
-        elements.append(_precision(view, correlations))
+        elements.append(_correlations(view, correlations))
     if len(view.clusters) > 1:
         elements += [Heading(text="Differences between clusters"), contrast_table(view)]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
@@ -299,6 +299,28 @@ def _precision(view: FittedView, rows: list[Row]) -> Table:
             for row in rows
             for mark, estimate in zip(view.marks, row.estimates, strict=True)
         ),
+    )
+
+
+def _correlations(view: FittedView, rows: list[Row]) -> Figure:
+    """The correlation matrix of each cluster at its posterior mean."""
+    labels = [view.names[name] for name in view.features]
+    panels = []
+    for k, value in enumerate(view.clusters):
+        far = max(rows, key=lambda row: abs(row.estimates[k].mean))
+        panels.append(
+            Panel(
+                svg=diagrams.correlations(
+                    view.point["correlation"].values[k], labels, f"cluster {value}"
+                ),
+                alt=f"Correlations in cluster {value}; the strongest is that of {far.column}, "
+                f"{far.estimates[k].text}.",
+            )
+        )
+    return Figure(
+        caption="Correlations of the features inside each cluster, posterior means.",
+        panels=tuple(panels),
+        table=_precision(view, rows),
     )
 
 
