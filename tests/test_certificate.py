@@ -162,7 +162,9 @@ def test_the_command_writes_a_certificate(folder: Path) -> None:
     assert [run["draws"] for run in found["posterior"]["runs"]] == [200, 200]
     assert call("fit", folder / "spec.toml", "--quiet").exit_code == 0
     fit = folder / "spec.nc"
-    kept = call("crosscheck", folder / "spec.toml", "--fit", fit, "--points", 20, "--no-posterior")
+    held = ["crosscheck", folder / "spec.toml", "--points", 20, "--no-posterior"]
+    kept = call(*held, "--fit", fit, "--report", folder / "held.html")
+    assert "All implementations agree" in (folder / "held.html").read_text("utf-8")
     assert kept.exit_code == 0
     assert kept.stdout.startswith("AGREE")
     other = (folder / "spec.toml").read_text().replace("clusters = 2", "clusters = 1")

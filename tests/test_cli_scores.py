@@ -51,6 +51,27 @@ def test_scores_of_a_saved_fit(four_cluster_fit: xr.DataTree, tmp_path: Path) ->
     assert_refused(call("score", tmp_path / "none.nc"), "cannot be read")
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(folder: Path) -> None:
+    for command in ("compare", "crosscheck"):
+        place = folder / "none" / "r.html"
+        assert_refused(call(command, folder / "spec.toml", "--report", place), "does not exist")
+
+
+def test_a_report_in_other_forms(four_cluster_fit: xr.DataTree, tmp_path: Path) -> None:
+    save(four_cluster_fit, tmp_path / "fit.nc")
+    told = ["report", tmp_path / "fit.nc", "--section", "scores", "--section", "verdict"]
+    assert call(*told, "--out", tmp_path / "r.md", "--title", "Mine").exit_code == 0
+    lines = (tmp_path / "r.md").read_text("utf-8").splitlines()
+    assert lines[0] == "# Mine"
+    assert [line for line in lines if line.startswith("## ")] == [
+        "## Predictive scores",
+        "## Verdict and key results",
+    ]
+    assert call(*told, "--out", tmp_path / "r.json").exit_code == 0
+    assert len(json.loads((tmp_path / "r.json").read_text("utf-8"))["sections"]) == 2
+    assert_refused(call("report", tmp_path / "fit.nc", "--section", "none"), "must be among")
+
+
 def test_comparison_of_a_recipe(folder: Path) -> None:
     done = call("compare", folder / "spec.toml", "--clusters", "1-2", "--json")
     assert done.exit_code == 0
@@ -58,7 +79,9 @@ def test_comparison_of_a_recipe(folder: Path) -> None:
     assert [row["n_clusters"] for row in found["table"]] == [1, 2]
     assert found["best"] == 2
     assert found["text"].startswith("The rows are predicted")
-    text = call("compare", folder / "spec.toml", "--clusters", "1-2").stdout
+    page = folder / "compared.html"
+    text = call("compare", folder / "spec.toml", "--clusters", "1-2", "--report", page).stdout
+    assert "Comparison of numbers of clusters" in page.read_text("utf-8")
     assert found["text"] in text
     assert "conditional_diff" in text
 

@@ -56,7 +56,8 @@ def log_prior(tree: xr.DataTree) -> xr.DataArray:
     for name, values in _scales(spec, parameters).items():
         prior = getattr(spec.priors, name)
         if not isinstance(prior, Fixed):
-            total += _scale(prior, values).reshape(len(total), -1).sum(axis=1)
+            stated = values**2 if isinstance(prior, InverseGamma) else values
+            total += scale_log_density(prior, stated).reshape(len(total), -1).sum(axis=1)
     total += _correlation(spec, parameters)
     posterior = tree["posterior"].to_dataset()
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
@@ -84,20 +85,21 @@ def _scales(spec: ModelSpec, parameters: Parameters) -> dict[str, np.ndarray]:
     return found
 
 
-def _scale(prior: object, values: np.ndarray) -> np.ndarray:
+def scale_log_density(prior: object, value: np.ndarray) -> np.ndarray:
+    """Log density of a standard deviation, or under an inverse gamma of a variance."""
     from scipy.stats import gamma, halfnorm, invgamma, lognorm, t
 
     match prior:
         case InverseGamma():
-            found = invgamma.logpdf(values**2, prior.shape, scale=prior.scale)
+            found = invgamma.logpdf(value, prior.shape, scale=prior.scale)
         case HalfNormal():
-            found = halfnorm.logpdf(values, scale=prior.scale)
+            found = halfnorm.logpdf(value, scale=prior.scale)
         case HalfStudentT():
-            found = t.logpdf(values, prior.df, scale=prior.scale)
+            found = np.log(2) + t.logpdf(value, prior.df, scale=prior.scale)
         case LogNormal():
-            found = lognorm.logpdf(values, prior.scale, scale=np.exp(prior.loc))
+            found = lognorm.logpdf(value, prior.scale, scale=np.exp(prior.loc))
         case Gamma():
-            found = gamma.logpdf(values, prior.shape, scale=1 / prior.rate)
+            found = gamma.logpdf(value, prior.shape, scale=1 / prior.rate)
         case _:
             raise TypeError(f"{prior!r} is no prior of a scale")
     return np.asarray(found)

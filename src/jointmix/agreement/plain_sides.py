@@ -8,15 +8,8 @@ from jointmix.density import Parameters, feature_log_density, log_likelihood, re
 from jointmix.kernel import layout
 from jointmix.kernel.entry import evaluate
 from jointmix.location import coordinates, householder
-from jointmix.priors import (
-    Dirichlet,
-    Gamma,
-    HalfNormal,
-    HalfStudentT,
-    InverseGamma,
-    LogNormal,
-    StudentT,
-)
+from jointmix.power_scaling import scale_log_density
+from jointmix.priors import Dirichlet, StudentT
 
 
 def kernel_side(problem: Problem) -> Side:
@@ -133,23 +126,8 @@ def _location_prior(problem: Problem, value: np.ndarray) -> np.ndarray:
 
 def scale_prior(prior: object, q: np.ndarray) -> np.ndarray:
     """Log density of q = log s, or log s² of an inverse-gamma variance, of the shape of q."""
-    from scipy.stats import gamma, halfnorm, invgamma, lognorm, t
-
-    value = np.exp(q)
-    match prior:
-        case InverseGamma():
-            own = invgamma.logpdf(value, prior.shape, scale=prior.scale)
-        case HalfNormal():
-            own = halfnorm.logpdf(value, scale=prior.scale)
-        case HalfStudentT():
-            own = np.log(2) + t.logpdf(value, prior.df, scale=prior.scale)
-        case LogNormal():
-            own = lognorm.logpdf(value, prior.scale, scale=np.exp(prior.loc))
-        case Gamma():
-            own = gamma.logpdf(value, prior.shape, scale=1 / prior.rate)
-        case _:
-            raise TypeError(f"{prior!r} is no prior of a scale")
-    return np.asarray(own + q)
+    # The Jacobian of the logarithm is the value itself.
+    return scale_log_density(prior, np.exp(q)) + q
 
 
 def _correlation_prior(problem: Problem, logit: np.ndarray) -> np.ndarray:
