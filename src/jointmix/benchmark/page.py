@@ -25,6 +25,7 @@ from jointmix.reporting.elements import (
     number_cells,
     text_cells,
 )
+from jointmix.reporting.plain import markdown_table
 from jointmix.reporting.render import render
 from jointmix.reporting.text import MISSING, compact, decimals, number, percent
 
@@ -79,22 +80,8 @@ def markdown(results: Results) -> str:
         if tables:
             lines += [f"## {section.title}", ""]
         for table in tables:
-            lines += [f"**{table.caption}**", "", *_markdown_rows(table), ""]
-            lines += [line for note in table.notes for line in (note, "")]
+            lines += [markdown_table(table), ""]
     return "\n".join(lines)
-
-
-def _markdown_rows(table: Table) -> list[str]:
-    def row(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(text.replace('|', '/') for text in cells)} |"
-
-    head = row(cell.text for cell in table.columns)
-    rule = row("---:" if cell.numeric else "---" for cell in table.columns)
-    body = [
-        row(f"{cell.text} ({cell.detail})" if cell.detail else cell.text for cell in cells)
-        for cells in table.rows
-    ]
-    return [head, rule, *body]
 
 
 def sections(results: Results) -> list[Section]:

@@ -21,6 +21,7 @@ from jointmix.reporting.elements import (
     Table,
     Tiles,
 )
+from jointmix.reporting.render import SYMBOLS
 from jointmix.reporting.text import clean
 
 #: What CommonMark or its tables would read as more than text.
@@ -94,10 +95,10 @@ def _escaped(text: str) -> str:
 def _cell(cell: Cell) -> str:
     text = _escaped(cell.text)
     if cell.status is not None:
-        text = f"{text} ({_escaped(cell.status)})"
+        text = f"{SYMBOLS[cell.status]} {text}"
     if cell.href is not None:
         text = f"[{text}](<{cell.href}>)"
-    return f"{text} {_escaped(cell.detail)}" if cell.detail else text
+    return f"{text} ({_escaped(cell.detail)})" if cell.detail else text
 
 
 def _markdown(element: Element) -> str:
@@ -113,10 +114,12 @@ def _markdown(element: Element) -> str:
         case Tiles():
             return "\n".join(f"- {_escaped(one)} {_escaped(what)}" for one, what in element.items)
         case Table():
-            return _table(element)
+            return markdown_table(element)
         case Figure():
             pictures = "\n".join(f"- Picture: {_escaped(panel.alt)}" for panel in element.panels)
-            return f"**{_escaped(element.caption)}**\n\n{pictures}\n\n{_table(element.table)}"
+            return (
+                f"**{_escaped(element.caption)}**\n\n{pictures}\n\n{markdown_table(element.table)}"
+            )
         case Equation():
             return _escaped(element.words)
         case Code():
@@ -127,7 +130,8 @@ def _markdown(element: Element) -> str:
             return f"**{_escaped(element.verdict)}** {_escaped(element.text)}"
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table with its caption and notes; every text is escaped."""
     rule = ["--:" if cell.numeric else "---" for cell in table.columns]
     head = [_cell(cell) for cell in table.columns]
     rows = [head, rule, *([_cell(cell) for cell in row] for row in table.rows)]
