@@ -30,6 +30,7 @@ ORDER = (
         "storage",
         "workflow",
         "agreement",
+        "calibration",
         "selection",
         "reporting",
         "building",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         partition,
         responsibilities,
     )
+    from jointmix.calibration import Calibration, calibrate
     from jointmix.checks import Diagnosis, diagnose
     from jointmix.crossvalidation import kfold, reloo
     from jointmix.differences import contrasts, r_squared
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LKJ",
+    "Calibration",
     "Certificate",
     "Comparison",
     "Control",
@@ -80,6 +82,7 @@ __all__ = [
     "Truth",
     "allocation_draws",
     "build_model",
+    "calibrate",
     "coclustering",
     "compare",
     "contrasts",
@@ -119,6 +122,7 @@ __all__ = [
 _HOME = {
     "agreement": ("Certificate", "crosscheck"),
     "allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
+    "calibration": ("Calibration", "calibrate"),
     "checks": ("Diagnosis", "diagnose"),
     "selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
     "crossvalidation": ("kfold", "reloo"),

@@ -124,7 +124,7 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     posterior = used["posterior"].to_dataset()
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     rows = observed_rows(tree, spec)
-    drawn = _tables(posterior_parameters(used), rows, spec, seed)
+    drawn = drawn_tables(posterior_parameters(used), rows, spec, seed)
     return _as_tree("posterior", posterior, drawn, rows, spec, chains)
 
 
@@ -179,7 +179,7 @@ def prior_predictive(
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
     rows = users_rows(dataset, spec)
-    drawn = _tables(parameters, rows, spec, seed)
+    drawn = drawn_tables(parameters, rows, spec, seed)
     return _as_tree("prior", prior, drawn, rows, spec, chains)
 
 
@@ -282,7 +282,7 @@ def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
     return xr.DataTree.from_dict({"posterior": chosen})
 
 
-def _tables(
+def drawn_tables(
     parameters: Parameters, rows: Rows, spec: ModelSpec, seed: int
 ) -> dict[str, np.ndarray]:
     """Drawn tables, a variable a column and ``cluster``, each (draw, obs)."""

@@ -76,6 +76,7 @@ SECTION_IDS = (
     "scores",
     "sensitivity",
     "agreement",
+    "calibration",
     "reproduce",
 )
 

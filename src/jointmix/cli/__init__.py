@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from jointmix.cli.arguments import parse_quantiles
+from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
 from jointmix.cli.options import AsJson, FitPath, Quiet, Seed, SpecPath, Stream, Strict
 from jointmix.cli.output import (
@@ -213,6 +214,7 @@ def predict_command(
 app.command("score")(score_command)
 app.command("compare")(compare_command)
 app.command("crosscheck")(crosscheck_command)
+app.command("calibrate")(calibrate_command)
 
 
 @app.command("simulate")

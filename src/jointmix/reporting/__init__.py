@@ -1,4 +1,4 @@
-"""What a statistician hands on: a fit, a comparison or a certificate as one file."""
+"""What a statistician hands on: a fit, a comparison, a certificate, a calibration: one file."""
 
 import os
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ from pathlib import Path
 import xarray as xr
 
 from jointmix.agreement.certificate import Certificate
+from jointmix.calibration.result import Calibration
 from jointmix.errors import SchemaError, SpecError
 from jointmix.files import check_writable, write_file
 from jointmix.reporting.documents import (
+    calibration_document,
     certificate_document,
     comparison_document,
     fit_document,
@@ -22,16 +24,18 @@ from jointmix.selection import Comparison
 
 __all__ = ["SECTION_IDS", "render_html", "report"]
 
+Result = xr.DataTree | Comparison | Certificate | Calibration
+
 _WRITERS = {".md": to_markdown, ".json": to_json}
 
 
 def report(
-    result: xr.DataTree | Comparison | Certificate,
+    result: Result,
     path: str | os.PathLike[str],
     title: str | None = None,
     sections: Sequence[str] | None = None,
 ) -> Path:
-    """Write the report of a fit, a comparison or a certificate, and return where it is.
+    """Write the report of a fit, comparison, certificate or calibration, and return its place.
 
     The file is written beside ``path`` and moved there when it is whole, so that a failure
     leaves an older report as it was. The same result gives the same bytes.
@@ -39,7 +43,7 @@ def report(
     Parameters
     ----------
     result
-        A fitted tree, what `compare` gave, or what `crosscheck` gave.
+        A fitted tree, or what `compare`, `crosscheck` or `calibrate` gave.
     path
         The file to write, in a folder that exists. The suffix ``.md`` gives Markdown and ``.json``
         JSON, both with texts and tables in the place of pictures; any other HTML.
@@ -53,7 +57,7 @@ def report(
     SpecError
         If a section is unknown, or ``sections`` is given for another result than a fit.
     SchemaError
-        If ``result`` is none of the three.
+        If ``result`` is none of the four.
     StorageError
         If the folder does not exist or the file cannot be written.
     """
@@ -65,7 +69,7 @@ def report(
 
 
 def render_html(
-    result: xr.DataTree | Comparison | Certificate,
+    result: Result,
     title: str | None = None,
     sections: Sequence[str] | None = None,
 ) -> str:
@@ -76,7 +80,7 @@ def render_html(
     SpecError
         If a section is unknown, or ``sections`` is given for another result than a fit.
     SchemaError
-        If ``result`` is none of the three.
+        If ``result`` is none of the four.
     """
     return render(_document(result, title, sections))
 
@@ -84,13 +88,15 @@ def render_html(
 def _document(result: object, title: str | None, sections: Sequence[str] | None) -> Document:
     if isinstance(result, xr.DataTree) and "spec" in result.attrs:
         return fit_document(result, title, sections)
-    if not isinstance(result, Comparison | Certificate):
+    if not isinstance(result, Comparison | Certificate | Calibration):
         raise SchemaError(
-            "A report needs a fitted DataTree, as jointmix.fit returns it, a Comparison or a "
-            "Certificate."
+            "A report needs a fitted DataTree, as jointmix.fit returns it, a Comparison, a "
+            "Certificate or a Calibration."
         )
     if sections is not None:
         raise SpecError("Sections are chosen for the report of a fit only.")
     if isinstance(result, Comparison):
         return comparison_document(result, title)
+    if isinstance(result, Calibration):
+        return calibration_document(result, title)
     return certificate_document(result, title)

@@ -1,4 +1,4 @@
-"""Documents of a fit, of a comparison over K, and of a cross-check."""
+"""Documents of a fit, a comparison over K, a cross-check and a calibration."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -7,10 +7,12 @@ from types import ModuleType
 import xarray as xr
 
 from jointmix.agreement.certificate import Certificate
+from jointmix.calibration.result import Calibration, summarised
 from jointmix.errors import JointmixError, SpecError
 from jointmix.reporting.elements import Callout, Document, Section
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.sections import SECTIONS, agreement
+from jointmix.reporting.sections.calibration import calibration_sections
 from jointmix.reporting.sections.comparison import comparison_sections
 from jointmix.reporting.text import clean, shorten
 from jointmix.schema import SECTION_IDS
@@ -63,6 +65,20 @@ def certificate_document(certificate: Certificate, title: str | None = None) -> 
         subtitle=", ".join(found["implementations"]),
         footer=f"Made by jointmix {version('jointmix')}.",
         kicker="Joint mixture certificate",
+    )
+
+
+def calibration_document(calibration: Calibration, title: str | None = None) -> Document:
+    """The report of ranks over tables drawn from the prior."""
+    found, spec = summarised(calibration), calibration.spec
+    n = "1 cluster" if spec.n_clusters == 1 else f"{spec.n_clusters} clusters"
+    return Document(
+        sections=calibration_sections(found),
+        title=_heading(title, f"Calibration of a joint mixture with {n}"),
+        subtitle=f"{found['replicates']:,} tables of {calibration.n_rows:,} rows · "
+        f"{len(found['quantities'])} quantities",
+        footer=f"Made by jointmix {version('jointmix')}.",
+        kicker="Simulation-based calibration",
     )
 
 

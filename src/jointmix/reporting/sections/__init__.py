@@ -5,6 +5,7 @@ from types import ModuleType
 from jointmix.reporting.sections import (
     agreement,
     assignment,
+    calibration,
     clusters,
     computation,
     convergence,
@@ -31,5 +32,6 @@ SECTIONS: tuple[ModuleType, ...] = (
     scores,
     sensitivity,
     agreement,
+    calibration,
     reproduce,
 )

@@ -1,0 +1,261 @@
+"""Simulation-based calibration: does the fit find, as often as it says, what made the data?
+
+Parameters are drawn from the prior, a table is drawn at them, and the model is fitted to it: over
+many tables the rank of each true quantity among its posterior draws is uniform if prior,
+likelihood, sampler and what is computed from the draws are all right (Talts, Betancourt, Simpson,
+Vehtari and Gelman 2018, arXiv:1804.06788; Modrák et al. 2025, doi:10.1214/23-BA1404, on which
+quantities to rank).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import xarray as xr
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from jointmix.calibration.quantities import free_quantities
+from jointmix.calibration.replicates import (
+    BLOCK,
+    Analysis,
+    Replicate,
+    run_replicate,
+    true_arrays,
+)
+from jointmix.calibration.result import (
+    Calibration,
+    keep_calibration,
+    read_calibration,
+    spec_digest,
+    write_calibration,
+)
+from jointmix.data import minimum_rows
+from jointmix.errors import DataError, MissingExtraError, SamplingError, SpecError, StorageError
+from jointmix.files import check_writable
+from jointmix.kernel.layout import n_free
+from jointmix.priors import Fixed
+from jointmix.sampling import Progress
+from jointmix.spec import ModelSpec
+from jointmix.workflow import fit
+
+__all__ = [
+    "Calibration",
+    "Replicate",
+    "calibrate",
+    "keep_calibration",
+    "read_calibration",
+    "write_calibration",
+]
+
+#: Draws among which a truth is ranked: 100 possible ranks.
+_RANKED = 99
+#: Seconds between writes of what is finished.
+_WRITE_SECONDS = 15.0
+_PACKAGES = ("jointmix", "pymc", "nutpie", "numpy")
+
+
+def calibrate(
+    spec: ModelSpec,
+    n_rows: int,
+    replicates: int = 100,
+    *,
+    seed: int = 1,
+    jobs: int = 1,
+    store: str | Path | None = None,
+    dask: str | None = None,
+    analyse: Analysis | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Fit tables drawn from the prior, and rank the truths among their posterior draws.
+
+    The tables live on the scale on which the priors are stated: the specification is taken with
+    ``standardize=False``. Predictors that are no features are standard normal. Clusters are sorted
+    in the truth and in the draws by one rule, so that free and ordered labels are calibrated alike.
+    Ranked are all free parameters, the log likelihood, means and covariances of the whole mixture,
+    densities and predictions at rows, the complete log likelihood and cluster sizes of drawn
+    allocations, and a new response.
+
+    Parameters
+    ----------
+    spec
+        The model and the sampler; a fit uses one core.
+    n_rows
+        Rows of each table.
+    replicates
+        Number of tables. More of them later go on where fewer ended.
+    seed
+        Of all randomness: replicate i is the same whatever the number of replicates or jobs.
+    jobs
+        Tables at a time, each in a process of its own if more than one.
+    store
+        A .json file that keeps what is finished every 15 seconds, and at the end; a calibration
+        that was interrupted goes on from it.
+    dask
+        Address of a Dask scheduler, such as "tcp://host:8786", whose workers fit in the place of
+        ``jobs`` processes.
+    analyse
+        Called as ``analyse(table, spec, seed)`` for a fitted tree: what is calibrated in the
+        place of `jointmix.fit`.
+    progress
+        Called as ``progress("calibrate", done, total, note)``.
+
+    Returns
+    -------
+    Calibration
+        Ranks, with `table`, `text` and `passed`.
+
+    Raises
+    ------
+    SpecError
+        If a count is too small, everything is fixed, or a value is fixed on the users' scale of a
+        model whose priors are on another.
+    DataError
+        If there are fewer rows than the model needs.
+    StorageError
+        If the store cannot be written, or holds the calibration of something else.
+    SamplingError
+        If a worker died.
+    MissingExtraError
+        If Dask is asked for and not installed.
+    """
+    spec = _own_scale(spec)
+    _check_counts(spec, n_rows, replicates, jobs)
+    cluster = _on_cluster(dask)
+    known: dict[int, Replicate] = {}
+    date = ""
+    if store is not None:
+        known, date = _stored(check_writable(store), spec, n_rows, seed)
+    todo = [number for number in range(replicates) if number not in known]
+    tell = progress or (lambda *_: None)
+    written = time.monotonic()
+
+    def result() -> Calibration:
+        numbers = sorted(number for number in known if number < replicates)
+        found = tuple(known[number] for number in numbers)
+        versions = {name: version(name) for name in _PACKAGES}
+        return Calibration(spec, n_rows, seed, _RANKED, found, date, versions)
+
+    try:
+        with cluster:
+            for each in _run(spec, n_rows, todo, seed, jobs, analyse or fit_one):
+                known[each.number] = each
+                date = datetime.now(UTC).date().isoformat()
+                tell("calibrate", len(known), replicates, each.failure)
+                if store is not None and time.monotonic() - written > _WRITE_SECONDS:
+                    write_calibration(result(), store)
+                    written = time.monotonic()
+    except TerminatedWorkerError as error:
+        kept = f"; {len(known)} tables are kept in {store}" if store is not None else ""
+        raise SamplingError(
+            f"A worker process was killed, perhaps for want of memory{kept}; use fewer jobs."
+        ) from error
+    finally:
+        if store is not None and todo:
+            write_calibration(result(), store)
+    return result()
+
+
+def fit_one(table: dict[str, np.ndarray], spec: ModelSpec, seed: int) -> xr.DataTree:
+    """`jointmix.fit` on one core: what is calibrated unless something else is given."""
+    return fit(table, replace(spec, sampler=replace(spec.sampler, cores=1)), seed=seed)
+
+
+def _run(
+    spec: ModelSpec, n_rows: int, todo: Sequence[int], seed: int, jobs: int, analyse: Analysis
+) -> Iterator[Replicate]:
+    if not todo:
+        return
+    blocks = {number // BLOCK for number in todo}
+    truths = {block: true_arrays(spec, block, seed) for block in sorted(blocks)}
+    names = free_quantities(true_arrays(spec, 0, seed), spec)
+    work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+    yield from work(
+        joblib.delayed(run_replicate)(
+            spec,
+            {
+                name: values[number % BLOCK, None]
+                for name, values in truths[number // BLOCK].items()
+            },
+            n_rows,
+            number,
+            seed,
+            _RANKED,
+            names,
+            analyse,
+        )
+        for number in todo
+    )
+
+
+def _own_scale(spec: ModelSpec) -> ModelSpec:
+    """The model with its priors on the scale of the table.
+
+    Raises
+    ------
+    SpecError
+        If a value is fixed on the users' scale while the priors are on the standardised one.
+    """
+    if n_free(spec) == 0:
+        raise SpecError("Everything in the model is fixed, so that there is nothing to calibrate.")
+    if not spec.standardize:
+        return spec
+    fixed = [
+        name
+        for name, prior in vars(spec.priors).items()
+        if isinstance(prior, Fixed) and name != "weight"
+    ]
+    if fixed:
+        raise SpecError(
+            f"The fixed {fixed[0]} is on the columns' scale and the priors on the standardised "
+            "one, and calibration draws tables on the priors' scale; set standardize = false."
+        )
+    return replace(spec, standardize=False)
+
+
+def _check_counts(spec: ModelSpec, n_rows: int, replicates: int, jobs: int) -> None:
+    for name, value, least in (("replicates", replicates, 2), ("jobs", jobs, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SpecError(f"{name} must be a whole number, at least {least}; got {value!r}.")
+    needed = minimum_rows(spec)
+    if isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < needed:
+        raise DataError(f"This model needs tables of at least {needed} rows; got {n_rows!r}.")
+
+
+def _stored(
+    store: Path, spec: ModelSpec, n_rows: int, seed: int
+) -> tuple[dict[int, Replicate], str]:
+    """What a store holds of this calibration."""
+    if store.suffix != ".json":
+        raise StorageError(f"{store}: the name of a calibration must end in .json.")
+    if not store.exists():
+        return {}, ""
+    found = read_calibration(store)
+    same = (spec_digest(found.spec), found.n_rows, found.seed, found.n_ranked)
+    if same != (spec_digest(spec), n_rows, seed, _RANKED):
+        raise StorageError(
+            f"{store}: holds the calibration of another model, number of rows or seed; name "
+            "another file."
+        )
+    return {each.number: each for each in found.replicates}, found.date
+
+
+def _on_cluster(address: str | None) -> AbstractContextManager[Any]:
+    """Joblib's backend on a Dask cluster, or none."""
+    if address is None:
+        return nullcontext()
+    if find_spec("distributed") is None:
+        raise MissingExtraError(
+            "A Dask cluster needs the package distributed: pip install 'jointmix[dask]'."
+        )
+    try:
+        return joblib.parallel_config(backend="dask", scheduler_host=address)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise SamplingError(f"No Dask scheduler answers at {address}.") from error

@@ -1,0 +1,177 @@
+"""The calibration harness finds planted bugs, and nothing where nothing is wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from jointmix import Fixed, InverseGamma, ModelSpec, Normal, Priors, SamplerSpec
+from jointmix.allocations import allocation_draws
+from jointmix.calibration import Calibration, calibrate, replicates
+from jointmix.calibration.replicates import Analysis
+from jointmix.kernel import layout
+from jointmix.rows import observed_rows
+from jointmix.workflow import fit
+
+pytestmark = pytest.mark.slow
+
+Columns = dict[str, np.ndarray]
+SAMPLER = SamplerSpec(draws=200, tune=250, chains=4, starts=6, cores=1)
+#: Two clusters, one feature that is the predictor.
+TWO = ModelSpec(n_clusters=2, features=("x",), predictors=("x",), response="y", sampler=SAMPLER)
+#: One cluster and so much noise that a few rows leave the prior its say.
+ONE = replace(
+    TWO,
+    n_clusters=1,
+    priors=Priors(
+        sd=InverseGamma(shape=3.0, scale=6.0),
+        sigma=InverseGamma(shape=3.0, scale=6.0),
+    ),
+)
+
+
+def run(spec: ModelSpec, n_rows: int, n: int, analyse: Analysis) -> Calibration:
+    return calibrate(spec, n_rows, n, seed=11, analyse=analyse)
+
+
+def with_posterior(tree: xr.DataTree, **changed: xr.DataArray) -> xr.DataTree:
+    """A fit with some parameters' draws exchanged."""
+    result = tree.copy()
+    result["posterior"] = xr.DataTree(tree["posterior"].to_dataset().assign(changed))
+    return result
+
+
+def right(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    return fit(table, spec, seed=seed)
+
+
+def half_the_prior_scale(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    narrow = replace(spec.priors, mean=Normal(scale=0.5), slope=Normal(scale=0.5))
+    return fit(table, replace(spec, priors=narrow), seed=seed)
+
+
+@contextmanager
+def changed_prior(by: float) -> Iterator[None]:
+    """The kernel with another coefficient of the log scale in its priors of scales."""
+    own = layout._scale_prior
+
+    def wrong(prior: object) -> np.ndarray:
+        found = own(prior)
+        found[1] += by
+        return found
+
+    layout._scale_prior = wrong
+    try:
+        yield
+    finally:
+        layout._scale_prior = own
+
+
+def a_likelihood_term_left_out(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    """−log σ of each row, and −log sd of each feature: N q / 2 of q = log σ²."""
+    with changed_prior(len(table["x"]) / 2):
+        return fit(table, spec, seed=seed)
+
+
+def no_jacobian(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    """The density of a variance taken for that of its logarithm."""
+    with changed_prior(-1.0):
+        return fit(table, spec, seed=seed)
+
+
+def slopes_sorted_alone(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    tree = fit(table, spec, seed=seed)
+    slope = tree["posterior"]["slope"]
+    ordered = np.sort(slope.values, axis=slope.dims.index("cluster"))
+    return with_posterior(tree, slope=slope.copy(data=ordered))
+
+
+def every_row_counted_twice(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    tree = fit(table, spec, seed=seed)
+    twice = fit({name: np.tile(values, 2) for name, values in table.items()}, spec, seed=seed)
+    draws = {str(name): values for name, values in twice["posterior"].data_vars.items()}
+    return with_posterior(tree, **draws)
+
+
+def variance_in_place_of_noise(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    tree = fit(table, spec, seed=seed)
+    return with_posterior(tree, sigma=tree["posterior"]["sigma"] ** 2)
+
+
+def intercept_at_the_mean(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    tree = fit(table, spec, seed=seed)
+    draws = tree["posterior"].to_dataset()
+    moved = draws["intercept"] + (draws["slope"] * table["x"].mean()).sum("predictor")
+    return with_posterior(tree, intercept=moved)
+
+
+def half_the_spread(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    tree = fit(table, spec, seed=seed)
+    mean = tree["posterior"]["mean"]
+    center = mean.mean(("chain", "draw"))
+    return with_posterior(tree, mean=(center + 0.5 * (mean - center)).transpose(*mean.dims))
+
+
+def labels_switched_in_half_the_slopes(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:
+    tree = fit(table, spec, seed=seed)
+    slope = tree["posterior"]["slope"]
+    flipped = slope.isel(cluster=slice(None, None, -1)).values
+    half = (slope["draw"] % 2 == 0).values[None, :, None, None]
+    return with_posterior(tree, slope=slope.copy(data=np.where(half, flipped, slope.values)))
+
+
+#: Bug, model, rows, replicates, and the beginning of the quantities that must tell of it.
+PLANTED = [
+    (half_the_prior_scale, ONE, 4, 300, ("mean", "slope", "intercept")),
+    (a_likelihood_term_left_out, ONE, 8, 60, ("sd", "sigma")),
+    (no_jacobian, ONE, 4, 300, ("sd", "sigma")),
+    (slopes_sorted_alone, TWO, 60, 60, ("slope",)),
+    (every_row_counted_twice, TWO, 60, 60, ("mean", "slope", "intercept", "sd", "sigma")),
+    (variance_in_place_of_noise, TWO, 60, 60, ("sigma",)),
+    (intercept_at_the_mean, TWO, 60, 60, ("intercept",)),
+    (half_the_spread, TWO, 60, 60, ("mean",)),
+    # Each slope alone may belong to either cluster: only the clusters as a whole are wrong.
+    (labels_switched_in_half_the_slopes, TWO, 60, 100, ("complete_log_likelihood",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("bug", "spec", "n_rows", "n", "tell"), PLANTED, ids=[each[0].__name__ for each in PLANTED]
+)
+def test_planted_bugs_are_caught(
+    bug: Analysis, spec: ModelSpec, n_rows: int, n: int, tell: tuple[str, ...]
+) -> None:
+    found = run(spec, n_rows, n, bug)
+    assert not found.passed
+    assert any(name.startswith(tell) for name in found.miscalibrated), found.miscalibrated
+
+
+def test_allocations_that_ignore_the_response_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_y(tree: xr.DataTree, seed: int = 1) -> xr.DataArray:
+        x = observed_rows(tree, TWO).x
+        return allocation_draws(tree, {"x": x[:, 0]}, seed)
+
+    monkeypatch.setattr(replicates, "allocation_draws", without_y)
+    found = run(TWO, 60, 100, right)
+    assert "complete_log_likelihood" in found.miscalibrated
+
+
+@pytest.mark.parametrize(
+    ("spec", "n_rows"),
+    [
+        pytest.param(TWO, 60, id="two clusters"),
+        pytest.param(ONE, 4, id="one cluster, four rows"),
+        pytest.param(
+            replace(TWO, standardize=False, priors=Priors(weight=Fixed(value=(0.3, 0.7)))),
+            60,
+            id="known weights",
+        ),
+    ],
+)
+def test_the_package_passes(spec: ModelSpec, n_rows: int) -> None:
+    found = run(spec, n_rows, 100, right)
+    assert found.passed, found.text
+    assert len(found.fitted) == 100

@@ -1,0 +1,420 @@
+"""Simulation-based calibration: its statistics, quantities, files, report and command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import STRUCTURES
+from scipy.stats import binom, kstest
+from synthetic import fitted_tree
+from typer.testing import CliRunner
+
+from jointmix import Fixed, ModelSpec, Priors, SamplerSpec
+from jointmix.calibration import (
+    Calibration,
+    Replicate,
+    calibrate,
+    keep_calibration,
+    read_calibration,
+    write_calibration,
+)
+from jointmix.calibration.quantities import (
+    free_quantities,
+    parameter_quantities,
+    sorting_variable,
+)
+from jointmix.calibration.replicates import as_parameters, true_arrays
+from jointmix.calibration.uniformity import (
+    coverage,
+    deviation,
+    distribution_function,
+    holm,
+    p_value,
+    simultaneous_band,
+)
+from jointmix.cli import app
+from jointmix.errors import DataError, MissingExtraError, SchemaError, SpecError, StorageError
+from jointmix.kernel.layout import n_free
+from jointmix.reporting import render_html, report
+from jointmix.rows import fitted_spec
+
+SPEC = ModelSpec(
+    n_clusters=2,
+    features=("x",),
+    predictors=("x",),
+    response="y",
+    sampler=SamplerSpec(draws=100, tune=100, chains=2, starts=3),
+)
+RECIPE = """
+[data]
+features = ["x"]
+predictors = ["x"]
+response = "y"
+[model]
+clusters = 2
+[sampler]
+draws = 100
+tune = 100
+chains = 2
+starts = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def small() -> Calibration:
+    return calibrate(SPEC, 30, 6, seed=3)
+
+
+def made_up(n: int = 100, wrong: bool = False, seed: int = 1) -> Calibration:
+    """Uniform ranks of three quantities; of one they pile up at the ends if that is wanted."""
+    rng = np.random.default_rng(seed)
+    ranks = rng.integers(0, 100, size=(n, 3))
+    if wrong:
+        ranks[:, 1] = np.where(rng.random(n) < 0.5, 0, 99)
+    names = ("weight[1]", "mean[1, x]", "log_likelihood")
+    found = tuple(
+        Replicate(i, dict(zip(names, row.tolist(), strict=True)), 250.0, 400, 0, "OK", 0.2)
+        for i, row in enumerate(ranks)
+    )
+    spec = replace(SPEC, standardize=False)
+    return Calibration(spec, 30, 1, 99, found, "2026-01-31", {"jointmix": "0.1.0"})
+
+
+def test_p_values_of_uniform_ranks_are_uniform() -> None:
+    rng = np.random.default_rng(7)
+    p = np.array([p_value(rng.integers(0, 100, 60), 100) for _ in range(1500)])
+    # Ranks are whole numbers and so p has steps, all far below the test's resolution.
+    assert kstest(p, "uniform").pvalue > 1e-3
+    assert 0.03 < (p < 0.05).mean() < 0.07  # 5%, three binomial standard errors 1.7%
+
+
+def test_the_statistic_is_the_least_binomial_tail() -> None:
+    rng = np.random.default_rng(8)
+    ranks = rng.integers(0, 20, 35)
+    tails = []
+    for i in range(1, 20):
+        below = int((ranks < i).sum())
+        own = binom(35, i / 20)
+        tails.append(2 * min(own.cdf(below), 1 - own.cdf(below) + own.pmf(below)))
+    assert deviation(ranks, 20) == pytest.approx(min(1.0, *tails), rel=1e-9)
+
+
+def test_the_band_holds_uniform_ranks_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(9)
+    at, lower, upper = simultaneous_band(80, 100)
+    inside = []
+    for _ in range(2000):
+        found = distribution_function(rng.integers(0, 100, 80), 100)
+        inside.append(bool(((found >= lower - 1e-12) & (found <= upper + 1e-12)).all()))
+    # Counts are whole, so that the band holds a little more than 95%.
+    assert 0.94 < np.mean(inside) < 0.975
+    assert at.shape == lower.shape == upper.shape == (99,)
+
+
+@pytest.mark.parametrize("shift", ["low", "narrow", "wide"])
+def test_shapes_of_miscalibration_are_told_from_chance(shift: str) -> None:
+    rng = np.random.default_rng(10)
+    u = {"low": rng.beta(1, 2, 100), "narrow": rng.beta(0.5, 0.5, 100),
+         "wide": rng.beta(3, 3, 100)}[shift]  # fmt: skip
+    assert p_value((100 * u).astype(int), 100) < 1e-3
+
+
+def test_coverage_counts_the_central_ranks() -> None:
+    share, expected, p = coverage(np.array([0, 4, 5, 50, 94, 95, 99]), 100, 0.9)
+    assert share == pytest.approx(3 / 7)
+    assert expected == pytest.approx(0.9)
+    tail = binom(7, 0.9).cdf(3)
+    assert p == pytest.approx(tail, rel=1e-6)
+
+
+def test_holm_is_stepwise() -> None:
+    assert holm(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert holm(np.array([0.5, 0.9])).tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "name", ["four features", "tied", "spherical", "shared noise", "no response"]
+)
+def test_free_quantities_are_as_many_as_the_model_has(name: str) -> None:
+    spec = replace(STRUCTURES[name], standardize=False)
+    arrays = true_arrays(spec, 0, 5)
+    names = free_quantities(arrays, spec)
+    extra = 0
+    if spec.n_clusters > 2:
+        extra = 1  # Of K weights K − 1 are free, and all are ranked.
+    assert len(names) == n_free(spec) + extra
+    assert len(set(names)) == len(names)
+
+
+def test_truths_come_from_the_prior() -> None:
+    spec = replace(SPEC, standardize=False)
+    found = np.concatenate([true_arrays(spec, block, 4)["mean"].ravel() for block in range(5)])
+    assert kstest(found / spec.priors.mean.scale, "norm").pvalue > 1e-3
+    again = true_arrays(spec, 2, 4)["mean"]
+    assert (again == true_arrays(spec, 2, 4)["mean"]).all()
+    assert not (again == true_arrays(spec, 3, 4)["mean"]).any()
+
+
+def test_sorting_is_by_the_named_variable_and_moves_whole_clusters() -> None:
+    spec = replace(SPEC, ordering="slope[x]", standardize=False)
+    assert sorting_variable(spec) == ("slope", 0)
+    arrays = true_arrays(spec, 0, 6)
+    found = parameter_quantities(arrays, spec)
+    assert (found["slope[1, x]"] <= found["slope[2, x]"]).all()
+    flipped = {key: values[:, ::-1] for key, values in arrays.items()}
+    other = parameter_quantities(flipped, spec)
+    assert all((found[key] == other[key]).all() for key in found)
+    first = arrays["slope"][:, :, 0].argmin(axis=1)
+    own = np.take_along_axis(arrays["sigma"], first[:, None], axis=1)[:, 0]
+    assert (found["sigma[1]"] == own).all()
+
+
+def test_clusters_with_known_weights_are_not_sorted() -> None:
+    known = replace(SPEC, priors=Priors(weight=Fixed(value=(0.3, 0.7))))
+    assert sorting_variable(known) is None
+
+
+def test_parameters_keep_their_covariances() -> None:
+    spec = replace(STRUCTURES["four features"], standardize=False)
+    arrays = true_arrays(spec, 0, 5)
+    own = as_parameters(arrays)
+    covariance = own.cholesky @ np.swapaxes(own.cholesky, -1, -2)
+    sd = arrays["sd"]
+    expected = sd[..., :, None] * arrays["correlation"] * sd[..., None, :]
+    assert np.allclose(covariance, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_calibration_ranks_parameters_invariants_and_draws(small: Calibration) -> None:
+    names = set(small.ranks)
+    assert {"weight[1]", "mean[2, x]", "sd[1, x]", "slope[1, x]", "sigma[2]"} <= names
+    assert {"log_likelihood", "overall_mean[y]", "complete_log_likelihood"} <= names
+    assert {"rows[1]", "new_response", "log_density[sparsest row]"} <= names
+    assert "weight[2]" not in names
+    assert all(((ranks >= 0) & (ranks <= 99)).all() for ranks in small.ranks.values())
+    assert len(small.replicates) == 6
+    assert small.table.index.tolist() == list(small.ranks)
+
+
+def test_replicates_do_not_depend_on_their_number_or_on_jobs(small: Calibration) -> None:
+    more = calibrate(SPEC, 30, 8, seed=3, jobs=2)
+    for name, ranks in small.ranks.items():
+        assert (more.ranks[name][:6] == ranks).all(), name
+
+
+def test_a_store_is_gone_on_from(small: Calibration, tmp_path: Path) -> None:
+    place = tmp_path / "c.json"
+    fitted: list[int] = []
+
+    def counted(table: dict, spec: ModelSpec, seed: int) -> xr.DataTree:
+        from jointmix.calibration import fit_one
+
+        fitted.append(seed)
+        return fit_one(table, spec, seed)
+
+    calibrate(SPEC, 30, 4, seed=3, store=place, analyse=counted)
+    first = len(fitted)
+    again = calibrate(SPEC, 30, 6, seed=3, store=place, analyse=counted)
+    assert first >= 4
+    assert len(fitted) < 2 * first
+    assert {n: r.tolist() for n, r in again.ranks.items()} == {
+        n: r.tolist() for n, r in small.ranks.items()
+    }
+    assert list(again.ranks) == list(small.ranks)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    own = made_up()
+    failed = replace(own, replicates=(*own.replicates, Replicate(100, failure="DataError: no.")))
+    place = write_calibration(failed, tmp_path / "c.json")
+    back = read_calibration(place)
+    assert back.replicates == failed.replicates
+    assert back.as_dict() == failed.as_dict()
+    assert not back.passed
+    assert "1 tables could not be fitted, the first because: DataError: no." in back.text
+
+
+def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "c.json"
+    write_calibration(made_up(), place)
+    before = place.read_bytes()
+    for rows, seed, spec in ((31, 1, SPEC), (30, 2, SPEC), (30, 1, replace(SPEC, noise="shared"))):
+        with pytest.raises(StorageError, match="another model, number of rows or seed"):
+            calibrate(spec, rows, 4, seed=seed, store=place)
+    assert place.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"null", b'{"schema": 1}', b"\xff\xfe", b'{"schema": 1, "number": 3}'],
+)
+def test_damaged_stores_are_named(content: bytes, tmp_path: Path) -> None:
+    place = tmp_path / "c.json"
+    place.write_bytes(content)
+    with pytest.raises(StorageError, match="is no calibration that jointmix wrote"):
+        calibrate(SPEC, 30, 4, store=place)
+    assert place.read_bytes() == content
+
+
+def test_newer_stores_are_named(tmp_path: Path) -> None:
+    place = tmp_path / "c.json"
+    place.write_text('{"schema": 2}')
+    with pytest.raises(StorageError, match="has schema 2, this version of jointmix reads 1"):
+        read_calibration(place)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"replicates": 1}, SpecError, "replicates must be a whole number, at least 2; got 1"),
+        ({"replicates": True}, SpecError, "replicates must be"),
+        ({"jobs": 0}, SpecError, "jobs must be"),
+        ({"n_rows": 5}, DataError, "tables of at least 6 rows; got 5"),
+        ({"n_rows": "60"}, DataError, "got '60'"),
+        ({"store": "c.txt"}, StorageError, "must end in .json"),
+        ({"store": "nowhere/c.json"}, StorageError, "does not exist"),
+        (
+            {"spec": replace(SPEC, noise="fixed", priors=Priors(sigma=Fixed(value=1.0)))},
+            SpecError,
+            "fixed sigma is on the columns' scale",
+        ),
+    ],
+)
+def test_what_cannot_be_calibrated_is_named(
+    changes: dict, error: type[Exception], match: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"spec": SPEC, "n_rows": 30, "replicates": 4} | changes
+    with pytest.raises(error, match=match):
+        calibrate(**settings)
+
+
+def test_failed_fits_are_kept_and_do_not_pass() -> None:
+    def failing(*_: object) -> xr.DataTree:
+        raise DataError("Column 'x' is constant.")
+
+    found = calibrate(SPEC, 30, 3, analyse=failing)
+    assert not found.passed
+    assert found.text == "None of 3 tables could be fitted: DataError: Column 'x' is constant."
+    assert "No miscalibration" not in render_html(found)
+
+
+def test_wrong_ranks_are_named() -> None:
+    found = made_up(wrong=True)
+    assert not found.passed
+    assert found.miscalibrated == ("mean[1, x]",)
+    assert found.poorly_covered == ("mean[1, x]",)
+    assert "are not uniform: mean[1, x]" in found.text
+    assert made_up().passed
+
+
+def test_the_page_has_each_quantity(tmp_path: Path) -> None:
+    for wrong, words in ((False, "No miscalibration found"), (True, "Not calibrated")):
+        found = made_up(wrong=wrong)
+        page = report(found, tmp_path / "c.html").read_text("utf-8")
+        assert words in page
+        for name in found.ranks:
+            assert name in page
+        line = found.table.loc["weight[1]"]
+        assert f"{100 * line['coverage90']:.1f}%" in page
+    content = json.loads(report(found, tmp_path / "c2.json").read_text("utf-8"))
+    assert [section["id"] for section in content["sections"]] == [
+        *("calibration", "quantities", "fits", "reproduce")
+    ]
+
+
+def test_a_fit_keeps_its_calibration() -> None:
+    tree = fitted_tree()
+    own = replace(made_up(), spec=replace(fitted_spec(tree), standardize=False))
+    keep_calibration(tree, own)
+    page = render_html(tree, sections=["calibration"])
+    assert "No miscalibration found" in page
+    assert "Over 100 tables of 30 rows" in page
+    with pytest.raises(SchemaError, match="of another model than the fit"):
+        keep_calibration(tree, made_up())
+
+
+def test_without_one_the_report_says_how_to_get_it() -> None:
+    page = render_html(fitted_tree(), sections=["calibration"])
+    assert "jointmix calibrate SPEC.toml --fit FIT.nc" in page
+
+
+def test_the_command_writes_results_and_report(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(RECIPE)
+    arguments = ["calibrate", str(tmp_path / "s.toml"), "--rows", "30", "--replicates", "3"]
+    done = CliRunner().invoke(app, [*arguments, "--json", "--quiet", "--seed", "3"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["passed"] is True
+    assert Path(found["results"]).name == "s.calibration.json"
+    assert Path(found["report"]).name == "s.calibration.html"
+    assert read_calibration(found["results"]).as_dict()["quantities"] == found["quantities"]
+    again = CliRunner().invoke(app, [*arguments, "--quiet", "--seed", "3"])
+    assert again.exit_code == 0
+    assert again.stdout.startswith("NO MISCALIBRATION FOUND: Over 3 tables of 30 rows")
+    other = CliRunner().invoke(app, [*arguments, "--quiet", "--seed", "4"])
+    assert other.exit_code == 2
+    assert "name another file" in other.stderr
+
+
+def test_the_command_fails_where_ranks_are_wrong(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(RECIPE)
+    place = write_calibration(made_up(wrong=True), tmp_path / "s.calibration.json")
+    done = CliRunner().invoke(
+        app, ["calibrate", str(tmp_path / "s.toml"), "--rows", "30", "--seed", "1", "--quiet"]
+    )
+    assert done.exit_code == 1
+    assert done.stdout.startswith("NOT CALIBRATED")
+    assert "wrong: mean[1, x]: mean rank" in done.stdout
+    assert place.is_file()
+
+
+def test_without_rows_or_data_the_command_says_so(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(RECIPE)
+    done = CliRunner().invoke(app, ["calibrate", str(tmp_path / "s.toml"), "--quiet"])
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_interrupted_it_keeps_what_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(RECIPE)
+    command = [sys.executable, "-c", "from jointmix.cli import main; main()", "calibrate", "s.toml"]
+    run = subprocess.Popen(
+        [*command, "--rows", "30", "--replicates", "5000"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert run.stderr is not None
+    while not (line := run.stderr.readline()).startswith("calibrate"):
+        assert line, "ended before the first table was fitted"
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert "Traceback" not in errors
+    kept = read_calibration(tmp_path / "s.calibration.json")
+    assert 0 < len(kept.replicates) < 5000
+
+
+def test_dask_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jointmix.calibration.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"jointmix\[dask\]"):
+        calibrate(SPEC, 30, 4, dask="tcp://127.0.0.1:1")
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_gives_the_same(small: Calibration) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as at:
+        found = calibrate(SPEC, 30, 6, seed=3, dask=at.scheduler_address)
+    assert {n: r.tolist() for n, r in found.ranks.items()} == {
+        n: r.tolist() for n, r in small.ranks.items()
+    }
