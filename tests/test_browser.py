@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from synthetic import fitted_tree
+from test_calibration import made_up
 from test_report import HOSTILE, STRUCTURES
 from test_report_kinds import certificate, comparison
 
@@ -18,7 +19,8 @@ CHROMIUM = shutil.which("chromium")
 AXE = Path(__file__).parents[1] / "build" / "node_modules" / "axe-core" / "axe.min.js"
 #: CSS pixels of A4 inside the style sheet's margins, at 96 a inch.
 A4_WIDTH, A4_HEIGHT = int((210 - 32) / 25.4 * 96), int((297 - 36) / 25.4 * 96)
-KINDS = ("full", "many", "hostile", "one cluster", "no features", "comparison", "certificate")
+KINDS = ("full", "many", "hostile", "one cluster", "no features")
+OTHERS = {"certificate": certificate, "comparison": comparison, "calibration": made_up}
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no chromium (apt-get install chromium)"
@@ -33,13 +35,11 @@ def browser() -> Iterator:
         found.close()
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=(*KINDS, *OTHERS))
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("pages") / "report.html"
-    if request.param == "comparison":
-        return report(comparison(), where)
-    if request.param == "certificate":
-        return report(certificate(), where)
+    if request.param in OTHERS:
+        return report(OTHERS[request.param](), where)
     title = HOSTILE[0] if request.param == "hostile" else None
     return report(fitted_tree(**STRUCTURES[request.param]), where, title=title)
 
@@ -76,7 +76,7 @@ def test_all_sections_are_shown(browser, path: Path) -> None:
     found = page.evaluate("[...document.querySelectorAll('section')].map(s => s.id)")
     linked = page.evaluate("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
     assert linked == found
-    assert found == list(SECTION_IDS) or found[0] in ("choice", "agreement")
+    assert found == list(SECTION_IDS) or found[0] in ("choice", "agreement", "calibration")
     page.context.close()
 
 

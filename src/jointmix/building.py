@@ -15,6 +15,7 @@ import xarray as xr
 from joblib import Parallel, delayed
 
 from jointmix.checks import stored_diagnosis
+from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.errors import DataError, JointmixError, SpecError
 from jointmix.files import check_writable, write_file
 from jointmix.recipe import Recipe, read_recipe
@@ -28,7 +29,6 @@ from jointmix.workflow import fit
 
 INDEX = "index.html"
 _PACKAGES = ("jointmix", "pymc", "nutpie", "arviz", "numpy")
-_STATUS = {"OK": "ok", "CAUTION": "caution", "DO NOT USE": "fail"}
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ def index_page(folder: Path, built: Sequence[Built]) -> str:
     rows = tuple(
         (
             Cell(text=each.title, href=quote(each.report) or None),
-            Cell(text=each.verdict or "failed", status=_STATUS.get(each.verdict, "fail")),
+            Cell(text=each.verdict or "failed", status=STATUS_OF.get(each.verdict, "fail")),
             *number_cells(f"{each.n_obs:,}" if each.n_obs else "–", str(each.clusters or "–")),
             Cell(text=each.message),
             Cell(text=each.recipe),

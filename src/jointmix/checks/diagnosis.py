@@ -8,6 +8,12 @@ from typing import Any, Literal
 from jointmix.checks.finding import Finding
 
 Verdict = Literal["OK", "CAUTION", "DO NOT USE"]
+#: A finding's status that stands for each verdict: what it looks like.
+STATUS_OF: dict[str, Literal["ok", "caution", "fail"]] = {
+    "OK": "ok",
+    "CAUTION": "caution",
+    "DO NOT USE": "fail",
+}
 _GRAVITY = {"fail": 0, "caution": 1, "skipped": 2, "ok": 3}
 
 

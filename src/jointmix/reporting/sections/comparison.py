@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.reporting import diagrams
 from jointmix.reporting.elements import (
     Callout,
@@ -18,8 +19,6 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.text import decimals, percent, with_minus
 from jointmix.selection import Comparison
-
-_STATUS = {"OK": "ok", "CAUTION": "caution", "DO NOT USE": "fail"}
 
 
 def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
@@ -108,7 +107,7 @@ def _criteria(table: pd.DataFrame) -> Table:
         rows=tuple(
             (
                 Cell(text=str(number)),
-                Cell(text=str(line["verdict"]), status=_STATUS[str(line["verdict"])]),
+                Cell(text=str(line["verdict"]), status=STATUS_OF[str(line["verdict"])]),
                 *number_cells(
                     *(decimals(float(line[name]), 1) for name in ("log_likelihood", "bic", "icl")),
                     decimals(float(line["occupied"]), 2),

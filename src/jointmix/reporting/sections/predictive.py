@@ -49,9 +49,7 @@ def section(view: FittedView) -> Section:
             "Share of rows along each column: observed (grey), and in drawn tables (line: median, "
             "band: central 90%).",
         ),
-        check_table(
-            view, checks, "Observed statistics among those of drawn tables", _MOST_STATISTICS
-        ),
+        check_table(view, checks, _STATISTICS, _MOST_STATISTICS),
     ]
     if view.response is not None:
         elements += [Heading(text="Calibration of the response"), *_calibration(view)]
@@ -67,7 +65,7 @@ def _calibration(view: FittedView) -> list[Element]:
         "its features by the rest. The probability below the observed value (LOO-PIT) is uniform "
         "if the predictions are calibrated."
     )
-    return [prose, _coverage(pit), _pictures(view, pit), *_worst(view, pit)]
+    return [prose, _coverage(pit), _pictures(view, pit), _worst(view, pit)]
 
 
 def _coverage(pit: np.ndarray) -> Table:
@@ -147,25 +145,23 @@ def _pictures(view: FittedView, pit: np.ndarray) -> Figure:
     )
 
 
-def _worst(view: FittedView, pit: np.ndarray) -> list[Table]:
+def _worst(view: FittedView, pit: np.ndarray) -> Table:
     residual = _residuals(pit)
     order = np.argsort(-np.abs(residual), kind="stable")[:_WORST]
     rows = view.scores.pointwise[OBS].values[order]
     numbers = view.scores.pointwise["row"].values[order]
     y = view.columns[view.response or ""]
-    return [
-        Table(
-            caption=f"The {len(order)} rows whose response surprises most, given the features",
-            columns=(
-                Cell(text="row of the table, from 0"),
-                *number_cells(view.names[view.response or ""], "LOO-PIT", "quantile residual"),
-            ),
-            rows=tuple(
-                (
-                    Cell(text=str(int(label))),
-                    *number_cells(number(float(y[row])), f"{pit[i]:.4f}", decimals(residual[i], 2)),
-                )
-                for label, row, i in zip(numbers, rows, order, strict=True)
-            ),
-        )
-    ]
+    return Table(
+        caption=f"The {len(order)} rows whose response surprises most, given the features",
+        columns=(
+            Cell(text="row of the table, from 0"),
+            *number_cells(view.names[view.response or ""], "LOO-PIT", "quantile residual"),
+        ),
+        rows=tuple(
+            (
+                Cell(text=str(int(label))),
+                *number_cells(number(float(y[row])), f"{pit[i]:.4f}", decimals(residual[i], 2)),
+            )
+            for label, row, i in zip(numbers, rows, order, strict=True)
+        ),
+    )

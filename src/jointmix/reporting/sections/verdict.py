@@ -1,8 +1,7 @@
 """Page one: may these results be used, and what are they?"""
 
-from typing import Literal
-
 from jointmix.checks import Finding, verdict
+from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.checks.finding import listed
 from jointmix.reporting.elements import (
     Badge,
@@ -20,11 +19,6 @@ from jointmix.reporting.text import decimals, percent, shorten
 
 ID, TITLE = "verdict", "Verdict and key results"
 
-_TONES: dict[str, Literal["ok", "caution", "fail"]] = {
-    "OK": "ok",
-    "CAUTION": "caution",
-    "DO NOT USE": "fail",
-}
 _MEANINGS = {
     "OK": "Every check passed; the results below may be used as they stand.",
     "CAUTION": "The results may be used with the reservations below.",
@@ -37,7 +31,7 @@ _SLOPES_IN_WORDS = 3
 def section(view: FittedView) -> Section:
     """The verdict with its findings, and the key results in sentences."""
     outcome = verdict(view.findings)
-    badge = Badge(status=_TONES[outcome], verdict=outcome, text=_MEANINGS[outcome])
+    badge = Badge(status=STATUS_OF[outcome], verdict=outcome, text=_MEANINGS[outcome])
     return Section(
         id=ID,
         title=TITLE,
