@@ -85,7 +85,7 @@ def _pictures(found: dict[str, Any]) -> Figure | Prose:
     fitted = found["replicates"] - found["failed"]
     at, lower, upper = (np.array(found["band"][name]) for name in ("at", "lower", "upper"))
     curves = {name: np.array(values) for name, values in found["curves"].items()}
-    worst = min(lines, key=lambda line: line["p_holm"])
+    worst = min(lines, key=lambda line: line["p"])
     share = [line["coverage90"] for line in lines]
     return Figure(
         caption="First: the distribution function of each quantity's ranks minus the uniform one, "
