@@ -125,7 +125,7 @@ def load(path: str | Path) -> xr.DataTree:
     name = "netCDF" if suffix == ".nc" else "Zarr"
     try:
         if suffix == ".nc":
-            _refuse_links(content)
+            _check_netcdf(content, path)
             opened = xr.open_datatree(io.BytesIO(content), engine="h5netcdf")
         else:
             if suffix == ".zarr.zip":
@@ -133,7 +133,7 @@ def load(path: str | Path) -> xr.DataTree:
                 members = unpack(content + _trailer(content))
             opened = open_members(members)
         with opened as stored:
-            tree = _in_memory(stored, path)
+            tree = _in_memory(stored)
     except StorageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
@@ -143,33 +143,36 @@ def load(path: str | Path) -> xr.DataTree:
     return tree
 
 
-def _refuse_links(content: bytes) -> None:
-    """Parts of an HDF5 file that stand elsewhere: `save` writes none.
+def _check_netcdf(content: bytes, path: Path) -> None:
+    """Refuse what stands elsewhere, which `save` never writes, and what is declared but not there.
 
     Raises
     ------
     ValueError
-        If there is one.
+        If a part is a link, or its values stand in another file.
+    StorageError
+        If the arrays would not fit into memory.
     """
 
-    def check(group: h5py.Group) -> None:
+    def size(group: h5py.Group) -> int:
+        total = 0
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(f"it holds the link {name!r}")
             member = group[name]
             if isinstance(member, h5py.Group):
-                check(member)
-            elif isinstance(member, h5py.Dataset) and (member.external or member.is_virtual):
-                raise ValueError(f"the values of {name!r} stand in another file")
+                total += size(member)
+            elif isinstance(member, h5py.Dataset):
+                if member.external or member.is_virtual:
+                    raise ValueError(f"the values of {name!r} stand in another file")
+                total += member.nbytes
+        return total
 
     with h5py.File(io.BytesIO(content), "r") as file:
-        check(file)
+        refuse_larger(path, size(file))
 
 
-def _in_memory(stored: xr.DataTree, path: Path) -> xr.DataTree:
-    nodes = [node.to_dataset(inherit=False) for node in stored.subtree]
-    variables = [variable for node in nodes for variable in node.variables.values()]
-    refuse_larger(path, sum(math.prod(v.shape) * v.dtype.itemsize for v in variables))
+def _in_memory(stored: xr.DataTree) -> xr.DataTree:
     tree = _with_attributes(stored, _decode)
     # DataTree.load passes over a variable that has the name of a group.
     for node in tree.subtree:

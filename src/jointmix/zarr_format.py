@@ -36,7 +36,8 @@ def tree_members(tree: xr.DataTree) -> dict[str, bytes]:
     Raises
     ------
     ValueError, TypeError
-        If a variable holds anything but numbers, truth values and texts without NUL.
+        If a variable holds anything but real numbers, truth values and texts without NUL, or a
+        name is none that a store's parts can have.
     """
     from zarr.storage import MemoryStore
 
@@ -45,8 +46,11 @@ def tree_members(tree: xr.DataTree) -> dict[str, bytes]:
     for node in tree.subtree:
         dataset = node.to_dataset(inherit=False).copy(deep=False)
         for name in list(dataset.variables):
+            _check_name(str(name))
             if dataset[name].dtype.kind in "OTU":
                 dataset[name] = dataset[name].copy(data=_texts(str(name), dataset[name].values))
+        for part in node.path.split("/")[1:] if node.path != "/" else ():
+            _check_name(part)
         groups[node.path] = dataset
         encoding[node.path] = {
             name: {"compressors": None, "chunks": tuple(max(1, n) for n in variable.shape)}
@@ -64,7 +68,15 @@ def tree_members(tree: xr.DataTree) -> dict[str, bytes]:
             # Left out, -0.0 would come back as 0.0.
             write_empty_chunks=True,
         )
-    return {name: held[name].to_bytes() for name in sorted(held)}
+    members = {name: held[name].to_bytes() for name in sorted(held)}
+    check_members(members)
+    return members
+
+
+def _check_name(name: str) -> None:
+    """Zarr would take a backslash for a slash, and other names for those of its own files."""
+    if name in ("", ".", "..", METADATA) or "\\" in name or "/" in name:
+        raise ValueError(f"the name {name[:80]!r} cannot be that of a part of a Zarr store")
 
 
 def open_members(members: Mapping[str, bytes]) -> xr.DataTree:
@@ -179,18 +191,18 @@ def unpack(content: bytes) -> dict[str, bytes]:
             infos = archive.infolist()
             if len(infos) > MOST_MEMBERS:
                 raise ValueError(f"it has more than {MOST_MEMBERS} members")
+            names: set[str] = set()
+            for info in infos:
+                _check_info(info, names)
+                names.add(info.filename)
             if sum(info.file_size for info in infos) > len(content):
                 raise ValueError("its members overlap")
-            members: dict[str, bytes] = {}
-            for info in infos:
-                _check_info(info, members)
-                members[info.filename] = archive.read(info)
-            return members
+            return {info.filename: archive.read(info) for info in infos}
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError) as error:
         raise ValueError(str(error)) from error
 
 
-def _check_info(info: zipfile.ZipInfo, known: Mapping[str, bytes]) -> None:
+def _check_info(info: zipfile.ZipInfo, known: set[str]) -> None:
     name = repr(info.filename[:80])
     if info.filename in known:
         raise ValueError(f"the name {name} stands in it twice")

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from jointmix.cli.arguments import parse_quantiles
 from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
-from jointmix.cli.options import AsJson, FitPath, Quiet, Seed, SpecPath, Stream, Strict
+from jointmix.cli.options import AsJson, FitOut, FitPath, Quiet, Seed, SpecPath, Stream, Strict
 from jointmix.cli.output import (
     conclude,
     one_line,
@@ -144,10 +144,7 @@ def build_command(
 @app.command("fit")
 def fit_command(
     spec: SpecPath,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FIT", help="Default: SPEC with the suffix .nc; .zarr, .zarr.zip."),
-    ] = None,
+    out: FitOut = None,
     seed: Seed = None,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -261,10 +258,7 @@ def simulate_command(
 def recover_command(
     spec: SpecPath,
     stream: Annotated[Path, typer.Option(metavar="DIR", help="The folder given to the run.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FIT", help="Default: SPEC with the suffix .nc; .zarr, .zarr.zip."),
-    ] = None,
+    out: FitOut = None,
     seed: Seed = None,
     strict: Strict = False,
     as_json: AsJson = False,

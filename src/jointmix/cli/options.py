@@ -9,6 +9,10 @@ SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Recipe, a .toml 
 FitPath = Annotated[
     Path, typer.Argument(metavar="FIT", help="A saved fit: .nc, .zarr or .zarr.zip.")
 ]
+FitOut = Annotated[
+    Path | None,
+    typer.Option(metavar="FIT", help=".nc, .zarr or .zarr.zip; default: SPEC with the suffix .nc."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed; overrides the recipe's.", min=0)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is OK.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
