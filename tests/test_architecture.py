@@ -16,7 +16,7 @@ SOURCE = Path(jointmix.__file__).parent
 #: Each may import from those before it, never from those after it. What stands together in a
 #: row is a package or one step of the way.
 ORDER = (
-    *("errors", "schema", "files"),
+    *("errors", "schema", "machine", "files", "folders"),
     *("priors", "spec", "tables", "recipe", "data"),
     *("density", "scaling", "simulate"),
     *("location", "kernel"),
@@ -27,6 +27,7 @@ ORDER = (
     *("leave_one_out", "stacking", "scouts", "groups", "scores"),
     *("power_scaling", "replication"),
     *(
+        "zarr_format",
         "storage",
         "workflow",
         "agreement",
@@ -60,6 +61,7 @@ HOMES = {
     "click": {"cli"},
     "rich": {"cli"},
     "h5py": {"storage"},
+    "zarr": {"zarr_format"},
     "sklearn": {"regressor", "agreement"},
     "arviz": set(),
     "pickle": set(),

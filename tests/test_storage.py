@@ -11,6 +11,7 @@ import xarray as xr
 
 from jointmix import files, storage
 from jointmix.errors import StorageError
+from jointmix.files import FIT_SUFFIXES
 from jointmix.schema import SCHEMA_VERSION
 from jointmix.storage import load, save
 
@@ -58,8 +59,37 @@ def saved(tmp_path: Path) -> Path:
     return save(small_tree(), tmp_path / "fit.nc")
 
 
-def test_everything_comes_back(saved: Path) -> None:
-    tree = load(saved)
+@pytest.fixture(params=FIT_SUFFIXES)
+def stored(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The small tree in each of the formats."""
+    return save(small_tree(), tmp_path / f"fit{request.param}")
+
+
+def bits(tree: xr.DataTree) -> dict[str, object]:
+    """Everything a tree holds: types, shapes, bytes and attributes with their types."""
+    found: dict[str, object] = {}
+    for node in tree.subtree:
+        dataset = node.to_dataset(inherit=False)
+        found[node.path] = typed(dataset.attrs), sorted(map(str, dataset.variables))
+        for name, variable in dataset.variables.items():
+            values = variable.values
+            if values.dtype.kind in "OU":
+                kind, content = "text", values.tolist()
+            else:
+                # In the machine's order of bytes.
+                kind = values.dtype.newbyteorder("=").str
+                content = values.astype(kind).tobytes()
+            found[f"{node.path}:{name}"] = variable.dims, values.shape, kind, content
+            found[f"{node.path}:{name} attributes"] = typed(variable.attrs)
+    return found
+
+
+def typed(attributes: dict) -> dict[str, tuple[type, str]]:
+    return {name: (type(value), repr(value)) for name, value in sorted(attributes.items())}
+
+
+def test_everything_comes_back(stored: Path) -> None:
+    tree = load(stored)
     xr.testing.assert_identical(tree, small_tree())
     assert {name: type(value) for name, value in tree.attrs.items()} == {
         name: type(value) for name, value in small_tree().attrs.items()
@@ -69,14 +99,15 @@ def test_everything_comes_back(saved: Path) -> None:
     assert tree["posterior"]["mean"].attrs == {"unit": "mm"}
 
 
-def test_a_loaded_tree_can_be_saved_again(saved: Path) -> None:
-    again = save(load(saved), saved.with_name("again.nc"))
+def test_a_loaded_tree_can_be_saved_again(stored: Path) -> None:
+    again = save(load(stored), stored.with_name(f"again{stored.name.removeprefix('fit')}"))
     xr.testing.assert_identical(load(again), small_tree())
 
 
-def test_the_given_tree_is_left_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", FIT_SUFFIXES)
+def test_the_given_tree_is_left_as_it_was(tmp_path: Path, suffix: str) -> None:
     tree = small_tree()
-    save(tree, tmp_path / "fit.nc")
+    save(tree, tmp_path / f"fit{suffix}")
     xr.testing.assert_identical(tree, small_tree())
 
 
@@ -162,8 +193,8 @@ def test_unknown_schemas_are_refused(version: object, words: str, tmp_path: Path
 
 @pytest.mark.parametrize("act", [load, lambda path: save(small_tree(), path)])
 def test_places_that_cannot_be(act: Callable[[Path], object], tmp_path: Path) -> None:
-    for name in ("fit", "fit.html", "fit.nc.gz", ".nc", ""):
-        with pytest.raises(StorageError, match=r"must end in \.nc"):
+    for name in ("fit", "fit.html", "fit.nc.gz", "fit.zip", ".nc", ".zarr.zip", ""):
+        with pytest.raises(StorageError, match=r"must end in \.nc, \.zarr or \.zarr\.zip"):
             act(tmp_path / name)
     (tmp_path / "folder.nc").mkdir()
     with pytest.raises(StorageError, match=r"is a folder|cannot be read"):
@@ -214,6 +245,63 @@ def test_what_netcdf_cannot_hold_is_refused_before_writing(tree: object, tmp_pat
     with pytest.raises(StorageError, match=r"fit\.nc: "):
         save(tree, tmp_path / "fit.nc")
     assert not list(tmp_path.iterdir())
+
+
+def odd_numbers() -> xr.DataTree:
+    """Numbers and names that a careless format would change."""
+    nan = np.array([0x7FF8000000000001, 0xFFF8000000000000, 0x8000000000000000], dtype=np.uint64)
+    numbers = xr.Dataset(
+        {
+            "nan": ("three", nan.view(float)),
+            "zeros": ("two", np.array([0.0, 0.0])),
+            "negative_zeros": ("two", np.array([-0.0, -0.0])),
+            "extremes": ("two", np.array([5e-324, np.finfo(float).max])),
+            "single": ("two", np.array([0.1, np.nan], dtype=np.float32)),
+            "big_endian": ("two", np.array([1.5, -2.5], dtype=">f8")),
+            "unsigned": ("two", np.array([0, 2**64 - 1], dtype=np.uint64)),
+            "bytes": ("two", np.array([-128, 127], dtype=np.int8)),
+            "nothing": (("none", "two"), np.zeros((0, 2))),
+            "no_truth": ("none", np.zeros(0, dtype=bool)),
+            "no_text": ("none", np.zeros(0, dtype="U3")),
+            "scalar": 3.5,
+            "scalar_text": "é\u202e",
+            "strided": (("two", "three"), np.arange(12.0).reshape(4, 3)[::2]),
+            "days": ("two", np.array([1.0, 2.0])),
+            "dtype": ("two", np.array([1, 2])),
+        },
+        coords={"two": ["../../x", '"><img onerror=1>'], "three": ["", "{{7*7}}", " a/b "]},
+    )
+    numbers["days"].attrs = {"units": "days since 2000-01-01", "_FillValue": 1.0, "dtype": "bool"}
+    numbers["zeros"].attrs = {"scale_factor": 2, "missing_value": 0.0, "coordinates": "nan"}
+    attributes = {
+        "one": 1,
+        "one point zero": 1.0,
+        "true": True,
+        "infinite": float("-inf"),
+        "large": 2**80,
+        "tenth": 0.1,
+        "": "no name",
+        "a/b": "slash",
+        "../../x": [1, {"y": None}],
+        "NUL \0": "sign",
+        "json_attributes": "own name",
+        "_NCProperties": "HDF5's",
+    }
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), "numbers": numbers})
+
+
+@pytest.mark.parametrize("suffix", FIT_SUFFIXES)
+def test_every_bit_and_every_type_comes_back(tmp_path: Path, suffix: str) -> None:
+    tree = odd_numbers()
+    expected = bits(tree)
+    again = load(save(tree, tmp_path / f"odd{suffix}"))
+    assert again.attrs.pop("schema_version") == SCHEMA_VERSION
+    assert bits(again) == expected
+    # Twice, and from one format to the other, changes nothing either.
+    for other in FIT_SUFFIXES:
+        twice = load(save(again, tmp_path / f"again{other}"))
+        del twice.attrs["schema_version"]
+        assert bits(twice) == expected
 
 
 def test_a_variable_that_is_named_like_a_group_is_in_memory(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.errors import DataError, JointmixError, SpecError
-from jointmix.files import check_writable, write_file
+from jointmix.files import check_writable, refuse_same, write_file
 from jointmix.recipe import Recipe, read_recipe
 from jointmix.reporting import report
 from jointmix.reporting.elements import Cell, Document, Section, Table, number_cells
@@ -73,12 +73,16 @@ class Built:
 
 
 def places(recipe: Recipe, path: Path) -> Places:
-    """Where the outputs of a recipe go.
+    """Where the outputs of a recipe go: beside its report.
+
+    The report's place may be anywhere that the recipe's author may write to, above its folder too:
+    it is he who runs it.
 
     Raises
     ------
     SpecError
-        If the report's name does not end in .html.
+        If the report's name does not end in .html, or an output is the recipe, the data or
+        another output.
     StorageError
         If they cannot be written there.
     """
@@ -88,6 +92,11 @@ def places(recipe: Recipe, path: Path) -> Places:
     found = Places(page, page.with_suffix(".nc"), page.with_suffix(".json"))
     for each in (found.report, found.fit, found.verdict):
         check_writable(each)
+    outputs = {"the report": found.report, "the fit": found.fit, "the verdict": found.verdict}
+    inputs = {"the recipe": path}
+    if recipe.path is not None:
+        inputs["the data"] = recipe.data_path()
+    refuse_same(outputs, inputs)
     return found
 
 

@@ -1,57 +1,110 @@
-"""Fitted trees on disk: netCDF with a checksum behind it, written whole or not at all.
+"""Fitted trees on disk, with checksums, written whole or not at all.
 
-A file is the netCDF bytes followed by a trailer of 48 bytes: ``b"jointmix"``, the number of
-netCDF bytes (8 bytes, little endian) and their SHA-256. HDF5 ignores bytes behind its end, so
-that ``xarray.open_datatree`` opens the file too.
+=============  ====================================================================================
+``.nc``        netCDF, and behind it a trailer of 48 bytes: ``b"jointmix"``, the number of bytes
+               before it (8 bytes, little endian) and their SHA-256. HDF5 ignores what stands
+               behind its end: ``xarray.open_datatree`` opens the file too.
+``.zarr.zip``  Zarr 3 in one zip file, uncompressed; the same trailer is the zip file's comment:
+               ``xarray.open_datatree(zarr.storage.ZipStore(path))`` opens it too.
+``.zarr``      Zarr 3 in a folder; the SHA-256 of each file stands in ``jointmix.json`` (see
+               `jointmix.folders`).
+=============  ====================================================================================
+
+A file is replaced in one step. A folder cannot be: a process killed in the instant between two
+renames leaves the former one under a hidden name, where `load` finds it.
 """
 
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
 from jointmix.errors import StorageError
-from jointmix.files import check_writable, write_file
+from jointmix.files import check_writable, fit_suffix, read_file, refuse_larger, write_file
+from jointmix.folders import check_folder_writable, read_folder, write_folder
 from jointmix.schema import SCHEMA_VERSION
+from jointmix.zarr_format import open_members, pack, tree_members, unpack
 
-SUFFIX = ".nc"
 VERSION_KEY = "schema_version"
 MAGIC = b"jointmix"
 TRAILER_SIZE = len(MAGIC) + 8 + hashlib.sha256().digest_size
 
-# Attributes that netCDF would lose the type of, as JSON texts; this one names them.
+# Attributes whose values a file would change, as JSON texts; this one names them.
 _JSON_KEY = "json_attributes"
+# One JSON object of attributes whose names mean something to netCDF or to xarray's decoding.
+_NAMED_KEY = "json_named_attributes"
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
+_TAKEN_NAMES = {
+    *("units", "calendar", "dtype", "missing_value", "scale_factor", "add_offset"),
+    *("coordinates", "grid_mapping", "bounds", "ancillary_variables", "cell_measures"),
+    *("formula_terms", "geometry", "CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"),
+    *(_JSON_KEY, _NAMED_KEY),
+}
 
 
-def save(tree: xr.DataTree, path: str | Path) -> Path:
-    """Write a fitted tree to a .nc file; on failure the file that was there stays whole.
-
-    Returns
-    -------
-    pathlib.Path
-        The file written.
+def check_fit_path(path: str | Path) -> Path:
+    """The path, if a fit could be saved there.
 
     Raises
     ------
     StorageError
-        If the name does not end in .nc, the file cannot be written there, or the tree holds
-        something that netCDF cannot.
+        If its name does not end in .nc, .zarr or .zarr.zip, its folder does not exist or cannot be
+        written to, or something stands there that a fit does not replace.
     """
-    path = _nc_path(path)
-    check_writable(path)
+    return check_folder_writable(path) if fit_suffix(path) == ".zarr" else check_writable(path)
+
+
+def save(tree: xr.DataTree, path: str | Path) -> Path:
+    """Write a fitted tree; on failure the fit that was there stays whole.
+
+    Numbers come back bit by bit and attributes with their types, whatever the format.
+
+    Parameters
+    ----------
+    tree
+        The tree.
+    path
+        Ends in .nc (netCDF), .zarr.zip (Zarr in one file) or .zarr (Zarr in a folder; it is
+        replaced by two renames, not one: see `jointmix.storage`). A symbolic link is replaced,
+        not followed.
+
+    Returns
+    -------
+    pathlib.Path
+        The file or folder written.
+
+    Raises
+    ------
+    StorageError
+        If the name ends otherwise, the fit cannot be written there, or the tree holds something
+        that the format cannot.
+    """
+    path = check_fit_path(path)
     if not isinstance(tree, xr.DataTree):
         raise StorageError(f"{path}: a DataTree is required, got {type(tree).__name__}.")
+    suffix = fit_suffix(path)
     try:
         plain = _with_attributes(tree, _encode)
         plain.attrs[VERSION_KEY] = SCHEMA_VERSION
-        content = bytes(plain.to_netcdf(engine="h5netcdf"))
-    except (TypeError, ValueError, OverflowError) as error:
+        content = b""
+        if suffix == ".nc":
+            content = bytes(plain.to_netcdf(engine="h5netcdf", encoding=_unmasked(plain)))
+        else:
+            members = tree_members(plain)
+            if suffix == ".zarr":
+                return write_folder(path, members)
+            content = pack(members, bytes(TRAILER_SIZE))[:-TRAILER_SIZE]
+    except StorageError:
+        raise
+    except (TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
         raise StorageError(f"{path}: the tree cannot be stored ({error}).") from error
     return write_file(path, content + _trailer(content))
 
@@ -62,33 +115,77 @@ def load(path: str | Path) -> xr.DataTree:
     Raises
     ------
     StorageError
-        If the file cannot be read, was not written by `save`, is damaged, or has a schema that
-        this version does not know.
+        If the fit cannot be read, was not written by `save`, is damaged, would not fit into
+        memory, or has a schema that this version does not know.
     """
-    path = _nc_path(path)
+    path = Path(path)
+    suffix = fit_suffix(path)
+    members = read_folder(path) if suffix == ".zarr" else {}
+    content = b"" if members else _verified(read_file(path), path)
+    name = "netCDF" if suffix == ".nc" else "Zarr"
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}).") from error
-    content = _verified(raw, path)
-    try:
-        with xr.open_datatree(io.BytesIO(content), engine="h5netcdf") as stored:
-            tree = _with_attributes(stored, _decode)
-            # DataTree.load passes over a variable that has the name of a group.
-            for node in tree.subtree:
-                for variable in node.variables.values():
-                    variable.load()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise StorageError(f"{path}: cannot be read as netCDF ({error}).") from error
+        if suffix == ".nc":
+            _check_netcdf(content, path)
+            opened = xr.open_datatree(io.BytesIO(content), engine="h5netcdf")
+        else:
+            if suffix == ".zarr.zip":
+                # The comment is as long as the zip file says.
+                members = unpack(content + _trailer(content))
+            opened = open_members(members)
+        with opened as stored:
+            tree = _in_memory(stored)
+    except StorageError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"{path}: cannot be read as {name} ({text}).") from error
     _check_version(tree.attrs.get(VERSION_KEY), path)
     return tree
 
 
-def _nc_path(path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix != SUFFIX:
-        raise StorageError(f"{path}: the name of a fit must end in {SUFFIX}.")
-    return path
+def _check_netcdf(content: bytes, path: Path) -> None:
+    """Refuse what stands elsewhere, which `save` never writes, and what is declared but not there.
+
+    Raises
+    ------
+    ValueError
+        If a part is a link, or its values stand in another file.
+    StorageError
+        If the arrays would not fit into memory.
+    """
+
+    def size(group: h5py.Group) -> int:
+        total = 0
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"it holds the link {name!r}")
+            member = group[name]
+            if isinstance(member, h5py.Group):
+                total += size(member)
+            elif isinstance(member, h5py.Dataset):
+                if member.external or member.is_virtual:
+                    raise ValueError(f"the values of {name!r} stand in another file")
+                total += member.nbytes
+        return total
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        refuse_larger(path, size(file))
+
+
+def _in_memory(stored: xr.DataTree) -> xr.DataTree:
+    tree = _with_attributes(stored, _decode)
+    # DataTree.load passes over a variable that has the name of a group.
+    for node in tree.subtree:
+        for variable in node.variables.values():
+            variable.load()
+        # Zarr's texts, of any length each, as the fixed-width ones that netCDF's become.
+        texts = [name for name, each in node.variables.items() if each.dtype.kind == "T"]
+        dataset = node.to_dataset(inherit=False)
+        for name in texts:
+            values = np.array(dataset[name].values.tolist(), dtype=str)
+            dataset[name] = dataset[name].variable.copy(data=values.reshape(dataset[name].shape))
+        node.dataset = dataset
+    return tree
 
 
 def _trailer(content: bytes) -> bytes:
@@ -130,16 +227,33 @@ def _with_attributes(
         dataset.attrs = convert(dataset.attrs)
         for variable in dataset.variables.values():
             variable.attrs = convert(variable.attrs)
+            # What another file was written with says nothing about this one.
+            variable.encoding = {}
         groups[node.path] = dataset
     return xr.DataTree.from_dict(groups, name=tree.name)
 
 
+def _unmasked(tree: xr.DataTree) -> dict[str, dict[Any, dict[str, Any]]]:
+    """No number stands for a missing one: read back, NaN would lose its sign and its payload."""
+    found: dict[str, dict[Any, dict[str, Any]]] = {}
+    for node in tree.subtree:
+        variables = node.to_dataset(inherit=False).variables
+        found[node.path] = {
+            name: {"_FillValue": None} for name, each in variables.items() if each.dtype.kind == "f"
+        }
+    return found
+
+
 def _encode(attributes: dict[Any, Any]) -> dict[Any, Any]:
-    odd = {name: value for name, value in attributes.items() if not _survives(value)}
-    if not odd:
-        return attributes
-    texts = {name: json.dumps(value, default=_nested) for name, value in odd.items()}
-    return {**attributes, **texts, _JSON_KEY: json.dumps(list(odd))}
+    named = {name: value for name, value in attributes.items() if not _is_plain(name)}
+    encoded = {name: value for name, value in attributes.items() if name not in named}
+    odd = {name: value for name, value in encoded.items() if not _survives(value)}
+    encoded |= {name: json.dumps(value, default=_nested) for name, value in odd.items()}
+    if odd:
+        encoded[_JSON_KEY] = json.dumps(list(odd))
+    if named:
+        encoded[_NAMED_KEY] = json.dumps(named, default=_nested)
+    return encoded
 
 
 def _decode(attributes: dict[Any, Any]) -> dict[Any, Any]:
@@ -147,15 +261,26 @@ def _decode(attributes: dict[Any, Any]) -> dict[Any, Any]:
         name: value.item() if isinstance(value, np.number) else value
         for name, value in attributes.items()
     }
+    named = json.loads(decoded.pop(_NAMED_KEY, "{}"))
     for name in json.loads(decoded.pop(_JSON_KEY, "[]")):
         decoded[name] = json.loads(decoded[name])
-    return decoded
+    return decoded | named
+
+
+def _is_plain(name: object) -> bool:
+    if not isinstance(name, str):
+        raise TypeError(f"an attribute has the name {name!r}, which is no text")
+    return _PLAIN_NAME.fullmatch(name) is not None and name not in _TAKEN_NAMES
 
 
 def _survives(value: object) -> bool:
     if isinstance(value, str):
         return re.search("[\0\ud800-\udfff]", value) is None
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | np.integer):
+        return bool(-(2**63) <= value < 2**63)
+    return isinstance(value, float | np.floating) and math.isfinite(value)
 
 
 def _nested(value: object) -> Any:

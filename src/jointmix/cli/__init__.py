@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 with ``--strict`` when the verdict is not OK; 2 for input 
 ``jointmix --help`` answers at once.
 """
 
+import signal
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from typer.core import TyperGroup
 from jointmix.cli.arguments import parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
-from jointmix.cli.options import AsJson, FitPath, Quiet, Seed, SpecPath, Stream, Strict
+from jointmix.cli.options import AsJson, FitOut, FitPath, Quiet, Seed, SpecPath, Stream, Strict
 from jointmix.cli.output import (
     conclude,
     one_line,
@@ -26,7 +27,7 @@ from jointmix.cli.output import (
     warn_of_extrapolation,
 )
 from jointmix.cli.progress import show_progress
-from jointmix.errors import JointmixError, SpecError
+from jointmix.errors import JointmixError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +42,11 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except JointmixError as error:
-            typer.echo(f"error: {one_line(str(error))}", err=True)
+        except (JointmixError, MemoryError, OSError) as error:
+            # A closed pipe at standard output ends a command as it does elsewhere.
+            if isinstance(error, BrokenPipeError):
+                raise
+            typer.echo(f"error: {one_line(_sentence(error))}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
@@ -60,8 +64,23 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    A request to end (SIGTERM) is answered as Ctrl-C is: finished draws are kept, half-written
+    files and other processes are not.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
+
+
+def _sentence(error: BaseException) -> str:
+    """What to tell of an error of the package or of the system."""
+    if isinstance(error, JointmixError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "The memory does not suffice; free some, or ask for fewer draws, rows or jobs."
+    place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    return f"{place}{getattr(error, 'strerror', None) or error}."
 
 
 def _show_version(wanted: bool) -> None:
@@ -126,9 +145,7 @@ def build_command(
 @app.command("fit")
 def fit_command(
     spec: SpecPath,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FIT.nc", help="Default: SPEC with the suffix .nc.")
-    ] = None,
+    out: FitOut = None,
     seed: Seed = None,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -141,7 +158,7 @@ def fit_command(
     recipe = read_recipe(spec)
     fit_path = out or spec.with_suffix(".nc")
     started = time.monotonic()
-    tree = _fit_and_save(recipe, seed, fit_path, quiet, stream)
+    tree = _fit_and_save(spec, recipe, seed, fit_path, quiet, stream)
     conclude(tree, {"fit": fit_path}, started, strict, as_json)
 
 
@@ -158,10 +175,11 @@ def report_command(
     ] = None,
 ) -> None:
     """Write the report of a saved fit."""
-    from jointmix.files import check_writable
+    from jointmix.files import beside_fit, check_writable, refuse_same
     from jointmix.storage import load
 
-    path = check_writable(out or fit.with_suffix(".html"))
+    path = check_writable(out or beside_fit(fit, ".html"))
+    refuse_same({"the report": path}, {"the fit": fit})
     tree = load(fit)
     from jointmix.reporting import report
 
@@ -190,13 +208,14 @@ def predict_command(
     ] = "0.05,0.5,0.95",
 ) -> None:
     """Predict the response of new rows, and their clusters; without a response the clusters."""
-    from jointmix.files import check_writable
+    from jointmix.files import check_writable, refuse_same
     from jointmix.storage import load
     from jointmix.tables import read_table
 
     levels = parse_quantiles(quantiles)
     if out is not None:
         check_writable(out)
+        refuse_same({"the predictions": out}, {"the fit": fit, "the table": table})
     tree = load(fit)
     rows = read_table(table)
     from jointmix.allocations import responsibilities
@@ -241,22 +260,21 @@ def simulate_command(
 def recover_command(
     spec: SpecPath,
     stream: Annotated[Path, typer.Option(metavar="DIR", help="The folder given to the run.")],
-    out: Annotated[
-        Path | None, typer.Option(metavar="FIT.nc", help="Default: SPEC with the suffix .nc.")
-    ] = None,
+    out: FitOut = None,
     seed: Seed = None,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Save the fit of the draws that an unfinished run has left in DIR."""
-    from jointmix.files import check_writable
+    from jointmix.files import refuse_same
     from jointmix.recipe import read_recipe
-    from jointmix.storage import save
+    from jointmix.storage import check_fit_path, save
     from jointmix.tables import read_table
     from jointmix.workflow import recover
 
     recipe = read_recipe(spec)
-    fit_path = check_writable(out or spec.with_suffix(".nc"))
+    fit_path = check_fit_path(out or spec.with_suffix(".nc"))
+    refuse_same({"the fit": fit_path}, {"the recipe": spec, "the data": recipe.data_path()})
     started = time.monotonic()
     table: pd.DataFrame = read_table(recipe.data_path())
     tree = recover(table, recipe.spec, recipe.seed if seed is None else seed, stream)
@@ -265,16 +283,20 @@ def recover_command(
 
 
 def _fit_and_save(
-    recipe: "Recipe", seed: int | None, fit_path: Path, quiet: bool, stream: Path | None
+    spec: Path,
+    recipe: "Recipe",
+    seed: int | None,
+    fit_path: Path,
+    quiet: bool,
+    stream: Path | None,
 ) -> "xr.DataTree":
-    from jointmix.files import check_writable
+    from jointmix.files import refuse_same
+    from jointmix.storage import check_fit_path, save
     from jointmix.tables import read_table
 
-    if fit_path.suffix != ".nc":
-        raise SpecError(f"{fit_path}: the name of a fit must end in .nc.")
-    check_writable(fit_path)
+    check_fit_path(fit_path)
+    refuse_same({"the fit": fit_path}, {"the recipe": spec, "the data": recipe.data_path()})
     table: pd.DataFrame = read_table(recipe.data_path())
-    from jointmix.storage import save
     from jointmix.workflow import fit
 
     with show_progress(quiet) as progress:

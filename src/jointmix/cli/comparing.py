@@ -1,5 +1,6 @@
 """Commands that hold fits, models and implementations against one another."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,7 @@ def compare_command(
     if report_path is not None:
         check_writable(report_path)
     recipe = read_recipe(spec)
+    _refuse_same(report_path, {"the recipe": spec, "the data": recipe.data_path()})
     table: pd.DataFrame = read_table(recipe.data_path())
     from jointmix.selection import compare
 
@@ -79,7 +81,7 @@ def crosscheck_command(
     ] = True,
     fit: Annotated[
         Path | None,
-        typer.Option(metavar="FIT.nc", help="Saved fit of SPEC: keeps the certificate."),
+        typer.Option(metavar="FIT", help="Saved fit of SPEC: keeps the certificate."),
     ] = None,
     seed: Seed = None,
     quiet: Quiet = False,
@@ -96,6 +98,8 @@ def crosscheck_command(
     recipe, sites = read_recipe(spec), parse_names(names or [])
     if report_path is not None:
         check_writable(report_path)
+    inputs = {"the recipe": spec, "the data": recipe.data_path()}
+    _refuse_same(report_path, inputs | ({} if fit is None else {"the fit": fit}))
     table: pd.DataFrame = read_table(recipe.data_path())
     from jointmix.agreement import crosscheck, use_double_precision
     from jointmix.storage import load, save
@@ -120,6 +124,12 @@ def crosscheck_command(
         save(tree, fit)
     _write_report(certificate, report_path)
     put_certificate(certificate, as_json)
+
+
+def _refuse_same(report_path: Path | None, inputs: Mapping[str, Path]) -> None:
+    from jointmix.files import refuse_same
+
+    refuse_same({} if report_path is None else {"the report": report_path}, inputs)
 
 
 def _write_report(result: "Comparison | Certificate", path: Path | None) -> None:

@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Recipe, a .toml file.")]
-FitPath = Annotated[Path, typer.Argument(metavar="FIT.nc", help="Fit that run or fit saved.")]
+FitPath = Annotated[
+    Path, typer.Argument(metavar="FIT", help="A saved fit: .nc, .zarr or .zarr.zip.")
+]
+FitOut = Annotated[
+    Path | None,
+    typer.Option(metavar="FIT", help=".nc, .zarr or .zarr.zip; default: SPEC with the suffix .nc."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed; overrides the recipe's.", min=0)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is OK.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]

@@ -1,7 +1,6 @@
 """How much memory a fit will take, estimated before it runs."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from jointmix.em import BATCH_NUMBERS
 from jointmix.errors import MemoryLimitError
 from jointmix.kernel.layout import n_free
 from jointmix.kernel.values import parameter_shapes
+from jointmix.machine import available
 from jointmix.spec import APPROXIMATIONS, CANDIDATES, ModelSpec
 
 _DOUBLE = 8
@@ -61,37 +61,6 @@ def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
         draws=n_draws * per_draw * _DOUBLE,
         rows=(n_rows * per_row + work) * _DOUBLE,
     )
-
-
-def available() -> float:
-    """Bytes that may still be taken: of the machine, or of the control group it runs in.
-
-    Infinite where the system does not say.
-    """
-    free = [_of_machine(), _of_group()]
-    return min(free)
-
-
-def _of_machine() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return float("inf")
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return float(line.split()[1]) * 1024
-    return float("inf")
-
-
-def _of_group() -> float:
-    """What Linux' control groups (version 2) leave."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = (folder / "memory.current").read_text(encoding="ascii").strip()
-    except OSError:
-        return float("inf")
-    return float("inf") if limit == "max" else float(limit) - float(used)
 
 
 def require(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
