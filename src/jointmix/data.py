@@ -206,7 +206,7 @@ def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
     """
     modelled = (*spec.features, *((spec.response,) if spec.response else ()))
     found: list[Issue | None] = list(dataset.warnings)
-    found += [tie_warning(dataset.select([name])[:, 0], name) for name in modelled]
+    found += [tie_warning(dataset.select([name])[:, 0], name, spec) for name in modelled]
     found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
     found += [collinear_issue(dataset.select(group), group) for group in independent_groups(spec)]
     if spec.response is not None:

@@ -14,8 +14,8 @@ from jointmix.spec import ModelSpec
 
 #: Chance that a table of normal rows, however many, has a row this far from its cluster.
 OUTLIER_CHANCE = 1e-4
-#: A cluster's distances are rescaled by their median where outliers have widened it this much.
-_WIDENED = 2.0
+#: Squares are rescaled by their median where outliers have made them this many times too small.
+_WIDENED = 4.0
 _MOST_NAMED = 10
 
 
@@ -110,22 +110,25 @@ def _outliers(
     """Rows farther from their cluster than chance allows, the least likely first.
 
     The squared distance to a row's cluster is χ² with as many degrees of freedom as the row has
-    modelled columns. Rows far out widen their cluster and so hide themselves: distances are
-    scaled to the median that they should have where it is much too small.
+    modelled columns. Rows far out widen their cluster and so hide themselves: a whitened column
+    is scaled to the median that its squares should have where theirs is much too small.
     """
     allocation = share.argmax(axis=1)
-    distance, freedom = _distances(rows, parameters, allocation)
+    square = _whitened(rows, parameters, allocation) ** 2
+    freedom = square.shape[1]
     for cluster in np.unique(allocation):
         inside = allocation == cluster
-        middle = float(np.median(distance[inside]))
-        widened = float(chi2.median(freedom)) / max(middle, 1e-300)
-        if inside.sum() > 2 * freedom + 2 and widened > _WIDENED:
-            distance[inside] *= min(widened, 1e12)
+        if inside.sum() > 2 * freedom + 2:
+            middle = np.maximum(np.median(square[inside], axis=0), 1e-12)
+            widened = float(chi2.median(1)) / middle
+            square[inside] *= np.where(widened > _WIDENED, widened, 1)
+    distance = square.sum(axis=1)
     surprise = chi2.logsf(distance, freedom)
     far = np.flatnonzero(surprise < np.log(OUTLIER_CHANCE / len(distance)))
     if far.size == 0:
         return None
-    order = far[np.argsort(surprise[far], kind="stable")]
+    # Distances order rows whose chances vanish alike.
+    order = far[np.argsort(-distance[far], kind="stable")]
     named = dataset.row[order]
     is_are = "is" if far.size == 1 else "are"
     message = (
@@ -137,20 +140,15 @@ def _outliers(
     return warning("outliers", message, remedy, "", int(named[0]), float(far.size))
 
 
-def _distances(
-    rows: Rows, parameters: Parameters, allocation: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Squared standardised distances (obs,) of rows to their clusters, and their freedom."""
-    distance, freedom = np.zeros(len(allocation)), 0
+def _whitened(rows: Rows, parameters: Parameters, allocation: np.ndarray) -> np.ndarray:
+    """Features and residual of each row, standard normal in its cluster, (obs, column)."""
+    parts = []
     if parameters.mean is not None and parameters.cholesky is not None:
         inverse = inverse_lower(parameters.cholesky)[allocation]
-        deviation = rows.x - parameters.mean[allocation]
-        distance += (np.einsum("nij,nj->ni", inverse, deviation) ** 2).sum(axis=1)
-        freedom += rows.x.shape[1]
+        parts.append(np.einsum("nij,nj->ni", inverse, rows.x - parameters.mean[allocation]))
     if parameters.slope is not None and parameters.intercept is not None:
+        assert parameters.sigma is not None
         line = parameters.intercept[allocation]
         line = line + (rows.u * parameters.slope[allocation]).sum(axis=1)
-        assert parameters.sigma is not None
-        distance += ((rows.y - line) / parameters.sigma[allocation]) ** 2
-        freedom += 1
-    return distance, freedom
+        parts.append(((rows.y - line) / parameters.sigma[allocation])[:, None])
+    return np.concatenate(parts, axis=1)

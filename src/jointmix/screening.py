@@ -227,7 +227,7 @@ def noise_floor(spec: ModelSpec, n_rows: int, sd: float) -> float | None:
     return 0.0
 
 
-def tie_warning(column: np.ndarray, name: str) -> Issue | None:
+def tie_warning(column: np.ndarray, name: str, spec: ModelSpec) -> Issue | None:
     """Values of a column (N,) that many rows share, as rounding leaves them."""
     _, counts = np.unique(column, return_counts=True)
     tied, n = int(counts[counts > 1].sum()), len(column)
@@ -238,7 +238,9 @@ def tie_warning(column: np.ndarray, name: str) -> Issue | None:
         f"another row ({len(counts)} distinct values)."
     )
     remedy = (
-        "Use a prior on the scale that vanishes at zero faster than any power, such as the "
+        "None is needed, as the prior of its scale vanishes at zero."
+        if ties_are_harmless(spec, name)
+        else "Use a prior on the scale that vanishes at zero faster than any power, such as the "
         "default inverse-gamma; a cluster can otherwise close on tied rows."
     )
     return warning("ties", message, remedy, name, None, tied / n)

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+#: Cells that are read as missing. Spreadsheets' error cells (``#N/A``) are not among them: what
+#: went wrong there is to be looked at.
+MISSING_CELLS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>")
 
 
 def read_table(path: str | Path) -> "pd.DataFrame":
     """A table from a .csv, .tsv, .txt (tab-separated) or .parquet file.
 
-    Text must be UTF-8, with or without a byte-order mark, and have one header line.
+    Text must be UTF-8, with or without a byte-order mark, and have one header line. Entries
+    that are empty, or say so as ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``, are missing.
 
     Raises
     ------
@@ -65,6 +69,8 @@ def _text_table(raw: bytes, path: Path) -> "pd.DataFrame":
             io.StringIO(text),
             sep=separator,
             index_col=False,
+            keep_default_na=False,
+            na_values=list(MISSING_CELLS),
             float_precision="round_trip",
             low_memory=False,
         )
