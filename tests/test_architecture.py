@@ -17,11 +17,12 @@ SOURCE = Path(jointmix.__file__).parent
 #: row is a package or one step of the way.
 ORDER = (
     *("errors", "schema", "machine", "files", "folders"),
-    *("priors", "spec", "tables", "recipe", "data"),
+    *("issues", "cells", "columns", "tables"),
+    *("priors", "spec", "recipe", "screening", "data"),
     *("density", "scaling", "simulate"),
     *("location", "kernel"),
-    *("starts", "mstep", "em", "rows", "information", "ordering"),
-    *("initial", "component", "model", "sampling", "numpyro_twin"),
+    *("starts", "mstep", "em", "rows", "mode_warnings", "information", "ordering"),
+    *("initial", "component", "model", "sampling", "inspection", "numpyro_twin"),
     *("conditioning", "invariants", "summaries", "checks", "labels"),
     *("allocations", "prediction", "differences"),
     *("leave_one_out", "stacking", "scouts", "groups", "scores"),

@@ -14,10 +14,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jointmix.columns import read_columns
 from jointmix.data import Dataset, make_dataset, minimum_rows, new_rows, notes
 from jointmix.errors import ColumnTypeError, DataError, MissingExtraError
 from jointmix.spec import ModelSpec
-from jointmix.tables import package_file, read_columns, read_table
+from jointmix.tables import package_file, read_table
 
 A = [3, 1, 4, 1, 5, 9, 2, 6]
 B = [2, 7, 1, 8, 2, 8, 1, 8]
@@ -369,7 +370,7 @@ def test_ties_are_counted_by_hand() -> None:
     spec = ModelSpec(n_clusters=1, features=["a"], predictors=["b"], response="y")
     # a: 1, 1 tie. b: 7 ties of 8, but a predictor has no density. y: 1 1 1 and 4 4 tie.
     note = by_code(make_dataset(TABLE, spec), spec)["ties"]
-    assert [(n.subject, n.value) for n in note] == [("y", 5 / 8)]
+    assert [(n.column, n.value) for n in note] == [("y", 5 / 8)]
     assert "5 of 8 rows" in note[0].message
     assert "5 distinct values" in note[0].message
 
@@ -382,7 +383,7 @@ def test_near_collinear_columns_are_noted_with_their_condition_number() -> None:
     table = {"a": a, "b": a + 1e-7 * e, "c": c}
     spec = ModelSpec(n_clusters=1, features=list("abc"))
     (note,) = by_code(make_dataset(table, spec), spec)["near_collinear"]
-    assert note.subject == "'a', 'b'"
+    assert note.column == "'a', 'b'"
     # The correlation of a and b is r = 1 − 1e-14 / 2, and sqrt((1 + r) / (1 − r)) = 2e7 the
     # condition number; b carries rounding errors of 1e-16 / 1e-7 of the difference.
     assert note.value == pytest.approx(2e7, rel=1e-6)

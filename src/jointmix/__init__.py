@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jointmix.differences import contrasts, r_squared
     from jointmix.em import fit_em
     from jointmix.errors import JointmixError
+    from jointmix.inspection import Inspection, check
+    from jointmix.issues import Issue
     from jointmix.labels import identify, raw_draws
     from jointmix.model import build_model
     from jointmix.power_scaling import sensitivity
@@ -67,7 +69,9 @@ __all__ = [
     "Gamma",
     "HalfNormal",
     "HalfStudentT",
+    "Inspection",
     "InverseGamma",
+    "Issue",
     "JointMixtureRegressor",
     "JointmixError",
     "LogNormal",
@@ -83,6 +87,7 @@ __all__ = [
     "allocation_draws",
     "build_model",
     "calibrate",
+    "check",
     "coclustering",
     "compare",
     "contrasts",
@@ -130,6 +135,8 @@ _HOME = {
     "em": ("fit_em",),
     "labels": ("identify", "raw_draws"),
     "errors": ("JointmixError",),
+    "inspection": ("Inspection", "check"),
+    "issues": ("Issue",),
     "model": ("build_model",),
     "power_scaling": ("sensitivity",),
     "prediction": ("log_density", "predict", "predictive_density"),

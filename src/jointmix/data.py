@@ -7,15 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jointmix.columns import convert, read_columns
 from jointmix.errors import DataError
+from jointmix.issues import Issue, error, listed, quoted, raise_first, warning
+from jointmix.screening import (
+    LARGEST,
+    collinear_issue,
+    digits_warning,
+    duplicate_warning,
+    exact_issue,
+    independent_groups,
+    magnitude_issues,
+    missing_issues,
+    spread_issues,
+    tie_warning,
+    total_warning,
+)
 from jointmix.spec import ModelSpec
-from jointmix.tables import listed, quoted, read_columns
-
-LARGEST = 1e150  # Squares of larger numbers leave float64.
-SMALLEST_SPREAD = 1e-150  # Squares of smaller deviations vanish in float64.
-CONDITION_ERROR, CONDITION_NOTE = 1e10, 1e6
-TIED_SHARE_NOTE = 0.5
-DUPLICATE_SHARE_NOTE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +45,8 @@ class Dataset:
     digest
         SHA-256, hexadecimal, over column names and values; equal numbers give equal digests,
         whatever table they came in.
+    warnings
+        What was seen in the table as it came, such as columns without a name.
     """
 
     columns: tuple[str, ...]
@@ -45,6 +55,7 @@ class Dataset:
     n_rows: int
     missing: dict[str, int]
     digest: str
+    warnings: tuple[Issue, ...] = ()
 
     def select(self, names: Iterable[str]) -> np.ndarray:
         """Columns by name, (N, len(names)), a copy.
@@ -60,28 +71,6 @@ class Dataset:
             raise DataError(f"The data have no column {listed(absent)}, only {self.columns}.")
         places = [self.columns.index(name) for name in chosen]
         return np.ascontiguousarray(self.values[:, places])
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something about the data worth knowing before the fit.
-
-    Parameters
-    ----------
-    code
-        "ties", "near_collinear", "duplicate_rows" or "rows_left_out".
-    subject
-        The column or columns concerned; empty for whole rows.
-    value
-        The share of rows, or the condition number.
-    message
-        One sentence.
-    """
-
-    code: str
-    subject: str
-    value: float
-    message: str
 
 
 def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Dataset:
@@ -105,28 +94,77 @@ def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Datase
     ColumnTypeError
         If a column does not hold real numbers.
     """
-    named = read_columns(table, spec.columns)
-    values = np.column_stack([named[name] for name in spec.columns])
+    dataset, issues = inspect_table(table, spec, for_fit)
+    raise_first(issues)
+    assert dataset is not None
+    return dataset
+
+
+def inspect_table(
+    table: object, spec: ModelSpec, for_fit: bool = True
+) -> tuple[Dataset | None, tuple[Issue, ...]]:
+    """As `make_dataset`, with all that prevents a fit as issues: nothing is raised.
+
+    Returns
+    -------
+    Dataset or None
+        None where an issue is an error.
+    tuple of Issue
+        Errors, in the order in which `make_dataset` would meet them, and warnings about the table
+        as it came; for those about its numbers see `notes`.
+    """
+    read = convert(table, spec.columns)
+    issues = list(read.issues)
+    names = tuple(name for name in spec.columns if name in read.values)
+    if not names or any(issue.code == "unequal_lengths" for issue in issues):
+        return None, tuple(issues)
+    values = np.column_stack([read.values[name] for name in names])
     n_rows = len(values)
     if n_rows == 0:
-        raise DataError("The table has no rows.")
-    _check_magnitude(values, spec.columns)
+        issues.append(error("no_rows", "The table has no rows", "give at least one"))
+        return None, tuple(issues)
+    issues += magnitude_issues(values, names)
     absent = np.isnan(values)
     if spec.missing == "error":
-        _refuse_missing(absent, spec.columns, ' or leave those rows out with missing="drop"')
-    row = np.flatnonzero(~absent.any(axis=1))
-    values = np.ascontiguousarray(values[row])
+        issues += missing_issues(absent, names, may_drop=True)
+    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1)
+    used = np.ascontiguousarray(values[usable])
+    issues += _row_issues(used, n_rows, names, spec, for_fit)
+    if any(issue.severity == "error" for issue in issues):
+        return None, tuple(issues)
     counts = absent.sum(axis=0)
-    missing = {name: int(n) for name, n in zip(spec.columns, counts, strict=True) if n}
-    if for_fit or len(row) == 0:
-        _check_row_count(len(row), n_rows, spec)
-    _check_spread(values, spec.columns)
-    dataset = Dataset(spec.columns, values, row, n_rows, missing, _digest(spec.columns, values))
-    if for_fit:
-        _check_collinear(dataset, spec)
-    values.flags.writeable = False
+    missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+    row = np.flatnonzero(usable)
+    used.flags.writeable = False
     row.flags.writeable = False
-    return dataset
+    found = tuple(issue for issue in issues if issue.severity == "warning")
+    return Dataset(names, used, row, n_rows, missing, _digest(names, used), found), found
+
+
+def _row_issues(
+    used: np.ndarray, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
+) -> list[Issue]:
+    """Errors of the rows (n, C) that can be used."""
+    issues = _count_issues(len(used), n_rows, spec) if for_fit or len(used) == 0 else []
+    if len(used) == 0:
+        return issues
+    flat = spread_issues(used, names)
+    issues += flat
+    if not for_fit:
+        return issues
+    varying = [name for name in names if name not in {issue.column for issue in flat}]
+
+    def select(wanted: Sequence[str]) -> np.ndarray:
+        return used[:, [names.index(name) for name in wanted]]
+
+    for group in independent_groups(spec):
+        if set(group) <= set(varying):
+            found = collinear_issue(select(group), group)
+            issues += [found] if found is not None and found.severity == "error" else []
+    if spec.response is not None and {spec.response, *spec.predictors} <= set(varying):
+        found = exact_issue(select(spec.predictors), select([spec.response])[:, 0], spec)
+        issues += [found] if found is not None and found.severity == "error" else []
+    return issues
 
 
 def new_rows(
@@ -153,22 +191,32 @@ def new_rows(
     if any(len(column) == 0 for column in named.values()):
         raise DataError("The table has no rows.")
     values = np.column_stack(list(named.values())) if named else np.empty((0, 0))
-    _check_magnitude(values, names)
+    raise_first(magnitude_issues(values, names))
     refused = np.isnan(values) & np.array([name not in may_miss for name in names], dtype=bool)
-    _refuse_missing(refused, names, "")
+    raise_first(missing_issues(refused, names, may_drop=False))
     return named
 
 
-def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Note, ...]:
-    """What a reader of the fit should know about its data: ties, near-collinear columns,
-    duplicate rows, rows left out.
+def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
+    """What a reader of the fit should know about its data, all warnings.
 
-    Ties are counted in the columns that have a density, the features and the response.
+    Columns without a name, ties, lost digits, near-collinear columns, a response without noise,
+    duplicate rows, a row of totals, rows left out. Ties are counted in the columns that have a
+    density, the features and the response.
     """
-    found = [_tie_note(dataset, name) for name in dataset.columns if name in _modelled(spec)]
-    found += [_collinear_note(dataset, names) for names in _groups(spec)]
-    found += [_duplicate_note(dataset), _left_out_note(dataset)]
-    return tuple(note for note in found if note is not None)
+    modelled = (*spec.features, *((spec.response,) if spec.response else ()))
+    found: list[Issue | None] = list(dataset.warnings)
+    found += [tie_warning(dataset.select([name])[:, 0], name, spec) for name in modelled]
+    found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
+    found += [collinear_issue(dataset.select(group), group) for group in independent_groups(spec)]
+    if spec.response is not None:
+        y = dataset.select([spec.response])[:, 0]
+        found.append(exact_issue(dataset.select(spec.predictors), y, spec))
+    found.append(duplicate_warning(dataset.values))
+    if not any(issue.code == "total_row" for issue in dataset.warnings):
+        found.append(total_warning(dataset.values, dataset.columns))
+    found.append(_left_out_warning(dataset))
+    return tuple(issue for issue in found if issue is not None)
 
 
 def minimum_rows(spec: ModelSpec) -> int:
@@ -178,18 +226,6 @@ def minimum_rows(spec: ModelSpec) -> int:
     return spec.n_clusters * max(of_features, of_response)
 
 
-def _modelled(spec: ModelSpec) -> tuple[str, ...]:
-    return (*spec.features, *((spec.response,) if spec.response else ()))
-
-
-def _groups(spec: ModelSpec) -> list[tuple[str, ...]]:
-    """The columns that must be linearly independent of each other and of the constant."""
-    # Diagonal, spherical and fixed covariances have an inverse whatever the columns are.
-    features = spec.features if spec.covariance in ("full", "tied") else ()
-    groups = {tuple(features): None, tuple(spec.predictors): None}
-    return [names for names in groups if len(names) > 1]
-
-
 def _digest(columns: Sequence[str], values: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(list(columns)).encode())
     # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0.
@@ -197,115 +233,16 @@ def _digest(columns: Sequence[str], values: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _check_magnitude(values: np.ndarray, names: Sequence[str]) -> None:
-    for name, column in zip(names, values.T, strict=True):
-        infinite = np.flatnonzero(np.isinf(column))
-        if infinite.size:
-            raise DataError(
-                f"Column {quoted(name)} has infinite entries: {infinite.size}, the first in row "
-                f"{infinite[0]} (from 0); replace them or leave those rows out."
-            )
-        large = np.flatnonzero(np.abs(column) > LARGEST)
-        if large.size:
-            raise DataError(
-                f"Column {quoted(name)} has entries beyond ±{LARGEST:g}, the first in row "
-                f"{large[0]} (from 0); give it in another unit."
-            )
-
-
-def _refuse_missing(absent: np.ndarray, names: Sequence[str], remedy: str) -> None:
-    for name, column in zip(names, absent.T, strict=True):
-        rows = np.flatnonzero(column)
-        if rows.size:
-            raise DataError(
-                f"Column {quoted(name)} has missing entries: {rows.size}, the first in row "
-                f"{rows[0]} (from 0); fill them in{remedy}."
-            )
-
-
-def _check_row_count(n: int, n_rows: int, spec: ModelSpec) -> None:
+def _count_issues(n: int, n_rows: int, spec: ModelSpec) -> list[Issue]:
     least = minimum_rows(spec)
-    if n < least:
-        complete = "" if n == n_rows else f" complete ones (of {n_rows})"
-        raise DataError(
-            f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}; "
-            "use fewer clusters or columns."
-        )
+    if n >= least:
+        return []
+    complete = "" if n == n_rows else f" complete ones (of {n_rows})"
+    statement = f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}"
+    return [error("few_rows", statement, "use fewer clusters or columns", value=float(n))]
 
 
-def _check_spread(values: np.ndarray, names: Sequence[str]) -> None:
-    for name, column in zip(names, values.T, strict=True):
-        spread = np.ptp(column)
-        if spread == 0:
-            raise DataError(
-                f"Column {quoted(name)} is constant: all of the {len(column)} rows used hold "
-                f"{column[0]:g}; leave it out."
-            )
-        if spread < SMALLEST_SPREAD:
-            raise DataError(
-                f"Column {quoted(name)} varies by only {spread:.3g}, which vanishes when "
-                "squared; give it in another unit."
-            )
-
-
-def _condition(values: np.ndarray) -> tuple[float, np.ndarray]:
-    """Condition number of the standardised columns, and which of them (C,) take part."""
-    centred = values - values.mean(axis=0)
-    scaled = centred / np.abs(centred).max(axis=0)
-    scaled /= np.sqrt((scaled**2).mean(axis=0))
-    _, singular, rows = np.linalg.svd(scaled, full_matrices=len(scaled) < scaled.shape[1])
-    deficient = len(singular) < values.shape[1] or singular[-1] == 0
-    condition = np.inf if deficient else float(singular[0] / singular[-1])
-    weight = np.abs(rows[-1])
-    return condition, weight > 0.05 * weight.max()
-
-
-def _check_collinear(dataset: Dataset, spec: ModelSpec) -> None:
-    for names in _groups(spec):
-        condition, part = _condition(dataset.select(names))
-        if condition > CONDITION_ERROR:
-            involved = [name for name, takes_part in zip(names, part, strict=True) if takes_part]
-            raise DataError(
-                f"Columns {listed(involved)} are collinear (condition number {condition:.2g}, "
-                f"at most {CONDITION_ERROR:g} is allowed); leave one of them out."
-            )
-
-
-def _collinear_note(dataset: Dataset, names: tuple[str, ...]) -> Note | None:
-    condition, part = _condition(dataset.select(names))
-    if condition <= CONDITION_NOTE:
-        return None
-    involved = listed(name for name, takes_part in zip(names, part, strict=True) if takes_part)
-    message = (
-        f"Columns {involved} are nearly collinear (condition number {condition:.2g}), so their "
-        "separate slopes or variances are known poorly."
-    )
-    return Note("near_collinear", involved, condition, message)
-
-
-def _tie_note(dataset: Dataset, name: str) -> Note | None:
-    column = dataset.select([name])[:, 0]
-    _, counts = np.unique(column, return_counts=True)
-    tied, n = int(counts[counts > 1].sum()), len(column)
-    if tied <= TIED_SHARE_NOTE * n:
-        return None
-    message = (
-        f"Column {quoted(name)} holds rounded values: {tied} of {n} rows share theirs with "
-        f"another row ({len(counts)} distinct values)."
-    )
-    return Note("ties", name, tied / n, message)
-
-
-def _duplicate_note(dataset: Dataset) -> Note | None:
-    n = len(dataset.values)
-    repeated = n - len(np.unique(dataset.values, axis=0))
-    if repeated <= DUPLICATE_SHARE_NOTE * n:
-        return None
-    message = f"{repeated} of {n} rows repeat another row in every column used."
-    return Note("duplicate_rows", "", repeated / n, message)
-
-
-def _left_out_note(dataset: Dataset) -> Note | None:
+def _left_out_warning(dataset: Dataset) -> Issue | None:
     left_out = dataset.n_rows - len(dataset.row)
     if left_out == 0:
         return None
@@ -314,4 +251,6 @@ def _left_out_note(dataset: Dataset) -> Note | None:
         f"{left_out} of {dataset.n_rows} rows are left out because entries are missing "
         f"({', '.join(parts)})."
     )
-    return Note("rows_left_out", ", ".join(dataset.missing), left_out / dataset.n_rows, message)
+    row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
+    names = ", ".join(dataset.missing)
+    return warning("rows_left_out", message, "", names, row, left_out / dataset.n_rows)

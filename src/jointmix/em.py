@@ -127,7 +127,7 @@ def _run(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: 
 
 def subset_rows(spec: ModelSpec) -> int:
     """Rows on which the starts run, enough for every cluster's own parameters."""
-    needed = _SUBSET_ROWS_A_PARAMETER * spec.n_clusters * _own_parameters(spec)
+    needed = _SUBSET_ROWS_A_PARAMETER * spec.n_clusters * own_parameters(spec)
     return max(_SUBSET_ROWS, needed)
 
 
@@ -179,7 +179,7 @@ def _describe(problem: Problem, parameters: Parameters, n_starts: int) -> Mode:
     )
 
 
-def _own_parameters(spec: ModelSpec) -> int:
+def own_parameters(spec: ModelSpec) -> int:
     """Location and scale parameters that a single cluster's rows determine."""
     d = len(spec.features)
     own = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": min(d, 1)}
@@ -191,7 +191,7 @@ def _own_parameters(spec: ModelSpec) -> int:
 
 def _collapsed(problem: Problem, parameters: Parameters, n: int) -> bool:
     spec = problem.spec
-    if spec.n_clusters > 1 and (parameters.weight * n < _own_parameters(spec)).any():
+    if spec.n_clusters > 1 and (parameters.weight * n < own_parameters(spec)).any():
         return True
     least = np.inf
     if parameters.cholesky is not None and problem.covariance is None:

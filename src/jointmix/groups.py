@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,9 +11,10 @@ from importlib.metadata import version
 import numpy as np
 import xarray as xr
 
-from jointmix.data import Dataset, notes
+from jointmix.data import Dataset
 from jointmix.em import Census
 from jointmix.invariants import choose_points, invariants
+from jointmix.issues import Issue
 from jointmix.labels.draws import Identified
 from jointmix.labels.trees import allocation_group
 from jointmix.ordering import Ordering
@@ -34,6 +36,9 @@ from jointmix.scouts import Levels
 from jointmix.spec import ModelSpec
 
 _PACKAGES = ("jointmix", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
+
+#: Fields of a warning about the table that a fitted tree keeps, besides its column.
+_NOTE = ("code", "message", "remedy", "row", "value")
 
 
 def tree_groups(
@@ -136,11 +141,18 @@ def attributes(
     dataset: Dataset,
     spec: ModelSpec,
     seed: int,
+    issues: Iterable[Issue],
     ordering: Ordering,
     identified: Identified,
     raw: xr.DataTree,
 ) -> dict[str, str | int | float]:
-    """The tree's attributes but for the verdict and the seconds."""
+    """The tree's attributes but for the verdict and the seconds.
+
+    Parameters
+    ----------
+    issues
+        Warnings about the table, which the checks carry on.
+    """
     gap = ordering.separation
     order = {
         "kind": ordering.kind,
@@ -162,7 +174,7 @@ def attributes(
         "n_rows": dataset.n_rows,
         "n_obs": len(dataset.values),
         "excluded": json.dumps(dataset.missing),
-        "notes": json.dumps([asdict(note) for note in notes(dataset, spec)]),
+        "notes": json.dumps([_note(issue) for issue in issues], allow_nan=False),
         "ordering": json.dumps(order),
         "identification": json.dumps(identification),
         "backend": raw.attrs["backend"],
@@ -178,3 +190,8 @@ def attributes(
         ),
         "created": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _note(issue: Issue) -> dict[str, str | int | float | None]:
+    fields = issue.as_dict()
+    return {"subject": fields["column"], **{name: fields[name] for name in _NOTE}}

@@ -319,3 +319,27 @@ class ModelSpec:
         """All columns used, once each: features, further predictors, response."""
         extra = tuple(name for name in self.predictors if name not in self.features)
         return (*self.features, *extra, *((self.response,) if self.response else ()))
+
+
+def require_spec(spec: object) -> ModelSpec:
+    """Return ``spec`` if it is a specification.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    if not isinstance(spec, ModelSpec):
+        raise SpecError(f"spec must be a ModelSpec; got {type(spec).__name__}.")
+    return spec
+
+
+def require_seed(seed: object, name: str = "seed") -> int:
+    """Return ``seed`` as an int if it is a whole number, at least 0.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    return _count(name, seed, 0)

@@ -1,205 +1,29 @@
-"""Tables as they come: columns of any container as float64, files, and files of packages."""
+"""Tables in files, and files of packages."""
 
 import csv
-import difflib
 import importlib.util
 import io
-import numbers
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import narwhals as nw
-import numpy as np
-
-from jointmix.errors import ColumnTypeError, DataError, MissingExtraError
+from jointmix.errors import DataError, MissingExtraError
+from jointmix.issues import listed, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-
-
-def quoted(name: object) -> str:
-    """The name in quotes, with control signs escaped, shortened to 80 characters."""
-    text = repr(name)
-    return text if len(text) <= 80 else f"{text[:60]}…' ({len(str(name))} characters)"
-
-
-def listed(names: Iterable[object], most: int = 12) -> str:
-    """The names quoted and joined by commas, with a count of those beyond ``most``."""
-    words = [quoted(name) for name in names]
-    rest = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + rest
-
-
-def read_columns(
-    table: object, required: Iterable[str], optional: Iterable[str] = ()
-) -> dict[str, np.ndarray]:
-    """Columns of a table as new float64 arrays, missing entries as NaN.
-
-    Parameters
-    ----------
-    table
-        A pandas, polars or pyarrow table, a mapping of names to columns (an xarray Dataset of
-        1-d variables is one), or a NumPy structured array.
-    required
-        Columns that the table must have.
-    optional
-        Columns that are read where the table has them.
-
-    Returns
-    -------
-    dict
-        name -> (N,), in the order asked for.
-
-    Raises
-    ------
-    DataError
-        If the table is of another kind, lacks a column, names one twice, or its columns
-        differ in length.
-    ColumnTypeError
-        If a column does not hold real numbers.
-    """
-    columns = _columns_of(table)
-    wanted = [*required]
-    absent = [name for name in wanted if name not in columns]
-    if absent:
-        raise DataError(_absent_message(absent, list(columns)))
-    wanted += [name for name in optional if name in columns and name not in wanted]
-    values = {name: _to_float(columns[name], name) for name in wanted}
-    _check_lengths(values)
-    return values
-
-
-def _absent_message(absent: list[str], present: list[object]) -> str:
-    names = [name for name in present if isinstance(name, str)]
-    close = difflib.get_close_matches(absent[0], names, n=1)
-    hint = f" (did you mean {quoted(close[0])}?)" if close else ""
-    word = "column" if len(absent) == 1 else "columns"
-    return f"The table has no {word} {listed(absent)}{hint}; it has {listed(present) or 'none'}."
-
-
-def _check_lengths(values: dict[str, np.ndarray]) -> None:
-    sizes = {name: len(column) for name, column in values.items()}
-    if len(set(sizes.values())) > 1:
-        first, *others = sizes
-        other = next(name for name in others if sizes[name] != sizes[first])
-        raise DataError(
-            f"Columns must have equal lengths; {quoted(first)} has {sizes[first]} rows and "
-            f"{quoted(other)} has {sizes[other]}."
-        )
-
-
-def _columns_of(table: Any) -> dict[Any, Any]:
-    """The columns by name, each still in its own container."""
-    if isinstance(table, Mapping):
-        return {name: table[name] for name in table}
-    if isinstance(table, np.ndarray):
-        if table.dtype.names is None:
-            raise DataError(
-                f"A NumPy array of shape {table.shape} has no column names; give a dict of "
-                "columns, a DataFrame or a structured array."
-            )
-        return {name: table[name] for name in table.dtype.names}
-    try:
-        frame = nw.from_native(table, eager_only=True)
-        return {name: frame.get_column(name) for name in frame.columns}
-    except nw.exceptions.DuplicateError as error:
-        arrow = nw.dependencies.is_pyarrow_table(table)
-        counts = Counter(table.column_names if arrow else table.columns)
-        twice = [name for name, count in counts.items() if count > 1]
-        raise DataError(
-            f"The table names the column {listed(twice)} more than once; rename it."
-        ) from error
-    except TypeError as error:
-        raise DataError(
-            "A table must be a pandas, polars or pyarrow table, a dict of columns or a NumPy "
-            f"structured array; got {type(table).__name__}."
-        ) from error
-
-
-def _to_float(column: Any, name: str) -> np.ndarray:
-    array = _to_array(column, name)
-    if array.ndim != 1:
-        raise DataError(
-            f"Column {quoted(name)} must be one-dimensional, got the shape {array.shape}."
-        )
-    if array.dtype.kind in "fiub":
-        return array.astype(np.float64, order="C", copy=True)
-    if array.dtype.kind in "OUST":
-        return _from_objects(array, name)
-    raise ColumnTypeError(f"Column {quoted(name)} must hold real numbers, got {array.dtype}.")
-
-
-def _to_array(column: Any, name: str) -> np.ndarray:
-    if isinstance(column, np.ma.MaskedArray):
-        return np.ma.filled(column.astype(object), np.nan)
-    series = nw.from_native(column, series_only=True, pass_through=True)
-    if isinstance(series, nw.Series):
-        if isinstance(series.dtype, nw.Categorical | nw.Enum):
-            raise ColumnTypeError(
-                f"Column {quoted(name)} holds categories; replace them by numbers or by "
-                "columns of 0 and 1."
-            )
-        return series.to_numpy()
-    try:
-        array = np.asarray(column)
-        # A list of mixed types becomes text in NumPy, which hides which entry was text.
-        return array if array.dtype.kind not in "US" else np.asarray(column, dtype=object)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"Column {quoted(name)} is not a sequence of numbers.") from error
-
-
-def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
-    values = np.empty(len(array))
-    text: tuple[int, object] | None = None
-    for row, item in enumerate(array.tolist()):
-        if isinstance(item, str | bytes):
-            # Of a column read as text, the entry that is no number is the one worth naming.
-            if not _reads_as_number(item):
-                raise _not_a_number(name, row, item)
-            text = text or (row, item)
-        else:
-            values[row] = _number(item, name, row)
-    if text is not None:
-        raise _not_a_number(name, *text)
-    return values
-
-
-def _reads_as_number(text: str | bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _not_a_number(name: str, row: int, item: object) -> ColumnTypeError:
-    kind = "text" if isinstance(item, str | bytes) else type(item).__name__
-    return ColumnTypeError(
-        f"Column {quoted(name)} must hold numbers, but row {row} (from 0) holds the {kind} "
-        f"{quoted(item)}; convert the column first."
-    )
-
-
-def _number(item: object, name: str, row: int) -> float:
-    if item is None or type(item).__name__ in ("NAType", "NaTType"):
-        return np.nan
-    if not isinstance(item, numbers.Real | Decimal | np.bool_):
-        raise _not_a_number(name, row, item)
-    try:
-        return float(item)
-    except OverflowError:
-        return np.inf
+#: Cells that are read as missing. Spreadsheets' error cells (``#N/A``) are not among them: what
+#: went wrong there is to be looked at.
+MISSING_CELLS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>")
 
 
 def read_table(path: str | Path) -> "pd.DataFrame":
     """A table from a .csv, .tsv, .txt (tab-separated) or .parquet file.
 
-    Text must be UTF-8, with or without a byte-order mark, and have one header line.
+    Text must be UTF-8, with or without a byte-order mark, and have one header line. Entries
+    that are empty, or say so as ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``, are missing.
 
     Raises
     ------
@@ -245,6 +69,8 @@ def _text_table(raw: bytes, path: Path) -> "pd.DataFrame":
             io.StringIO(text),
             sep=separator,
             index_col=False,
+            keep_default_na=False,
+            na_values=list(MISSING_CELLS),
             float_precision="round_trip",
             low_memory=False,
         )

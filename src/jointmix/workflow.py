@@ -9,11 +9,13 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks import judge
-from jointmix.data import Dataset, make_dataset
+from jointmix.data import Dataset, make_dataset, notes
 from jointmix.em import Census, fit_em
 from jointmix.groups import attributes, mode_group, tree_groups
 from jointmix.initial import Start, make_start
+from jointmix.issues import Issue
 from jointmix.labels.draws import chain_modes, identify_draws
+from jointmix.mode_warnings import mode_warnings
 from jointmix.ordering import Ordering, choose_ordering
 from jointmix.rows import Rows, make_rows, mode_share, users_rows
 from jointmix.sampling import Control, Plan, Progress, plan, sample
@@ -109,7 +111,7 @@ def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """All that sampling needs, and what EM found."""
+    """All that sampling needs, what EM found, and what the table warns of."""
 
     dataset: Dataset
     spec: ModelSpec
@@ -118,6 +120,7 @@ class Prepared:
     scaling: Scaling
     rows: Rows
     census: Census
+    issues: tuple[Issue, ...]
     ordering: Ordering
     start: Start
 
@@ -133,7 +136,8 @@ def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepar
     share = mode_share(rows, scaling.to_model(census.best.parameters))
     ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
     start = make_start(census.best, spec, scaling, ordering, share, rows.u)
-    return Prepared(dataset, spec, seed, planned, scaling, rows, census, ordering, start)
+    issues = (*notes(dataset, spec), *mode_warnings(dataset, spec, census))
+    return Prepared(dataset, spec, seed, planned, scaling, rows, census, issues, ordering, start)
 
 
 def finish(
@@ -172,7 +176,9 @@ def finish(
             **({"scouts": sent.assign_attrs(text=why)} if spec.sampler.scouts else {}),
         }
     )
-    tree.attrs |= attributes(dataset, spec, prepared.seed, prepared.ordering, identified, raw)
+    tree.attrs |= attributes(
+        dataset, spec, prepared.seed, prepared.issues, prepared.ordering, identified, raw
+    )
     judge(tree)
     tree.attrs["seconds"] = json.dumps(clock.seconds(raw))
     return tree

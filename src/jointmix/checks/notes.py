@@ -1,4 +1,4 @@
-"""What was seen in the table before the fit: ties, near collinearity, rows left out."""
+"""What was seen in the table before the fit: ties, near collinearity, outliers, rows left out."""
 
 import json
 from typing import Any
@@ -6,18 +6,13 @@ from typing import Any
 import xarray as xr
 
 from jointmix.checks.finding import Finding, Status
+from jointmix.recipe import spec_from_dict
+from jointmix.screening import ties_are_harmless
+from jointmix.spec import ModelSpec
 
 SOURCE = "Checked on the table before the fit"
-REMEDIES = {
-    "ties": "Use a prior on the scale that vanishes at zero faster than any power, such as the "
-    "default inverse-gamma; a cluster can otherwise close on tied rows.",
-    "near_collinear": "Leave out one of the columns, or read their slopes together.",
-    "duplicate_rows": "Make sure that no row is counted twice.",
-}
 #: Notes that tell what was done, and ask for nothing.
-INFORMATIVE = frozenset({"rows_left_out"})
-#: Scale priors under which tied rows cannot pull a variance to zero.
-ZERO_AVOIDING = frozenset({"inverse_gamma", "log_normal", "fixed"})
+INFORMATIVE = frozenset({"rows_left_out", "unnamed_columns"})
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
@@ -26,21 +21,17 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     Rows left out are no concern, nor are ties in a column whose scale has a prior that
     vanishes at zero faster than any power; other notes are cautions.
     """
-    spec = json.loads(tree.attrs["spec"])
+    spec = spec_from_dict(json.loads(tree.attrs["spec"]))
     return tuple(_finding(note, spec) for note in json.loads(tree.attrs.get("notes", "[]")))
 
 
-def _harmless(note: dict[str, Any], spec: dict[str, Any]) -> bool:
-    if note["code"] != "ties":
-        return note["code"] in INFORMATIVE
-    priors = spec.get("priors", {})
-    name = "sigma" if note["subject"] == spec["data"].get("response") else "sd"
-    if name == "sd" and spec["model"].get("covariance") == "fixed":
-        return True
-    return priors.get(name, {}).get("family", "inverse_gamma") in ZERO_AVOIDING
+def _harmless(note: dict[str, Any], spec: ModelSpec) -> bool:
+    if note["code"] == "ties":
+        return ties_are_harmless(spec, str(note["subject"]))
+    return note["code"] in INFORMATIVE
 
 
-def _finding(note: dict[str, Any], spec: dict[str, Any]) -> Finding:
+def _finding(note: dict[str, Any], spec: ModelSpec) -> Finding:
     status: Status = "ok" if _harmless(note, spec) else "caution"
     value = note.get("value")
     return Finding(
@@ -50,6 +41,6 @@ def _finding(note: dict[str, Any], spec: dict[str, Any]) -> Finding:
         value=float("nan") if value is None else float(value),
         threshold=float("nan"),
         message=str(note["message"]),
-        remedy="" if status == "ok" else REMEDIES.get(note["code"], "Look at what it names."),
+        remedy="" if status == "ok" else str(note.get("remedy") or "Look at what it names."),
         source=SOURCE,
     )

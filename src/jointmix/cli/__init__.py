@@ -1,8 +1,8 @@
 """The command line: the only place that prints and sets exit codes.
 
-Exit codes: 0 done; 1 with ``--strict`` when the verdict is not OK; 2 for input that is refused;
-130 when interrupted. Modules that load slowly are imported inside the commands, so that
-``jointmix --help`` answers at once.
+Exit codes: 0 done; 1 with ``--strict`` when the verdict is not OK or the input has warnings; 2 for
+input that is refused; 130 when interrupted. Modules that load slowly are imported inside the
+commands, so that ``jointmix --help`` answers at once.
 """
 
 import signal
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from jointmix.cli.arguments import parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
+from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
 from jointmix.cli.options import AsJson, FitOut, FitPath, Quiet, Seed, SpecPath, Stream, Strict
 from jointmix.cli.output import (
@@ -230,6 +231,7 @@ def predict_command(
     put_csv(prediction_columns(found), out)
 
 
+app.command("check")(check_command)
 app.command("score")(score_command)
 app.command("compare")(compare_command)
 app.command("crosscheck")(crosscheck_command)

@@ -1,0 +1,35 @@
+"""The command that looks at a recipe and its table without fitting."""
+
+from typing import Annotated
+
+import typer
+
+from jointmix.cli.options import SpecPath
+from jointmix.cli.output import one_line
+
+
+def check_command(
+    spec: SpecPath,
+    em: Annotated[bool, typer.Option(help="Run EM, for what only clusters show.")] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 if there are warnings.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The problems as one JSON object.")] = (
+        False
+    ),
+) -> None:
+    """List every problem of the table of SPEC before it is fitted; exit code 2 for errors."""
+    from jointmix.recipe import read_recipe
+    from jointmix.tables import read_table
+
+    recipe = read_recipe(spec)
+    table = read_table(recipe.data_path())
+    from jointmix.inspection import check
+
+    found = check(table, recipe.spec, em, recipe.seed)
+    for line in [found.to_json()] if as_json else found.lines():
+        typer.echo(one_line(line))
+    if found.errors:
+        raise typer.Exit(2)
+    if strict and found.warnings:
+        raise typer.Exit(1)
