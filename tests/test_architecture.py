@@ -17,7 +17,7 @@ SOURCE = Path(jointmix.__file__).parent
 #: row is a package or one step of the way.
 ORDER = (
     *("errors", "schema", "files"),
-    *("priors", "spec", "tables", "recipe", "data"),
+    *("priors", "spec", "tables", "recipe", "data", "degenerate"),
     *("density", "scaling", "simulate"),
     *("location", "kernel"),
     *("starts", "mstep", "em", "rows", "information", "ordering"),

@@ -10,7 +10,8 @@ from importlib.metadata import version
 import numpy as np
 import xarray as xr
 
-from jointmix.data import Dataset, notes
+from jointmix.data import Dataset, Note, notes
+from jointmix.degenerate import improper_notes
 from jointmix.em import Census
 from jointmix.invariants import choose_points, invariants
 from jointmix.labels.draws import Identified
@@ -132,6 +133,10 @@ def mode_group(spec: ModelSpec, census: Census, main: Levels, groups: xr.Dataset
     return data.assign_coords({name: value.values for name, value in coords.items()})
 
 
+def _notes(dataset: Dataset, spec: ModelSpec) -> tuple[Note, ...]:
+    return (*notes(dataset, spec), *improper_notes(dataset, spec))
+
+
 def attributes(
     dataset: Dataset,
     spec: ModelSpec,
@@ -162,7 +167,7 @@ def attributes(
         "n_rows": dataset.n_rows,
         "n_obs": len(dataset.values),
         "excluded": json.dumps(dataset.missing),
-        "notes": json.dumps([asdict(note) for note in notes(dataset, spec)]),
+        "notes": json.dumps([asdict(note) for note in _notes(dataset, spec)]),
         "ordering": json.dumps(order),
         "identification": json.dumps(identification),
         "backend": raw.attrs["backend"],

@@ -12,10 +12,12 @@ REMEDIES = {
     "ties": "Use a prior on the scale that vanishes at zero faster than any power, such as the "
     "default inverse-gamma; a cluster can otherwise close on tied rows.",
     "near_collinear": "Leave out one of the columns, or read their slopes together.",
+    "improper": "Give that scale an inverse-gamma or log-normal prior, which vanish at zero faster "
+    "than any power.",
     "duplicate_rows": "Make sure that no row is counted twice.",
 }
-#: Notes that tell what was done, and ask for nothing.
-INFORMATIVE = frozenset({"rows_left_out"})
+#: Notes that ask for nothing.
+INFORMATIVE = frozenset({"rows_left_out", "identical_rows"})
 #: Scale priors under which tied rows cannot pull a variance to zero.
 ZERO_AVOIDING = frozenset({"inverse_gamma", "log_normal", "fixed"})
 
@@ -23,8 +25,8 @@ ZERO_AVOIDING = frozenset({"inverse_gamma", "log_normal", "fixed"})
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Carry over the notes made before the fit.
 
-    Rows left out are no concern, nor are ties in a column whose scale has a prior that
-    vanishes at zero faster than any power; other notes are cautions.
+    Rows left out are no concern, nor are identical rows as such, nor ties in a column whose scale
+    has a prior that vanishes at zero faster than any power; other notes are cautions.
     """
     spec = json.loads(tree.attrs["spec"])
     return tuple(_finding(note, spec) for note in json.loads(tree.attrs.get("notes", "[]")))
