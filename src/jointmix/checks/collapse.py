@@ -98,7 +98,7 @@ def closed_clusters(posterior: xr.Dataset, rows: Rows, spec: ModelSpec) -> list[
     parameters = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     found = []
     if spec.features and spec.covariance != "fixed":
-        small = smallest_spread(rows.x, parameters)
+        small = smallest_spread(rows.x, parameters, spec)
         found += [_closed_features(rows, parameters, small, k, spec) for k in range(small.shape[1])]
     free = spec.response is not None and spec.noise != "fixed"
     if free and np.isfinite(order_at_zero(spec.priors.sigma)):
@@ -108,8 +108,10 @@ def closed_clusters(posterior: xr.Dataset, rows: Rows, spec: ModelSpec) -> list[
     return [each for each in found if each is not None]
 
 
-def smallest_spread(x: np.ndarray, parameters: Parameters) -> np.ndarray:
+def smallest_spread(x: np.ndarray, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     """Smallest standard deviation of a cluster in any direction, over the table's there.
+
+    Full and tied covariances have spread in all directions, others in the columns' own.
 
     Parameters
     ----------
@@ -117,6 +119,8 @@ def smallest_spread(x: np.ndarray, parameters: Parameters) -> np.ndarray:
         Features, (obs, feature).
     parameters
         Of draws, one leading dim.
+    spec
+        The model.
 
     Returns
     -------
@@ -125,8 +129,11 @@ def smallest_spread(x: np.ndarray, parameters: Parameters) -> np.ndarray:
     """
     assert parameters.cholesky is not None
     sd = x.std(axis=0)
-    overall = np.linalg.cholesky(np.cov((x / sd).T, bias=True).reshape(len(sd), len(sd)))
-    white = np.linalg.solve(overall, parameters.cholesky / sd[:, None])
+    factor = parameters.cholesky / sd[:, None]
+    if spec.covariance not in ("full", "tied"):
+        return np.asarray(np.diagonal(factor, axis1=-2, axis2=-1).min(axis=-1))
+    _, singular, turn = np.linalg.svd((x - x.mean(axis=0)) / sd, full_matrices=False)
+    white = (turn @ factor) * (np.sqrt(len(x)) / singular[:, None])
     return np.asarray(np.linalg.svd(white, compute_uv=False)[..., -1])
 
 
