@@ -18,7 +18,7 @@ SOURCE = Path(jointmix.__file__).parent
 ORDER = (
     *("errors", "schema", "machine", "files", "folders"),
     *("issues", "cells", "columns", "tables"),
-    *("priors", "spec", "recipe", "screening", "data"),
+    *("priors", "spec", "recipe", "screening", "data", "degenerate"),
     *("density", "scaling", "simulate"),
     *("location", "kernel"),
     *("starts", "mstep", "em", "rows", "mode_warnings", "information", "ordering"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jointmix.density import Parameters
+from jointmix.density import Parameters, lower_factor
 from jointmix.rows import Rows
 from jointmix.spec import ModelSpec
 
@@ -67,7 +67,7 @@ def marginal(
     reduced = {"weight": parameters.weight}
     inner = covariance[..., there[:, None], there]
     if there.size:
-        reduced |= {"mean": parameters.mean[..., there], "cholesky": np.linalg.cholesky(inner)}
+        reduced |= {"mean": parameters.mean[..., there], "cholesky": lower_factor(inner)}
     if parameters.sigma is None:
         return Rows(x, rows.u[:, :0], rows.y), Parameters(**reduced)
     assert parameters.intercept is not None

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from jointmix.data import Dataset, inspect_table, minimum_rows, notes
+from jointmix.data import Dataset, inspect_table, minimum_rows
+from jointmix.degenerate import table_warnings
 from jointmix.em import fit_em
 from jointmix.errors import MemoryLimitError, MissingExtraError, SpecError
 from jointmix.issues import Issue
@@ -122,7 +123,7 @@ def check(table: object, spec: ModelSpec, em: bool = True, seed: int = 1) -> Ins
     issues = [*found, *_plan_issues(spec, n_rows or minimum_rows(spec))]
     if dataset is not None:
         issues = [issue for issue in issues if issue.severity == "error"]
-        issues += notes(dataset, spec)
+        issues += table_warnings(dataset, spec)
         issues += _of_mode(dataset, spec, seed, issues) if em else ()
     return Inspection(_errors_first(issues), n_rows)
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from jointmix.allocations import Shares, draw_clusters, each_batch
 from jointmix.data import make_dataset
-from jointmix.density import Parameters, response_mean
+from jointmix.density import Parameters, lower_factor, response_mean
 from jointmix.errors import DataError, SchemaError, SpecError
 from jointmix.model import prior_draws
 from jointmix.rows import (
@@ -164,7 +164,7 @@ def prior_predictive(
     arrays = prior_draws(dataset, spec, draws, seed)
     scaled = dict(arrays)
     if "sd" in scaled:
-        factor = np.linalg.cholesky(scaled.pop("correlation"))
+        factor = lower_factor(scaled.pop("correlation"))
         scaled["cholesky"] = scaled.pop("sd")[..., None] * factor
     parameters = model_scaling(dataset, spec).to_users(Parameters(**scaled))
     if "sd" in arrays:

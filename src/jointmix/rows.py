@@ -9,7 +9,12 @@ import numpy as np
 import xarray as xr
 
 from jointmix.data import Dataset, new_rows
-from jointmix.density import Parameters, feature_log_density, response_log_density
+from jointmix.density import (
+    Parameters,
+    feature_log_density,
+    lower_factor,
+    response_log_density,
+)
 from jointmix.errors import DataError
 from jointmix.kernel.allocate import allocate
 from jointmix.recipe import spec_from_dict
@@ -127,7 +132,7 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
             n_chains, n_draws, *shape = values.shape
             arrays[name] = values.reshape(n_chains * n_draws, *shape)
     if "sd" in arrays:
-        factor = np.linalg.cholesky(arrays.pop("correlation"))
+        factor = lower_factor(arrays.pop("correlation"))
         arrays["cholesky"] = arrays.pop("sd")[..., None] * factor
     return Parameters(**arrays)
 

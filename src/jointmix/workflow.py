@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks import judge
-from jointmix.data import Dataset, make_dataset, notes
+from jointmix.data import Dataset, make_dataset
+from jointmix.degenerate import table_warnings
 from jointmix.em import Census, fit_em
 from jointmix.groups import attributes, mode_group, tree_groups
 from jointmix.initial import Start, make_start
@@ -136,7 +137,7 @@ def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepar
     share = mode_share(rows, scaling.to_model(census.best.parameters))
     ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
     start = make_start(census.best, spec, scaling, ordering, share, rows.u)
-    issues = (*notes(dataset, spec), *mode_warnings(dataset, spec, census))
+    issues = (*table_warnings(dataset, spec), *mode_warnings(dataset, spec, census))
     return Prepared(dataset, spec, seed, planned, scaling, rows, census, issues, ordering, start)
 
 

@@ -1,7 +1,9 @@
 """Gibbs samplers of small mixtures, written apart from the package.
 
 Priors: weights Dirichlet(a, ..., a), coefficients N(0, s²), variances inverse-gamma. A cluster's
-data are a regression of each column on a design; a mean is a regression on a column of ones.
+data are a regression of each column on a design; a mean is a regression on a column of ones. Two
+features may be correlated: their variances inverse-gamma and their correlation ρ with density
+∝ (1 − ρ²)^(η − 1), which is LKJ(η), drawn by Metropolis steps. Chains run side by side.
 """
 
 from dataclasses import dataclass
@@ -9,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+
+#: Metropolis steps for the variances and the correlation in each sweep.
+_STEPS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,57 +27,150 @@ class Block:
     scale: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two columns (obs, 2), normal around each cluster's mean with a full covariance."""
+
+    target: NDArray
+    prior_sd: float
+    shape: float
+    scale: float
+    eta: float
+
+
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """weight (draw, cluster); for each block coefficient (draw, cluster, ·), variance."""
+    """weight (chain, draw, cluster); for each block, in their order, coefficient
+    (chain, draw, cluster, ·) and variance (chain, draw, cluster); for the pair mean, sd
+    (chain, draw, cluster, 2) and correlation (chain, draw, cluster)."""
 
     weight: NDArray
     coefficient: list[NDArray]
     variance: list[NDArray]
+    mean: NDArray | None = None
+    sd: NDArray | None = None
+    correlation: NDArray | None = None
 
 
 def gibbs(
-    blocks: list[Block], allocation: NDArray, concentration: float, n_draws: int, seed: int
+    blocks: list[Block],
+    allocation: NDArray,
+    concentration: float,
+    n_draws: int,
+    seed: int,
+    pair: Pair | None = None,
+    n_chains: int = 50,
 ) -> Draws:
-    """Draws after a warm-up of a tenth as many, started at an allocation (obs,)."""
+    """Draws of each chain after 200 sweeps of warm-up, started at an allocation (obs,)."""
     rng = np.random.default_rng(seed)
     k = int(allocation.max()) + 1
-    variance = [np.ones(k) for _ in blocks]
-    kept: list[tuple[NDArray, list[NDArray], list[NDArray]]] = []
-    warmup = n_draws // 10
-    for step in range(warmup + n_draws):
-        count = np.bincount(allocation, minlength=k)
-        weight = rng.dirichlet(concentration + count)
-        log_density = np.log(weight) + np.zeros((len(allocation), k))
-        coefficient = []
+    member = np.tile(np.eye(k)[allocation], (n_chains, 1, 1))
+    variance = [np.ones((n_chains, k)) for _ in blocks]
+    shape = np.zeros((n_chains, k, 3))
+    kept: list[dict[str, NDArray]] = []
+    for step in range(200 + n_draws):
+        count = member.sum(1)
+        gamma = rng.gamma(concentration + count)
+        now = {"weight": gamma / gamma.sum(-1, keepdims=True)}
+        log_density = np.log(now["weight"])[:, None, :] + np.zeros_like(member)
         for index, block in enumerate(blocks):
-            beta = np.stack(
-                [_coefficient(block, allocation == j, variance[index][j], rng) for j in range(k)]
-            )
-            residual = block.target[:, None] - block.design @ beta.T
-            square = np.array([(residual[allocation == j, j] ** 2).sum() for j in range(k)])
-            rate = block.scale + square / 2
+            beta = _coefficient(block, member, variance[index], rng)
+            residual = block.target[:, None] - block.design @ np.swapaxes(beta, -1, -2)
+            rate = block.scale + (member * residual**2).sum(1) / 2
             variance[index] = rate / rng.gamma(block.shape + count / 2)
-            log_density -= residual**2 / (2 * variance[index]) + np.log(variance[index]) / 2
-            coefficient.append(beta)
-        share = np.exp(log_density - logsumexp(log_density, axis=1, keepdims=True))
-        below = rng.random((len(allocation), 1)) > share.cumsum(1)
-        allocation = np.minimum(below.sum(1), k - 1)
-        if step >= warmup:
-            kept.append((weight, coefficient, [value.copy() for value in variance]))
+            spread = variance[index][:, None, :]
+            log_density -= residual**2 / (2 * spread) + np.log(spread) / 2
+            now |= {f"coefficient {index}": beta, f"variance {index}": variance[index]}
+        if pair is not None:
+            center = _centers(pair, member, _matrices(shape), rng)
+            shape = _shapes(pair, member, center, shape, rng)
+            log_density += _log_normal(pair.target, center, _matrices(shape))
+            now |= {"mean": center, "sd": np.exp(shape[..., :2] / 2)}
+            now["correlation"] = np.tanh(shape[..., 2])
+        share = np.exp(log_density - logsumexp(log_density, axis=-1, keepdims=True))
+        below = rng.random((*share.shape[:2], 1)) > share.cumsum(-1)
+        member = np.eye(k)[np.minimum(below.sum(-1), k - 1)]
+        if step >= 200:
+            kept.append(now)
+    drawn = {name: np.stack([each[name] for each in kept], axis=1) for name in kept[0]}
+    order = range(len(blocks))
     return Draws(
-        weight=np.stack([draw[0] for draw in kept]),
-        coefficient=[np.stack([draw[1][i] for draw in kept]) for i in range(len(blocks))],
-        variance=[np.stack([draw[2][i] for draw in kept]) for i in range(len(blocks))],
+        weight=drawn["weight"],
+        coefficient=[drawn[f"coefficient {index}"] for index in order],
+        variance=[drawn[f"variance {index}"] for index in order],
+        **{name: drawn.get(name) for name in ("mean", "sd", "correlation")},
     )
 
 
-def _coefficient(
-    block: Block, members: NDArray, variance: float, rng: np.random.Generator
-) -> NDArray:
-    """A draw from N(P⁻¹X'y/v, P⁻¹), P = X'X/v + I/s², over a cluster's rows."""
-    design, target = block.design[members], block.target[members]
-    precision = design.T @ design / variance + np.eye(design.shape[1]) / block.prior_sd**2
+def _normal(precision: NDArray, linear: NDArray, rng: np.random.Generator) -> NDArray:
+    """Draws from N(P⁻¹l, P⁻¹) for P (..., p, p) and l (..., p)."""
     root = np.linalg.cholesky(precision)
-    center = np.linalg.solve(precision, design.T @ target / variance)
-    return center + np.linalg.solve(root.T, rng.normal(size=len(center)))
+    center = np.linalg.solve(precision, linear[..., None])
+    noise = np.linalg.solve(np.swapaxes(root, -1, -2), rng.normal(size=center.shape))
+    return (center + noise)[..., 0]
+
+
+def _coefficient(
+    block: Block, member: NDArray, variance: NDArray, rng: np.random.Generator
+) -> NDArray:
+    """Draws from N(P⁻¹X'y/v, P⁻¹), P = X'X/v + I/s², over each cluster's rows."""
+    design, v = block.design, variance[..., None]
+    p = design.shape[1]
+    outer = (design[:, :, None] * design[:, None, :]).reshape(len(design), p * p)
+    members = np.swapaxes(member, -1, -2)
+    gram = (members @ outer).reshape(*variance.shape, p, p)
+    precision = gram / v[..., None] + np.eye(p) / block.prior_sd**2
+    return _normal(precision, members @ (design * block.target[:, None]) / v, rng)
+
+
+def _matrices(shape: NDArray) -> NDArray:
+    """Covariances (..., 2, 2) of log variances and inverse tanh of the correlation (..., 3)."""
+    one, two = np.exp(shape[..., 0] / 2), np.exp(shape[..., 1] / 2)
+    cross = np.tanh(shape[..., 2]) * one * two
+    rows = [np.stack([one**2, cross], -1), np.stack([cross, two**2], -1)]
+    return np.stack(rows, -2)
+
+
+def _centers(pair: Pair, member: NDArray, matrix: NDArray, rng: np.random.Generator) -> NDArray:
+    """Draws of the means (chain, cluster, 2), given covariances."""
+    inverse = np.linalg.inv(matrix)
+    precision = member.sum(1)[..., None, None] * inverse + np.eye(2) / pair.prior_sd**2
+    total = np.swapaxes(member, -1, -2) @ pair.target
+    return _normal(precision, (inverse @ total[..., None])[..., 0], rng)
+
+
+def _shapes(
+    pair: Pair, member: NDArray, center: NDArray, shape: NDArray, rng: np.random.Generator
+) -> NDArray:
+    """Log variances and inverse tanh of the correlation after some Metropolis steps."""
+    count = member.sum(1)
+    deviation = pair.target[None, :, None, :] - center[:, None]
+    scatter = np.einsum("cnk,cnki,cnkj->ckij", member, deviation, deviation)
+
+    def log_density(at: NDArray) -> NDArray:
+        matrix = _matrices(at)
+        log_det = np.log(np.linalg.det(matrix))
+        square = np.einsum("ckij,ckji->ck", np.linalg.inv(matrix), scatter)
+        # Inverse-gamma of each variance with the Jacobian of its logarithm; (1 − ρ²)^(η − 1)
+        # with dρ/d(artanh ρ) = 1 − ρ².
+        log_variance = at[..., :2]
+        prior = -pair.shape * log_variance - pair.scale * np.exp(-log_variance)
+        flat = pair.eta * np.log1p(-(np.tanh(at[..., 2]) ** 2))
+        return -(count * log_det + square) / 2 + prior.sum(-1) + flat
+
+    width = np.sqrt(np.array([2.0, 2.0, 1.0]) / np.maximum(count, 4)[..., None])
+    value = log_density(shape)
+    for _ in range(_STEPS):
+        proposal = shape + 1.2 * width * rng.normal(size=shape.shape)
+        new = log_density(proposal)
+        accepted = np.log(rng.random(new.shape)) < new - value
+        shape = np.where(accepted[..., None], proposal, shape)
+        value = np.where(accepted, new, value)
+    return shape
+
+
+def _log_normal(target: NDArray, center: NDArray, matrix: NDArray) -> NDArray:
+    """log N(x | μ_k, Σ_k) without its constant, (chain, obs, cluster)."""
+    deviation = target[None, :, None, :] - center[:, None]
+    square = np.einsum("cnki,ckij,cnkj->cnk", deviation, np.linalg.inv(matrix), deviation)
+    return -(square + np.log(np.linalg.det(matrix))[:, None, :]) / 2

@@ -7,12 +7,14 @@ import xarray as xr
 
 from jointmix.checks import (
     approximation,
+    collapse,
     depth,
     divergences,
     duplicates,
     empty,
     energy,
     ess,
+    floor,
     frozen,
     identification,
     modes,
@@ -42,6 +44,7 @@ __all__ = [
 
 CHECKS = (
     approximation,
+    collapse,
     modes,
     scouts,
     rhat,
@@ -55,6 +58,7 @@ CHECKS = (
     identification,
     empty,
     duplicates,
+    floor,
     partial,
     notes,
 )

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.finding import Finding, Status, counted, skipped
+from jointmix.density import inverse_lower, lower_factor
 from jointmix.rows import spread
 from jointmix.schema import (
     CHAIN,
@@ -49,9 +50,11 @@ def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> n
     outer = scale[..., :, None] * scale[..., None, :]
     pooled, first, second = (matrix / outer for matrix in (pooled, first, second))
     scaled = shift / scale[..., None, :]
-    solved = np.swapaxes(np.linalg.solve(pooled, np.swapaxes(scaled, -1, -2)), -1, -2)
-    quadratic = (scaled * solved).sum(axis=-1).mean(axis=-1)
-    log_dets = [np.linalg.slogdet(matrix)[1] for matrix in (pooled, first, second)]
+    factors = [lower_factor(matrix) for matrix in (pooled, first, second)]
+    white = scaled @ np.swapaxes(inverse_lower(factors[0]), -1, -2)
+    quadratic = (white**2).sum(axis=-1).mean(axis=-1)
+    diagonals = [np.diagonal(factor, axis1=-2, axis2=-1) for factor in factors]
+    log_dets = [2 * np.log(diagonal).sum(axis=-1) for diagonal in diagonals]
     return np.asarray(quadratic / 8 + (log_dets[0] - (log_dets[1] + log_dets[2]) / 2) / 2)
 
 

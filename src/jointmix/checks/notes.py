@@ -12,14 +12,14 @@ from jointmix.spec import ModelSpec
 
 SOURCE = "Checked on the table before the fit"
 #: Notes that tell what was done, and ask for nothing.
-INFORMATIVE = frozenset({"rows_left_out", "unnamed_columns"})
+INFORMATIVE = frozenset({"rows_left_out", "unnamed_columns", "identical_rows"})
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Carry over the notes made before the fit.
 
-    Rows left out are no concern, nor are ties in a column whose scale has a prior that
-    vanishes at zero faster than any power; other notes are cautions.
+    Rows left out are no concern, nor are identical rows as such, nor ties in a column whose scale
+    has a prior that vanishes at zero faster than any power; other notes are cautions.
     """
     spec = spec_from_dict(json.loads(tree.attrs["spec"]))
     return tuple(_finding(note, spec) for note in json.loads(tree.attrs.get("notes", "[]")))

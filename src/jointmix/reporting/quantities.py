@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.duplicates import bhattacharyya
+from jointmix.density import lower_factor
 from jointmix.reporting.fitted import INTERVAL, FittedView
 from jointmix.schema import CHAIN, CLUSTER, DRAW, FEATURE, OBS, PREDICTOR
 
@@ -63,7 +64,7 @@ def ellipse(mean: np.ndarray, covariance: np.ndarray, probability: float) -> np.
     angle = np.linspace(0, 2 * np.pi, 73)
     radius = np.sqrt(-2 * np.log1p(-probability))
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return mean + radius * circle @ np.linalg.cholesky(covariance).T
+    return mean + radius * circle @ lower_factor(covariance).T
 
 
 @dataclass(frozen=True, kw_only=True)

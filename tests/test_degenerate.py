@@ -1,0 +1,258 @@
+"""Ties that leave a posterior improper, clusters that close on rows, scales of the prior alone."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from scipy.integrate import quad
+from synthetic import fitted_tree
+
+from jointmix.checks import collapse, diagnose, floor
+from jointmix.data import make_dataset
+from jointmix.degenerate import improper_issues, order_at_zero, rows_to_spike
+from jointmix.density import lower_factor
+from jointmix.priors import (
+    LKJ,
+    Fixed,
+    Gamma,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    LogNormal,
+    Priors,
+)
+from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.workflow import fit
+
+QUICK = SamplerSpec(draws=100, tune=100, chains=2, starts=4)
+
+
+def table(n: int = 60, ties: int = 0, seed: int = 11) -> pd.DataFrame:
+    """Two clusters of a and b, y a line in a; ``ties`` first rows agree in a."""
+    rng = np.random.default_rng(seed)
+    z = rng.integers(0, 2, n)
+    a, b = rng.normal(4.0 * z), rng.normal(-3.0 * z)
+    a[:ties] = 1.25
+    return pd.DataFrame({"a": a, "b": b, "y": (2 * z - 1) * a + 0.3 * rng.normal(size=n)})
+
+
+def spec_of(**options: object) -> ModelSpec:
+    given = {"n_clusters": 2, "features": ("a", "b"), "sampler": QUICK} | options
+    return ModelSpec(**given)  # type: ignore[arg-type]
+
+
+def found(data: pd.DataFrame, spec: ModelSpec) -> dict[str, float]:
+    notes = improper_issues(make_dataset(data, spec), spec)
+    return {f"{note.code}:{note.subject}": note.value for note in notes}
+
+
+@pytest.mark.parametrize("prior", [HalfNormal(), HalfStudentT(df=3), Gamma(shape=2.5)])
+def test_the_order_at_zero_is_that_of_the_density(prior: HalfNormal | HalfStudentT | Gamma) -> None:
+    """log p(s) falls by (c − 1) log 10 where s falls from 1e-6 to 1e-7."""
+    frozen = {
+        "half_normal": stats.halfnorm(),
+        "half_student_t": stats.t(3),
+        "gamma": stats.gamma(2.5, scale=1 / 4),
+    }[prior.family]
+    fall = frozen.logpdf(1e-6) - frozen.logpdf(1e-7)
+    # The next term of the expansion is of the order of s itself.
+    assert fall == pytest.approx((order_at_zero(prior) - 1) * np.log(10), abs=1e-5)
+
+
+@pytest.mark.parametrize("prior", [InverseGamma(), LogNormal(), Fixed(value=1.0)])
+def test_some_priors_vanish_faster_than_any_power(prior: object) -> None:
+    assert order_at_zero(prior) == np.inf
+
+
+@pytest.mark.parametrize(("shape", "count"), [(1.0, 2), (1.0, 3), (2.0, 2), (2.0, 3), (3.0, 3)])
+def test_the_marginal_of_tied_rows_diverges_where_it_is_said_to(shape: float, count: int) -> None:
+    """∫ s^(c − 1) e^(−s) ∫ N(0 | μ, s²)^m N(μ | 0, 1) dμ ds from ε: grows as ε → 0, or settles."""
+
+    def above(least: float) -> float:
+        """By quadrature over log s; over μ in closed form."""
+
+        def integrand(log_s: float) -> float:
+            s = np.exp(log_s)
+            spread = s**2 / count
+            rest = -(count - 1) * log_s - np.log(1 + spread) / 2
+            return float(np.exp(shape * log_s - s + rest))
+
+        return quad(integrand, np.log(least), 5, limit=500)[0]
+
+    growth = [above(10.0**-exponent) for exponent in (4, 8, 12)]
+    later, earlier = growth[2] - growth[1], growth[1] - growth[0]
+    diverges = count >= order_at_zero(Gamma(shape=shape)) + 1
+    # A convergent integral gains less and less: here at most by s^1 over a range from 1e-8.
+    assert (later > 0.5 * earlier) == diverges
+
+
+def test_a_flat_cluster_needs_as_many_rows_as_said() -> None:
+    """∫ λ^(η − 1 − (m − 1 − f)/2) dλ at zero is finite up to m = 2η + f alone."""
+    for eta, flat in ((1.0, 0), (1.0, 1), (2.5, 2)):
+        least = rows_to_spike(LKJ(eta=eta), flat)
+        power = eta - 1 - (least - 1 - flat) / 2
+        assert power == -1
+        assert eta - 1 - (least - 1 - 1 - flat) / 2 > -1
+
+
+@pytest.mark.parametrize(
+    ("priors", "ties", "noted"),
+    [
+        (Priors(), 20, False),
+        (Priors(sd=LogNormal()), 20, False),
+        (Priors(sd=HalfNormal()), 0, False),
+        (Priors(sd=HalfNormal()), 2, True),
+        (Priors(sd=HalfStudentT()), 2, True),
+        (Priors(sd=Gamma(shape=2.0)), 2, False),
+        (Priors(sd=Gamma(shape=2.0)), 3, True),
+        (Priors(sd=Gamma(shape=0.5)), 2, True),
+    ],
+)
+def test_tied_features_are_noted_by_prior_and_count(priors: Priors, ties: int, noted: bool) -> None:
+    spec = spec_of(priors=priors, covariance="diagonal")
+    assert found(table(ties=ties), spec) == ({"improper:a": ties} if noted else {})
+    assert found(table(ties=ties), spec_of(priors=priors, n_clusters=1)) == {}
+
+
+def test_a_tied_covariance_needs_few_values_in_all() -> None:
+    spec = spec_of(priors=Priors(sd=HalfNormal()), covariance="tied")
+    assert found(table(ties=20), spec) == {}
+    data = table()
+    data["a"] = np.where(data["a"] > 2, 3.0, 1.0)
+    assert found(data, spec) == {"improper:a": 60.0}
+
+
+def test_a_spherical_covariance_closes_on_identical_rows_alone() -> None:
+    spec = spec_of(priors=Priors(sd=HalfNormal()), covariance="spherical")
+    data = table(ties=20)
+    assert found(data, spec) == {}
+    data.loc[:1, "b"] = 0.5
+    assert found(data, spec) == {"improper:a, b": 2.0}
+
+
+def test_tied_responses_are_noted_from_the_rank_of_their_design_on() -> None:
+    priors = Priors(sigma=HalfNormal())
+    spec = spec_of(features=(), predictors=("a",), response="y", priors=priors)
+    data = table()
+    data.loc[:1, "y"] = 7.0
+    assert found(data, spec) == {}  # Two rows fix a line, and leave nothing to close on.
+    data.loc[2, "y"] = 7.0
+    assert found(data, spec) == {"improper:y": 3.0}
+    data = table()
+    data.loc[1] = data.loc[0]
+    assert found(data, spec) == {"improper:y": 2.0}
+    assert found(data, spec_of(features=(), predictors=("a",), response="y")) == {}
+
+
+def test_identical_rows_are_told_of_under_a_full_covariance() -> None:
+    data = table()
+    data.loc[1:2] = data.loc[0].to_numpy()
+    assert found(data, spec_of()) == {"identical_rows:a, b": 3.0}
+    assert found(data, spec_of(priors=Priors(correlation=LKJ(eta=1.5)))) == {}
+    assert found(data, spec_of(covariance="diagonal")) == {}
+
+
+def test_an_improper_prior_is_a_caution_that_names_the_column_and_the_remedy() -> None:
+    spec = spec_of(priors=Priors(sd=HalfNormal()), covariance="diagonal")
+    tree = fit(table(ties=4), spec, seed=1)
+    (finding,) = (each for each in diagnose(tree).concerns if each.code == "improper")
+    assert finding.status == "caution"
+    assert "Column 'a' holds 1.25 in 4 rows" in finding.message
+    assert "half-normal prior of sd" in finding.message
+    assert "inverse-gamma" in finding.remedy
+
+
+def test_draws_on_a_line_of_features_are_a_failure() -> None:
+    tree = fitted_tree(3, 2, response=False)
+    assert diagnose(tree).verdict == "OK"
+    # Ten rows far from all others lie on one line, and a cluster's draws on them.
+    rows = tree["observed_data"]["x"].values
+    step = np.linspace(-1, 1, 10)
+    rows[:10] = rows.min(0) - 30 * rows.std(0) + step[:, None] * rows.std(0)
+    posterior = tree["posterior"]
+    share = 0.2
+    count = round(share * posterior.sizes["draw"])
+    chosen = {"draw": slice(0, count), "cluster": 2}
+    posterior["mean"][chosen] = rows[:10].mean(0)
+    posterior["sd"][chosen] = rows[:10].std(0)
+    posterior["correlation"][chosen] = [[1.0, 1 - 1e-12], [1 - 1e-12, 1.0]]
+    (finding,) = collapse.check(tree)
+    assert finding.status == "fail"
+    assert finding.value == pytest.approx(share, abs=0.005)
+    assert "cluster 3 in 20.0% of the draws on 10 rows on one line of 'x1' and 'x2'" in (
+        finding.message
+    )
+    assert "covariance='diagonal'" in finding.remedy
+
+
+def test_a_narrow_cluster_whose_rows_spread_is_no_collapse() -> None:
+    """A row at 1e6 standard deviations makes every other cluster narrow beside the table."""
+    tree = fitted_tree(2, 2, response=False)
+    tree["observed_data"]["x"].values[0] += 1e7
+    (finding,) = collapse.check(tree)
+    assert (finding.status, finding.value) == ("ok", 0.0)
+
+
+def test_draws_on_an_exact_line_fail_where_the_prior_lets_them() -> None:
+    """Noise next to nothing on rows that a line gives exactly."""
+    for family, status in (("half_normal", "fail"), ("inverse_gamma", "ok")):
+        tree = fitted_tree(2, 1, seed=4)
+        spec = json.loads(tree.attrs["spec"])
+        prior = HalfNormal() if family == "half_normal" else InverseGamma()
+        numbers = {name: getattr(prior, name) for name in prior.__dataclass_fields__}
+        spec["priors"]["sigma"] = {"family": family, **numbers}
+        tree.attrs["spec"] = json.dumps(spec)
+        inside = tree["allocation"]["allocation"].values == 1
+        x = tree["observed_data"]["x"].values[inside, 0]
+        tree["observed_data"]["y"].values[inside] = 2 + 3 * x
+        chosen = {"cluster": 0}
+        tree["posterior"]["intercept"][chosen] = 2.0
+        tree["posterior"]["slope"][chosen] = 3.0
+        tree["posterior"]["sigma"][chosen] = 1e-9
+        (finding,) = collapse.check(tree)
+        assert finding.status == status
+        if status == "fail":
+            assert f"on {inside.sum()} rows whose 'y' their line gives exactly" in finding.message
+            assert "Give sigma the inverse-gamma prior" in finding.remedy
+
+
+def test_an_exact_response_is_told_of_as_the_priors_doing() -> None:
+    data = table()
+    data["y"] = np.where(data["a"] > 2, data["a"] - 8, 1 - 2 * data["a"])
+    spec = spec_of(features=("a",), predictors=("a",), response="y")
+    tree = fit(data, spec, seed=1)
+    (finding,) = floor.check(tree)
+    assert finding.status == "caution"
+    assert finding.value < 1e-6
+    assert "In clusters 1 and 2 (60 rows) 'y' follows from 'a' to within" in finding.message
+    assert "is the prior's doing" in finding.message
+    (clean,) = floor.check(fit(table(), spec, seed=1))
+    assert (clean.status, clean.message) == (
+        "ok",
+        "The rows, not their priors alone, set the scales.",
+    )
+
+
+def test_a_constant_column_inside_a_cluster_is_told_of() -> None:
+    data = table()
+    data["a"] = np.where(data["a"] > 2, 4.0, data["a"])
+    tree = fit(data, spec_of(), seed=1)
+    (finding,) = floor.check(tree)
+    assert finding.status == "caution"
+    assert "column 'a' varies by 0:" in finding.message
+
+
+def test_factors_of_matrices_that_rounding_made_singular() -> None:
+    regular = np.array([[4.0, 1.0], [1.0, 9.0]])
+    singular = np.array([[1.0, 1e6], [1e6, 1e12]])
+    beyond = np.array([[1.0, 1.0 + 2e-16], [1.0 + 2e-16, 1.0]])
+    stack = np.stack([regular, singular, beyond])
+    factor = lower_factor(stack)
+    assert np.array_equal(factor[0], np.linalg.cholesky(regular))
+    rebuilt = factor @ np.swapaxes(factor, -1, -2)
+    # The diagonal is raised by 8 rounding errors of itself.
+    assert np.allclose(rebuilt, stack, rtol=16 * np.finfo(float).eps, atol=0)
+    with pytest.raises(np.linalg.LinAlgError):
+        lower_factor(np.array([[1.0, 2.0], [2.0, 1.0]]))
