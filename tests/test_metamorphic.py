@@ -12,14 +12,16 @@ from conftest import STRUCTURES, direction_of, table
 from test_kernel import prior_of, target_of
 
 from jointmix.data import make_dataset
-from jointmix.density import Parameters, component_log_density, log_likelihood
+from jointmix.density import Parameters, component_log_density
 from jointmix.em import Mode, fit_em
+from jointmix.kernel.values import unconstrain
+from jointmix.location import coordinates
 from jointmix.sampling import Target
 from jointmix.spec import ModelSpec, SamplerSpec
 from jointmix.workflow import fit
 
 FEATURES = ("a", "b", "c")
-UNITS = {"a": 1e6, "b": 1e-8, "c": -3.0, "d": 1e3, "p": 1e8, "q": -0.02, "y": 1e-6}
+UNITS = {"a": 1e6, "b": 1e-8, "c": 3.0, "d": 1e3, "p": 1e8, "q": 0.02, "y": 1e-6}
 OFFSETS = {"a": 1e3, "b": -7.0, "c": 0.5, "d": 0.0, "p": 1e4, "q": 30.0, "y": -1e3}
 
 
@@ -27,11 +29,10 @@ def target(spec: ModelSpec, rows: pd.DataFrame) -> Target:
     return target_of(make_dataset(rows, spec), spec, direction_of(spec))
 
 
-def moved(rows: pd.DataFrame, sign: bool = True) -> pd.DataFrame:
+def moved(rows: pd.DataFrame) -> pd.DataFrame:
     """The table in other units: each column times its unit, from another zero."""
-    unit = {name: value if sign else abs(value) for name, value in UNITS.items()}
     return pd.DataFrame(
-        {name: unit[name] * (rows[name] + OFFSETS[name] * rows[name].std()) for name in rows}
+        {name: UNITS[name] * (rows[name] + OFFSETS[name] * rows[name].std()) for name in rows}
     )
 
 
@@ -112,7 +113,7 @@ def test_the_posterior_density_follows_its_rows(name: str) -> None:
 def test_units_do_not_reach_the_model(name: str) -> None:
     rows = table(60)
     spec = STRUCTURES[name]
-    at, other = target(spec, rows), target(spec, moved(rows, sign=False))
+    at, other = target(spec, rows), target(spec, moved(rows))
     for q in 0.5 * np.random.default_rng(3).normal(size=(5, at.dim)):
         value, gradient = at.log_density(q)
         found, slope = other.log_density(q)
@@ -122,31 +123,27 @@ def test_units_do_not_reach_the_model(name: str) -> None:
 
 
 def test_a_column_turned_around_turns_its_parameters() -> None:
-    spec = replace(STRUCTURES["one feature"], standardize=True)
-    rows = table(60)
-    mirrored = rows.assign(a=-rows["a"])
+    spec, rows = STRUCTURES["one feature"], table(60)
     direction = direction_of(spec)
     assert direction is not None
-    # ξ = (μ, b, θ): the mean and the slope change sign, and so must the direction.
+    # ξ = (μ, b, θ): mean and slope change sign, under priors about zero, and the direction too.
     sign = np.array([-1.0, 1.0, -1.0])
-    at = target_of(make_dataset(rows, spec), spec, direction)
-    other = target_of(make_dataset(mirrored, spec), spec, direction * sign)
-    draw = at.parameters(0.4 * np.random.default_rng(4).normal(size=at.dim))
-    turned = {
-        name: value * (-1 if name in ("mean", "slope") else 1) for name, value in draw.items()
-    }
-
-    def density(of: Target, parameters: dict[str, np.ndarray]) -> np.ndarray:
-        values = of.scaling.transform(of.dataset.values) if hasattr(of, "scaling") else None
-        assert values is None or len(values) == 60
-        standard = (of.dataset.values - of.dataset.values.mean(0)) / of.dataset.values.std(0)
-        arrays = {key: parameters[key] for key in ("weight", "mean", "intercept", "slope", "sigma")}
-        own = Parameters(**arrays, cholesky=parameters["sd"][..., None])
-        return log_likelihood(
-            component_log_density(standard[:, :1], standard[:, :1], standard[:, 1], own)
-        )
-
-    np.testing.assert_allclose(density(other, turned), density(at, draw), rtol=1e-12)
+    at = target(spec, rows)
+    turned = target_of(make_dataset(rows.assign(a=-rows["a"]), spec), spec, direction * sign)
+    for q in 0.5 * np.random.default_rng(4).normal(size=(5, at.dim)):
+        found = at.parameters(q)
+        location = np.column_stack([found["mean"], found["intercept"], found["slope"]])
+        natural = {
+            "weight": found["weight"],
+            "location": location / [item.prior.scale for item in coordinates(spec)],
+            "feature_variance": found["sd"] ** 2,
+            "noise_variance": found["sigma"] ** 2,
+        }
+        # Logs of differences of numbers of size one.
+        np.testing.assert_allclose(unconstrain(natural, spec, direction), q, atol=1e-12)
+        mirrored = natural | {"location": natural["location"] * sign}
+        value, _ = turned.log_density(unconstrain(mirrored, spec, direction * sign))
+        assert abs(value - at.log_density(q)[0]) < 1e-12 * abs(value)
 
 
 # EM's optimum.
@@ -180,8 +177,8 @@ def test_the_columns_order_does_not_matter_to_the_optimum() -> None:
     one, other = best(rows, SPEC), best(rows[["y", "p", "c", "b", "a"]], other_spec)
     assert other.log_likelihood == pytest.approx(one.log_likelihood, abs=1e-5)
     own, turned = one.parameters, other.parameters
-    assert own.mean is not None and own.slope is not None  # noqa: PT018
-    assert turned.mean is not None and turned.slope is not None  # noqa: PT018
+    assert own.mean is not None
+    assert own.slope is not None
     np.testing.assert_allclose(turned.mean, own.mean[:, [2, 0, 1]], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(turned.slope, own.slope[:, [1, 0]], rtol=1e-3, atol=1e-3)
 
@@ -233,18 +230,17 @@ def test_fits_agree_whatever_the_rows_order_and_the_units(seed: int) -> None:
     permuted = fit(rows.iloc[order], SHORT, seed=20 + seed)
     for name in ("log_likelihood", "overall_mean", "overall_covariance"):
         assert_within_four_errors(one, permuted, name, 1.0)
-    far = moved(rows, sign=False)
+    far = moved(rows)
     scaled = fit(far, SHORT, seed=30 + seed)
-    unit = {name: abs(value) for name, value in UNITS.items()}
-    jacobian = -150 * sum(np.log(unit[name]) for name in ("a", "b", "y"))
+    jacobian = -150 * sum(np.log(UNITS[name]) for name in ("a", "b", "y"))
     assert_within_four_errors(one, scaled, "log_likelihood", 1.0, jacobian)
-    own = np.array([unit[name] for name in ("a", "b", "y")])
+    own = np.array([UNITS[name] for name in ("a", "b", "y")])
     assert_within_four_errors(one, scaled, "overall_covariance", np.outer(own, own))
     for name, scale in (
         ("weight", 1.0),
-        ("sd", np.array([unit["a"], unit["b"]])),
-        ("sigma", unit["y"]),
-        ("slope", unit["y"] / np.array([unit["a"], unit["p"]])),
+        ("sd", np.array([UNITS["a"], UNITS["b"]])),
+        ("sigma", UNITS["y"]),
+        ("slope", UNITS["y"] / np.array([UNITS["a"], UNITS["p"]])),
     ):
         assert_within_four_errors(one, scaled, name, scale)
 
