@@ -42,6 +42,9 @@ from jointmix.scaling import Scaling
 from jointmix.spec import ModelSpec
 from jointmix.storage import load, save
 
+#: Of the profile in force; costly laws take fewer examples, cheap ones more.
+USUAL = settings().max_examples
+
 seeds = st.integers(0, 2**32 - 1)
 #: Exponents of the sizes that units can have.
 powers = st.floats(-8, 8)
@@ -96,7 +99,7 @@ def test_any_univariate_density_integrates_to_one(seed: int, power: float, offse
 
 
 @given(seed=seeds, k=st.integers(1, 3), d=st.integers(1, 4))
-@settings(max_examples=30)
+@settings(max_examples=USUAL // 3)
 def test_the_joint_log_density_equals_fifty_digits(seed: int, k: int, d: int) -> None:
     rng = np.random.default_rng(seed)
     parameters = parameters_of(seed, k, d, 1)
@@ -221,7 +224,7 @@ def test_inverses_of_triangular_factors(seed: int, d: int, power: float) -> None
     d=st.integers(1, 5),
     spread=st.floats(0.01, 3),
 )
-@settings(max_examples=60)
+@settings(max_examples=USUAL // 2)
 def test_any_vector_gives_valid_ordered_parameters(
     seed: int, k: int, d: int, spread: float
 ) -> None:
@@ -397,7 +400,7 @@ def folder():
         max_size=4,
     ),
 )  # fmt: skip
-@settings(max_examples=60)
+@settings(max_examples=USUAL // 2)
 def test_a_saved_tree_is_the_tree(
     values: np.ndarray, labels: list[str], messages: list[str], attributes: dict[str, object]
 ) -> None:
@@ -446,7 +449,6 @@ def outcome(arguments: list[str], files: dict[str, bytes]) -> None:
 
 
 @given(arguments=st.lists(st.sampled_from(WORDS) | typed, max_size=6))
-@settings(max_examples=150)
 def test_any_arguments_end_in_a_code(arguments: list[str]) -> None:
     outcome(arguments, {"r.toml": RECIPE.encode(), "t.csv": b"a\n1\n", "f.nc": b"\x89HDF"})
 
@@ -473,7 +475,7 @@ toml_texts = st.lists(lines, max_size=8).map("\n".join)
 
 
 @given(text=toml_texts)
-@settings(max_examples=200)
+@settings(max_examples=2 * USUAL)
 def test_any_text_is_a_recipe_or_refused(text: str) -> None:
     recipe: Recipe | None = None
     with suppress(JointmixError):
@@ -483,7 +485,7 @@ def test_any_text_is_a_recipe_or_refused(text: str) -> None:
 
 
 @given(content=st.binary(max_size=200) | toml_texts.map(str.encode))
-@settings(max_examples=60)
+@settings(max_examples=USUAL // 2)
 @example(content=RECIPE.replace("t.csv", "t\\u0000.csv").encode())
 @example(content=RECIPE.replace("t.csv", "t" * 300 + ".csv").encode())
 def test_any_recipe_file_ends_in_a_code(content: bytes) -> None:
@@ -495,7 +497,6 @@ def test_any_recipe_file_ends_in_a_code(content: bytes) -> None:
     | st.lists(st.sampled_from(["a", "b", ",", "\n", "\r", '"', "1", "-", "e", " ", "nan", ";"]),
                max_size=40).map(lambda parts: "".join(parts).encode())
 )  # fmt: skip
-@settings(max_examples=100)
 @example(content=b"a\n1\n" + b'"' * 200_000)
 @example(content=b"a,b\n" + b"1" * 140_000 + b",2\n")
 def test_any_table_file_is_refused_in_one_line(content: bytes) -> None:
