@@ -8,6 +8,7 @@ import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
+from hypothesis import settings
 
 from jointmix.data import Dataset, make_dataset
 from jointmix.location import coordinates
@@ -28,6 +29,12 @@ from jointmix.priors import (
 from jointmix.simulate import four_clusters, simulate
 from jointmix.spec import ModelSpec, SamplerSpec
 from jointmix.workflow import fit
+
+# The same examples in every run, so that a change alone can break a test; compiled code and a busy
+# machine make times meaningless. `--hypothesis-profile thorough` looks further.
+settings.register_profile("usual", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile("usual")
 
 PENGUIN_FEATURES = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm")
 

@@ -222,3 +222,30 @@ def test_the_inverse_of_a_triangular_factor(d: int) -> None:
         factor @ inverse, np.broadcast_to(np.eye(d), factor.shape), rtol=0, atol=1e-13
     )
     np.testing.assert_array_equal(inverse, np.tril(inverse))
+
+
+def test_rows_of_densities_far_apart_do_not_disturb_each_other() -> None:
+    component = np.array([[0.0, -1.0], [-2000.0, -2001.0], [-1e6, -1e6], [700.0, 699.0]])
+    ratio = 1 / (1 + np.exp(-1.0))
+    expected = np.array([[ratio, 1 - ratio], [ratio, 1 - ratio], [0.5, 0.5], [ratio, 1 - ratio]])
+    np.testing.assert_allclose(responsibility(component), expected, rtol=1e-14)
+    # log(eᵃ + eᵃ⁻¹) = a + log(1 + 1/e), to a rounding of a.
+    more = np.log1p(np.exp(-1.0))
+    by_hand = [more, -2000 + more, -1e6 + np.log(2), 700 + more]
+    np.testing.assert_allclose(log_likelihood(component), by_hand, rtol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5), (2, 3, 5), (4, 2, 3, 5)])
+def test_rows_are_summed_over_components_whatever_stands_in_front(shape: tuple[int, ...]) -> None:
+    component = np.random.default_rng(len(shape)).normal(0, 30, shape)
+    flat = component.reshape(-1, 5)
+    largest = [max(row) for row in flat]
+    total = [
+        top + np.log(sum(np.exp(value - top) for value in row))
+        for top, row in zip(largest, flat, strict=True)
+    ]
+    share = np.exp(flat - np.array(total)[:, None])
+    # Five terms; exponentials of numbers of up to 100 carry 1e-14.
+    np.testing.assert_allclose(log_likelihood(component).ravel(), total, rtol=1e-14)
+    np.testing.assert_allclose(responsibility(component).reshape(-1, 5), share, rtol=1e-12)
+    assert log_likelihood(component).shape == shape[:-1]

@@ -249,6 +249,10 @@ BAD_TEXTS = {
     "key twice": (MINIMAL + "clusters = 3\n", "Cannot overwrite a value (at line 5"),
     "deep": ("x = " + "[" * 100_000, "This is not TOML"),
     "empty": ("", "[model] needs clusters"),
+    "NUL in a path": (
+        MINIMAL.replace("[data]", '[data]\npath = "t\\u0000.csv"'),
+        "path of [data] must not hold a NUL character; got 't\\x00.csv'",
+    ),
     "no clusters": (edited("clusters = 2", ""), "[model] needs clusters"),
     "no features": (edited('features = ["a"]', ""), "needs features, a response, or both"),
     "table unknown": (

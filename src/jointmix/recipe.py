@@ -289,6 +289,9 @@ def _hint(word: object, allowed: Iterable[str]) -> str:
 def _text_or_none(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
         raise SpecError(f"{name} must be text; got {value!r}.")
+    # No file can be named so, and Python says it with an error that is not an OSError.
+    if value is not None and "\0" in value:
+        raise SpecError(f"{name} must not hold a NUL character; got {value!r}.")
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

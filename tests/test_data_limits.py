@@ -1,0 +1,254 @@
+"""Where the checks of tables draw their lines, and the whole sentence on the other side."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jointmix.data import LARGEST, SMALLEST_SPREAD, make_dataset, new_rows, notes
+from jointmix.errors import ColumnTypeError, DataError, MissingExtraError
+from jointmix.spec import ModelSpec
+from jointmix.tables import listed, package_file, quoted, read_columns, read_table
+
+ONE = ModelSpec(n_clusters=1, features=["a"])
+TWO = ModelSpec(n_clusters=1, features=["a", "b"])
+
+
+def said(error: type[Exception], table: object, spec: ModelSpec = ONE, **options: bool) -> str:
+    with pytest.raises(error) as caught:
+        make_dataset(table, spec, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("length", "whole"), [(78, True), (79, False)])
+def test_a_name_of_eighty_signs_in_quotes_is_the_longest_shown(length: int, whole: bool) -> None:
+    name = "n" * length
+    # The two quotes count; of a longer one, the opening quote and 59 signs are left.
+    assert quoted(name) == (f"'{name}'" if whole else f"'{'n' * 59}…' (79 characters)")
+
+
+def test_a_list_counts_what_it_leaves_out() -> None:
+    assert listed("abc", most=3) == "'a', 'b', 'c'"
+    assert listed("abcde", most=3) == "'a', 'b', 'c' and 2 more"
+    assert listed(range(12)).endswith(", 11")
+    assert listed(range(14)).endswith(", 11 and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "message"),
+    [
+        ({}, DataError, "The table has no column 'a'; it has none."),
+        (
+            {"a": [1, "2", 3]},
+            ColumnTypeError,
+            "Column 'a' must hold numbers, but row 1 (from 0) holds the text '2'; convert the "
+            "column first.",
+        ),
+        (
+            {"a": [1, "x", "2"]},
+            ColumnTypeError,
+            "Column 'a' must hold numbers, but row 1 (from 0) holds the text 'x'; convert the "
+            "column first.",
+        ),
+        (
+            {"a": [1, {}, 2]},
+            ColumnTypeError,
+            "Column 'a' must hold numbers, but row 1 (from 0) holds the dict {}; convert the "
+            "column first.",
+        ),
+        (
+            {"a": np.ma.array([1, 2j], mask=[0, 0])},
+            ColumnTypeError,
+            "Column 'a' must hold numbers, but row 0 (from 0) holds the complex (1+0j); convert "
+            "the column first.",
+        ),
+        (
+            {"a": pd.Series(pd.Categorical([1, 2]))},
+            ColumnTypeError,
+            "Column 'a' holds categories; replace them by numbers or by columns of 0 and 1.",
+        ),
+        ({"a": []}, DataError, "The table has no rows."),
+        (
+            {"a": [1, 2, 1.1 * LARGEST]},
+            DataError,
+            "Column 'a' has entries beyond ±1e+150, the first in row 2 (from 0); give it in "
+            "another unit.",
+        ),
+        (
+            {"a": [7.0]},
+            DataError,
+            "This model needs at least 2 rows (K = 1), got 1; use fewer clusters or columns.",
+        ),
+        (
+            {"a": [2.5, 2.5]},
+            DataError,
+            "Column 'a' is constant: all of the 2 rows used hold 2.5; leave it out.",
+        ),
+        (
+            {"a": [0, 1e-151]},
+            DataError,
+            "Column 'a' varies by only 1e-151, which vanishes when squared; give it in another "
+            "unit.",
+        ),
+    ],
+    ids=str,
+)
+def test_the_whole_sentence(table: object, kind: type[Exception], message: str) -> None:
+    assert said(kind, table) == message
+
+
+def test_the_kinds_of_table_are_listed() -> None:
+    assert said(DataError, np.zeros((2, 3))) == (
+        "A NumPy array of shape (2, 3) has no column names; give a dict of columns, a DataFrame "
+        "or a structured array."
+    )
+    assert said(DataError, 5) == (
+        "A table must be a pandas, polars or pyarrow table, a dict of columns or a NumPy "
+        "structured array; got int."
+    )
+
+
+def test_limits_themselves_are_allowed() -> None:
+    largest = make_dataset({"a": [-LARGEST, LARGEST]}, ONE)
+    np.testing.assert_array_equal(largest.values[:, 0], [-LARGEST, LARGEST])
+    smallest = make_dataset({"a": [0.0, SMALLEST_SPREAD]}, ONE)
+    np.testing.assert_array_equal(smallest.values[:, 0], [0.0, SMALLEST_SPREAD])
+
+
+def test_a_dataset_cannot_be_written_to() -> None:
+    dataset = make_dataset({"a": [1.0, 2.0]}, ONE)
+    assert not dataset.values.flags.writeable
+    assert not dataset.row.flags.writeable
+
+
+def test_the_fewest_rows_bind_a_fit_alone() -> None:
+    drop = ModelSpec(n_clusters=2, features=["a", "b"], missing="drop")
+    table = {"a": [1, 2, None], "b": [2, 4, 1]}
+    assert said(DataError, table, drop).endswith(
+        "at least 6 rows (K = 2), got 2 complete ones (of 3); use fewer clusters or columns."
+    )
+    # Collinear as well, which does not matter where nothing is estimated.
+    assert len(make_dataset(table, drop, for_fit=False).values) == 2
+    assert "got 0 complete ones (of 1)" in said(
+        DataError, {"a": [None], "b": [1]}, drop, for_fit=False
+    )
+
+
+def test_missing_entries_of_new_rows_have_no_remedy_but_filling_in() -> None:
+    with pytest.raises(DataError, match=r"row 1 \(from 0\); fill them in\.$"):
+        new_rows({"a": [1, None]}, ["a"])
+    with pytest.raises(DataError, match=r"^The table has no rows\.$"):
+        new_rows({"a": []}, ["a"])
+    rows = new_rows({"a": [1, None], "b": [1, 2]}, ["a", "b"], may_miss=["a"])
+    np.testing.assert_array_equal(rows["a"], [1, np.nan])
+    assert new_rows({"a": [1]}, [], optional=["b"]) == {}
+
+
+def test_more_columns_than_rows_are_collinear() -> None:
+    rng = np.random.default_rng(5)
+    table = dict(zip("abcd", rng.normal(size=(4, 3)), strict=True))
+    full = ModelSpec(n_clusters=1, features=list("abcd"))
+    assert "needs at least 5 rows" in said(DataError, table, full)
+    # One covariance for all clusters asks for fewer rows in each.
+    tied = ModelSpec(n_clusters=1, features=list("abcd"), covariance="tied")
+    message = said(DataError, table, tied)
+    assert "are collinear (condition number inf, at most 1e+10 is allowed)" in message
+
+
+def test_a_tied_covariance_cannot_be_collinear() -> None:
+    tied = ModelSpec(n_clusters=1, features=["a", "b"], covariance="tied")
+    message = said(DataError, {"a": [0, 1, 2, 5], "b": [0, 2, 4, 10]}, tied)
+    assert message.startswith("Columns 'a', 'b' are collinear (condition number ")
+    assert message.endswith(", at most 1e+10 is allowed); leave one of them out.")
+
+
+@pytest.mark.parametrize("unit", [1e-140, 1e-100, 1.0, 1e100, 1e140])
+def test_collinearity_has_no_unit(unit: float) -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=(2, 30))
+    make_dataset({"a": unit * a, "b": b}, TWO)
+    assert "'a', 'b' are collinear" in said(DataError, {"a": unit * a, "b": 3 - 2 * a}, TWO)
+
+
+def test_notes_begin_beyond_their_share() -> None:
+    half = {"a": [1, 1, 2, 2, 3, 3.5, 4, 5], "b": range(8), "y": [3, 1, 4, 1.5, 9, 2, 6, 5]}
+    spec = ModelSpec(n_clusters=1, features=["a"], predictors=["b"], response="y")
+    assert notes(make_dataset(half, spec), spec) == ()
+    more = half | {"a": [1, 1, 2, 2, 3, 3, 4, 5]}
+    (note,) = notes(make_dataset(more, spec), spec)
+    assert (note.code, note.subject, note.value) == ("ties", "a", 6 / 8)
+    assert note.message == (
+        "Column 'a' holds rounded values: 6 of 8 rows share theirs with another row (5 distinct "
+        "values)."
+    )
+
+
+def test_one_duplicate_row_in_ten_is_allowed_and_two_are_noted() -> None:
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=(2, 10))
+    table = {"a": a, "b": b}
+    table["a"][9], table["b"][9] = a[0], b[0]
+    assert notes(make_dataset(table, TWO), TWO) == ()
+    table["a"][8], table["b"][8] = a[0], b[0]
+    (note,) = notes(make_dataset(table, TWO), TWO)
+    assert (note.code, note.subject, note.value) == ("duplicate_rows", "", 0.2)
+    assert note.message == "2 of 10 rows repeat another row in every column used."
+
+
+def test_a_nearly_collinear_column_is_described() -> None:
+    rng = np.random.default_rng(8)
+    a, c, e = rng.normal(size=(3, 50))
+    spec = ModelSpec(n_clusters=1, features=["a", "b", "c"])
+    (note,) = notes(make_dataset({"a": a, "b": a + 1e-7 * e, "c": c}, spec), spec)
+    assert note.subject == "'a', 'b'"
+    assert note.message == (
+        f"Columns 'a', 'b' are nearly collinear (condition number {note.value:.2g}), so their "
+        "separate slopes or variances are known poorly."
+    )
+
+
+def test_rows_left_out_name_their_columns() -> None:
+    spec = ModelSpec(n_clusters=1, features=["a"], predictors=["b"], response="y", missing="drop")
+    table = {"a": [1, None, 3, 4, 5], "b": [2, 1, 9, 4, None], "y": [3, 1, 4, 1.5, 5]}
+    (note,) = notes(make_dataset(table, spec), spec)
+    assert (note.code, note.subject, note.value) == ("rows_left_out", "a, b", 2 / 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\0a\n1\n", "line 1: holds a NUL byte, so it is not a text table."),
+        (b"a\n1\0\n2\0\n", "line 2: holds a NUL byte, so it is not a text table."),
+        (b"\na\n1\0\n", "line 3: holds a NUL byte, so it is not a text table."),
+        (b"\na\n\xff\n", "line 3: is not UTF-8 (byte 0xff); save the file as UTF-8."),
+        (
+            b"a;b\n1;2\n",
+            "line 1: the header is one name, 'a;b'; .csv needs commas between columns, .tsv and "
+            ".txt need tabs.",
+        ),
+    ],
+)
+def test_files_are_refused_at_the_line(content: bytes, message: str, tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_table(path)
+    assert str(caught.value) == f"{path}, {message}"
+
+
+def test_packages_and_paths_are_named_in_full() -> None:
+    with pytest.raises(DataError, match=r"as in 'import name'; got 'a-b'\.$"):
+        package_file("a-b", "x.csv")
+    with pytest.raises(MissingExtraError) as caught:
+        package_file("no_such_package_here", "x.csv")
+    assert str(caught.value) == (
+        "The package 'no_such_package_here', which holds the data 'x.csv', is not installed."
+    )
+    with pytest.raises(DataError, match=r"must not leave it; got '\.\./x\.csv'\.$"):
+        package_file("json", "../x.csv")
+    with pytest.raises(DataError, match=r"^The package 'json' has no file 'x\.csv'\.$"):
+        package_file("json", "x.csv")
+
+
+def test_a_table_is_read_once_however_often_a_column_is_asked_for() -> None:
+    columns = read_columns({"a": [1, 2], "b": [3, 4]}, ["b"], optional=["b", "c", "a"])
+    assert list(columns) == ["b", "a"]
