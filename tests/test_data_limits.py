@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jointmix.data import LARGEST, SMALLEST_SPREAD, make_dataset, new_rows, notes
+from jointmix.columns import read_columns
+from jointmix.data import make_dataset, new_rows, notes
 from jointmix.errors import ColumnTypeError, DataError, MissingExtraError
+from jointmix.issues import listed, quoted
+from jointmix.screening import LARGEST, SMALLEST_SPREAD
 from jointmix.spec import ModelSpec
-from jointmix.tables import listed, package_file, quoted, read_columns, read_table
+from jointmix.tables import package_file, read_table
 
 ONE = ModelSpec(n_clusters=1, features=["a"])
 TWO = ModelSpec(n_clusters=1, features=["a", "b"])
@@ -40,7 +43,8 @@ def test_a_list_counts_what_it_leaves_out() -> None:
         (
             {"a": [1, "2", 3]},
             ColumnTypeError,
-            "Column 'a' must hold numbers, but row 1 (from 0) holds the text '2'; convert the "
+            "Column 'a' must hold numbers, but row 1 (from 0) holds the text '2', a number "
+                "kept as text; convert the "
             "column first.",
         ),
         (
@@ -103,7 +107,7 @@ def test_the_kinds_of_table_are_listed() -> None:
     )
     assert said(DataError, 5) == (
         "A table must be a pandas, polars or pyarrow table, a dict of columns or a NumPy "
-        "structured array; got int."
+        "structured array; got int; convert it first."
     )
 
 
@@ -175,7 +179,7 @@ def test_notes_begin_beyond_their_share() -> None:
     assert notes(make_dataset(half, spec), spec) == ()
     more = half | {"a": [1, 1, 2, 2, 3, 3, 4, 5]}
     (note,) = notes(make_dataset(more, spec), spec)
-    assert (note.code, note.subject, note.value) == ("ties", "a", 6 / 8)
+    assert (note.code, note.column, note.value) == ("ties", "a", 6 / 8)
     assert note.message == (
         "Column 'a' holds rounded values: 6 of 8 rows share theirs with another row (5 distinct "
         "values)."
@@ -190,7 +194,7 @@ def test_one_duplicate_row_in_ten_is_allowed_and_two_are_noted() -> None:
     assert notes(make_dataset(table, TWO), TWO) == ()
     table["a"][8], table["b"][8] = a[0], b[0]
     (note,) = notes(make_dataset(table, TWO), TWO)
-    assert (note.code, note.subject, note.value) == ("duplicate_rows", "", 0.2)
+    assert (note.code, note.column, note.value) == ("duplicate_rows", "", 0.2)
     assert note.message == "2 of 10 rows repeat another row in every column used."
 
 
@@ -199,7 +203,7 @@ def test_a_nearly_collinear_column_is_described() -> None:
     a, c, e = rng.normal(size=(3, 50))
     spec = ModelSpec(n_clusters=1, features=["a", "b", "c"])
     (note,) = notes(make_dataset({"a": a, "b": a + 1e-7 * e, "c": c}, spec), spec)
-    assert note.subject == "'a', 'b'"
+    assert note.column == "'a', 'b'"
     assert note.message == (
         f"Columns 'a', 'b' are nearly collinear (condition number {note.value:.2g}), so their "
         "separate slopes or variances are known poorly."
@@ -210,7 +214,7 @@ def test_rows_left_out_name_their_columns() -> None:
     spec = ModelSpec(n_clusters=1, features=["a"], predictors=["b"], response="y", missing="drop")
     table = {"a": [1, None, 3, 4, 5], "b": [2, 1, 9, 4, None], "y": [3, 1, 4, 1.5, 5]}
     (note,) = notes(make_dataset(table, spec), spec)
-    assert (note.code, note.subject, note.value) == ("rows_left_out", "a, b", 2 / 5)
+    assert (note.code, note.column, note.value) == ("rows_left_out", "a, b", 2 / 5)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def spec_of(**options: object) -> ModelSpec:
 
 def found(data: pd.DataFrame, spec: ModelSpec) -> dict[str, float]:
     notes = improper_issues(make_dataset(data, spec), spec)
-    return {f"{note.code}:{note.subject}": note.value for note in notes}
+    return {f"{note.code}:{note.column}": note.value for note in notes}
 
 
 @pytest.mark.parametrize("prior", [HalfNormal(), HalfStudentT(df=3), Gamma(shape=2.5)])
