@@ -4,10 +4,13 @@ import os
 import secrets
 from pathlib import Path
 
+from jointmix.arguments import file_path, shown
 from jointmix.errors import StorageError
 
+LONGEST_NAME = 240  # bytes; file systems take 255, of which a temporary name needs some
 
-def check_writable(path: str | Path) -> Path:
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
     """The path, if a file could be written there.
 
     Raises
@@ -15,9 +18,13 @@ def check_writable(path: str | Path) -> Path:
     StorageError
         If its folder does not exist or cannot be written to, or the path is itself a folder.
     """
-    path = Path(path)
+    path = file_path(path)
     if not path.parent.is_dir():
         raise StorageError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    if len(path.name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        raise StorageError(
+            f"{shown(path.name)}: the name of a file may have at most {LONGEST_NAME} bytes."
+        )
     if path.is_dir():
         raise StorageError(f"{path}: is a folder, a file name is required.")
     if not os.access(path.parent, os.W_OK):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from jointmix.arguments import file_path
 from jointmix.errors import StorageError
 from jointmix.files import check_writable, write_file
 from jointmix.schema import SCHEMA_VERSION
@@ -85,7 +86,7 @@ def load(path: str | Path) -> xr.DataTree:
 
 
 def _nc_path(path: str | Path) -> Path:
-    path = Path(path)
+    path = file_path(path)
     if path.suffix != SUFFIX:
         raise StorageError(f"{path}: the name of a fit must end in {SUFFIX}.")
     return path
