@@ -44,7 +44,7 @@ def test_a_list_counts_what_it_leaves_out() -> None:
             {"a": [1, "2", 3]},
             ColumnTypeError,
             "Column 'a' must hold numbers, but row 1 (from 0) holds the text '2', a number "
-                "kept as text; convert the "
+            "kept as text; convert the "
             "column first.",
         ),
         (

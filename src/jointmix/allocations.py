@@ -8,13 +8,14 @@ import xarray as xr
 from joblib import Parallel, delayed
 from scipy.special import rel_entr, xlogy
 
+from jointmix.arguments import number_list, probabilities, shown, whole_number
 from jointmix.conditioning import by_pattern
 from jointmix.density import Parameters
 from jointmix.errors import DataError, SpecError
 from jointmix.kernel.allocate import allocate
 from jointmix.kernel.partition import expected_loss, improve
 from jointmix.rows import Rows, fitted_spec, posterior_parameters, spread, table_rows
-from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS
+from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS, require_group
 from jointmix.spec import ModelSpec
 
 Loss = Literal["vi", "binder"]
@@ -63,9 +64,7 @@ def responsibilities(
     SpecError
         If a quantile lies outside (0, 1).
     """
-    probability = np.asarray(quantiles, dtype=float).ravel()
-    if not ((probability > 0) & (probability < 1)).all():
-        raise SpecError(f"quantiles must lie in (0, 1); got {probability.tolist()}.")
+    probability = probabilities("quantiles", quantiles)
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     rows, has_response = table_rows(tree, spec, table, spec.response, spec.features)
     clusters = tree["posterior"].to_dataset()[CLUSTER].values
@@ -122,8 +121,9 @@ def allocation_draws(tree: xr.DataTree, table: object = None, seed: int = 1) -> 
     DataError
         If a column is absent, or the draws would need more than 2 GB.
     """
-    posterior = tree["posterior"].to_dataset()
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    seed = whole_number("seed", seed, 0)
+    posterior = require_group(tree, "posterior")
     rows, has_response = table_rows(tree, spec, table, spec.response, spec.features)
     n_draws = len(parameters.weight)
     if n_draws * len(rows.y) > _MOST_NUMBERS:
@@ -173,9 +173,10 @@ def coclustering(
         If a row is not there, or more than 5,000 are asked for.
     """
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    most = whole_number("most", most, 1)
     fitted, _ = table_rows(tree, spec, None, spec.response)
     n_rows = len(fitted.y)
-    place = spread(n_rows, most) if rows is None else np.unique(np.asarray(rows, dtype=int))
+    place = spread(n_rows, most) if rows is None else _places(rows)
     if place.size > _MOST_PAIRED:
         raise DataError(
             f"A co-clustering matrix takes at most {_MOST_PAIRED} rows; got {place.size}."
@@ -228,8 +229,9 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
     DataError
         If the fit has more than 200,000 rows.
     """
-    if loss not in get_args(Loss):
-        raise SpecError(f"loss must be one of {', '.join(get_args(Loss))}; got {loss!r}.")
+    if not isinstance(loss, str) or loss not in get_args(Loss):
+        raise SpecError(f"loss must be one of {', '.join(get_args(Loss))}; got {shown(loss)}.")
+    seed = whole_number("seed", seed, 0)
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     rows, _ = table_rows(tree, spec, None, spec.response)
     n = len(rows.y)
@@ -241,7 +243,11 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
     number = np.arange(n + 1.0)
     f = xlogy(number, number) / (np.log(2) * n) if loss == "vi" else number**2 / n**2
     rng = np.random.default_rng(seed)
-    best = tree["allocation"]["responsibility"].transpose(OBS, CLUSTER).values.argmax(axis=1)
+    best = (
+        require_group(tree, "allocation")["responsibility"]
+        .transpose(OBS, CLUSTER)
+        .values.argmax(axis=1)
+    )
     starts = [best, *(drawn[:, s] for s in spread(drawn.shape[1], _STARTS))]
     k = parameters.weight.shape[1]
     found = [improve(drawn, f, start, k, rng.permutation(n)) for start in starts]
@@ -259,6 +265,14 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
         coords={OBS: np.arange(n)},
         attrs={"loss": loss, "unit": "bit" if loss == "vi" else "share of pairs"},
     )
+
+
+def _places(rows: object) -> np.ndarray:
+    """Row numbers, each once, in order."""
+    places = number_list("rows", rows)
+    if not (np.isfinite(places) & (places == np.floor(places)) & (abs(places) < 2**53)).all():
+        raise SpecError(f"rows must be whole numbers; got {shown(rows)}.")
+    return np.unique(places.astype(int))
 
 
 def each_batch(work: Work, rows: Rows, parameters: Parameters, spec: ModelSpec) -> None:

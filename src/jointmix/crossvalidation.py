@@ -4,9 +4,10 @@ import numpy as np
 import xarray as xr
 from joblib import Parallel, delayed
 
+from jointmix.arguments import jobs_number, shown, whole_number
 from jointmix.errors import SpecError
 from jointmix.rows import fitted_spec, observed_rows, observed_table
-from jointmix.schema import CLUSTER, OBS
+from jointmix.schema import CLUSTER, OBS, require_group
 from jointmix.scores import Scores, make_scores, score_new
 from jointmix.spec import LARGEST_PARETO_SHAPE
 from jointmix.workflow import fit
@@ -33,6 +34,10 @@ def reloo(tree: xr.DataTree, scores: Scores, most_refits: int = 20, jobs: int = 
     SpecError
         If more fits would be needed, or the scores leave out some rows only.
     """
+    fitted_spec(tree)
+    if not isinstance(scores, Scores):
+        raise SpecError(f"reloo takes the scores that loo gave; got {shown(scores)}.")
+    most_refits, jobs = whole_number("most_refits", most_refits, 0), jobs_number(jobs)
     high = scores.influential
     if scores.pointwise.sizes[OBS] < scores.n_rows:
         raise SpecError("reloo needs scores of every row; raise most_rows.")
@@ -73,9 +78,13 @@ def kfold(tree: xr.DataTree, folds: int = 10, seed: int = 1, jobs: int = 1) -> S
     DataError
         If a fold leaves too few rows for the model.
     """
-    allocation = tree["allocation"]["responsibility"].transpose(OBS, CLUSTER).values.argmax(axis=1)
+    fitted_spec(tree)
+    folds, seed = whole_number("folds", folds, 2), whole_number("seed", seed, 0)
+    jobs = jobs_number(jobs)
+    share = require_group(tree, "allocation")["responsibility"]
+    allocation = share.transpose(OBS, CLUSTER).values.argmax(axis=1)
     n = len(allocation)
-    if not 2 <= folds <= n:
+    if folds > n:
         raise SpecError(f"folds must lie between 2 and the number of rows, {n}; got {folds}.")
     places = stratified(allocation, folds, seed)
     values: dict[str, np.ndarray] = {}

@@ -23,7 +23,7 @@ from jointmix.screening import (
     tie_warning,
     total_warning,
 )
-from jointmix.spec import ModelSpec
+from jointmix.spec import ModelSpec, require_spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def inspect_table(
         Errors, in the order in which `make_dataset` would meet them, and warnings about the table
         as it came; for those about its numbers see `notes`.
     """
-    read = convert(table, spec.columns)
+    read = convert(table, require_spec(spec).columns)
     issues = list(read.issues)
     names = tuple(name for name in spec.columns if name in read.values)
     if not names or any(issue.code == "unequal_lengths" for issue in issues):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from jointmix.arguments import several, shown
 from jointmix.density import (
     Parameters,
     feature_log_density,
@@ -57,9 +58,12 @@ def contrasts(
     SchemaError
         If the draws' labels were never identified.
     """
-    unknown = [name for name in parameters if name not in _CONTRASTED]
+    parameters = several("parameters", parameters, "parameters' names")
+    unknown = [name for name in parameters if not isinstance(name, str) or name not in _CONTRASTED]
     if unknown:
-        raise SpecError(f"contrasts takes any of {', '.join(_CONTRASTED)}; got {unknown[0]!r}.")
+        raise SpecError(
+            f"contrasts takes any of {', '.join(_CONTRASTED)}; got {shown(unknown[0])}."
+        )
     lower, upper = bound_names(interval)
     draws = identified_parameters(tree)
     names: list[str] = []

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jointmix.arguments import random_source, shown
 from jointmix.data import Dataset
 from jointmix.density import Parameters
+from jointmix.errors import SpecError
 from jointmix.kernel.allocate import allocate
 from jointmix.mstep import VARIANCE_FLOOR, Problem, make_problem, maximise, moments
 from jointmix.priors import Fixed
-from jointmix.spec import ModelSpec
+from jointmix.spec import ModelSpec, require_spec
 from jointmix.starts import allocations
 
 #: The starts run on a random subset of large tables; the optima are then polished on all rows.
@@ -227,8 +229,16 @@ def fit_em(dataset: Dataset, spec: ModelSpec, seed: int | np.random.Generator = 
         Distinct optima, best first: the best three converged, the others to about 0.001 in the
         log likelihood. Two runs count as the same optimum when their log likelihoods differ by
         less than 0.01 and their sorted weights by less than 0.01.
+
+    Raises
+    ------
+    SpecError
+        If an argument is not what it must be.
     """
-    rng = np.random.default_rng(seed)
+    if not isinstance(dataset, Dataset):
+        raise SpecError(f"fit_em takes a Dataset, as make_dataset gives it; got {shown(dataset)}.")
+    require_spec(spec)
+    rng = random_source(seed)
     problem = make_problem(dataset, spec)
     n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
     coarse = _search(problem, n_starts, rng)

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from jointmix.arguments import file_path, shown
 from jointmix.errors import SpecError, StorageError
 from jointmix.machine import available
 
@@ -20,7 +21,7 @@ FIT_SUFFIXES = (".nc", ".zarr", ".zarr.zip")
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def fit_suffix(path: str | Path) -> str:
+def fit_suffix(path: str | os.PathLike[str]) -> str:
     """How the name of a saved fit ends: one of `FIT_SUFFIXES`.
 
     Raises
@@ -28,7 +29,7 @@ def fit_suffix(path: str | Path) -> str:
     StorageError
         If it ends otherwise.
     """
-    name = Path(path).name
+    name = file_path(path).name
     for suffix in FIT_SUFFIXES:
         if name.endswith(suffix) and name != suffix:
             return suffix
@@ -40,7 +41,10 @@ def beside_fit(path: Path, suffix: str) -> Path:
     return path.with_name(path.name.removesuffix(fit_suffix(path)) + suffix)
 
 
-def check_writable(path: str | Path) -> Path:
+LONGEST_NAME = 240  # bytes; file systems take 255, of which a temporary name needs some
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
     """The path, if a file could be written there.
 
     Raises
@@ -90,19 +94,21 @@ def _same(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def check_folder_of(path: str | Path) -> Path:
+def check_folder_of(path: str | os.PathLike[str]) -> Path:
     """The path, if something could be put into its folder.
 
     Raises
     ------
     StorageError
-        If the folder does not exist or cannot be written to, or the name holds NUL.
+        If the folder does not exist or cannot be written to, or the name holds NUL or is too long.
     """
-    path = Path(path)
-    if "\0" in str(path):
-        raise StorageError(f"{str(path)!r}: a name cannot hold the sign NUL.")
+    path = file_path(path)
     if not path.parent.is_dir():
         raise StorageError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    if len(path.name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        raise StorageError(
+            f"{shown(path.name)}: the name of a file may have at most {LONGEST_NAME} bytes."
+        )
     if not os.access(path.parent, os.W_OK):
         raise StorageError(f"{path}: the folder {path.parent} cannot be written to.")
     return path

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from jointmix.arguments import shown, whole_number
 from jointmix.data import Dataset, inspect_table, minimum_rows
 from jointmix.degenerate import table_warnings
 from jointmix.em import fit_em
@@ -12,7 +13,7 @@ from jointmix.errors import MemoryLimitError, MissingExtraError, SpecError
 from jointmix.issues import Issue
 from jointmix.mode_warnings import mode_warnings
 from jointmix.sampling import plan
-from jointmix.spec import ModelSpec, require_seed, require_spec
+from jointmix.spec import ModelSpec, require_spec
 
 _PLAN_CODES = {
     SpecError: "nothing_free",
@@ -115,9 +116,11 @@ def check(table: object, spec: ModelSpec, em: bool = True, seed: int = 1) -> Ins
     Raises
     ------
     SpecError
-        If ``spec`` is no specification or ``seed`` no whole number.
+        If ``spec`` is no specification, ``seed`` no whole number or ``em`` not true or false.
     """
-    spec, seed = require_spec(spec), require_seed(seed)
+    spec, seed = require_spec(spec), whole_number("seed", seed, 0)
+    if not isinstance(em, bool):
+        raise SpecError(f"em must be true or false; got {shown(em)}.")
     dataset, found = inspect_table(table, spec)
     n_rows = None if dataset is None else len(dataset.values)
     issues = [*found, *_plan_issues(spec, n_rows or minimum_rows(spec))]

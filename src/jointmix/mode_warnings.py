@@ -16,6 +16,8 @@ from jointmix.spec import ModelSpec
 OUTLIER_CHANCE = 1e-4
 #: Squares are rescaled by their median where outliers have made them this many times too small.
 _WIDENED = 4.0
+#: Rows of a cluster from which the median of its squares can be trusted.
+_FEWEST_FOR_MEDIAN = 20
 _MOST_NAMED = 10
 
 
@@ -118,7 +120,7 @@ def _outliers(
     freedom = square.shape[1]
     for cluster in np.unique(allocation):
         inside = allocation == cluster
-        if inside.sum() > 2 * freedom + 2:
+        if inside.sum() >= _FEWEST_FOR_MEDIAN:
             middle = np.maximum(np.median(square[inside], axis=0), 1e-12)
             widened = float(chi2.median(1)) / middle
             square[inside] *= np.where(widened > _WIDENED, widened, 1)

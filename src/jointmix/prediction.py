@@ -13,6 +13,7 @@ import xarray as xr
 from joblib import Parallel, delayed
 
 from jointmix.allocations import Shares, each_batch
+from jointmix.arguments import number_list, probabilities, whole_number
 from jointmix.conditioning import by_pattern, marginal
 from jointmix.density import Parameters, feature_log_density, log_likelihood, response_mean
 from jointmix.errors import DataError, SpecError
@@ -132,9 +133,7 @@ def predict(
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
-    probability = np.atleast_1d(np.asarray(quantiles, dtype=float))
-    if not ((probability > 0) & (probability < 1)).all():
-        raise SpecError(f"quantiles must lie in (0, 1); got {probability.tolist()}.")
+    probability = probabilities("quantiles", quantiles)
     rows, _ = table_rows(tree, spec, table, None, spec.features)
     parts, order = [], []
     for group, known, model, present in by_pattern(rows, parameters, spec):
@@ -213,13 +212,12 @@ def predictive_density(
 
 def _points(tree: xr.DataTree, table: object, points: Sequence[float] | int) -> np.ndarray:
     if isinstance(points, int):
-        if points < 2:
-            raise SpecError(f"points must be at least 2; got {points}.")
+        points = whole_number("points", points, 2, _MOST_NUMBERS)
         reach = predict(tree, table, _REACH)["quantiles"].values
         low, high = float(reach.min()), float(reach.max())
         margin = (high - low) / 10
         return np.linspace(low - margin, high + margin, points)
-    at = np.asarray(points, dtype=float).ravel()
+    at = number_list("points", points)
     if at.size == 0 or not np.isfinite(at).all():
         raise SpecError("points must be finite values of the response, at least one.")
     return at

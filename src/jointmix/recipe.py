@@ -9,11 +9,12 @@ from typing import Any
 
 import tomli_w
 
+from jointmix.arguments import file_path, shown
 from jointmix.errors import SpecError
 from jointmix.files import write_file
 from jointmix.priors import FAMILIES, AnyPrior, Priors
 from jointmix.schema import SECTION_IDS
-from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.spec import ModelSpec, SamplerSpec, require_spec
 from jointmix.tables import package_file
 
 LARGEST_FILE = 1_000_000  # bytes
@@ -101,6 +102,10 @@ class Recipe:
     base: Path = Path()
 
     def __post_init__(self) -> None:
+        require_spec(self.spec)
+        if not isinstance(self.report, ReportSpec):
+            raise SpecError(f"report must be a ReportSpec; got {shown(self.report)}.")
+        object.__setattr__(self, "base", file_path(self.base, SpecError))
         _text_or_none("path of [data]", self.path)
         _text_or_none("package of [data]", self.package)
         if self.package is not None and self.path is None:
@@ -136,7 +141,7 @@ def read_recipe(path: str | Path) -> Recipe:
         If the file cannot be read, is larger than 1 MB, is not UTF-8 or not TOML, or holds
         tables, keys or values that a recipe cannot have.
     """
-    path = Path(path)
+    path = file_path(path, SpecError)
     try:
         with path.open("rb") as stream:
             raw = stream.read(LARGEST_FILE + 1)
@@ -182,6 +187,8 @@ def parse_recipe(text: str, base: str | Path = ".") -> Recipe:
 
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as TOML, which `parse_recipe` reads back to an equal one."""
+    if not isinstance(recipe, Recipe):
+        raise SpecError(f"A Recipe is required; got {shown(recipe)}.")
     tables = spec_to_dict(recipe.spec)
     places = _without_none({"path": recipe.path, "package": recipe.package})
     tables["data"] = {**places, **tables["data"]}

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from jointmix.allocations import Shares, draw_clusters, each_batch
+from jointmix.arguments import whole_number
 from jointmix.data import make_dataset
 from jointmix.density import Parameters, lower_factor, response_mean
 from jointmix.errors import DataError, SchemaError, SpecError
@@ -60,7 +61,7 @@ def predictive_draws(
     DataError
         If a column is absent, or the draws would not fit in 2 GB.
     """
-    spec, used = fitted_spec(tree), _some_draws(tree, draws)
+    spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
     rows, _ = table_rows(tree, spec, table, None, spec.features)
@@ -120,7 +121,7 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     DataError
         If the tables would not fit in 2 GB.
     """
-    spec, used = fitted_spec(tree), _some_draws(tree, draws)
+    spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
     posterior = used["posterior"].to_dataset()
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     rows = observed_rows(tree, spec)
@@ -158,7 +159,7 @@ def prior_predictive(
     DataError
         If the table cannot be fitted, or the tables would not fit in 2 GB.
     """
-    _check_draws(draws)
+    draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     dataset = make_dataset(table, spec)
     _check_size(draws, len(dataset.values), len(spec.columns))
     arrays = prior_draws(dataset, spec, draws, seed)
@@ -207,8 +208,9 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     SchemaError
         If the tree has no such group, or nothing observed.
     """
-    found = [name for name in _GROUPS.values() if name in predictive.children]
-    if not found or "observed_data" not in predictive.children:
+    groups = predictive.children if isinstance(predictive, xr.DataTree) else {}
+    found = [name for name in _GROUPS.values() if name in groups]
+    if not found or "observed_data" not in groups:
         raise SchemaError("predictive_checks takes what replicate or prior_predictive gave.")
     drawn, observed = predictive[found[0]].to_dataset(), predictive["observed_data"].to_dataset()
     names = [str(name) for name in observed.data_vars]
@@ -257,11 +259,6 @@ def _statistics(columns: np.ndarray, names: list[str]) -> dict[str, float]:
     return found
 
 
-def _check_draws(draws: int) -> None:
-    if draws < 1:
-        raise SpecError(f"draws must be at least 1; got {draws}.")
-
-
 def _check_size(n_draws: int, n_rows: int, n_columns: int) -> None:
     if n_draws * n_rows * n_columns > _MOST_NUMBERS:
         raise DataError(
@@ -272,7 +269,7 @@ def _check_size(n_draws: int, n_rows: int, n_columns: int) -> None:
 
 def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
     """The posterior with at most as many draws, evenly spaced in each chain."""
-    _check_draws(draws)
+    draws = whole_number("draws", draws, 1)
     posterior_parameters(tree)
     posterior = tree["posterior"].to_dataset()
     most = max(1, draws // posterior.sizes[CHAIN])

@@ -15,7 +15,7 @@ from jointmix.density import (
     lower_factor,
     response_log_density,
 )
-from jointmix.errors import DataError
+from jointmix.errors import DataError, SchemaError
 from jointmix.kernel.allocate import allocate
 from jointmix.recipe import spec_from_dict
 from jointmix.scaling import Scaling, model_scaling
@@ -30,6 +30,12 @@ from jointmix.schema import (
 )
 from jointmix.spec import ModelSpec
 
+_NO_SPEC = (
+    "The tree does not say which model it was fitted with (its attribute 'spec'); fit the model "
+    "with jointmix.fit, or load a file that jointmix.save wrote."
+)
+#: Variables of the posterior that come together or not at all.
+_TOGETHER = (("mean", "sd", "correlation"), ("intercept", "slope", "sigma"))
 #: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
 
@@ -80,15 +86,29 @@ def _by_role(values: np.ndarray, spec: ModelSpec) -> Rows:
 
 
 def fitted_spec(tree: xr.DataTree) -> ModelSpec:
-    """The specification that a tree was fitted with."""
-    require_group(tree, "posterior")
-    return spec_from_dict(json.loads(tree.attrs["spec"]))
+    """The specification that a tree was fitted with.
+
+    Raises
+    ------
+    SchemaError
+        If the tree holds no draws, or does not say which model they are of.
+    """
+    posterior = require_group(tree, "posterior")
+    if 0 in (posterior.sizes.get(CHAIN, 1), posterior.sizes.get(DRAW, 1)):
+        raise SchemaError("The tree holds no draws; keep at least one of each chain.")
+    try:
+        tables = json.loads(tree.attrs["spec"])
+        if isinstance(tables, dict):
+            return spec_from_dict(tables)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SchemaError(_NO_SPEC) from error
+    raise SchemaError(_NO_SPEC)
 
 
 def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     """The rows of a fitted tree on the users' scale."""
-    observed = tree["observed_data"].to_dataset()
-    constant = tree["constant_data"].to_dataset()
+    observed = require_group(tree, "observed_data")
+    constant = require_group(tree, "constant_data")
     n = observed.sizes[OBS]
     x = observed["x"].values if spec.features else np.zeros((n, 0))
     u = constant["u"].values if spec.predictors else np.zeros((n, 0))
@@ -111,7 +131,7 @@ def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
 
 def fitted_scaling(tree: xr.DataTree, spec: ModelSpec) -> Scaling:
     """The scale of the model, as a fitted tree holds it."""
-    stored = tree["scaling"].to_dataset()
+    stored = require_group(tree, "scaling")
     return Scaling(spec, stored["center"].values, stored["scale"].values)
 
 
@@ -124,17 +144,35 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
         Variables of `schema.PARAMETERS` with dims chain, draw and ``dim``.
     dim
         "component" or "cluster".
+
+    Raises
+    ------
+    SchemaError
+        If a variable or a dim is missing, or there are no draws.
     """
+    _require_variables(posterior)
     arrays = {}
     for name, rest in PARAMETERS.items():
         if name in posterior:
-            values = posterior[name].transpose(CHAIN, DRAW, dim, *rest).values
+            dims = (CHAIN, DRAW, dim, *rest)
+            values = require_dims(posterior[name], dims).transpose(*dims).values
             n_chains, n_draws, *shape = values.shape
             arrays[name] = values.reshape(n_chains * n_draws, *shape)
     if "sd" in arrays:
         factor = lower_factor(arrays.pop("correlation"))
         arrays["cholesky"] = arrays.pop("sd")[..., None] * factor
     return Parameters(**arrays)
+
+
+def _require_variables(posterior: xr.Dataset) -> None:
+    missing = [] if "weight" in posterior else ["weight"]
+    for names in _TOGETHER:
+        if any(name in posterior for name in names):
+            missing += [name for name in names if name not in posterior]
+    if missing:
+        raise SchemaError(f"The posterior lacks {', '.join(missing)}; fit the model again.")
+    if 0 in (posterior.sizes.get(CHAIN, 1), posterior.sizes.get(DRAW, 1)):
+        raise SchemaError("The posterior holds no draws; keep at least one of each chain.")
 
 
 def spread(n: int, most: int) -> np.ndarray:
@@ -157,7 +195,6 @@ def posterior_parameters(tree: xr.DataTree) -> Parameters:
         If the tree holds no draws, or their labels were never identified.
     """
     posterior = require_group(tree, "posterior")
-    require_dims(posterior["weight"], (CHAIN, DRAW, CLUSTER))
     return draw_parameters(posterior, CLUSTER)
 
 

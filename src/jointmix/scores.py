@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.utils import ELPDData
 
+from jointmix.arguments import whole_number
 from jointmix.density import Parameters, log_likelihood, response_mean
 from jointmix.errors import SpecError
 from jointmix.kernel.calibration import calibration
@@ -156,8 +157,7 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
     SpecError
         If ``most_rows`` is below 2.
     """
-    if most_rows < 2:
-        raise SpecError(f"most_rows must be at least 2; got {most_rows}.")
+    most_rows, seed = whole_number("most_rows", most_rows, 2), whole_number("seed", seed, 0)
     spec, thinned = fitted_spec(tree), _thinned(tree)
     rows = observed_rows(tree, spec)
     n, place = len(rows.y), np.arange(len(rows.y))

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from joblib import Parallel, delayed
 
+from jointmix.arguments import function_or_none, jobs_number, several, whole_number
 from jointmix.checks.empty import number_occupied
 from jointmix.errors import SchemaError, SpecError
 from jointmix.leave_one_out import loo_densities
@@ -16,7 +17,7 @@ from jointmix.priors import Dirichlet
 from jointmix.rows import draw_parameters, observed_rows, spread
 from jointmix.sampling import Progress
 from jointmix.schema import CHAIN, CLUSTER, DRAW, require_group
-from jointmix.spec import LARGEST_PARETO_SHAPE, ModelSpec
+from jointmix.spec import LARGEST_PARETO_SHAPE, ModelSpec, require_spec
 from jointmix.workflow import fit
 
 #: Draws from which leave-one-out densities are computed, evenly spaced.
@@ -92,7 +93,11 @@ def compare(
     DataError
         If the table cannot be fitted.
     """
-    numbers = sorted({int(number) for number in n_clusters})
+    require_spec(spec)
+    seed, jobs = whole_number("seed", seed, 0), jobs_number(jobs)
+    function_or_none("progress", progress)
+    given = several("n_clusters", n_clusters, "numbers of clusters")
+    numbers = sorted({whole_number("n_clusters", number, 1) for number in given})
     if len(numbers) < 2:
         raise SpecError(f"compare needs two numbers of clusters or more; got {numbers}.")
     specs = [_with_clusters(spec, number) for number in numbers]
@@ -266,6 +271,7 @@ def sparse(spec: ModelSpec, n_clusters: int = 10, concentration: float = 0.05) -
     concentration
         Of the symmetric Dirichlet prior of the weights; smaller empties more.
     """
+    require_spec(spec)
     weight = Dirichlet(concentration=concentration)
     return replace(
         spec,

@@ -7,10 +7,13 @@ from itertools import islice, product
 import numpy as np
 import pandas as pd
 
+from jointmix.arguments import random_source, shown, whole_number
 from jointmix.errors import SpecError
 
 ORIGINAL_SLOPES = ((1.0, 4.0), (3.0, 2.0), (4.0, 1.0), (-3.0, -2.0))
 SLOPE_SEED = 20240501
+LARGEST_TABLE = 10**8  # rows
+LARGEST_EXAMPLE = 1_000  # clusters, and features
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +56,10 @@ class Truth:
     response: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", tuple(self.features))
-        object.__setattr__(self, "predictors", tuple(self.predictors))
+        for role in ("features", "predictors"):
+            object.__setattr__(self, role, _names(role, getattr(self, role)))
+        if not isinstance(self.response, str):
+            raise SpecError(f"response must be one column name; got {shown(self.response)}.")
         k, d, r = np.size(self.weight), len(self.features), len(self.predictors)
         shapes = {
             "weight": (k,),
@@ -93,9 +98,19 @@ class Truth:
             )
 
 
+def _names(role: str, value: object) -> tuple[str, ...]:
+    names = tuple(value) if isinstance(value, list | tuple) else (None,)
+    if not all(isinstance(name, str) for name in names):
+        raise SpecError(f"{role} must be a list of column names; got {shown(value)}.")
+    return names
+
+
 def _array(name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
     """A read-only float copy of the given shape."""
-    array = np.array(value, dtype=float)
+    try:
+        array = np.array(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{name} must hold numbers; got {shown(value)}.") from error
     if array.shape != shape or not np.isfinite(array).all():
         raise SpecError(
             f"{name} must hold finite numbers in the shape {shape}; got the shape {array.shape}."
@@ -126,11 +141,12 @@ def simulate(truth: Truth, n: int, seed: int | np.random.Generator) -> pd.DataFr
     Raises
     ------
     SpecError
-        If ``n`` is below 1.
+        If ``truth`` is no `Truth`, ``n`` lies outside 1 to 10⁸, or the seed is none.
     """
-    if n < 1:
-        raise SpecError(f"The number of rows must be at least 1; got {n}.")
-    rng = np.random.default_rng(seed)
+    if not isinstance(truth, Truth):
+        raise SpecError(f"truth must be a Truth; got {shown(truth)}.")
+    n = whole_number("The number of rows", n, 1, LARGEST_TABLE)
+    rng = random_source(seed)
     cluster = rng.choice(len(truth.weight), size=n, p=truth.weight)
     noise = rng.standard_normal((n, len(truth.features)))
     factor = np.linalg.cholesky(truth.covariance)
@@ -169,11 +185,10 @@ def four_clusters(n_clusters: int = 4, n_features: int = 2) -> Truth:
     Raises
     ------
     SpecError
-        If a number is below 1.
+        If a number lies outside 1 to 1,000.
     """
-    k, d = n_clusters, n_features
-    if k < 1 or d < 1:
-        raise SpecError(f"The example needs a cluster and a feature at least; got {k} and {d}.")
+    k = whole_number("n_clusters", n_clusters, 1, LARGEST_EXAMPLE)
+    d = whole_number("n_features", n_features, 1, LARGEST_EXAMPLE)
     names = tuple(f"x{i + 1}" for i in range(d))
     slope: np.ndarray = np.array(ORIGINAL_SLOPES)
     if slope.shape != (k, d):

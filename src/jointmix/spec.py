@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jointmix.arguments import shown, whole_number
 from jointmix.errors import SpecError
 from jointmix.priors import Fixed, Priors
 
@@ -37,14 +38,8 @@ _SHARED_DIMS = {"weight": 0, "mean": 1, "intercept": 0, "slope": 1, "sigma": 0, 
 
 
 def _choice(name: str, value: object, allowed: Iterable[str]) -> None:
-    if value not in tuple(allowed):
-        raise SpecError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
-
-
-def _count(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise SpecError(f"{name} must be a whole number, at least {least}; got {value!r}.")
-    return int(value)
+    if not isinstance(value, str) or value not in tuple(allowed):
+        raise SpecError(f"{name} must be one of {', '.join(allowed)}; got {shown(value)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +91,9 @@ class SamplerSpec:
 
     def __post_init__(self) -> None:
         for name, least in (("draws", 4), ("tune", 1), ("chains", 1), ("starts", 1), ("scouts", 0)):
-            object.__setattr__(self, name, _count(name, getattr(self, name), least))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
         if self.cores is not None:
-            object.__setattr__(self, "cores", _count("cores", self.cores, 1))
+            object.__setattr__(self, "cores", whole_number("cores", self.cores, 1))
         _choice("sampler", self.sampler, SAMPLERS)
         _choice("backend", self.backend, BACKENDS)
         _choice("adaptation", self.adaptation, ADAPTATIONS)
@@ -195,7 +190,7 @@ class ModelSpec:
     sampler: SamplerSpec = field(default_factory=SamplerSpec)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_clusters", _count("n_clusters", self.n_clusters, 1))
+        object.__setattr__(self, "n_clusters", whole_number("n_clusters", self.n_clusters, 1))
         object.__setattr__(self, "features", _names("features", self.features))
         object.__setattr__(self, "predictors", _names("predictors", self.predictors))
         _choice("covariance", self.covariance, COVARIANCES)
@@ -266,6 +261,8 @@ class ModelSpec:
                 raise SpecError("The fixed covariance must be symmetric and positive definite.")
 
     def _check_ordering(self) -> None:
+        if not isinstance(self.ordering, str):
+            raise SpecError(f"ordering must be text; got {shown(self.ordering)}.")
         if self.ordering in ("auto", "none"):
             return
         name, column = self.ordering_variable()
@@ -332,14 +329,3 @@ def require_spec(spec: object) -> ModelSpec:
     if not isinstance(spec, ModelSpec):
         raise SpecError(f"spec must be a ModelSpec; got {type(spec).__name__}.")
     return spec
-
-
-def require_seed(seed: object, name: str = "seed") -> int:
-    """Return ``seed`` as an int if it is a whole number, at least 0.
-
-    Raises
-    ------
-    SpecError
-        If it is something else.
-    """
-    return _count(name, seed, 0)

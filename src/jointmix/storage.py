@@ -27,6 +27,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from jointmix.arguments import file_path
 from jointmix.errors import StorageError
 from jointmix.files import check_writable, fit_suffix, read_file, refuse_larger, write_file
 from jointmix.folders import check_folder_writable, read_folder, write_folder
@@ -118,7 +119,7 @@ def load(path: str | Path) -> xr.DataTree:
         If the fit cannot be read, was not written by `save`, is damaged, would not fit into
         memory, or has a schema that this version does not know.
     """
-    path = Path(path)
+    path = file_path(path)
     suffix = fit_suffix(path)
     members = read_folder(path) if suffix == ".zarr" else {}
     content = b"" if members else _verified(read_file(path), path)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from jointmix.errors import SpecError
+from jointmix.arguments import proportion
+from jointmix.errors import SchemaError
 from jointmix.schema import (
     CHAIN,
     CLUSTER,
@@ -37,8 +38,7 @@ def bound_names(interval: float) -> tuple[str, str]:
     SpecError
         If ``interval`` is not a probability in (0, 1).
     """
-    if not 0 < interval < 1:
-        raise SpecError(f"interval must lie in (0, 1); got {interval!r}.")
+    interval = proportion("interval", interval)
     return f"eti{interval * 100:g}_lb", f"eti{interval * 100:g}_ub"
 
 
@@ -60,6 +60,8 @@ def identified_parameters(tree: xr.DataTree) -> dict[str, xr.DataArray]:
         draws = require_dims(posterior[name], (CHAIN, DRAW, CLUSTER, *dims))
         draws = draws.transpose(CHAIN, DRAW, CLUSTER, *dims)
         found[name] = _lower_triangle(draws) if name == "correlation" else draws
+    if not found or 0 in next(iter(found.values())).shape[:2]:
+        raise SchemaError("The posterior holds no draws of this model's parameters.")
     return {name: draws for name, draws in found.items() if draws.size}
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from jointmix.arguments import file_path
 from jointmix.errors import DataError, MissingExtraError
 from jointmix.issues import listed, quoted
 
@@ -33,7 +34,7 @@ def read_table(path: str | Path) -> "pd.DataFrame":
     MissingExtraError
         If a .parquet file is given and no engine for it is installed.
     """
-    path = Path(path)
+    path = file_path(path, DataError)
     suffix = path.suffix.lower()
     if suffix != ".parquet" and suffix not in SEPARATORS:
         kinds = ", ".join([*SEPARATORS, ".parquet"])

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from jointmix.arguments import file_path, function_or_none, shown, whole_number
 from jointmix.checks import judge
 from jointmix.data import Dataset, make_dataset
 from jointmix.degenerate import table_warnings
 from jointmix.em import Census, fit_em
+from jointmix.errors import SpecError
 from jointmix.groups import attributes, mode_group, tree_groups
 from jointmix.initial import Start, make_start
 from jointmix.issues import Issue
@@ -24,7 +26,7 @@ from jointmix.sampling.stream import open_stream, read_stream
 from jointmix.scaling import Scaling, model_scaling
 from jointmix.schema import CHAIN
 from jointmix.scouts import Levels, scout, weigh_modes
-from jointmix.spec import ModelSpec
+from jointmix.spec import ModelSpec, require_spec
 
 
 def fit(
@@ -61,6 +63,8 @@ def fit(
 
     Raises
     ------
+    SpecError
+        If an argument is not what it must be, or everything in the model is fixed.
     DataError
         If the table cannot be fitted; the message names column, row or count.
     MissingExtraError
@@ -72,12 +76,16 @@ def fit(
     SamplingError
         If no chain could start.
     """
+    function_or_none("progress", progress)
+    if control is not None and not isinstance(control, Control):
+        raise SpecError(f"control must be a Control or None; got {shown(control)}.")
+    folder = None if stream is None else file_path(stream)
     clock = Clock(progress)
     prepared = prepare(table, spec, seed, clock)
     clock.start("sample")
     dataset, start = prepared.dataset, prepared.start
-    folder = None if stream is None else open_stream(Path(stream), dataset, spec, seed)
-    raw = sample(dataset, spec, start, seed, progress, control, folder, prepared.planned)
+    store = None if folder is None else open_stream(folder, dataset, spec, seed)
+    raw = sample(dataset, spec, start, seed, progress, control, store, prepared.planned)
     return finish(prepared, raw, clock, progress, control)
 
 
@@ -103,10 +111,10 @@ def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr
     SamplingError
         If fewer than four draws of a chain were written.
     """
-    clock = Clock(None)
+    folder, clock = file_path(stream), Clock(None)
     prepared = prepare(table, spec, seed, clock)
     clock.start("sample")
-    raw = read_stream(Path(stream), prepared.dataset, spec, prepared.start, seed)
+    raw = read_stream(folder, prepared.dataset, spec, prepared.start, seed)
     return finish(prepared, raw, clock)
 
 
@@ -127,6 +135,8 @@ class Prepared:
 
 
 def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepared:
+    require_spec(spec)
+    seed = whole_number("seed", seed, 0)
     clock.start("data")
     dataset = make_dataset(table, spec)
     # What cannot be sampled is refused before EM has taken its time.

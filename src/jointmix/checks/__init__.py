@@ -28,6 +28,7 @@ from jointmix.checks import (
 from jointmix.checks.diagnosis import Diagnosis, Verdict
 from jointmix.checks.finding import Finding
 from jointmix.errors import SchemaError
+from jointmix.rows import fitted_spec
 from jointmix.schema import require_group
 
 __all__ = [
@@ -74,6 +75,7 @@ def run_checks(tree: xr.DataTree) -> tuple[Finding, ...]:
     SchemaError
         If the tree lacks a group, or its draws' labels were never identified.
     """
+    fitted_spec(tree)
     return tuple(finding for module in CHECKS for finding in module.check(tree))
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import xarray as xr
 
+from jointmix.arguments import shown
 from jointmix.checks import judge
 from jointmix.density import Parameters
 from jointmix.errors import SchemaError, SpecError
@@ -89,8 +90,8 @@ def identify(
     SchemaError
         If the tree lacks a group, a variable or a dim.
     """
-    if method not in METHODS:
-        raise SpecError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    if not isinstance(method, str) or method not in METHODS:
+        raise SpecError(f"method must be one of {', '.join(METHODS)}; got {shown(method)}.")
     posterior = require_group(tree, "posterior")
     own = "spec" in tree.attrs
     material = _of_fit(tree) if own else _of_tree(posterior, allocations, responsibilities, dim)

@@ -7,6 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from jointmix.agreement.certificate import Certificate
+from jointmix.arguments import shown
 from jointmix.calibration.result import Calibration
 from jointmix.errors import SchemaError, SpecError
 from jointmix.files import check_writable, write_file
@@ -61,8 +62,7 @@ def report(
     StorageError
         If the folder does not exist or the file cannot be written.
     """
-    place = Path(path)
-    check_writable(place)
+    place = check_writable(path)
     document = _document(result, title, sections)
     text = _WRITERS.get(place.suffix.lower(), render)(document)
     return write_file(place, text.encode("utf-8"))
@@ -86,6 +86,8 @@ def render_html(
 
 
 def _document(result: object, title: str | None, sections: Sequence[str] | None) -> Document:
+    if title is not None and not isinstance(title, str):
+        raise SpecError(f"title must be text or None; got {shown(title)}.")
     if isinstance(result, xr.DataTree) and "spec" in result.attrs:
         return fit_document(result, title, sections)
     if not isinstance(result, Comparison | Certificate | Calibration):

@@ -7,6 +7,7 @@ from types import ModuleType
 import xarray as xr
 
 from jointmix.agreement.certificate import Certificate
+from jointmix.arguments import several, shown
 from jointmix.calibration.result import Calibration, summarised
 from jointmix.errors import JointmixError, SpecError
 from jointmix.reporting.elements import Callout, Document, Section
@@ -90,10 +91,11 @@ def _known(sections: Sequence[str] | None) -> tuple[ModuleType, ...]:
     """The modules of the sections wanted, in the order asked for."""
     if sections is None:
         return SECTIONS
-    unknown = [name for name in sections if name not in SECTION_IDS]
+    sections = several("sections", sections, "sections' names")
+    unknown = [name for name in sections if not isinstance(name, str) or name not in SECTION_IDS]
     if unknown:
         raise SpecError(
-            f"Sections must be among {', '.join(SECTION_IDS)}; got {', '.join(unknown)!r}."
+            f"Sections must be among {', '.join(SECTION_IDS)}; got {shown(unknown[0])}."
         )
     modules = dict(zip(SECTION_IDS, SECTIONS, strict=True))
     return tuple(modules[name] for name in dict.fromkeys(sections))

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks import Finding, findings_from_dataset, run_checks
+from jointmix.errors import SchemaError
 from jointmix.reporting.elements import Cell
 from jointmix.reporting.text import clean, decimals, interval, places_for, short_labels, shorten
 from jointmix.rows import fitted_spec, observed_table
@@ -72,7 +73,12 @@ class FittedView:
 
     def attribute(self, name: str) -> Any:
         """A root attribute that is stored as JSON."""
-        return json.loads(self.tree.attrs[name])
+        try:
+            return json.loads(self.tree.attrs[name])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SchemaError(
+                f"The tree's attribute {name!r} is missing or damaged; fit the model again."
+            ) from error
 
     @cached_property
     def spec(self) -> dict[str, Any]:
