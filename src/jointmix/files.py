@@ -50,9 +50,10 @@ def check_writable(path: str | Path) -> Path:
         named pipe or a device.
     """
     path = check_folder_of(path)
-    if path.is_dir():
+    # Those of os.path say no where a folder may not be looked into; pathlib's raise.
+    if os.path.isdir(path):
         raise StorageError(f"{path}: is a folder, a file name is required.")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise StorageError(f"{path}: is no regular file, so it is not replaced.")
     return path
 
@@ -101,7 +102,7 @@ def check_folder_of(path: str | Path) -> Path:
     path = Path(path)
     if "\0" in str(path):
         raise StorageError(f"{str(path)!r}: a name cannot hold the sign NUL.")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise StorageError(f"{path}: the folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK):
         raise StorageError(f"{path}: the folder {path.parent} cannot be written to.")
