@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from joblib import Parallel, delayed
 
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.diagnosis import STATUS_OF
-from jointmix.errors import DataError, JointmixError, SpecError
+from jointmix.errors import EXPECTED, DataError, JointmixError, SpecError, sentence
 from jointmix.files import check_writable, refuse_same, write_file
 from jointmix.recipe import Recipe, read_recipe
 from jointmix.reporting import report
@@ -28,6 +29,10 @@ from jointmix.tables import read_table
 from jointmix.workflow import fit
 
 INDEX = "index.html"
+_KILLED = (
+    "A process that built recipes was killed, perhaps for want of memory; build again, with fewer "
+    "jobs."
+)
 _PACKAGES = ("jointmix", "pymc", "nutpie", "arviz", "numpy")
 
 
@@ -177,9 +182,13 @@ def build(
     found: dict[str, Built] = {}
     # Processes, since matplotlib's settings are those of all threads.
     work = Parallel(n_jobs=min(jobs, len(recipes)), return_as="generator_unordered")
-    for built in work(delayed(_build_one)(path, force) for path in recipes):
-        found[built.recipe] = built
-        tell("build", len(found), len(recipes), built.recipe)
+    try:
+        for built in work(delayed(_build_one)(path, force) for path in recipes):
+            found[built.recipe] = built
+            tell("build", len(found), len(recipes), built.recipe)
+    except BrokenProcessPool:
+        # One that dies takes the others' work with it; what was built stays built.
+        found = {path.name: _failed(path, _KILLED) for path in recipes} | found
     ordered = [found[path.name] for path in recipes]
     write_file(folder / INDEX, index_page(folder, ordered).encode())
     return ordered
@@ -225,9 +234,13 @@ def _build_one(path: Path, force: bool) -> Built:
             "report_sha256": _digest(at.report),
         }
         write_file(at.verdict, json.dumps(content, indent=1).encode())
-    except JointmixError as error:
-        return Built(recipe=path.name, status="failed", title=path.stem, message=str(error))
+    except EXPECTED as error:
+        return _failed(path, sentence(error))
     return built
+
+
+def _failed(path: Path, message: str) -> Built:
+    return Built(recipe=path.name, status="failed", title=path.stem, message=message)
 
 
 def _concerns(n: int) -> str:

@@ -35,3 +35,17 @@ class MissingExtraError(JointmixError, ImportError):
 
 class MemoryLimitError(JointmixError, MemoryError):
     """A fit that would not fit into memory; the message says how much it needs."""
+
+
+#: What may go wrong below the package without being anyone's mistake in the code.
+EXPECTED = (JointmixError, MemoryError, OSError)
+
+
+def sentence(error: BaseException) -> str:
+    """What to tell a user of one of the `EXPECTED` errors."""
+    if isinstance(error, JointmixError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "The memory does not suffice; free some, or ask for fewer draws, rows or jobs."
+    place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    return f"{place}{getattr(error, 'strerror', None) or error}."

@@ -54,9 +54,10 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         named pipe or a device.
     """
     path = check_folder_of(path)
-    if path.is_dir():
+    # Those of os.path say no where a folder may not be looked into; pathlib's raise.
+    if os.path.isdir(path):
         raise StorageError(f"{path}: is a folder, a file name is required.")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise StorageError(f"{path}: is no regular file, so it is not replaced.")
     return path
 
@@ -103,7 +104,7 @@ def check_folder_of(path: str | os.PathLike[str]) -> Path:
         If the folder does not exist or cannot be written to, or the name holds NUL or is too long.
     """
     path = file_path(path)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise StorageError(f"{path}: the folder {path.parent} does not exist; create it first.")
     if len(path.name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
         raise StorageError(

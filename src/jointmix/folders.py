@@ -7,6 +7,7 @@ folder that was put aside: at every moment the old content or the new one can be
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -36,7 +37,7 @@ def check_folder_writable(path: str | Path) -> Path:
         that `write_folder` did not write.
     """
     path = check_folder_of(path)
-    if (path.exists() or path.is_symlink()) and not (path / MANIFEST).is_file():
+    if os.path.lexists(path) and not os.path.isfile(path / MANIFEST):
         raise StorageError(
             f"{path}: stands for something that jointmix.save did not write; name another place."
         )
@@ -159,17 +160,17 @@ def _swap(new: Path, path: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(path, old)
             os.rename(new, path)
-        except OSError:
-            # Another process may have been quicker: its folder is put aside in turn.
-            if not path.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+            # Another process was quicker: its folder is put aside in turn.
             _remove(old)
         else:
             for each in _put_aside(path):
                 _remove(each)
             return
         finally:
-            if old.exists() and not path.exists():
+            if os.path.lexists(old) and not os.path.lexists(path):
                 os.rename(old, path)
     raise StorageError(f"{path}: is being replaced all the time; try again.")
 

@@ -28,7 +28,7 @@ from jointmix.cli.output import (
     warn_of_extrapolation,
 )
 from jointmix.cli.progress import show_progress
-from jointmix.errors import JointmixError
+from jointmix.errors import EXPECTED, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,11 +43,11 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (JointmixError, MemoryError, OSError) as error:
+        except EXPECTED as error:
             # A closed pipe at standard output ends a command as it does elsewhere.
             if isinstance(error, BrokenPipeError):
                 raise
-            typer.echo(f"error: {one_line(_sentence(error))}", err=True)
+            typer.echo(f"error: {one_line(sentence(error))}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
@@ -72,16 +72,6 @@ def main() -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
-
-
-def _sentence(error: BaseException) -> str:
-    """What to tell of an error of the package or of the system."""
-    if isinstance(error, JointmixError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "The memory does not suffice; free some, or ask for fewer draws, rows or jobs."
-    place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-    return f"{place}{getattr(error, 'strerror', None) or error}."
 
 
 def _show_version(wanted: bool) -> None:
