@@ -277,7 +277,10 @@ def test_newer_stores_are_named(tmp_path: Path) -> None:
         ({"replicates": True}, SpecError, "replicates must be"),
         ({"jobs": 0}, SpecError, "jobs must be"),
         ({"n_rows": 5}, DataError, "tables of at least 6 rows; got 5"),
-        ({"n_rows": "60"}, DataError, "got '60'"),
+        ({"n_rows": "60"}, SpecError, "n_rows must be a whole number, at least 1; got '60'"),
+        ({"analyse": 3}, SpecError, "analyse"),
+        ({"seed": -1}, SpecError, "seed must be a whole number"),
+        ({"spec": {}}, SpecError, "ModelSpec"),
         ({"store": "c.txt"}, StorageError, "must end in .json"),
         ({"store": "nowhere/c.json"}, StorageError, "does not exist"),
         (

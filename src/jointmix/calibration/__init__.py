@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from jointmix.arguments import function_or_none, whole_number
 from jointmix.calibration.quantities import free_quantities
 from jointmix.calibration.replicates import (
     BLOCK,
@@ -43,7 +44,7 @@ from jointmix.files import check_writable
 from jointmix.kernel.layout import n_free
 from jointmix.priors import Fixed
 from jointmix.sampling import Progress
-from jointmix.spec import ModelSpec
+from jointmix.spec import ModelSpec, require_spec
 from jointmix.workflow import fit
 
 __all__ = [
@@ -115,8 +116,8 @@ def calibrate(
     Raises
     ------
     SpecError
-        If a count is too small, everything is fixed, or a value is fixed on the users' scale of a
-        model whose priors are on another.
+        If a count is no whole number or too small, everything is fixed, or a value is fixed on the
+        users' scale of a model whose priors are on another.
     DataError
         If there are fewer rows than the model needs.
     StorageError
@@ -126,7 +127,9 @@ def calibrate(
     MissingExtraError
         If Dask is asked for and not installed.
     """
-    spec = _own_scale(spec)
+    spec, seed = _own_scale(require_spec(spec)), whole_number("seed", seed, 0)
+    function_or_none("analyse", analyse)
+    function_or_none("progress", progress)
     _check_counts(spec, n_rows, replicates, jobs)
     cluster = _on_cluster(dask)
     known: dict[int, Replicate] = {}
@@ -221,12 +224,11 @@ def _own_scale(spec: ModelSpec) -> ModelSpec:
 
 
 def _check_counts(spec: ModelSpec, n_rows: int, replicates: int, jobs: int) -> None:
-    for name, value, least in (("replicates", replicates, 2), ("jobs", jobs, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise SpecError(f"{name} must be a whole number, at least {least}; got {value!r}.")
+    whole_number("replicates", replicates, 2)
+    whole_number("jobs", jobs, 1)
     needed = minimum_rows(spec)
-    if isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < needed:
-        raise DataError(f"This model needs tables of at least {needed} rows; got {n_rows!r}.")
+    if whole_number("n_rows", n_rows, 1) < needed:
+        raise DataError(f"This model needs tables of at least {needed} rows; got {n_rows}.")
 
 
 def _stored(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from jointmix.arguments import file_path
 from jointmix.calibration.replicates import Replicate
 from jointmix.calibration.uniformity import (
     coverage,
@@ -235,7 +236,7 @@ def read_calibration(path: str | Path) -> Calibration:
     StorageError
         If the file cannot be read, or is none of those.
     """
-    path = Path(path)
+    path = file_path(path)
     try:
         content = json.loads(path.read_bytes())
         if content["schema"] != SCHEMA:
