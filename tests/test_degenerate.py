@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.integrate import quad
 from synthetic import fitted_tree
 
-from jointmix.checks import collapse, diagnose, floor
+from jointmix.checks import collapse, diagnose, duplicates, empty, floor, switching
 from jointmix.data import make_dataset
 from jointmix.degenerate import improper_issues, order_at_zero, rows_to_spike
 from jointmix.density import lower_factor
@@ -226,7 +226,10 @@ def test_an_exact_response_is_told_of_as_the_priors_doing() -> None:
     (finding,) = floor.check(tree)
     assert finding.status == "caution"
     assert finding.value < 1e-6
-    assert "In clusters 1 and 2 (60 rows) 'y' follows from 'a' to within" in finding.message
+    assert (
+        "In clusters 1 and 2 (60 rows) 'y' follows exactly from 'a': sigma, put at"
+        in finding.message
+    )
     assert "is the prior's doing" in finding.message
     (clean,) = floor.check(fit(table(), spec, seed=1))
     assert (clean.status, clean.message) == (
@@ -235,13 +238,76 @@ def test_an_exact_response_is_told_of_as_the_priors_doing() -> None:
     )
 
 
+def test_a_response_of_two_values_is_told_of_as_constant() -> None:
+    data = table()
+    data["y"] = (data["a"] > 2).astype(int)
+    tree = fit(data, spec_of(features=("a",), predictors=("a",), response="y"), seed=1)
+    (finding,) = floor.check(tree)
+    assert "(60 rows) 'y' is constant: sigma, put at" in finding.message
+
+
+def test_a_chain_far_from_the_rows_is_not_the_priors_doing() -> None:
+    tree = fitted_tree(2, 2)
+    assert floor.check(tree)[0].status == "ok"
+    tree["posterior"]["sd"].values[:, :, 0] = 1e87
+    (finding,) = floor.check(tree)
+    assert (finding.status, finding.remedy) == ("ok", "")
+
+
+def test_a_prior_in_other_units_asks_for_units() -> None:
+    data = table()
+    data["y"] *= 1e-9
+    spec = spec_of(features=("a",), predictors=("a",), response="y", standardize=False)
+    (finding,) = floor.check(fit(data, spec, seed=1))
+    assert finding.status == "caution"
+    assert "'y' varies by" in finding.message
+    assert "state the prior in the columns' units" in finding.remedy
+
+
+def test_distances_of_draws_beyond_float64_are_not_computed() -> None:
+    tree = fitted_tree(2, 2)
+    tree["posterior"]["sd"].values[:] = 1e200
+    (finding,) = duplicates.check(tree)
+    assert finding.status == "skipped"
+    tree = fitted_tree(2, 2)
+    expected = duplicates.check(tree)[0]
+    tree["posterior"]["sd"].values[0, 0] = 1e200
+    (finding,) = duplicates.check(tree)
+    assert finding.status == "ok"
+    # One draw of two hundred moves the median by less than one part in ten.
+    assert finding.value == pytest.approx(expected.value, rel=0.1)
+
+
+def test_labels_that_methods_disagree_on_are_not_said_to_be_put_back() -> None:
+    tree = fitted_tree(3, 2)
+    values = tree["labels"]["permutation"].values
+    values[:, :50, :2] = values[:, :50, 1::-1]
+    values[3, :, :2] = values[3, :, 1::-1]
+    for agreement, words in ((1.0, "which identification put back."), (0.3, "could not put back")):
+        found = json.loads(tree.attrs["identification"]) | {"agreement": agreement}
+        tree.attrs["identification"] = json.dumps(found)
+        within, between = switching.check(tree)
+        assert words in within.message
+        assert words in between.message
+
+
+def test_remedies_of_empty_clusters_do_not_contradict_each_other() -> None:
+    tree = fitted_tree(4, 2)
+    weight = tree["posterior"]["weight"].values
+    weight[..., 2:] = 1e-3
+    tree["labels"]["occupied"].values[..., 3] = 0
+    supported, occupied = empty.check(tree)
+    assert "Fit with at most 2 clusters" in supported.remedy
+    assert "Fit with at most 3 clusters" in occupied.remedy
+
+
 def test_a_constant_column_inside_a_cluster_is_told_of() -> None:
     data = table()
     data["a"] = np.where(data["a"] > 2, 4.0, data["a"])
     tree = fit(data, spec_of(), seed=1)
     (finding,) = floor.check(tree)
     assert finding.status == "caution"
-    assert "column 'a' varies by 0:" in finding.message
+    assert "column 'a' is constant: its sd, put at" in finding.message
 
 
 def test_factors_of_matrices_that_rounding_made_singular() -> None:

@@ -24,8 +24,8 @@ from jointmix import (
     SamplerSpec,
     fit,
     four_clusters,
-    simulate,
 )
+from jointmix.simulate import simulate
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,7 @@ FAIL_SHARE = 0.01
 #: A standard deviation of the table's in its direction below which a cluster's rows are looked at.
 SMALL = 1e-3
 #: Residuals of this size, relative to the column, are rounding.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 _MOST_DRAWS = 2_000
 REMEDY_FEATURES = (
     "Fit with fewer clusters, or with covariance='diagonal', which such rows cannot close on; "
@@ -151,9 +151,9 @@ def _closed_features(
     if len(held) < 2:
         return None
     scaled = (rows.x[held] - rows.x[held].mean(axis=0)) / rows.x.std(axis=0)
-    tied = np.abs(scaled).max(axis=0) < _ROUNDING
+    tied = np.abs(scaled).max(axis=0) < ROUNDING
     proper = not np.isfinite(order_at_zero(spec.priors.sd))
-    rank = int((np.linalg.svd(scaled, compute_uv=False) > _ROUNDING * np.sqrt(len(held))).sum())
+    rank = int((np.linalg.svd(scaled, compute_uv=False) > ROUNDING * np.sqrt(len(held))).sum())
     if tied.any() and not proper:
         name = spec.features[int(tied.argmax())]
         value = rows.x[held[0], int(tied.argmax())]
@@ -170,7 +170,7 @@ def _closed_response(
 ) -> Closed | None:
     draw, share = int(small[:, cluster].argmin()), float((small[:, cluster] < SMALL).mean())
     held = _held(rows, parameters, draw, cluster) if share else np.zeros(0, dtype=int)
-    if len(held) < 2 or residual_spread(rows.take(held), spec) > _ROUNDING * rows.y.std():
+    if len(held) < 2 or residual_spread(rows.take(held), spec) > ROUNDING * rows.y.std():
         return None
     what = f"whose {quoted(str(spec.response))} their line gives exactly"
     return Closed(cluster, share, len(held), what, "sigma")

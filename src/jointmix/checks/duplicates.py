@@ -44,6 +44,12 @@ def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> n
     numpy.ndarray
         Shape (...).
     """
+    # Draws of a lost chain can be too large to be squared: their distances are not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _distance(shift, first, second)
+
+
+def _distance(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     pooled = (first + second) / 2
     # On the scale of correlations, units of 1e6 beside 1e-6 leave the solution accurate.
     scale = np.sqrt(np.diagonal(pooled, axis1=-2, axis2=-1))
@@ -121,10 +127,13 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if labels.size == 1:
         return (skipped(CODE, SUBJECT, "there is one cluster only", SOURCE),)
     distances = cluster_distances(tree)
-    medians = {pair: float(np.median(values)) for pair, values in distances.items()}
+    finite = {pair: values[np.isfinite(values)] for pair, values in distances.items()}
+    medians = {pair: float(np.median(values)) for pair, values in finite.items() if values.size}
+    if not medians:
+        return (skipped(CODE, SUBJECT, "covariances of the draws leave float64", SOURCE),)
     first, second = min(medians, key=medians.__getitem__)
     value = medians[first, second]
-    close = float((distances[first, second] < CAUTION).mean())
+    close = float((finite[first, second] < CAUTION).mean())
     status: Status = "caution" if value < CAUTION else "ok"
     return (
         Finding(

@@ -122,4 +122,4 @@ def number_occupied(occupied: np.ndarray) -> np.ndarray:
 def _remedy(n_supported: int) -> str:
     if n_supported == 0:
         return "Fit with fewer clusters, or with a simpler covariance."
-    return f"Fit with {counted(n_supported, 'cluster')}, or with a simpler covariance."
+    return f"Fit with at most {counted(n_supported, 'cluster')}, or with a simpler covariance."

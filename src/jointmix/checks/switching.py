@@ -1,5 +1,6 @@
 """Did labels switch? The permutations that identification applied."""
 
+import json
 from collections import Counter
 
 import xarray as xr
@@ -35,10 +36,13 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     within = sum(n_draws - times for _, times in usual) / (n_draws * len(usual))
     names = permutation[CHAIN].values
     apart = [str(name) for name, (label, _) in zip(names, usual, strict=True) if label != common]
-    return (_within(within), _between(apart, len(usual)))
+    found = json.loads(tree.attrs.get("identification", "{}"))
+    known = 1 - float(found.get("agreement", 1.0)) <= FAIL
+    mended = "identification put back" if known else "identification could not put back for sure"
+    return (_within(within, mended), _between(apart, len(usual), mended))
 
 
-def _within(rate: float) -> Finding:
+def _within(rate: float, mended: str) -> Finding:
     status = above(rate, CAUTION, FAIL)
     return Finding(
         code=CODE,
@@ -46,8 +50,7 @@ def _within(rate: float) -> Finding:
         status=status,
         value=rate,
         threshold=CAUTION,
-        message=f"Labels switched in {rate:.2%} of the draws within their chain, "
-        "and were put back by identification."
+        message=f"Labels switched in {rate:.2%} of the draws within their chain, which {mended}."
         if rate
         else "No labels switched within a chain.",
         remedy="" if status == "ok" else REMEDY,
@@ -55,15 +58,15 @@ def _within(rate: float) -> Finding:
     )
 
 
-def _between(apart: list[str], n_chains: int) -> Finding:
+def _between(apart: list[str], n_chains: int, mended: str) -> Finding:
     rate = len(apart) / n_chains
     status: Status = "caution" if rate > CAUTION else "ok"
     message = "All chains used the same labels."
     if apart:
         noun, verb = ("Chain", "has") if len(apart) == 1 else ("Chains", "have")
         message = (
-            f"{noun} {listed(apart)} {verb} other labels than most chains ({rate:.0%} of the "
-            "draws), and were put back by identification."
+            f"{noun} {listed(apart)} {verb} other labels than the other chains ({rate:.0%} of the "
+            f"draws), which {mended}."
         )
     return Finding(
         code=CODE,
