@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jointmix.arguments import shown
 from jointmix.columns import convert, read_columns
 from jointmix.errors import DataError
 from jointmix.issues import Issue, error, listed, quoted, raise_first, warning
@@ -217,6 +218,19 @@ def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
         found.append(total_warning(dataset.values, dataset.columns))
     found.append(_left_out_warning(dataset))
     return tuple(issue for issue in found if issue is not None)
+
+
+def require_dataset(dataset: object) -> Dataset:
+    """Return ``dataset`` if it is one.
+
+    Raises
+    ------
+    DataError
+        If it is something else, such as the table itself.
+    """
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"A Dataset is required, as make_dataset gives it; got {shown(dataset)}.")
+    return dataset
 
 
 def minimum_rows(spec: ModelSpec) -> int:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jointmix.arguments import random_source, shown
-from jointmix.data import Dataset
+from jointmix.arguments import random_source
+from jointmix.data import Dataset, require_dataset
 from jointmix.density import Parameters
-from jointmix.errors import SpecError
 from jointmix.kernel.allocate import allocate
 from jointmix.mstep import VARIANCE_FLOOR, Problem, make_problem, maximise, moments
 from jointmix.priors import Fixed
@@ -232,11 +231,10 @@ def fit_em(dataset: Dataset, spec: ModelSpec, seed: int | np.random.Generator = 
 
     Raises
     ------
-    SpecError
+    DataError, SpecError
         If an argument is not what it must be.
     """
-    if not isinstance(dataset, Dataset):
-        raise SpecError(f"fit_em takes a Dataset, as make_dataset gives it; got {shown(dataset)}.")
+    require_dataset(dataset)
     require_spec(spec)
     rng = random_source(seed)
     problem = make_problem(dataset, spec)

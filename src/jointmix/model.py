@@ -10,7 +10,7 @@ from pymc.distributions.transforms import Transform, log
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.component import Product, log_density, random_rows, signature
-from jointmix.data import Dataset
+from jointmix.data import Dataset, require_dataset
 from jointmix.location import coordinates, householder
 from jointmix.priors import (
     Dirichlet,
@@ -25,7 +25,7 @@ from jointmix.priors import (
 )
 from jointmix.scaling import Scaling, model_scaling
 from jointmix.schema import COMPONENT, FEATURE, FEATURE_BIS, PARAMETERS, PREDICTOR
-from jointmix.spec import ModelSpec
+from jointmix.spec import ModelSpec, require_spec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
 OBSERVED, EXTRA, REFLECTION = "rows", "extra", "reflection"
@@ -91,8 +91,13 @@ def build_model(
     pymc.Model
         With `weight`, `mean`, `sd`, `correlation`, `intercept`, `slope` and `sigma`, as far as
         the model has them, with the dim ``component`` and on the model's scale.
+
+    Raises
+    ------
+    DataError, SpecError
+        If the rows are no dataset, or the model no specification.
     """
-    scaling = model_scaling(dataset, spec)
+    scaling = model_scaling(require_dataset(dataset), require_spec(spec))
     observed, extra = observed_arrays(dataset, spec)
     with pm.Model(coords=_coords(spec)) as model:
         rows = pm.Data(OBSERVED, observed)

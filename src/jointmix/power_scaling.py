@@ -6,6 +6,7 @@ import xarray as xr
 from arviz_stats import psense
 
 from jointmix.density import Parameters
+from jointmix.errors import SchemaError
 from jointmix.priors import (
     LKJ,
     Dirichlet,
@@ -142,6 +143,11 @@ def sensitivity(tree: xr.DataTree) -> pd.DataFrame:
         for name, values in identified_parameters(tree).items()
         if not bool(is_constant(values).all())
     }
+    lost = [name for name, values in draws.items() if not np.isfinite(values.values).all()]
+    if lost:
+        raise SchemaError(
+            f"The draws of {', '.join(lost)} are not all finite; fit the model again."
+        )
     groups = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset(draws),

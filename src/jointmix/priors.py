@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jointmix.arguments import shown
 from jointmix.errors import SpecError
 
 Nested = float | tuple["Nested", ...]
@@ -20,7 +21,7 @@ def _positive(owner: object, **values: float) -> None:
         ok = isinstance(value, int | float) and not isinstance(value, bool)
         if not ok or not 0 < value < float("inf"):
             raise SpecError(
-                f"{type(owner).__name__} needs {name} > 0 and finite, got {name}={value!r}."
+                f"{type(owner).__name__} needs {name} > 0 and finite, got {name}={shown(value)}."
             )
 
 
@@ -28,7 +29,9 @@ def _finite(owner: object, **values: float) -> None:
     for name, value in values.items():
         ok = isinstance(value, int | float) and not isinstance(value, bool)
         if not ok or not abs(value) < float("inf"):
-            raise SpecError(f"{type(owner).__name__} needs a finite {name}, got {name}={value!r}.")
+            raise SpecError(
+                f"{type(owner).__name__} needs a finite {name}, got {name}={shown(value)}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,7 @@ class Dirichlet:
 def _freeze(value: Any) -> Nested:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.size == 0 or not np.isfinite(array).all():
-        raise SpecError(f"Fixed needs finite numbers in a rectangular array, got {value!r}.")
+        raise SpecError(f"Fixed needs finite numbers in a rectangular array, got {shown(value)}.")
     nested = array.astype(float).tolist()
 
     def deep(part: Any) -> Nested:
@@ -165,7 +168,7 @@ class Fixed:
         except ValueError as error:
             if isinstance(error, SpecError):
                 raise
-            raise SpecError(f"Fixed needs a rectangular array, got {self.value!r}.") from error
+            raise SpecError(f"Fixed needs a rectangular array, got {shown(self.value)}.") from error
 
     @property
     def array(self) -> np.ndarray:
@@ -243,4 +246,6 @@ class Priors:
             value, allowed = getattr(self, item.name), _ALLOWED[item.name]
             if not isinstance(value, allowed):
                 names = ", ".join(kind.__name__ for kind in allowed if kind is not type(None))
-                raise SpecError(f"The prior of {item.name} must be one of {names}; got {value!r}.")
+                raise SpecError(
+                    f"The prior of {item.name} must be one of {names}; got {shown(value)}."
+                )

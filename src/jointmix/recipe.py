@@ -61,11 +61,13 @@ class ReportSpec:
             return
         given = self.sections
         if not isinstance(given, list | tuple) or not all(isinstance(s, str) for s in given):
-            raise SpecError(f"sections of [report] must be a list of names; got {given!r}.")
+            raise SpecError(f"sections of [report] must be a list of names; got {shown(given)}.")
         unknown = [name for name in given if name not in SECTION_IDS]
         if unknown:
             allowed = ", ".join(SECTION_IDS)
-            raise SpecError(f"sections of [report] must be among {allowed}; got {unknown[0]!r}.")
+            raise SpecError(
+                f"sections of [report] must be among {allowed}; got {shown(unknown[0])}."
+            )
         object.__setattr__(self, "sections", tuple(given))
 
 
@@ -109,9 +111,9 @@ class Recipe:
         _text_or_none("path of [data]", self.path)
         _text_or_none("package of [data]", self.package)
         if self.package is not None and self.path is None:
-            raise SpecError(f"The package {self.package!r} needs a path inside it; got none.")
+            raise SpecError(f"The package {shown(self.package)} needs a path inside it; got none.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise SpecError(f"seed must be a whole number, at least 0; got {self.seed!r}.")
+            raise SpecError(f"seed must be a whole number, at least 0; got {shown(self.seed)}.")
 
     def data_path(self) -> Path:
         """The data file.
@@ -261,7 +263,7 @@ def _prior_from_dict(name: str, table: object) -> Any:
         raise SpecError(f"{where} needs a family: one of {', '.join(FAMILIES)}.")
     family = table["family"]
     if not isinstance(family, str) or family not in FAMILIES:
-        raise SpecError(f"{where} has no family {family!r}{_hint(family, FAMILIES)}.")
+        raise SpecError(f"{where} has no family {shown(family)}{_hint(family, FAMILIES)}.")
     kind = FAMILIES[family]
     allowed = [item.name for item in fields(kind)]
     _refuse_unknown(where, "key", table, ["family", *allowed])
@@ -275,7 +277,7 @@ def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A copy of one table; empty where there is none."""
     table = tables.get(name, {})
     if not isinstance(table, Mapping):
-        raise SpecError(f"[{name}] must be a table of keys and values; got {table!r}.")
+        raise SpecError(f"[{name}] must be a table of keys and values; got {shown(table)}.")
     return dict(table)
 
 
@@ -283,22 +285,22 @@ def _refuse_unknown(where: str, kind: str, given: Iterable[str], allowed: Iterab
     names = list(allowed)
     for key in given:
         if key not in names:
-            raise SpecError(f"{where} has no {kind} {key!r}{_hint(key, names)}.")
+            raise SpecError(f"{where} has no {kind} {shown(key)}{_hint(key, names)}.")
 
 
 def _hint(word: object, allowed: Iterable[str]) -> str:
     names = list(allowed)
     close = difflib.get_close_matches(word, names, n=1) if isinstance(word, str) else []
-    guess = f" (did you mean {close[0]!r}?)" if close else ""
+    guess = f" (did you mean {shown(close[0])}?)" if close else ""
     return f"{guess}; it may be {', '.join(names)}"
 
 
 def _text_or_none(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
-        raise SpecError(f"{name} must be text; got {value!r}.")
+        raise SpecError(f"{name} must be text; got {shown(value)}.")
     # No file can be named so, and Python says it with an error that is not an OSError.
     if value is not None and "\0" in value:
-        raise SpecError(f"{name} must not hold a NUL character; got {value!r}.")
+        raise SpecError(f"{name} must not hold a NUL character; got {shown(value)}.")
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

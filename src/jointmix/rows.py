@@ -150,7 +150,7 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
     SchemaError
         If a variable or a dim is missing, or there are no draws.
     """
-    _require_variables(posterior)
+    require_draws(posterior)
     arrays = {}
     for name, rest in PARAMETERS.items():
         if name in posterior:
@@ -164,7 +164,14 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
     return Parameters(**arrays)
 
 
-def _require_variables(posterior: xr.Dataset) -> None:
+def require_draws(posterior: xr.Dataset) -> None:
+    """Refuse a posterior in which something is missing.
+
+    Raises
+    ------
+    SchemaError
+        If a variable is missing, or there are no draws.
+    """
     missing = [] if "weight" in posterior else ["weight"]
     for names in _TOGETHER:
         if any(name in posterior for name in names):

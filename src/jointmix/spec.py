@@ -103,16 +103,16 @@ class SamplerSpec:
         ):
             raise SpecError(
                 "adaptation='laplace' needs the sampler 'nutpie' on the kernel; got "
-                f"sampler={self.sampler!r} and backend={self.backend!r}."
+                f"sampler={shown(self.sampler)} and backend={shown(self.backend)}."
             )
         if self.backend not in ("auto", *SAMPLERS[self.sampler]):
             raise SpecError(
-                f"The sampler {self.sampler!r} runs on {' or '.join(SAMPLERS[self.sampler])}; "
-                f"got backend={self.backend!r}."
+                f"The sampler {shown(self.sampler)} runs on {' or '.join(SAMPLERS[self.sampler])}; "
+                f"got backend={shown(self.backend)}."
             )
         rate = self.target_accept
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
-            raise SpecError(f"target_accept must lie in (0, 1); got {self.target_accept!r}.")
+            raise SpecError(f"target_accept must lie in (0, 1); got {shown(self.target_accept)}.")
 
 
 def _is_name(value: object) -> bool:
@@ -126,14 +126,14 @@ def _names(role: str, value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise SpecError(f"{role} must be a list of column names; got {value!r}.")
+        raise SpecError(f"{role} must be a list of column names; got {shown(value)}.")
     names = tuple(value)
     for name in names:
         if not _is_name(name):
-            raise SpecError(f"{role} must hold column names as text; got {name!r}.")
+            raise SpecError(f"{role} must hold column names as text; got {shown(name)}.")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SpecError(f"{role} names the column {twice[0]!r} more than once.")
+        raise SpecError(f"{role} names the column {shown(twice[0])} more than once.")
     return names
 
 
@@ -198,11 +198,11 @@ class ModelSpec:
         _choice("missing", self.missing, MISSING)
         for name in ("intercept", "standardize"):
             if not isinstance(getattr(self, name), bool):
-                raise SpecError(f"{name} must be true or false; got {getattr(self, name)!r}.")
+                raise SpecError(f"{name} must be true or false; got {shown(getattr(self, name))}.")
         if not isinstance(self.priors, Priors):
-            raise SpecError(f"priors must be a Priors object; got {self.priors!r}.")
+            raise SpecError(f"priors must be a Priors object; got {shown(self.priors)}.")
         if not isinstance(self.sampler, SamplerSpec):
-            raise SpecError(f"sampler must be a SamplerSpec object; got {self.sampler!r}.")
+            raise SpecError(f"sampler must be a SamplerSpec object; got {shown(self.sampler)}.")
         self._check_roles()
         self._check_fixed()
         self._check_ordering()
@@ -210,13 +210,15 @@ class ModelSpec:
     def _check_roles(self) -> None:
         response = self.response
         if response is not None and not _is_name(response):
-            raise SpecError(f"response must be one column name; got {response!r}.")
+            raise SpecError(f"response must be one column name; got {shown(response)}.")
         if response is None and not self.features:
             raise SpecError("A model needs features, a response, or both; got neither.")
         if response is None and self.predictors:
             raise SpecError("Predictors need a response; got response=None.")
         if response in (*self.features, *self.predictors):
-            raise SpecError(f"The response {response!r} cannot also be a feature or predictor.")
+            raise SpecError(
+                f"The response {shown(response)} cannot also be a feature or predictor."
+            )
         if response is not None and not self.intercept and not self.predictors:
             raise SpecError("A response needs predictors or an intercept; got neither.")
 
@@ -228,7 +230,7 @@ class ModelSpec:
             if given != (mode == "fixed"):
                 raise SpecError(
                     f"{field_name}='fixed' and a Fixed prior of {name} go together; got "
-                    f"{field_name}={mode!r} and the prior {getattr(priors, name)!r}."
+                    f"{field_name}={shown(mode)} and the prior {shown(getattr(priors, name))}."
                 )
         if not self.intercept and isinstance(priors.intercept, Fixed):
             raise SpecError("intercept=False already fixes the intercept; leave out its prior.")
@@ -273,7 +275,7 @@ class ModelSpec:
         if not known:
             raise SpecError(
                 "ordering must be auto, none, weight, intercept, sigma, mean[column], sd[column] "
-                f"or slope[column], of a column the model has; got {self.ordering!r}."
+                f"or slope[column], of a column the model has; got {shown(self.ordering)}."
             )
         if not self.exchangeable:
             raise SpecError("Clusters told apart by fixed values have no ordering; use 'none'.")

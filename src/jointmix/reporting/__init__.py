@@ -20,7 +20,8 @@ from jointmix.reporting.documents import (
 from jointmix.reporting.elements import Document
 from jointmix.reporting.plain import to_json, to_markdown
 from jointmix.reporting.render import render
-from jointmix.schema import SECTION_IDS
+from jointmix.rows import require_draws
+from jointmix.schema import SECTION_IDS, require_group
 from jointmix.selection import Comparison
 
 __all__ = ["SECTION_IDS", "render_html", "report"]
@@ -89,6 +90,8 @@ def _document(result: object, title: str | None, sections: Sequence[str] | None)
     if title is not None and not isinstance(title, str):
         raise SpecError(f"title must be text or None; got {shown(title)}.")
     if isinstance(result, xr.DataTree) and "spec" in result.attrs:
+        if "posterior" in result.children:
+            require_draws(require_group(result, "posterior"))
         return fit_document(result, title, sections)
     if not isinstance(result, Comparison | Certificate | Calibration):
         raise SchemaError(
