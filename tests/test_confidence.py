@@ -35,14 +35,20 @@ TRUTH = {
 }
 
 
-def known(seed: int = 1) -> tuple[Rows, Parameters, np.ndarray, list[oracles.Values]]:
+#: The same clusters one standard deviation apart: rows change sides from draw to draw.
+CLOSE = TRUTH | {"mean": TRUTH["mean"] / 6, "intercept": TRUTH["intercept"] / 4}
+
+
+def known(
+    seed: int = 1, truth: oracles.Values = TRUTH
+) -> tuple[Rows, Parameters, np.ndarray, list[oracles.Values]]:
     """Rows, draws about the truth under random labels, what undoes those, and the draws."""
     rng = np.random.default_rng(seed)
-    table = oracles.draw_columns(rng, TRUTH, ("a", "b"), ("a", "b"), "y", N)
+    table = oracles.draw_columns(rng, truth, ("a", "b"), ("a", "b"), "y", N)
     x = oracles.columns(table, ("a", "b"), N)
     draws, plan = [], np.stack([rng.permutation(K) for _ in range(DRAWS)])
     for order in plan:
-        near = oracles.displaced(TRUTH, oracles.draw_direction(rng, TRUTH), 0.03, x)
+        near = oracles.displaced(truth, oracles.draw_direction(rng, truth), 0.03, x)
         draws.append({name: value[order] for name, value in near.items()})
     factored = [oracles.factored(draw) for draw in draws]
     stacked = {name: np.stack([draw[name] for draw in factored]) for name in factored[0]}
@@ -104,8 +110,9 @@ def test_responsibilities_and_allocations_are_bayes_rule_by_blocks() -> None:
     np.testing.assert_array_equal(hard[5:8], expected[5:8].argmax(-1))
 
 
-def test_the_other_method_is_that_function_on_those_draws() -> None:
-    rows, parameters, permutation, draws = known()
+@pytest.mark.parametrize("truth", [TRUTH, CLOSE], ids=["apart", "close"])
+def test_the_other_method_is_that_function_on_those_draws(truth: oracles.Values) -> None:
+    rows, parameters, permutation, draws = known(truth=truth)
     values = Responsibilities(rows, parameters)
     name, found = other_method(values, permutation, "ecr")
     assert name == "stephens"
@@ -113,6 +120,8 @@ def test_the_other_method_is_that_function_on_those_draws() -> None:
     shares = [oracles.responsibility(draw, rows.x, rows.u, rows.y) for draw in draws]
     mean = sum(share[:, order] for share, order in zip(shares, permutation, strict=True))
     hard = np.stack([share.argmax(-1) for share in shares])
+    last = shares[-1][:, permutation[-1]]
+    assert np.array_equal(last.argmax(-1), mean.argmax(-1)) == (truth is TRUTH)
     name, found = other_method(values, permutation, "stephens")
     assert name == "ecr"
     np.testing.assert_array_equal(found, ecr(hard, mean.argmax(-1), K))

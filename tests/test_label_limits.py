@@ -6,7 +6,14 @@ import pytest
 from jointmix.errors import SchemaError
 from jointmix.labels import ecr, ecr_iterative, order_by, pivotal, stephens
 from jointmix.labels.assignment import assign
-from jointmix.labels.relabel import _spread, _taken, _total, _votes, kl_agreement
+from jointmix.labels.relabel import (
+    _mean_responsibility,
+    _spread,
+    _taken,
+    _total,
+    _votes,
+    kl_agreement,
+)
 
 
 def said(call) -> str:
@@ -177,3 +184,13 @@ def test_total_and_assignment_by_hand() -> None:
     # First draw: 1 + 5 beats 2 + 3. Second: 8 + 7 beats 9 + 1.
     np.testing.assert_array_equal(assign(agreement), [[0, 1], [1, 0]])
     assert _total(agreement, np.array([[0, 1], [1, 0]])) == 21
+
+
+def test_means_are_taken_over_all_blocks_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    share = rng.dirichlet(np.ones(3), (20, 5))
+    order = np.stack([rng.permutation(3) for _ in range(20)])
+    expected = np.mean([own[:, labels] for own, labels in zip(share, order, strict=True)], axis=0)
+    # Seven draws of five rows and three components at a time: three blocks.
+    monkeypatch.setattr("jointmix.labels.relabel._BATCH_NUMBERS", 7 * 15)
+    np.testing.assert_allclose(_mean_responsibility(share, order), expected, rtol=1e-14)
