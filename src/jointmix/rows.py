@@ -143,7 +143,7 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
     Raises
     ------
     SchemaError
-        If a variable or a dim is missing, or there are no draws.
+        If a variable or a dim is missing, there are no draws, or correlations are singular.
     """
     require_draws(posterior)
     arrays = {}
@@ -154,7 +154,13 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
             n_chains, n_draws, *shape = values.shape
             arrays[name] = values.reshape(n_chains * n_draws, *shape)
     if "sd" in arrays:
-        factor = np.linalg.cholesky(arrays.pop("correlation"))
+        try:
+            factor = np.linalg.cholesky(arrays.pop("correlation"))
+        except np.linalg.LinAlgError as error:
+            raise SchemaError(
+                "Features of a cluster are correlated so closely that float64 cannot tell their "
+                "correlation from one; leave one of them out."
+            ) from error
         arrays["cholesky"] = arrays.pop("sd")[..., None] * factor
     return Parameters(**arrays)
 

@@ -117,7 +117,11 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     labels = require_group(tree, "posterior")[CLUSTER].values
     if labels.size == 1:
         return (skipped(CODE, SUBJECT, "there is one cluster only", SOURCE),)
-    distances = cluster_distances(tree)
+    try:
+        distances = cluster_distances(tree)
+    except np.linalg.LinAlgError:
+        # A response without noise, or features that nearly depend on each other.
+        return (skipped(CODE, SUBJECT, "a covariance is singular in float64", SOURCE),)
     medians = {pair: float(np.median(values)) for pair, values in distances.items()}
     first, second = min(medians, key=medians.__getitem__)
     value = medians[first, second]
