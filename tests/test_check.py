@@ -286,7 +286,7 @@ WARNINGS = {
     # Code: table, spec, column, row, value, words of the sentence.
     "ties": (with_column("y", table()["y"].round()), SPEC, "y", None, None, "holds rounded values"),
     "near_collinear": (
-        with_column("b", table()["a"] + 1e-8 * table()["b"]), SPEC, "'a', 'b'", None, None,
+        with_column("b", table()["a"] + 1e-6 * table()["b"]), SPEC, "'a', 'b'", None, None,
         "nearly collinear",
     ),
     "duplicate_rows": (repeated(2), SPEC, "", N, 0.5, "60 of 120 rows repeat"),
@@ -342,6 +342,14 @@ def test_lost_digits_are_counted_by_hand() -> None:
     assert issue.value == pytest.approx(np.log10(1e-5 * 2**23), abs=0.02)  # 1% for the rounding
     wide = with_column("b", 1e9 + table()["b"])
     assert "digits_lost" not in codes(jm.check(wide, SPEC, em=False))
+
+
+def test_features_and_predictors_have_limits_of_their_own() -> None:
+    # Condition numbers of a and a + e b lie near 2 / e: 2e8 is between the limits 3e7 and 1e10.
+    close = with_column("b", table()["a"] + 1e-8 * table()["b"])
+    assert "at most 3e+07" in only(jm.check(close, SPEC), "collinear").message
+    spec = ModelSpec(n_clusters=1, predictors=["a", "b"], response="y", sampler=SMALL)
+    assert only(jm.check(close, spec), "near_collinear").value > 3e7
 
 
 def test_outliers_are_listed_worst_first_and_do_not_hide_in_a_wide_cluster() -> None:

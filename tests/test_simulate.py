@@ -148,5 +148,5 @@ def test_contradictions_are_refused(changes: dict, words: str) -> None:
 def test_counts_are_checked() -> None:
     with pytest.raises(SpecError, match="at least 1"):
         simulate(truth(), 0, 1)
-    with pytest.raises(SpecError, match="got 0 and 2"):
+    with pytest.raises(SpecError, match="n_clusters must be a whole number, at least 1"):
         four_clusters(0)

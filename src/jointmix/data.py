@@ -158,9 +158,9 @@ def _row_issues(
     def select(wanted: Sequence[str]) -> np.ndarray:
         return used[:, [names.index(name) for name in wanted]]
 
-    for group in independent_groups(spec):
+    for group, limit in independent_groups(spec).items():
         if set(group) <= set(varying):
-            found = collinear_issue(select(group), group)
+            found = collinear_issue(select(group), group, limit)
             issues += [found] if found is not None and found.severity == "error" else []
     if spec.response is not None and {spec.response, *spec.predictors} <= set(varying):
         found = exact_issue(select(spec.predictors), select([spec.response])[:, 0], spec)
@@ -209,7 +209,8 @@ def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
     found: list[Issue | None] = list(dataset.warnings)
     found += [tie_warning(dataset.select([name])[:, 0], name, spec) for name in modelled]
     found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
-    found += [collinear_issue(dataset.select(group), group) for group in independent_groups(spec)]
+    groups = independent_groups(spec).items()
+    found += [collinear_issue(dataset.select(group), group, limit) for group, limit in groups]
     if spec.response is not None:
         y = dataset.select([spec.response])[:, 0]
         found.append(exact_issue(dataset.select(spec.predictors), y, spec))

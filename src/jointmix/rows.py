@@ -148,7 +148,7 @@ def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
     Raises
     ------
     SchemaError
-        If a variable or a dim is missing, or there are no draws.
+        If a variable or a dim is missing, there are no draws, or correlations are singular.
     """
     require_draws(posterior)
     arrays = {}

@@ -11,6 +11,9 @@ from jointmix.spec import ModelSpec
 LARGEST = 1e150  # Squares of larger numbers leave float64.
 SMALLEST_SPREAD = 1e-150  # Squares of smaller deviations vanish in float64.
 CONDITION_ERROR, CONDITION_NOTE = 1e10, 1e6
+#: Of features with a full covariance. For two of them 1 − r² is 4 / condition²: at this limit 20
+#: units in the last place of r; beyond it float64 cannot tell their correlation from one.
+CONDITION_FEATURES = 3e7
 TIED_SHARE_NOTE = 0.5
 DUPLICATE_SHARE_NOTE = 0.1
 #: Significant digits of a column's deviations below which rounding is worth naming.
@@ -102,24 +105,35 @@ def spread_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
     return issues
 
 
-def independent_groups(spec: ModelSpec) -> list[tuple[str, ...]]:
-    """The columns that must be linearly independent of each other and of the constant."""
+def independent_groups(spec: ModelSpec) -> dict[tuple[str, ...], float]:
+    """The columns that must be linearly independent, with the largest condition number allowed.
+
+    Independent of each other and of the constant.
+    """
     # Diagonal, spherical and fixed covariances have an inverse whatever the columns are.
     features = spec.features if spec.covariance in ("full", "tied") else ()
-    groups = {tuple(features): None, tuple(spec.predictors): None}
-    return [names for names in groups if len(names) > 1]
+    limits = {tuple(features): CONDITION_FEATURES}
+    if set(spec.predictors) != set(features):
+        limits[tuple(spec.predictors)] = CONDITION_ERROR
+    return {names: limit for names, limit in limits.items() if len(names) > 1}
 
 
-def collinear_issue(values: np.ndarray, names: tuple[str, ...]) -> Issue | None:
-    """Columns (N, C) that depend on each other linearly, or nearly so."""
+def collinear_issue(values: np.ndarray, names: tuple[str, ...], limit: float) -> Issue | None:
+    """Columns (N, C) that depend on each other linearly, or nearly so.
+
+    Parameters
+    ----------
+    limit
+        Condition number beyond which that is an error.
+    """
     condition, part = condition_number(values)
     if condition <= CONDITION_NOTE:
         return None
     involved = listed(name for name, takes_part in zip(names, part, strict=True) if takes_part)
-    if condition > CONDITION_ERROR:
+    if condition > limit:
         statement = (
             f"Columns {involved} are collinear (condition number {condition:.2g}, "
-            f"at most {CONDITION_ERROR:g} is allowed)"
+            f"at most {limit:g} is allowed)"
         )
         return error("collinear", statement, "leave one of them out", involved, None, condition)
     message = (

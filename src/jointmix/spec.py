@@ -264,7 +264,9 @@ class ModelSpec:
 
     def _check_ordering(self) -> None:
         if not isinstance(self.ordering, str):
-            raise SpecError(f"ordering must be text; got {shown(self.ordering)}.")
+            raise SpecError(
+                f"ordering must be auto, none or a variable, as text; got {shown(self.ordering)}."
+            )
         if self.ordering in ("auto", "none"):
             return
         name, column = self.ordering_variable()
