@@ -44,8 +44,8 @@ def test_a_list_counts_what_it_leaves_out() -> None:
             {"a": [1, "2", 3]},
             ColumnTypeError,
             "Column 'a' must hold numbers, but row 1 (from 0) holds the text '2', a number "
-            "kept as text; convert the "
-            "column first.",
+            "kept as text; convert the column "
+            "to numbers first.",
         ),
         (
             {"a": [1, "x", "2"]},
@@ -70,7 +70,7 @@ def test_a_list_counts_what_it_leaves_out() -> None:
             ColumnTypeError,
             "Column 'a' holds categories; replace them by numbers or by columns of 0 and 1.",
         ),
-        ({"a": []}, DataError, "The table has no rows."),
+        ({"a": []}, DataError, "The table has no rows; give at least one."),
         (
             {"a": [1, 2, 1.1 * LARGEST]},
             DataError,
