@@ -271,6 +271,7 @@ def test_a_read_only_disk_keeps_the_old_fit(small_disk: Path, suffix: str) -> No
 def test_a_folder_of_another_user_is_named(tmp_path: Path, suffix: str) -> None:
     stored = save(small_tree(), tmp_path / f"fit{suffix}")
     before = contents(stored)
+    load(stored)  # What Python loads late is loaded while it can be.
     # pytest's folders are open to their owner alone: the fit is not even seen.
     as_nobody(assert_save_fails, stored)
     with pytest.raises(StorageError):
@@ -628,8 +629,9 @@ def test_comparing_in_threads_ends_at_ctrl_c(recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        ("jointmix simulate --rows 20000 | head -1; exit ${PIPESTATUS[0]}", (1,)),
-        ("jointmix simulate --rows 20000 | true; exit ${PIPESTATUS[0]}", (1,)),
+        # What fits into the pipe may be written before the reader has gone.
+        ("jointmix simulate --rows 20000 | head -1; exit ${PIPESTATUS[0]}", (0, 1)),
+        ("jointmix simulate --rows 200000 | true; exit ${PIPESTATUS[0]}", (1,)),
         ("jointmix simulate --rows 5 >&-", (0, 1, 2)),
         ("jointmix simulate --rows 5 > /dev/full", (1, 2)),
         ("jointmix simulate --rows 5 2>&-", (0,)),
@@ -684,11 +686,11 @@ def test_a_bare_environment_is_enough(recipe: Path) -> None:
 def test_a_fit_needs_neither_its_data_nor_its_place(recipe: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     moved.mkdir()
-    told = {}
+    told: dict[str, list[str]] = {}
+    assert call("fit", recipe, "--out", recipe.with_name("fit.zarr"), "--quiet").exit_code == 0
+    tree = load(recipe.with_name("fit.zarr"))
     for suffix in FIT_SUFFIXES:
-        out = recipe.with_name(f"fit{suffix}")
-        assert call("fit", recipe, "--out", out, "--quiet").exit_code == 0
-        out.rename(moved / out.name)
+        save(tree, recipe.with_name(f"fit{suffix}")).rename(moved / f"fit{suffix}")
     new = simulate(four_clusters(2, 1), 7, 2).drop(columns="y")
     new.to_csv(moved / "new.csv", index=False)
     recipe.with_name("t.csv").unlink()

@@ -91,6 +91,8 @@ def typed(attributes: dict) -> dict[str, tuple[type, str]]:
 def test_everything_comes_back(stored: Path) -> None:
     tree = load(stored)
     xr.testing.assert_identical(tree, small_tree())
+    assert [node.path for node in tree.subtree] == [node.path for node in small_tree().subtree]
+    assert list(tree["checks"].data_vars) == list(small_tree()["checks"].data_vars)
     assert {name: type(value) for name, value in tree.attrs.items()} == {
         name: type(value) for name, value in small_tree().attrs.items()
     }

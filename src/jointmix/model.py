@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.transforms import Transform, log
+from pytensor.compile.mode import Mode
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.component import Product, log_density, random_rows, signature
@@ -29,6 +30,9 @@ from jointmix.spec import ModelSpec, require_spec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
 OBSERVED, EXTRA, REFLECTION = "rows", "extra", "reflection"
+
+#: Runs a graph operation by operation.
+_PYTHON = Mode(linker="py", optimizer="fast_compile")
 
 
 class ConeTransform(Transform):
@@ -117,8 +121,8 @@ def prior_draws(dataset: Dataset, spec: ModelSpec, draws: int, seed: int) -> dic
     """
     model = build_model(dataset, spec)
     names = [name for name in PARAMETERS if name in model.named_vars]
-    # Compiling would take longer than drawing.
-    found = pm.draw([model[name] for name in names], draws, random_seed=seed, mode="FAST_COMPILE")
+    # Compiling would take longer than drawing, and needs a folder that can be written to.
+    found = pm.draw([model[name] for name in names], draws, random_seed=seed, mode=_PYTHON)
     return dict(zip(names, found, strict=True))
 
 

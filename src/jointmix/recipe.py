@@ -174,6 +174,12 @@ def parse_recipe(text: str, base: str | Path = ".") -> Recipe:
         raise SpecError(f"This is not TOML: {error}.") from error
     except RecursionError as error:
         raise SpecError("This is not TOML that can be read: it is nested too deeply.") from error
+    except ValueError as error:
+        # Python refuses to read a number of thousands of digits.
+        raise SpecError(
+            "This is not TOML that can be read: a number has too many digits."
+        ) from error
+    _refuse_large(document)
     _refuse_unknown("A recipe", "table", document, (*_SPEC_TABLES, "report"))
     data, sampler = _table(document, "data"), _table(document, "sampler")
     report = _table(document, "report")
@@ -271,6 +277,19 @@ def _prior_from_dict(name: str, table: object) -> Any:
     if family == "fixed" and "value" not in values:
         raise SpecError(f"{where} of the family fixed needs a value.")
     return kind(**values)
+
+
+def _refuse_large(document: Mapping[str, Any]) -> None:
+    """TOML's whole numbers have 64 bits; longer ones could not even be shown."""
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise SpecError("A whole number has more than 64 bits; TOML has none so large.")
 
 
 def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jointmix.errors import SchemaError, SpecError
 from jointmix.leave_one_out import loo_densities
 from jointmix.priors import Dirichlet
 from jointmix.rows import draw_parameters, observed_rows, spread
-from jointmix.sampling import Progress
+from jointmix.sampling import Control, Progress
 from jointmix.schema import CHAIN, CLUSTER, DRAW, require_group
 from jointmix.spec import LARGEST_PARETO_SHAPE, ModelSpec, require_spec
 from jointmix.workflow import fit
@@ -101,10 +101,16 @@ def compare(
     if len(numbers) < 2:
         raise SpecError(f"compare needs two numbers of clusters or more; got {numbers}.")
     specs = [_with_clusters(spec, number) for number in numbers]
-    done = count(1)
+    done, control = count(1), Control()
 
     def one(number: int, each: ModelSpec) -> xr.DataTree:
-        tree = fit(table, each, seed)
+        if control.stopped:
+            raise KeyboardInterrupt
+        tree = fit(table, each, seed, control=control)
+        if tree.attrs["partial"]:
+            # Fits of unequal numbers of draws are not compared: Ctrl-C ends them all.
+            control.stop()
+            raise KeyboardInterrupt
         if progress is not None:
             note = f"K = {number}: {tree.attrs['verdict']}"
             progress("compare", next(done), len(numbers), note)
@@ -112,11 +118,15 @@ def compare(
 
     if progress is not None:
         progress("compare", 0, len(numbers), "")
-    # The first compiles what all others use.
-    first = one(numbers[0], specs[0])
-    rest = Parallel(n_jobs=jobs, prefer="threads")(
-        delayed(one)(number, each) for number, each in zip(numbers[1:], specs[1:], strict=True)
-    )
+    try:
+        # The first compiles what all others use.
+        first = one(numbers[0], specs[0])
+        rest = Parallel(n_jobs=jobs, prefer="threads")(
+            delayed(one)(number, each) for number, each in zip(numbers[1:], specs[1:], strict=True)
+        )
+    finally:
+        # Threads that still sample when another has failed would keep the process alive.
+        control.stop()
     trees = dict(zip(numbers, [first, *rest], strict=True))
     scores = {number: _pointwise(tree, spec) for number, tree in trees.items()}
     frame = _table(trees, scores, spec)

@@ -12,7 +12,7 @@ import math
 import stat
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,21 @@ def tree_members(tree: xr.DataTree) -> dict[str, bytes]:
             # Left out, -0.0 would come back as 0.0.
             write_empty_chunks=True,
         )
-    members = {name: held[name].to_bytes() for name in sorted(held)}
+    # First what describes the parts, in their order in the tree, then their values.
+    described = list(_described(groups))
+    members = {
+        name: held[name].to_bytes() for name in [*described, *sorted({*held} - {*described})]
+    }
     check_members(members)
     return members
+
+
+def _described(groups: Mapping[str, xr.Dataset]) -> Iterator[str]:
+    """The metadata members of the groups and their variables, in order."""
+    for path, dataset in groups.items():
+        group = f"{path.strip('/')}/".lstrip("/")
+        yield group + METADATA
+        yield from (f"{group}{name}/{METADATA}" for name in dataset.variables)
 
 
 def _check_name(name: str) -> None:
@@ -95,7 +107,22 @@ def open_members(members: Mapping[str, bytes]) -> xr.DataTree:
     held = {name: buffer.from_bytes(content) for name, content in members.items()}
     # Not among the types that xarray says it takes.
     store: Any = MemoryStore(held, read_only=True)
-    return xr.open_datatree(store, engine="zarr", consolidated=False, zarr_format=3)
+    opened = xr.open_datatree(store, engine="zarr", consolidated=False, zarr_format=3)
+    place = {name: number for number, name in enumerate(members)}
+    # Zarr lists the parts of a group in any order.
+    groups = {node.path: node.to_dataset(inherit=False) for node in opened.subtree}
+    paths = sorted(groups, key=lambda path: place[next(_described({path: xr.Dataset()}))])
+    return xr.DataTree.from_dict({path: _ordered(path, groups[path], place) for path in paths})
+
+
+def _ordered(path: str, dataset: xr.Dataset, place: Mapping[str, int]) -> xr.Dataset:
+    """The dataset, its variables in the order of the members."""
+    described = list(_described({path: dataset}))[1:]
+    rank = {name: place[member] for name, member in zip(dataset.variables, described, strict=True)}
+    names = sorted(rank, key=rank.__getitem__)
+    coords = {name: dataset.variables[name] for name in names if name in dataset.coords}
+    arrays = {name: dataset.variables[name] for name in names if name not in coords}
+    return xr.Dataset(coords=coords, attrs=dataset.attrs).assign(arrays)
 
 
 def check_members(members: Mapping[str, bytes]) -> None:

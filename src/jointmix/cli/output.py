@@ -133,7 +133,8 @@ def put_csv(columns: Mapping[str, Sequence[Any]], out: Path | None) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([_safe_cell(name) for name in columns])
-    writer.writerows(zip(*columns.values(), strict=True))
+    cells = ([_safe_cell(value) for value in column] for column in columns.values())
+    writer.writerows(zip(*cells, strict=True))
     if out is None:
         typer.echo(text.getvalue(), nl=False)
         return
@@ -142,6 +143,7 @@ def put_csv(columns: Mapping[str, Sequence[Any]], out: Path | None) -> None:
     write_file(out, text.getvalue().encode())
 
 
-def _safe_cell(text: str) -> str:
-    """Text that a spreadsheet will not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _safe_cell(value: Any) -> Any:
+    """A text that a spreadsheet will not take for a formula; numbers stay as they are."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if formula else value
