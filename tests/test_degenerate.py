@@ -1,6 +1,7 @@
 """Ties that leave a posterior improper, clusters that close on rows, scales of the prior alone."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from jointmix.checks import collapse, diagnose, duplicates, empty, floor, switch
 from jointmix.data import make_dataset
 from jointmix.degenerate import improper_issues, order_at_zero, rows_to_spike
 from jointmix.density import lower_factor
+from jointmix.initial import _factor
+from jointmix.leave_one_out import smoothed
 from jointmix.priors import (
     LKJ,
     Fixed,
@@ -24,6 +27,7 @@ from jointmix.priors import (
     Priors,
 )
 from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.starts import allocations
 from jointmix.workflow import fit
 
 QUICK = SamplerSpec(draws=100, tune=100, chains=2, starts=4)
@@ -308,6 +312,51 @@ def test_a_constant_column_inside_a_cluster_is_told_of() -> None:
     (finding,) = floor.check(tree)
     assert finding.status == "caution"
     assert "column 'a' is constant: its sd, put at" in finding.message
+
+
+def test_rows_tied_under_a_prior_that_vanishes_are_no_line() -> None:
+    """A column constant in a cluster, at which a narrow but proper sd is no correlation's doing."""
+    tree = fitted_tree(2, 2, response=False)
+    inside = tree["allocation"]["allocation"].values == 1
+    tree["observed_data"]["x"].values[inside, 0] = tree["posterior"]["mean"].values[0, 0, 0, 0]
+    tree["posterior"]["sd"].values[:, :, 0, 0] *= 1e-6
+    tree["posterior"]["mean"].values[:, :, 0, 0] = tree["posterior"]["mean"].values[0, 0, 0, 0]
+    assert collapse.check(tree)[0].status == "ok"
+
+
+def test_a_predictor_constant_in_a_cluster_starts_within_its_prior() -> None:
+    """Its slope there is open: EM's covariance of it is rounding over zero."""
+    covariance = np.zeros((2, 2, 2))
+    covariance[0] = [[1e14, 1e14], [1e14, 1e14 - 1.0]]
+    covariance[1] = [[0.04, 0.01], [0.01, 0.09]]
+    one, other = _factor(covariance)
+    assert np.linalg.eigvalsh(one @ one.T).max() <= 1 + 1e-12
+    assert np.allclose(other @ other.T, covariance[1], rtol=1e-10)
+    assert np.array_equal(
+        _factor(covariance[1:])[0], np.linalg.cholesky(covariance[1] + 1e-12 * np.eye(2))
+    )
+    data = table()
+    data["a"] = np.where(data["a"] > 2, 4.0, np.where(data["a"] > 0, 2.0, 0.0))
+    spec = spec_of(n_clusters=4, features=("a",), predictors=("a",), response="y")
+    tree = fit(data, spec, seed=1)
+    assert np.isfinite(tree["posterior"]["slope"]).all()
+
+
+def test_fewer_values_than_clusters_start_without_a_warning() -> None:
+    points = np.repeat([[0.0], [1.0], [5.0]], 10, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = allocations(points, points[:, :0], None, 5, 6, np.random.default_rng(1))
+    assert found.shape == (6, 30)
+    assert found.max() < 5
+
+
+def test_a_tail_as_long_as_arviz_takes_it_may_be_equal() -> None:
+    """Of 300 draws the tail is 51, here all equal: the 52nd is not of it."""
+    weight = np.concatenate([np.linspace(0, 1, 249), np.full(51, 2.0)])
+    found, shape = smoothed(-weight[None])
+    assert np.array_equal(found[0], weight)
+    assert shape[0] == np.inf
 
 
 def test_factors_of_matrices_that_rounding_made_singular() -> None:

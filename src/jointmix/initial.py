@@ -26,8 +26,8 @@ class Start:
     parameters
         At the mode, on the model's scale, components in the order of the constraint.
     xi, factor
-        Location parameters (component, location), and Cholesky factors of their sampling
-        covariance (component, location, location).
+        Location parameters (component, location), and factors F of their sampling covariance FF'
+        (component, location, location).
     count
         Expected number of rows of each component, (component,).
     direction
@@ -61,14 +61,26 @@ def make_start(
     order = np.arange(spec.n_clusters)
     if ordering.direction is not None:
         order = np.argsort(xi @ ordering.direction)
-    jitter = covariance[order] + 1e-12 * np.eye(xi.shape[1])
     return Start(
         parameters=scaling.to_model(mode.parameters).permute(order),
         xi=xi[order],
-        factor=np.linalg.cholesky(jitter),
+        factor=_factor(covariance[order]),
         count=np.maximum(share.sum(0)[order], 2.0),
         direction=ordering.direction,
     )
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """F with FF' the covariance (component, location, location), in units of the prior's scales.
+
+    Where a component's rows leave a direction open, as the slope of a predictor that is constant
+    there, the direction's variance is that of the prior, 1.
+    """
+    jitter = covariance + 1e-12 * np.eye(covariance.shape[-1])
+    value, vector = np.linalg.eigh(jitter)
+    if value.size and (value.max() > 1 or value.min() <= 0):
+        return np.asarray(vector * np.sqrt(np.clip(value, 1e-12, 1.0))[:, None, :])
+    return np.linalg.cholesky(jitter)
 
 
 def draw_start(start: Start, spec: ModelSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -16,6 +16,8 @@ from jointmix.rows import Rows, row_batches
 
 #: The fewest draws of which a tail consists.
 _LEAST_TAIL = 5
+#: Draws from which a tail is 3√draws long, not a fifth of them.
+_MANY_DRAWS = 225
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,9 @@ def smoothed(pointwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Log densities of each row in each draw, (obs, draw).
     """
     weight, shape = -pointwise, np.full(len(pointwise), np.inf)
-    tail = int(np.ceil(min(0.2 * pointwise.shape[1], 3 * np.sqrt(pointwise.shape[1]))))
+    n_draws = pointwise.shape[1]
+    # As many as ArviZ smooths, which refuses a tail of equal weights.
+    tail = int(3 * np.sqrt(n_draws)) if n_draws > _MANY_DRAWS else n_draws // 5
     largest = np.partition(weight, -tail, axis=1)[:, -tail:]
     varies = np.exp(largest - largest.max(axis=1, keepdims=True)).min(axis=1) < 1 - 1e-10
     if tail >= _LEAST_TAIL and varies.any():

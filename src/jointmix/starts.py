@@ -1,5 +1,7 @@
 """Hard allocations from which EM starts: partitions of the rows, and of the regression lines."""
 
+import warnings
+
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
@@ -53,7 +55,12 @@ def allocations(
 
 
 def _kmeans(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    return kmeans2(points, n_clusters, iter=10, minit="++", missing="warn", rng=rng)[1]
+    if len(np.unique(points, axis=0)) < n_clusters:
+        return _nearest_row(points, n_clusters, rng)
+    with warnings.catch_warnings():
+        # Points that are tied may leave a cluster empty: a start like any other.
+        warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+        return kmeans2(points, n_clusters, iter=10, minit="++", missing="warn", rng=rng)[1]
 
 
 def _nearest_row(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:

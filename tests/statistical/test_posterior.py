@@ -235,7 +235,7 @@ def gaussians(seed: int) -> dict[str, float]:
     z = (rng.random(200) < 0.4).astype(int)
     x = np.where(z[:, None] == 1, [3.0, 1.0], [0.0, 0.0]) + rng.normal(size=(200, 2)) * [1.0, 0.8]
     tree = fit(pd.DataFrame({"a": x[:, 0], "b": x[:, 1]}), spec_of(2, ("a", "b")), seed=seed)
-    draws = gibbs([block(x[:, 0]), block(x[:, 1])], z, CONCENTRATION, 2000, seed)
+    draws = gibbs([block(x[:, 0]), block(x[:, 1])], z, CONCENTRATION, 4000, seed)
     return errors_to_gibbs(tree, draws, ("a", "b"), lambda values: values["mean a"])
 
 

@@ -152,17 +152,27 @@ def _closed_features(
         return None
     scaled = (rows.x[held] - rows.x[held].mean(axis=0)) / rows.x.std(axis=0)
     tied = np.abs(scaled).max(axis=0) < ROUNDING
-    proper = not np.isfinite(order_at_zero(spec.priors.sd))
-    rank = int((np.linalg.svd(scaled, compute_uv=False) > ROUNDING * np.sqrt(len(held))).sum())
-    if tied.any() and not proper:
-        name = spec.features[int(tied.argmax())]
-        value = rows.x[held[0], int(tied.argmax())]
+    if tied.any() and np.isfinite(order_at_zero(spec.priors.sd)):
+        name, value = spec.features[int(tied.argmax())], rows.x[held[0], int(tied.argmax())]
         return Closed(cluster, share, len(held), f"with {quoted(name)} = {value:g}", "sd")
-    if rank < scaled.shape[1] and spec.covariance == "full":
-        flat = {0: "in one point", 1: "on one line"}.get(rank, f"in {rank} dimensions")
-        names = listed([quoted(name) for name in spec.features])
-        return Closed(cluster, share, len(held), f"{flat} of {names}", "correlation")
-    return None
+    return _closed_correlation(parameters, held, scaled, cluster, spec)
+
+
+def _closed_correlation(
+    parameters: Parameters, held: np.ndarray, scaled: np.ndarray, cluster: int, spec: ModelSpec
+) -> Closed | None:
+    """Rows in a flat that no column is constant on, where the prior of the sds has no say."""
+    assert parameters.cholesky is not None
+    size = scaled.shape[1]
+    rank = int((np.linalg.svd(scaled, compute_uv=False) > ROUNDING * np.sqrt(len(held))).sum())
+    factor = parameters.cholesky[:, cluster]
+    unit = factor / np.sqrt((factor**2).sum(axis=-1, keepdims=True))
+    share = float((np.linalg.svd(unit, compute_uv=False)[:, -1] < SMALL).mean())
+    if spec.covariance != "full" or rank == size or share == 0:
+        return None
+    flat = {0: "in one point", 1: "on one line"}.get(rank, f"in {rank} dimensions")
+    names = listed([quoted(name) for name in spec.features])
+    return Closed(cluster, share, len(held), f"{flat} of {names}", "correlation")
 
 
 def _closed_response(

@@ -44,12 +44,6 @@ def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> n
     numpy.ndarray
         Shape (...).
     """
-    # Draws of a lost chain can be too large to be squared: their distances are not finite.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _distance(shift, first, second)
-
-
-def _distance(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     pooled = (first + second) / 2
     # On the scale of correlations, units of 1e6 beside 1e-6 leave the solution accurate.
     scale = np.sqrt(np.diagonal(pooled, axis1=-2, axis2=-1))
@@ -71,13 +65,15 @@ def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
     evenly spaced rows.
     """
     posterior = require_group(tree, "posterior")
-    mean, covariance = _gaussians(tree, posterior)
-    return {
-        (one, other): bhattacharyya(
-            mean[:, :, one] - mean[:, :, other], covariance[:, one], covariance[:, other]
-        )
-        for one, other in combinations(range(posterior.sizes[CLUSTER]), 2)
-    }
+    # Draws of a lost chain can be too large to be squared: their distances are not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, covariance = _gaussians(tree, posterior)
+        return {
+            (one, other): bhattacharyya(
+                mean[:, :, one] - mean[:, :, other], covariance[:, one], covariance[:, other]
+            )
+            for one, other in combinations(range(posterior.sizes[CLUSTER]), 2)
+        }
 
 
 def _gaussians(tree: xr.DataTree, draws: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
