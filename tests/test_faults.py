@@ -24,14 +24,16 @@ import pytest
 import xarray as xr
 from test_cli import assert_refused, call, names
 from test_cli_scores import RECIPE
+from test_sampling import spec_of, two_lines
 from test_storage import small_tree
 
 from jointmix import files, folders
 from jointmix.building import build
-from jointmix.errors import StorageError
+from jointmix.errors import SamplingError, StorageError
 from jointmix.files import FIT_SUFFIXES
 from jointmix.simulate import four_clusters, simulate
 from jointmix.storage import load, save
+from jointmix.workflow import fit, recover
 
 COMMAND = Path(sys.executable).with_name("jointmix")
 OTHER = xr.DataTree(xr.Dataset({"a": ("n", np.arange(50_000.0))}))
@@ -492,6 +494,52 @@ def test_a_report_on_a_full_disk_keeps_the_fit_and_the_old_report(
     assert page.read_bytes() == before
     assert load(fit).attrs["verdict"] in ("OK", "CAUTION", "DO NOT USE")
     assert names(recipe.parent) == {"spec.toml", "t.csv", "spec.html", "spec.nc"}
+
+
+# Draws that are written as they come.
+
+
+def test_a_stream_on_a_full_disk_can_be_recovered(small_disk: Path) -> None:
+    # Room for the first hundreds of 20,000 draws.
+    room = "remount,size=4m,nr_inodes=4000"
+    subprocess.run(["mount", "-o", room, small_disk], check=True)
+    spec = spec_of(draws=20_000)
+    with pytest.raises(SamplingError, match=r"is there room in .*/disk/s\? `recover` takes"):
+        fit(two_lines(), spec, 1, stream=small_disk / "s")
+    found = recover(two_lines(), spec, 1, small_disk / "s")
+    assert found.attrs["partial"] == 1
+    # They are the draws of a run that had room: nothing stands for what was not written.
+    alone, n = fit(two_lines(), spec, 1), found["posterior"].sizes["draw"]
+    for name, draws in found["posterior"].data_vars.items():
+        expected = alone["posterior"][name].sel(chain=draws["chain"]).isel(draw=slice(0, n))
+        # Back to the users' scale, batches of other sizes may round differently.
+        np.testing.assert_allclose(draws, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("lost", ["all", "one variable's draws", "what describes them"])
+def test_a_stream_that_vanishes_while_it_is_written_is_named(tmp_path: Path, lost: str) -> None:
+    folder = tmp_path / "stream"
+    gone = {
+        "all": folder,
+        "one variable's draws": folder / "draws.zarr" / "posterior" / "slope" / "c",
+        "what describes them": folder / "draws.zarr" / "zarr.json",
+    }[lost]
+    done: list[float] = []
+
+    def progress(stage: str, drawn: float, *_: object) -> None:
+        if stage == "sample" and drawn > 1_500 and gone.exists() and not done:
+            done.append(drawn)
+            if gone.is_dir():
+                # More is written while it is removed.
+                shutil.rmtree(gone, ignore_errors=True)
+            else:
+                gone.unlink()
+
+    with pytest.raises((StorageError, SamplingError)) as caught:
+        fit(two_lines(), spec_of(draws=8_000), 1, progress, stream=folder)
+    assert done
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 # Whole processes, as a shell starts them.

@@ -13,7 +13,7 @@ from pathlib import Path
 import xarray as xr
 
 from jointmix.data import Dataset
-from jointmix.errors import SamplingError, SpecError
+from jointmix.errors import JointmixError, SamplingError, SpecError, StorageError
 from jointmix.initial import Start
 from jointmix.kernel.layout import n_free
 from jointmix.sampling import memory
@@ -114,6 +114,8 @@ def sample(
     ------
     SamplingError
         If no chain could start.
+    StorageError
+        If draws written to the stream are no longer there.
     SpecError
         If everything in the model is fixed.
     MissingExtraError
@@ -131,12 +133,20 @@ def sample(
     target = Target(dataset, spec, start)
     try:
         draws = run(target, planned.backend, seed, report, control or Control(), **options)
-    except SamplingError:
+    except JointmixError:
         raise
     except RuntimeError as error:
         # What follows the first line is a backtrace from below the sampler.
-        cause = str(error).partition("\n")[0]
+        cause = str(error).partition("\n")[0].rstrip(".")
+        if stream is not None:
+            cause += f"; is there room in {stream.parent}? `recover` takes the draws that it holds"
         raise SamplingError(f"The sampler {spec.sampler.sampler!r} failed: {cause}.") from error
+    except (OSError, ValueError, KeyError) as error:
+        if stream is None:
+            raise
+        raise StorageError(
+            f"The stream in {stream.parent} cannot be read back: {error}."
+        ) from error
     tree = normalised(draws, spec)
     tree.attrs |= {
         "backend": f"{spec.sampler.sampler} on {planned.backend}",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jointmix.errors import SamplingError
+from jointmix.errors import SamplingError, StorageError
 from jointmix.initial import draw_start
 from jointmix.kernel import layout
 from jointmix.kernel.entry import compiled
@@ -93,6 +93,8 @@ def run(
         blocking=False,
     )
     tree = _wait(sampler, control)
+    if stream is not None and _written(tree).min() < tree["sample_stats"].sizes[DRAW]:
+        raise StorageError(f"The stream in {stream.parent} has lost draws that were written to it.")
     draws = _from_tree(tree, target)
     draws.attrs.update(
         compile_seconds=compiled_at - began,
