@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from synthetic import fitted_tree
 from typer.testing import CliRunner, Result
 
 import jointmix.cli as cli
+from jointmix.checks import diagnose
 from jointmix.cli.output import put_csv
 from jointmix.cli.progress import show_progress
 from jointmix.errors import SamplingError
@@ -435,3 +437,17 @@ def test_bars_take_hostile_notes_on_a_terminal(monkeypatch, capsys) -> None:
         progress("data", 1, 1, "[/bold] column '[red]x'\x1b[31m")
         progress("sample", 50, 100, "")
     assert capsys.readouterr().out == ""
+
+
+def test_diagnose_judges_a_saved_fit_again(tmp_path: Path) -> None:
+    tree = fitted_tree(2, 1, 60)
+    found = diagnose(tree)
+    # What is stored does not count.
+    tree.attrs["verdict"] = "OK" if found.verdict != "OK" else "DO NOT USE"
+    save(tree, tmp_path / "fit.nc")
+    result = call("diagnose", tmp_path / "fit.nc", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["verdict"] == found.verdict
+    result = call("diagnose", tmp_path / "fit.nc")
+    assert result.stdout.startswith(f"verdict: {found.verdict}\n")
+    assert call("diagnose", tmp_path / "fit.nc", "--strict").exit_code == (found.verdict != "OK")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from synthetic import fitted_tree
 
 from jointmix import diagnose, identify, load, raw_draws, save
 from jointmix.errors import SchemaError, SpecError
@@ -203,3 +204,28 @@ def test_a_pivot_by_density_needs_one() -> None:
                 {"posterior": tree["posterior"].to_dataset(), "labels": xr.Dataset()}
             )
         )
+
+
+def test_clusters_are_sorted_by_one_column_of_a_parameter() -> None:
+    tree = fitted_tree(3, 2, 60)
+    found = identify(tree, "order_by", by="mean[x2]")
+    means = found["posterior"]["mean"].sel(feature="x2").transpose("chain", "draw", "cluster")
+    assert (np.diff(means.values, axis=-1) > 0).all()
+    with pytest.raises(SpecError, match=r"'mean' has no feature 'x3'; it has \['x1', 'x2'\]"):
+        identify(tree, "order_by", by="mean[x3]")
+
+
+def test_clusters_told_apart_by_fixed_values_are_not_relabelled() -> None:
+    tree = fitted_tree(2, 1, 60)
+    spec = json.loads(tree.attrs["spec"])
+    spec["priors"]["weight"] = {"family": "fixed", "value": [0.4, 0.6]}
+    tree.attrs["spec"] = json.dumps(spec)
+    with pytest.raises(SpecError, match="differ in their fixed values"):
+        identify(tree)
+
+
+def test_allocations_of_one_draw_are_refused() -> None:
+    tree, _ = foreign()
+    one = tree["posterior"]["z"].isel(draw=0, drop=True)
+    with pytest.raises(SchemaError, match="allocations need the dims chain and draw"):
+        identify(tree, allocations=one, dim="mixture")
