@@ -137,6 +137,15 @@ def sample(
         # What follows the first line is a backtrace from below the sampler.
         cause = str(error).partition("\n")[0]
         raise SamplingError(f"The sampler {spec.sampler.sampler!r} failed: {cause}.") from error
+    except BaseException as error:
+        # A panic below nutpie is no Exception, and its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        cause = str(error).partition("\n")[0].rpartition("value: ")[-1]
+        raise SamplingError(
+            f"The sampler {spec.sampler.sampler!r} failed ({cause}); state priors in the columns' "
+            "units, or let columns be standardised."
+        ) from error
     tree = normalised(draws, spec)
     tree.attrs |= {
         "backend": f"{spec.sampler.sampler} on {planned.backend}",
