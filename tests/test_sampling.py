@@ -388,6 +388,27 @@ def test_no_chain_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "backtrace" not in message
 
 
+def test_a_panic_below_the_sampler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nutpie's panics are no Exceptions."""
+
+    class PanicException(BaseException):
+        """As pyo3 names it."""
+
+    for kind, expected in ((PanicException, SamplingError), (KeyboardInterrupt, KeyboardInterrupt)):
+
+        def panic(*_: object, kind: type[BaseException] = kind) -> None:
+            raise kind("called `unwrap()` on an `Err` value: Invalid initial point\n\nbacktrace")
+
+        monkeypatch.setattr(nutpie_runs, "_wait", panic)
+        with pytest.raises(expected, match="Invalid initial point") as caught:
+            draws_of(spec_of(adaptation="low_rank"), 1)
+        if expected is SamplingError:
+            assert str(caught.value) == (
+                "The sampler 'nutpie' failed (Invalid initial point); state priors in the columns' "
+                "units, or let columns be standardised."
+            )
+
+
 @pytest.mark.parametrize("adaptation", ["laplace", "auto"])
 def test_a_mode_without_curvature(adaptation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whitening is left out unless it was asked for."""

@@ -22,6 +22,7 @@ from jointmix import (
     fit,
     four_clusters,
 )
+from jointmix.errors import SamplingError
 from jointmix.simulate import simulate
 
 pytestmark = pytest.mark.slow
@@ -186,7 +187,7 @@ def test_noiseless_clusters_under_priors_that_do_not_vanish(family: str) -> None
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
-def test_noiseless_clusters_against_priors_of_other_units_end_with_a_verdict(unit: float) -> None:
+def test_noiseless_clusters_against_priors_of_other_units_end_in_a_sentence(unit: float) -> None:
     """Priors of a scale of one on columns of another: no fit, and no error from below either."""
     truth = replace(four_clusters(), sigma=np.zeros(4))
     table = simulate(truth, 400, seed=5)
@@ -199,5 +200,9 @@ def test_noiseless_clusters_against_priors_of_other_units_end_with_a_verdict(uni
         standardize=False,
         sampler=replace(SAMPLER, chains=2),
     )
-    tree = timed_fit(table, spec)
-    assert tree.attrs["verdict"] != "OK"
+    try:
+        outcome = timed_fit(table, spec).attrs["verdict"]
+    except SamplingError as error:
+        outcome = str(error)
+    named = "let columns be standardised" in outcome
+    assert named or outcome in ("CAUTION", "DO NOT USE")

@@ -250,7 +250,7 @@ def correlated_gaussians(seed: int) -> dict[str, float]:
     table = pd.DataFrame({"a": x[:, 0], "b": x[:, 1]})
     tree = fit(table, spec_of(3, ("a", "b"), covariance="full"), seed=seed)
     pair = Pair(target=x, prior_sd=LOCATION_SD, shape=SHAPE, scale=SCALE, eta=ETA)
-    draws = gibbs([], z, CONCENTRATION, 2000, seed, pair)
+    draws = gibbs([], z, CONCENTRATION, 4000, seed, pair)
     return errors_to_gibbs(tree, draws, ("a", "b"), lambda values: values["mean a"])
 
 

@@ -147,6 +147,15 @@ def sample(
         raise StorageError(
             f"The stream in {stream.parent} cannot be read back: {error}."
         ) from error
+    except BaseException as error:
+        # A panic below nutpie is no Exception, and its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        cause = str(error).partition("\n")[0].rpartition("value: ")[-1]
+        raise SamplingError(
+            f"The sampler {spec.sampler.sampler!r} failed ({cause}); state priors in the columns' "
+            "units, or let columns be standardised."
+        ) from error
     tree = normalised(draws, spec)
     tree.attrs |= {
         "backend": f"{spec.sampler.sampler} on {planned.backend}",
