@@ -438,14 +438,16 @@ def test_ctrl_c_at_any_stage_ends_with_130(
     assert names(recipe.parent) - {"spec.nc"} == before
 
 
-@pytest.mark.parametrize("stage", STAGES)
+BELOW = (
+    (MemoryError("Unable to allocate"), "The memory does not suffice"),
+    (OSError(errno.ENOSPC, "No space left on device", "/x"), "/x: No space left on device."),
+    (OSError("no number"), "no number."),
+)
+
+
 @pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (MemoryError("Unable to allocate"), "The memory does not suffice"),
-        (OSError(errno.ENOSPC, "No space left on device", "/x"), "/x: No space left on device."),
-        (OSError("no number"), "no number."),
-    ],
+    ("stage", "error", "words"),
+    [*((stage, *BELOW[0]) for stage in STAGES), *((STAGES[1], *each) for each in BELOW[1:])],
 )
 def test_what_fails_below_the_package_is_one_sentence(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception, words: str
@@ -645,7 +647,7 @@ def test_a_long_run_that_is_asked_to_end_keeps_its_draws(recipe: Path, sent: int
     while not (lines and lines[-1].startswith("sample")):
         lines.append(process.stderr.readline())
         assert lines[-1], "ended before it sampled"
-    time.sleep(1)
+    time.sleep(0.2)
     process.send_signal(sent)
     out, said = process.communicate(timeout=100)
     assert process.returncode == 0
