@@ -236,7 +236,7 @@ def test_refusals(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: replicate(tree, draws=0),
         lambda: prior_predictive(table(), STRUCTURES["disjoint"], draws=0),
     ):
-        with pytest.raises(SpecError, match="draws must be at least 1"):
+        with pytest.raises(SpecError, match="draws must be a whole number, at least 1"):
             call()
     with pytest.raises(SchemaError, match="predictive_checks takes"):
         predictive_checks(tree)
