@@ -33,6 +33,8 @@ from jointmix.spec import ModelSpec
 #: Rows that one thread predicts at a time.
 _BLOCK = 256
 _MOST_NUMBERS = 500_000_000
+#: Points at which a density is evaluated, at most.
+_MOST_POINTS = 1_000_000
 #: Share of the fit's rows whose density marks the border of what was fitted, and rows and draws
 #: looked at.
 _EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
@@ -212,7 +214,7 @@ def predictive_density(
 
 def _points(tree: xr.DataTree, table: object, points: Sequence[float] | int) -> np.ndarray:
     if isinstance(points, int):
-        points = whole_number("points", points, 2, _MOST_NUMBERS)
+        points = whole_number("points", points, 2, _MOST_POINTS)
         reach = predict(tree, table, _REACH)["quantiles"].values
         low, high = float(reach.min()), float(reach.max())
         margin = (high - low) / 10
