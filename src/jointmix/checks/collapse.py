@@ -12,6 +12,7 @@ import xarray as xr
 from jointmix.checks.finding import Finding, above, counted, listed, skipped
 from jointmix.degenerate import order_at_zero
 from jointmix.density import Parameters
+from jointmix.errors import SchemaError
 from jointmix.issues import quoted
 from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows, spread
 from jointmix.schema import CLUSTER, require_group
@@ -50,7 +51,10 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     A prior that vanishes at zero faster than any power bounds what ties can do, and its clusters
     are no failure: `floor` tells of them.
     """
-    spec = fitted_spec(tree)
+    try:
+        spec = fitted_spec(tree)
+    except SchemaError as error:
+        return (skipped(CODE, SUBJECT, str(error).rstrip("."), SOURCE),)
     if spec.n_clusters == 1:
         return (skipped(CODE, SUBJECT, "one cluster holds all rows", SOURCE),)
     posterior = require_group(tree, "posterior")

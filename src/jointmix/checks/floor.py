@@ -7,8 +7,9 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.collapse import ROUNDING, residual_spread
-from jointmix.checks.finding import Finding, Status, listed
+from jointmix.checks.finding import Finding, Status, listed, skipped
 from jointmix.degenerate import order_at_zero
+from jointmix.errors import SchemaError
 from jointmix.issues import quoted
 from jointmix.priors import InverseGamma
 from jointmix.rows import Rows, fitted_scaling, fitted_spec, observed_rows
@@ -59,7 +60,10 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     more than predictors are left to the check of empty clusters, and scales whose prior does not
     vanish at zero to that of collapse.
     """
-    spec = fitted_spec(tree)
+    try:
+        spec = fitted_spec(tree)
+    except SchemaError as error:
+        return (skipped(CODE, SUBJECT, str(error).rstrip("."), SOURCE),)
     scales = list(own_scales(tree, spec))
     if not scales:
         return ()
