@@ -52,7 +52,7 @@ def opened(browser, path: Path, **context):
     page.on("console", lambda message: seen.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: seen.append(f"error: {error}"))
     page.on("dialog", lambda dialog: (seen.append("dialog"), dialog.dismiss()))
-    page.on("request", lambda request: seen.append(request.url[:80]))
+    page.on("request", lambda request: seen.append(request.url[:300]))
     page.goto(path.as_uri())
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
     return page, [what for what in seen if not what.startswith(("data:", path.as_uri()))]

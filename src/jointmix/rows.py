@@ -15,7 +15,7 @@ from jointmix.density import (
     lower_factor,
     response_log_density,
 )
-from jointmix.errors import DataError, SchemaError
+from jointmix.errors import DataError, SchemaError, SpecError
 from jointmix.kernel.allocate import allocate
 from jointmix.recipe import spec_from_dict
 from jointmix.scaling import Scaling, model_scaling
@@ -92,6 +92,8 @@ def fitted_spec(tree: xr.DataTree) -> ModelSpec:
     ------
     SchemaError
         If the tree holds no draws, or does not say which model they are of.
+    SpecError
+        If what it says is no model.
     """
     posterior = require_group(tree, "posterior")
     if 0 in (posterior.sizes.get(CHAIN, 1), posterior.sizes.get(DRAW, 1)):
@@ -100,6 +102,8 @@ def fitted_spec(tree: xr.DataTree) -> ModelSpec:
         tables = json.loads(tree.attrs["spec"])
         if isinstance(tables, dict):
             return spec_from_dict(tables)
+    except SpecError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise SchemaError(_NO_SPEC) from error
     raise SchemaError(_NO_SPEC)

@@ -1,6 +1,7 @@
 """Checks of a fitted tree, one a file, and the verdict they lead to."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 import xarray as xr
@@ -27,7 +28,7 @@ from jointmix.checks import (
 )
 from jointmix.checks.diagnosis import Diagnosis, Verdict
 from jointmix.checks.finding import Finding
-from jointmix.errors import SchemaError
+from jointmix.errors import SchemaError, SpecError
 from jointmix.rows import fitted_spec
 from jointmix.schema import require_group
 
@@ -75,7 +76,9 @@ def run_checks(tree: xr.DataTree) -> tuple[Finding, ...]:
     SchemaError
         If the tree lacks a group, or its draws' labels were never identified.
     """
-    fitted_spec(tree)
+    with suppress(SpecError):
+        # Of a model that is none, the checks that need it say so; the others do without.
+        fitted_spec(tree)
     return tuple(finding for module in CHECKS for finding in module.check(tree))
 
 

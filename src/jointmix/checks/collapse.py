@@ -12,7 +12,7 @@ import xarray as xr
 from jointmix.checks.finding import Finding, above, counted, listed, skipped
 from jointmix.degenerate import order_at_zero
 from jointmix.density import Parameters
-from jointmix.errors import SchemaError
+from jointmix.errors import SpecError
 from jointmix.issues import quoted
 from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows, spread
 from jointmix.schema import CLUSTER, require_group
@@ -53,7 +53,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """
     try:
         spec = fitted_spec(tree)
-    except SchemaError as error:
+    except SpecError as error:
         return (skipped(CODE, SUBJECT, str(error).rstrip("."), SOURCE),)
     if spec.n_clusters == 1:
         return (skipped(CODE, SUBJECT, "one cluster holds all rows", SOURCE),)

@@ -9,7 +9,7 @@ import xarray as xr
 from jointmix.checks.collapse import ROUNDING, residual_spread
 from jointmix.checks.finding import Finding, Status, listed, skipped
 from jointmix.degenerate import order_at_zero
-from jointmix.errors import SchemaError
+from jointmix.errors import SpecError
 from jointmix.issues import quoted
 from jointmix.priors import InverseGamma
 from jointmix.rows import Rows, fitted_scaling, fitted_spec, observed_rows
@@ -62,7 +62,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """
     try:
         spec = fitted_spec(tree)
-    except SchemaError as error:
+    except SpecError as error:
         return (skipped(CODE, SUBJECT, str(error).rstrip("."), SOURCE),)
     scales = list(own_scales(tree, spec))
     if not scales:

@@ -21,8 +21,11 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     Rows left out are no concern, nor are identical rows as such, nor ties in a column whose scale
     has a prior that vanishes at zero faster than any power; other notes are cautions.
     """
+    found = json.loads(tree.attrs.get("notes", "[]"))
+    if not found:
+        return ()
     spec = spec_from_dict(json.loads(tree.attrs["spec"]))
-    return tuple(_finding(note, spec) for note in json.loads(tree.attrs.get("notes", "[]")))
+    return tuple(_finding(note, spec) for note in found)
 
 
 def _harmless(note: dict[str, Any], spec: ModelSpec) -> bool:
