@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -268,18 +269,24 @@ def test_a_read_only_disk_keeps_the_old_fit(small_disk: Path, suffix: str) -> No
     assert_untouched(stored, before)
 
 
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """A folder that its owner alone may look into, where all may look at what is above it."""
+    with tempfile.TemporaryDirectory() as place:
+        yield Path(place)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("suffix", FIT_SUFFIXES)
-def test_a_folder_of_another_user_is_named(tmp_path: Path, suffix: str) -> None:
-    stored = save(small_tree(), tmp_path / f"fit{suffix}")
+def test_a_folder_of_another_user_is_named(own_folder: Path, suffix: str) -> None:
+    stored = save(small_tree(), own_folder / f"fit{suffix}")
     before = contents(stored)
     load(stored)  # What Python loads late is loaded while it can be.
-    # pytest's folders are open to their owner alone: the fit is not even seen.
+    # A folder open to its owner alone: the fit is not even seen.
     as_nobody(assert_save_fails, stored)
     with pytest.raises(StorageError):
         as_nobody(load, stored)
-    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        each.chmod(0o755)
+    own_folder.chmod(0o755)
     as_nobody(lambda path: assert_save_fails(path, "cannot be written"), stored)
     xr.testing.assert_identical(as_nobody(load, stored), small_tree())
     for part in (stored, *stored.rglob("*")):

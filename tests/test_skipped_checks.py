@@ -9,7 +9,16 @@ import xarray as xr
 from scipy.integrate import quad
 from synthetic import fitted_tree
 
-from jointmix.checks import depth, divergences, empty, identification, modes, separation, switching
+from jointmix.checks import (
+    depth,
+    divergences,
+    empty,
+    identification,
+    modes,
+    notes,
+    separation,
+    switching,
+)
 from jointmix.checks.finding import Finding
 from jointmix.power_scaling import scale_log_density
 from jointmix.priors import LKJ, Gamma, HalfNormal, HalfStudentT, InverseGamma, LogNormal
@@ -43,6 +52,15 @@ def test_numbers_that_are_absent_are_named(
     assert [each.message for each in found] == [f"Not computed, because {reason}."]
     assert np.isnan(found[0].value)
     assert found[0].remedy == ""
+
+
+def test_ties_are_a_concern_where_no_prior_can_be_read(tree: xr.DataTree) -> None:
+    tree.attrs["notes"] = json.dumps(
+        [{"code": "ties", "subject": "x1", "value": 0.9, "message": "Tied.", "remedy": "Jitter."}]
+    )
+    assert [(each.status, each.remedy) for each in notes.check(tree)] == [("ok", "")]
+    tree.attrs["spec"] = json.dumps(json.loads(tree.attrs["spec"]) | {"model": {"n_clusters": 0}})
+    assert [(each.status, each.remedy) for each in notes.check(tree)] == [("caution", "Jitter.")]
 
 
 def test_labels_without_permutations_cannot_switch(tree: xr.DataTree) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import xarray as xr
 
 from jointmix.checks.finding import Finding, Status
-from jointmix.recipe import spec_from_dict
+from jointmix.errors import SpecError
+from jointmix.rows import fitted_spec
 from jointmix.screening import ties_are_harmless
 from jointmix.spec import ModelSpec
 
@@ -19,22 +20,26 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Carry over the notes made before the fit.
 
     Rows left out are no concern, nor are identical rows as such, nor ties in a column whose scale
-    has a prior that vanishes at zero faster than any power; other notes are cautions.
+    has a prior that vanishes at zero faster than any power; other notes are cautions, ties too
+    where the specification, and so the prior, cannot be read.
     """
     found = json.loads(tree.attrs.get("notes", "[]"))
     if not found:
         return ()
-    spec = spec_from_dict(json.loads(tree.attrs["spec"]))
+    try:
+        spec = fitted_spec(tree)
+    except SpecError:
+        spec = None
     return tuple(_finding(note, spec) for note in found)
 
 
-def _harmless(note: dict[str, Any], spec: ModelSpec) -> bool:
+def _harmless(note: dict[str, Any], spec: ModelSpec | None) -> bool:
     if note["code"] == "ties":
-        return ties_are_harmless(spec, str(note["subject"]))
+        return spec is not None and ties_are_harmless(spec, str(note["subject"]))
     return note["code"] in INFORMATIVE
 
 
-def _finding(note: dict[str, Any], spec: ModelSpec) -> Finding:
+def _finding(note: dict[str, Any], spec: ModelSpec | None) -> Finding:
     status: Status = "ok" if _harmless(note, spec) else "caution"
     value = note.get("value")
     return Finding(
