@@ -199,6 +199,11 @@ def test_commands_do_not_write_over_what_they_read(recipe: Path, tmp_path: Path)
     assert_refused(call("predict", fit, table, "--out", fit), "written over the fit")
     assert_refused(call("compare", recipe, "--report", table), "written over the data")
     assert_refused(call("crosscheck", recipe, "--report", recipe), "written over the recipe")
+    assert_refused(call("calibrate", recipe, "--report", recipe), "written over the recipe")
+    assert_refused(call("calibrate", recipe, "--report", table), "written over the data")
+    assert_refused(call("calibrate", recipe, "--fit", fit, "--report", fit), "over the fit")
+    results = tmp_path / "c.json"
+    assert_refused(call("calibrate", recipe, "--out", results, "--report", results), "the results")
     data = tmp_path / "d.nc"
     data.symlink_to(table)
     assert_refused(call("fit", recipe, "--out", data), "written over the data")

@@ -94,8 +94,8 @@ def standard_scaling(dataset: Dataset, spec: ModelSpec) -> Scaling:
     One scale for all features keeps a spherical covariance spherical on the users' scale.
     """
     scale = dataset.values.std(axis=0)
-    if spec.covariance == "spherical":
-        d = len(spec.features)
+    d = len(spec.features)
+    if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
     return Scaling(spec, dataset.values.mean(axis=0), scale)
 

@@ -171,10 +171,12 @@ def exact_ratio(u: np.ndarray, y: np.ndarray, constant: bool) -> tuple[float, fl
     if constant:
         design, target = design - design.mean(axis=0), y - y.mean()
     spread = np.abs(design).max(axis=0, initial=0.0)
-    design = design / np.where(spread > 0, spread, 1)
+    unit = np.where(spread > 0, spread, 1)
+    # The coefficient of a column without spread is zero.
+    design = design / unit
     coefficient = np.linalg.lstsq(design, target / sd, rcond=None)[0]
     residual = target / sd - design @ coefficient
-    rounding = np.abs(y).max() / sd + np.abs(coefficient) @ np.where(spread > 0, 1 / spread, 0)
+    rounding = np.abs(y).max() / sd + (np.abs(coefficient) / unit).sum()
     return float(np.sqrt((residual**2).mean())), 4 * _EPSILON * float(rounding)
 
 

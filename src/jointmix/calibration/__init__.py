@@ -35,6 +35,7 @@ from jointmix.calibration.result import (
     Calibration,
     keep_calibration,
     read_calibration,
+    require_same_model,
     spec_digest,
     write_calibration,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "calibrate",
     "keep_calibration",
     "read_calibration",
+    "require_same_model",
     "write_calibration",
 ]
 

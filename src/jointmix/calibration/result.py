@@ -23,6 +23,7 @@ from jointmix.calibration.uniformity import (
 from jointmix.errors import SchemaError, StorageError
 from jointmix.files import write_file
 from jointmix.recipe import spec_from_dict, spec_to_dict
+from jointmix.rows import fitted_spec
 from jointmix.spec import ModelSpec
 
 SCHEMA = 1
@@ -271,6 +272,24 @@ def read_calibration(path: str | Path) -> Calibration:
         raise StorageError(f"{path}: is no calibration that jointmix wrote.") from error
 
 
+def require_same_model(tree: xr.DataTree, spec: ModelSpec) -> xr.DataTree:
+    """The fitted tree, if it is of the model that a specification calibrates.
+
+    Raises
+    ------
+    SchemaError
+        If it is not, or does not say which model it is of.
+    """
+    fitted, own = spec_to_dict(fitted_spec(tree)), spec_to_dict(spec)
+    for part in ("data", "model", "priors"):
+        # Calibrated tables are on the priors' scale, and give their own sampler settings.
+        theirs = {key: value for key, value in fitted[part].items() if key != "standardize"}
+        ours = {key: value for key, value in own[part].items() if key != "standardize"}
+        if json.dumps(theirs, sort_keys=True) != json.dumps(ours, sort_keys=True):
+            raise SchemaError(f"The calibration is of another model than the fit ([{part}]).")
+    return tree
+
+
 def keep_calibration(tree: xr.DataTree, calibration: Calibration) -> xr.DataTree:
     """Keep what a calibration came to in a fitted tree, for its report; returns the tree.
 
@@ -279,15 +298,9 @@ def keep_calibration(tree: xr.DataTree, calibration: Calibration) -> xr.DataTree
     SchemaError
         If the calibration is of another model than the fit.
     """
-    fitted = json.loads(tree.attrs["spec"])
-    own = spec_to_dict(calibration.spec)
-    for part in ("data", "model", "priors"):
-        # Calibrated tables are on the priors' scale, and give their own sampler settings.
-        theirs = {key: value for key, value in fitted[part].items() if key != "standardize"}
-        ours = {key: value for key, value in own[part].items() if key != "standardize"}
-        if json.dumps(theirs, sort_keys=True) != json.dumps(ours, sort_keys=True):
-            raise SchemaError(f"The calibration is of another model than the fit ([{part}]).")
-    tree.attrs[ATTRIBUTE] = json.dumps(summarised(calibration))
+    require_same_model(tree, calibration.spec).attrs[ATTRIBUTE] = json.dumps(
+        summarised(calibration)
+    )
     return tree
 
 
