@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pytest
 import xarray as xr
@@ -59,7 +58,6 @@ CONTAINERS = {
     "dict of pandas series": {
         name: pd.Series(values, index=range(50, 58)) for name, values in TABLE.items()
     },
-    "dict of polars series": {name: pl.Series(values) for name, values in TABLE.items()},
     "read-only arrays": read_only(),
     "strided arrays": {name: np.repeat(values, 2)[::2] for name, values in TABLE.items()},
     "Fortran order": pd.DataFrame(np.asfortranarray(EXPECTED), columns=list(TABLE)),
@@ -72,8 +70,6 @@ CONTAINERS = {
     "pandas object": pd.DataFrame(TABLE, dtype=object),
     "pandas big-endian": pd.DataFrame(TABLE).astype(">i4"),
     "pandas odd index": pd.DataFrame(TABLE, index=list("stuvwxyz")),
-    "polars": pl.DataFrame(TABLE),
-    "polars decimal": pl.DataFrame(TABLE).cast(pl.Decimal(10, 2)),
     "pyarrow": pa.table(TABLE),
     "pyarrow half": pa.table(
         {name: np.array(values, dtype=np.float16) for name, values in TABLE.items()}
@@ -116,7 +112,7 @@ def test_float32_is_upcast_exactly() -> None:
 
 
 def test_bools_are_zero_and_one() -> None:
-    for column in ([True, False], np.array([True, False]), pl.Series([True, False])):
+    for column in ([True, False], np.array([True, False]), pd.Series([True, False])):
         np.testing.assert_array_equal(read_columns({"a": column}, ["a"])["a"], [1.0, 0.0])
 
 
@@ -165,7 +161,6 @@ def test_missing_rows_are_left_out_and_counted(nothing: object) -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        pl.DataFrame({"a": [1, None, 3]}),
         pa.table({"a": pa.array([1, None, 3])}),
         pd.DataFrame({"a": pd.array([1, None, 3], dtype="Int64")}),
         pd.DataFrame({"a": [1.0, np.nan, 3.0]}),
@@ -180,7 +175,6 @@ def test_missing_is_nan_whatever_the_container(table: object) -> None:
 BAD_TABLES = {
     "array without names": (EXPECTED, DataError, "shape (8, 3) has no column names"),
     "list": ([1, 2], DataError, "got list"),
-    "lazy": (pl.LazyFrame(TABLE), DataError, "got LazyFrame"),
     "none": (None, DataError, "got NoneType"),
     "absent": ({"A_": A, "b": B, "y": Y}, DataError, "no column 'a'"),
     "close": (
@@ -223,11 +217,6 @@ BAD_TABLES = {
         ColumnTypeError,
         "row 1 (from 0) holds the text 'x'",
     ),
-    "polars text": (
-        pl.DataFrame(replaced("b", list("abcdefgh"))),
-        ColumnTypeError,
-        "row 0 (from 0) holds the text 'a'",
-    ),
     "bytes": (replaced("b", [b"x"] * 8), ColumnTypeError, "holds the text b'x'"),
     "complex": (replaced("b", np.array(B) * 1j), ColumnTypeError, "got complex128"),
     "complex in objects": (
@@ -247,17 +236,11 @@ BAD_TABLES = {
         "holds the Period",
     ),
     "categories": (replaced("b", pd.Series(pd.Categorical(B))), ColumnTypeError, "categories"),
-    "polars enum": (
-        replaced("b", pl.Series(list("abababab"), dtype=pl.Enum(["a", "b"]))),
-        ColumnTypeError,
-        "categories",
-    ),
     "arrow dictionary": (
         pa.table(replaced("b", pa.array(list("abababab")).dictionary_encode())),
         ColumnTypeError,
         "categories",
     ),
-    "lists": (pl.DataFrame(replaced("b", [[i] for i in B])), ColumnTypeError, "row 0"),
     "objects": (with_entry("b", 6, object()), ColumnTypeError, "row 6 (from 0) holds the object"),
     "nan": (
         with_entry("b", 5, np.nan),
@@ -436,7 +419,7 @@ HOSTILE = ["<script>", "=1+1", "../../x", "\u202eabc", "a\nb", "x" * 10_000, "{{
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_pass_and_errors_stay_one_short_line(name: str) -> None:
     spec = ModelSpec(n_clusters=1, features=[name])
-    for table in ({name: A}, pd.DataFrame({name: A}), pl.DataFrame({name: A})):
+    for table in ({name: A}, pd.DataFrame({name: A})):
         assert make_dataset(table, spec).columns == (name,)
     with pytest.raises(DataError) as caught:
         make_dataset({name: ["x"] * 8}, spec)
