@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from jointmix.columns import read_columns
-from jointmix.data import make_dataset, new_rows, notes
+from jointmix.data import make_dataset, new_rows, notes, require_dataset
 from jointmix.errors import ColumnTypeError, DataError, MissingExtraError
 from jointmix.issues import listed, quoted
 from jointmix.screening import LARGEST, SMALLEST_SPREAD
@@ -256,3 +256,59 @@ def test_packages_and_paths_are_named_in_full() -> None:
 def test_a_table_is_read_once_however_often_a_column_is_asked_for() -> None:
     columns = read_columns({"a": [1, 2], "b": [3, 4]}, ["b"], optional=["b", "c", "a"])
     assert list(columns) == ["b", "a"]
+
+
+def codes(table: dict[str, object], spec: ModelSpec) -> list[tuple[str, str]]:
+    return [(note.code, note.column) for note in notes(make_dataset(table, spec), spec)]
+
+
+def test_each_note_of_a_table_is_passed_on_once() -> None:
+    spec = ModelSpec(n_clusters=1, features=["a", "b"], predictors=["a"], response="y")
+    rng = np.random.default_rng(3)
+    table: dict[str, object] = {"a": rng.normal(size=20), "b": rng.normal(size=20)}
+    table["y"] = rng.normal(size=20)
+    assert codes(table, spec) == []
+    unnamed = {**table, "": np.ones(20)}
+    assert codes(unnamed, spec) == [("unnamed_columns", "")]
+    offset = {**unnamed, "b": table["b"] + 1e14}
+    assert codes(offset, spec) == [("unnamed_columns", ""), ("digits_lost", "b")]
+    exact = {**table, "y": 3 * table["a"] + 1}
+    assert codes(exact, spec) == [("exact_response", "y")]
+
+
+def test_a_row_of_totals_is_told_once() -> None:
+    rng = np.random.default_rng(4)
+    table = {name: rng.normal(5, 1, 20) for name in ("a", "b")}
+    total = {name: np.append(values, values.sum()) for name, values in table.items()}
+    assert codes(total, TWO) == [("total_row", "'a', 'b'")]
+    assert codes({**total, "": np.ones(21)}, TWO) == [
+        ("unnamed_columns", ""),
+        ("total_row", "'a', 'b'"),
+    ]
+    # The name that another column gives the row says it already.
+    assert codes({**total, "who": [*"abcdefghijklmnopqrst", "Total"]}, TWO) == [
+        ("total_row", "who")
+    ]
+
+
+def test_rows_left_out_begin_where_the_first_entry_is_missing() -> None:
+    values = [3.0, 1.0, None, 4.0, 1.5, None, 9.0]
+    spec = ModelSpec(n_clusters=1, features=["a"], missing="drop")
+    (note,) = notes(make_dataset({"a": values}, spec), spec)
+    assert (note.code, note.row, note.remedy, note.value) == ("rows_left_out", 2, "", 2 / 7)
+
+
+def test_rows_to_predict_for_cannot_be_dropped() -> None:
+    with pytest.raises(DataError) as caught:
+        new_rows({"a": [1.0, None]}, ["a"])
+    assert str(caught.value) == (
+        "Column 'a' has missing entries: 1, the first in row 1 (from 0); fill them in."
+    )
+
+
+def test_a_table_is_no_dataset() -> None:
+    dataset = make_dataset({"a": [1.0, 2.0, 4.0, 3.0]}, ONE)
+    assert require_dataset(dataset) is dataset
+    with pytest.raises(DataError) as caught:
+        require_dataset(3)
+    assert str(caught.value) == "A Dataset is required, as make_dataset gives it; got 3."

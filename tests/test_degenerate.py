@@ -13,7 +13,6 @@ from synthetic import fitted_tree
 from jointmix.checks import collapse, diagnose, duplicates, empty, floor, switching
 from jointmix.data import make_dataset
 from jointmix.degenerate import improper_issues, order_at_zero, rows_to_spike
-from jointmix.density import lower_factor
 from jointmix.initial import _factor
 from jointmix.leave_one_out import smoothed
 from jointmix.priors import (
@@ -357,17 +356,3 @@ def test_a_tail_as_long_as_arviz_takes_it_may_be_equal() -> None:
     found, shape = smoothed(-weight[None])
     assert np.array_equal(found[0], weight)
     assert shape[0] == np.inf
-
-
-def test_factors_of_matrices_that_rounding_made_singular() -> None:
-    regular = np.array([[4.0, 1.0], [1.0, 9.0]])
-    singular = np.array([[1.0, 1e6], [1e6, 1e12]])
-    beyond = np.array([[1.0, 1.0 + 2e-16], [1.0 + 2e-16, 1.0]])
-    stack = np.stack([regular, singular, beyond])
-    factor = lower_factor(stack)
-    assert np.array_equal(factor[0], np.linalg.cholesky(regular))
-    rebuilt = factor @ np.swapaxes(factor, -1, -2)
-    # The diagonal is raised by 8 rounding errors of itself.
-    assert np.allclose(rebuilt, stack, rtol=16 * np.finfo(float).eps, atol=0)
-    with pytest.raises(np.linalg.LinAlgError):
-        lower_factor(np.array([[1.0, 2.0], [2.0, 1.0]]))

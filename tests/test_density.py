@@ -12,6 +12,7 @@ from jointmix.density import (
     feature_log_density,
     inverse_lower,
     log_likelihood,
+    lower_factor,
     response_log_density,
     response_mean,
     responsibility,
@@ -249,3 +250,17 @@ def test_rows_are_summed_over_components_whatever_stands_in_front(shape: tuple[i
     np.testing.assert_allclose(log_likelihood(component).ravel(), total, rtol=1e-14)
     np.testing.assert_allclose(responsibility(component).reshape(-1, 5), share, rtol=1e-12)
     assert log_likelihood(component).shape == shape[:-1]
+
+
+def test_factors_of_matrices_that_rounding_made_singular() -> None:
+    regular = np.array([[4.0, 1.0], [1.0, 9.0]])
+    singular = np.array([[1.0, 1e6], [1e6, 1e12]])
+    beyond = np.array([[1.0, 1.0 + 2e-16], [1.0 + 2e-16, 1.0]])
+    stack = np.stack([regular, singular, beyond])
+    factor = lower_factor(stack)
+    assert np.array_equal(factor[0], np.linalg.cholesky(regular))
+    rebuilt = factor @ np.swapaxes(factor, -1, -2)
+    # The diagonal is raised by 8 rounding errors of itself.
+    assert np.allclose(rebuilt, stack, rtol=16 * np.finfo(float).eps, atol=0)
+    with pytest.raises(np.linalg.LinAlgError):
+        lower_factor(np.array([[1.0, 2.0], [2.0, 1.0]]))
