@@ -11,6 +11,7 @@ from synthetic import fitted_tree
 from test_cli import assert_refused, call
 
 import jointmix as jm
+from jointmix.cli.output import put_json
 from jointmix.simulate import four_clusters, simulate
 from jointmix.storage import save
 
@@ -49,6 +50,27 @@ def test_scores_of_a_saved_fit(four_cluster_fit: xr.DataTree, tmp_path: Path) ->
     some = json.loads(call("score", tmp_path / "fit.nc", "--json", "--most-rows", 50).stdout)
     assert some["densities"]["joint"]["subsampling_se"] > 0
     assert_refused(call("score", tmp_path / "none.nc"), "cannot be read")
+
+
+def test_numbers_that_json_lacks_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"k": float("inf"), "rows": [{"n": np.int64(3), "x": np.float64("nan")}, (True, "a")]}
+    put_json(found)
+    written = capsys.readouterr().out
+    assert json.loads(written) == {"k": None, "rows": [{"n": 3, "x": None}, [True, "a"]]}
+    assert "NaN" not in written
+    assert "Infinity" not in written
+
+
+def test_a_row_without_a_finite_shape_has_null_for_it(
+    four_cluster_fit: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = jm.loo(four_cluster_fit)
+    scores.pointwise["pareto_k"].values[3] = np.inf
+    monkeypatch.setattr("jointmix.scores.loo", lambda *_: scores)
+    save(four_cluster_fit, tmp_path / "fit.nc")
+    done = call("score", tmp_path / "fit.nc", "--json")
+    assert [row["pareto_k"] for row in json.loads(done.stdout)["influential"]] == [None]
+    assert "Infinity" not in done.stdout
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(folder: Path) -> None:

@@ -1,13 +1,12 @@
 """The command that calibrates a model on tables drawn from its prior."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jointmix.cli.options import Quiet, Seed, SpecPath
-from jointmix.cli.output import one_line
+from jointmix.cli.output import one_line, put_json
 from jointmix.cli.progress import show_progress
 
 
@@ -75,7 +74,7 @@ def calibrate_command(
     if tree is not None and fit is not None:
         save(keep_calibration(tree, found), fit)
     if as_json:
-        typer.echo(json.dumps(found.as_dict() | {"results": str(place), "report": str(page)}))
+        put_json(found.as_dict() | {"results": str(place), "report": str(page)})
     else:
         verdict = "NO MISCALIBRATION FOUND" if found.passed else "NOT CALIBRATED"
         typer.echo(f"{verdict}: {one_line(found.text)}")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,20 @@ def one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
+def put_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print a value as one JSON text; numbers that JSON lacks are null."""
+    # What is neither dict, list, text nor number of Python's own is a number of NumPy's.
+    typer.echo(json.dumps(_finite(content), allow_nan=False, default=lambda number: number.item()))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def conclude(
     tree: "xr.DataTree", paths: Mapping[str, Path], started: float, strict: bool, as_json: bool
 ) -> None:
@@ -35,7 +50,7 @@ def conclude(
     places = {name: str(path) for name, path in paths.items()}
     if as_json:
         seconds = round(time.monotonic() - started, 3)
-        typer.echo(json.dumps({**diagnosis.as_dict(), **places, "seconds": seconds}))
+        put_json({**diagnosis.as_dict(), **places, "seconds": seconds})
     else:
         for line in diagnosis.lines():
             typer.echo(one_line(line))
@@ -79,15 +94,13 @@ def warn_of_extrapolation(prediction: "xr.Dataset") -> None:
 def put_scores(scores: "Scores", as_json: bool) -> None:
     """Print the scores of a fit, and the rows that sway it."""
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "method": scores.method,
-                    "densities": scores.table.to_dict(orient="index"),
-                    "influential": scores.influential.to_dict(orient="records"),
-                    "text": scores.text,
-                }
-            )
+        put_json(
+            {
+                "method": scores.method,
+                "densities": scores.table.to_dict(orient="index"),
+                "influential": scores.influential.to_dict(orient="records"),
+                "text": scores.text,
+            }
         )
         return
     typer.echo(scores.table.round(2).to_string())
@@ -98,10 +111,8 @@ def put_comparison(comparison: "Comparison", as_json: bool) -> None:
     """Print the table of a comparison, one line a number of clusters, and what it says."""
     table = comparison.table
     if as_json:
-        # JSON has no NaN.
-        rows = table.astype(object).where(table.notna(), None).reset_index()
-        found = {"best": comparison.best, "table": rows.to_dict(orient="records")}
-        typer.echo(json.dumps({**found, "text": comparison.text}, default=float))
+        rows = table.reset_index().to_dict(orient="records")
+        put_json({"best": comparison.best, "table": rows, "text": comparison.text})
         return
     shown = ["elpd", "elpd_diff", "diff_se", "conditional_diff", "conditional_diff_se"]
     shown += ["high_k", "bic", "icl", "occupied", "smallest", "verdict"]
@@ -112,7 +123,7 @@ def put_comparison(comparison: "Comparison", as_json: bool) -> None:
 def put_built(built: "Sequence[Built]", folder: Path, as_json: bool) -> None:
     """Print what became of each recipe of a folder, and where the index is."""
     if as_json:
-        typer.echo(json.dumps([asdict(each) for each in built]))
+        put_json([asdict(each) for each in built])
         return
     for each in built:
         text = f"{each.status:<9} {each.verdict or '–':<10} {each.recipe}: {each.message}"
