@@ -30,7 +30,7 @@ from test_storage import small_tree
 
 from jointmix import files, folders
 from jointmix.building import build
-from jointmix.errors import SamplingError, StorageError
+from jointmix.errors import SamplingError, StorageError, lacks_memory, sentence
 from jointmix.files import FIT_SUFFIXES
 from jointmix.simulate import four_clusters, simulate
 from jointmix.storage import load, save
@@ -705,7 +705,7 @@ def test_closed_and_full_outputs_end_quietly(
     assert len(done.stderr.splitlines()) <= 1
 
 
-@pytest.mark.parametrize("kilobytes", [400_000, 1_500_000, 3_000_000])
+@pytest.mark.parametrize("kilobytes", [400_000, 480_000, 1_500_000, 3_000_000])
 def test_little_memory_is_named_or_refused(recipe: Path, kilobytes: int) -> None:
     """From less than Python's libraries take to nearly enough."""
     done = run_shell(f"ulimit -v {kilobytes}; jointmix fit spec.toml --quiet", recipe.parent)
@@ -717,6 +717,36 @@ def test_little_memory_is_named_or_refused(recipe: Path, kilobytes: int) -> None
         assert done.returncode == 2, done.stderr[-2000:]
         assert done.stderr.startswith("error: ")
         assert names(recipe.parent) == {"spec.toml", "t.csv"}
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (ImportError("h5g.so: failed to map segment from shared object"), True),
+        (ImportError("x.so: Cannot allocate memory in static TLS block"), True),
+        (OSError("Could not find/load libllvmlite.so: failed to map segment"), True),
+        (ModuleNotFoundError("No module named 'x'"), False),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a"), False),
+        (StorageError("cannot allocate memory.csv: cannot be read."), False),
+    ],
+)
+def test_libraries_without_room_are_want_of_memory(error: Exception, short: bool) -> None:
+    assert lacks_memory(error) is short
+    if short:
+        assert sentence(error).startswith("The memory does not suffice")
+
+
+def test_an_import_that_fails_for_other_reasons_is_no_sentence(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise ImportError("cannot import name 'x'")
+
+    monkeypatch.setattr("jointmix.recipe.read_recipe", broken)
+    assert isinstance(call("check", recipe).exception, ImportError)
+    monkeypatch.setattr("jointmix.recipe.read_recipe", failing(broken, -1, errno.ENOMEM))
+    assert_refused(call("check", recipe), "memory")
 
 
 def test_a_bare_environment_is_enough(recipe: Path) -> None:

@@ -24,6 +24,7 @@ from jointmix.kernel.entry import compiled
 from jointmix.ordering import choose_ordering
 from jointmix.rows import make_rows, mode_share
 from jointmix.sampling import STATISTICS, Control, Progress, Target, nutpie_runs, sample
+from jointmix.sampling.result import Draws, normalised
 from jointmix.scaling import model_scaling
 from jointmix.schema import PARAMETERS
 from jointmix.spec import APPROXIMATIONS, ModelSpec, SamplerSpec
@@ -84,6 +85,27 @@ def same(first: xr.DataTree, second: xr.DataTree) -> bool:
 
 
 # Names.
+
+
+@pytest.mark.parametrize(
+    ("standardize", "remedy"),
+    [
+        (True, "give them priors with lighter tails."),
+        (False, "state priors in the columns' units, or let columns be standardised."),
+    ],
+)
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e151])
+def test_chains_that_left_float64_are_named(value: float, standardize: bool, remedy: str) -> None:
+    spec = dataclasses.replace(spec_of(), standardize=standardize)
+    arrays = {"weight": np.full((3, 5, 2), 0.5), "sigma": np.full((3, 5, 2), 1e150)}
+    assert "sigma" in normalised(Draws(arrays, {}, np.arange(3)), spec)["posterior"]
+    arrays["sigma"][2, 4, 1] = value
+    with pytest.raises(SamplingError) as caught:
+        normalised(Draws(arrays, {}, np.arange(3)), spec)
+    assert str(caught.value) == f"Chain 2 went to values of sigma that leave float64; {remedy}"
+    arrays["weight"][0, 0] = np.nan
+    with pytest.raises(SamplingError, match="Chains 0, 2 went to values of weight, sigma that"):
+        normalised(Draws(arrays, {}, np.arange(3)), spec)
 
 
 def check_normalised(tree: xr.DataTree, spec: ModelSpec) -> None:

@@ -41,11 +41,22 @@ class MemoryLimitError(JointmixError, MemoryError):
 EXPECTED = (JointmixError, MemoryError, OSError)
 
 
+#: How the loader says that a library has no room in memory.
+_NO_ROOM = ("failed to map segment", "cannot allocate memory")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says, in whatever class, that the memory does not suffice."""
+    if isinstance(error, ImportError | OSError) and not isinstance(error, JointmixError):
+        return any(words in str(error).lower() for words in _NO_ROOM)
+    return isinstance(error, MemoryError)
+
+
 def sentence(error: BaseException) -> str:
-    """What to tell a user of one of the `EXPECTED` errors."""
+    """What to tell a user of one of the `EXPECTED` errors, or of one that `lacks_memory`."""
     if isinstance(error, JointmixError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if lacks_memory(error):
         return "The memory does not suffice; free some, or ask for fewer draws, rows or jobs."
     place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     return f"{place}{getattr(error, 'strerror', None) or error}."

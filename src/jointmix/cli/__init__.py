@@ -28,7 +28,7 @@ from jointmix.cli.output import (
     warn_of_extrapolation,
 )
 from jointmix.cli.progress import show_progress
-from jointmix.errors import EXPECTED, sentence
+from jointmix.errors import EXPECTED, lacks_memory, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +43,11 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except EXPECTED as error:
+        except (*EXPECTED, ImportError) as error:
             # A closed pipe at standard output ends a command as it does elsewhere.
             if isinstance(error, BrokenPipeError):
+                raise
+            if not isinstance(error, EXPECTED) and not lacks_memory(error):
                 raise
             typer.echo(f"error: {one_line(sentence(error))}", err=True)
             raise typer.Exit(2) from error

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
+from jointmix.errors import SamplingError
 from jointmix.kernel.values import parameter_dims
 from jointmix.schema import CHAIN, COMPONENT, DRAW, FEATURE, FEATURE_BIS, PREDICTOR
+from jointmix.screening import LARGEST
 from jointmix.spec import ModelSpec
 
 #: Statistics of a draw under the package's names, and what the samplers call them. Units: log
@@ -53,7 +55,14 @@ def statistics_of(stats: xr.Dataset) -> dict[str, np.ndarray]:
 
 
 def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
-    """The groups `posterior` and `sample_stats`, named alike whatever ran."""
+    """The groups `posterior` and `sample_stats`, named alike whatever ran.
+
+    Raises
+    ------
+    SamplingError
+        If a chain went where parameters, or their squares, leave float64.
+    """
+    _refuse_lost(draws, spec)
     dims = parameter_dims(spec)
     n_draws = next(iter(draws.parameters.values())).shape[1]
     index = {CHAIN: np.asarray(draws.chains), DRAW: np.arange(n_draws)}
@@ -70,6 +79,27 @@ def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
     tree = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
     tree.attrs |= {"partial": 0} | draws.attrs
     return tree
+
+
+def _refuse_lost(draws: Draws, spec: ModelSpec) -> None:
+    lost: set[int] = set()
+    names = []
+    for name, values in draws.parameters.items():
+        # NaN compares as false.
+        kept = (np.abs(values) <= LARGEST).all(axis=tuple(range(1, values.ndim)))
+        lost |= set(np.asarray(draws.chains)[~kept].tolist())
+        names += [] if kept.all() else [name]
+    if lost:
+        noun = "Chain" if len(lost) == 1 else "Chains"
+        remedy = (
+            "give them priors with lighter tails"
+            if spec.standardize
+            else "state priors in the columns' units, or let columns be standardised"
+        )
+        raise SamplingError(
+            f"{noun} {', '.join(map(str, sorted(lost)))} went to values of {', '.join(names)} that "
+            f"leave float64; {remedy}."
+        )
 
 
 def parameter_coords(spec: ModelSpec) -> dict[str, np.ndarray]:
