@@ -74,7 +74,7 @@ def fit(
     StorageError
         If the stream's folder cannot be used.
     SamplingError
-        If no chain could start.
+        If no chain could start, or a chain went where parameters leave float64.
     """
     function_or_none("progress", progress)
     if control is not None and not isinstance(control, Control):

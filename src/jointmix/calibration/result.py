@@ -279,6 +279,8 @@ def require_same_model(tree: xr.DataTree, spec: ModelSpec) -> xr.DataTree:
     ------
     SchemaError
         If it is not, or does not say which model it is of.
+    SpecError
+        If what it says is no model.
     """
     fitted, own = spec_to_dict(fitted_spec(tree)), spec_to_dict(spec)
     for part in ("data", "model", "priors"):
@@ -298,9 +300,8 @@ def keep_calibration(tree: xr.DataTree, calibration: Calibration) -> xr.DataTree
     SchemaError
         If the calibration is of another model than the fit.
     """
-    require_same_model(tree, calibration.spec).attrs[ATTRIBUTE] = json.dumps(
-        summarised(calibration)
-    )
+    require_same_model(tree, calibration.spec)
+    tree.attrs[ATTRIBUTE] = json.dumps(summarised(calibration))
     return tree
 
 

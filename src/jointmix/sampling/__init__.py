@@ -113,7 +113,7 @@ def sample(
     Raises
     ------
     SamplingError
-        If no chain could start.
+        If no chain could start, or a chain went where parameters leave float64.
     StorageError
         If draws written to the stream are no longer there.
     SpecError
