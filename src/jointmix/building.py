@@ -13,12 +13,13 @@ from urllib.parse import quote
 
 import pandas as pd
 import xarray as xr
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.errors import EXPECTED, DataError, JointmixError, SpecError, sentence
 from jointmix.files import check_writable, refuse_same, write_file
+from jointmix.processes import side_by_side
 from jointmix.recipe import Recipe, read_recipe
 from jointmix.reporting import report
 from jointmix.reporting.elements import Cell, Document, Section, Table, number_cells
@@ -181,9 +182,9 @@ def build(
     tell("build", 0, len(recipes), recipes[0].name)
     found: dict[str, Built] = {}
     # Processes, since matplotlib's settings are those of all threads.
-    work = Parallel(n_jobs=min(jobs, len(recipes)), return_as="generator_unordered")
+    tasks = (delayed(_build_one)(path, force) for path in recipes)
     try:
-        for built in work(delayed(_build_one)(path, force) for path in recipes):
+        for built in side_by_side(tasks, min(jobs, len(recipes))):
             found[built.recipe] = built
             tell("build", len(found), len(recipes), built.recipe)
     except BrokenProcessPool:

@@ -44,6 +44,7 @@ from jointmix.errors import DataError, MissingExtraError, SamplingError, SpecErr
 from jointmix.files import check_writable
 from jointmix.kernel.layout import n_free
 from jointmix.priors import Fixed
+from jointmix.processes import side_by_side
 from jointmix.sampling import Progress
 from jointmix.spec import ModelSpec, require_spec
 from jointmix.workflow import fit
@@ -181,8 +182,7 @@ def _run(
     blocks = {number // BLOCK for number in todo}
     truths = {block: true_arrays(spec, block, seed) for block in sorted(blocks)}
     names = free_quantities(true_arrays(spec, 0, seed), spec)
-    work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    yield from work(
+    tasks = (
         joblib.delayed(run_replicate)(
             spec,
             {
@@ -198,6 +198,7 @@ def _run(
         )
         for number in todo
     )
+    yield from side_by_side(tasks, jobs)
 
 
 def _own_scale(spec: ModelSpec) -> ModelSpec:
