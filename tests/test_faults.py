@@ -740,6 +740,24 @@ def test_libraries_without_room_are_want_of_memory(error: Exception, short: bool
         assert sentence(error).startswith("The memory does not suffice")
 
 
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
+@pytest.mark.parametrize(
+    ("behind", "short"),
+    [
+        (OSError("libllvmlite.so: failed to map segment from shared object"), True),
+        (MemoryError(), True),
+        (OSError("libllvmlite.so: wrong ELF class"), False),
+        (StorageError("cannot allocate memory.csv: cannot be read."), False),
+    ],
+)
+def test_want_of_memory_is_found_behind_another_error(
+    behind: Exception, short: bool, link: str
+) -> None:
+    error = OSError("Could not find/load shared object file 'libllvmlite.so'")
+    setattr(error, link, behind)
+    assert lacks_memory(error) is short
+
+
 def test_an_import_that_fails_for_other_reasons_is_no_sentence(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

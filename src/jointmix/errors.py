@@ -46,9 +46,13 @@ _NO_ROOM = ("failed to map segment", "cannot allocate memory")
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says, in whatever class, that the memory does not suffice."""
-    if isinstance(error, ImportError | OSError) and not isinstance(error, JointmixError):
-        return any(words in str(error).lower() for words in _NO_ROOM)
+    """Whether an error, or the one behind it, says that the memory does not suffice."""
+    if isinstance(error, JointmixError):
+        return False
+    if isinstance(error, ImportError | OSError):
+        behind = error.__cause__ or error.__context__
+        said = any(words in str(error).lower() for words in _NO_ROOM)
+        return said or (behind is not None and lacks_memory(behind))
     return isinstance(error, MemoryError)
 
 
