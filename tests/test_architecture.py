@@ -16,7 +16,7 @@ SOURCE = Path(jointmix.__file__).parent
 #: Each may import from those before it, never from those after it. What stands together in a
 #: row is a package or one step of the way.
 ORDER = (
-    *("errors", "arguments", "schema", "machine", "files", "folders"),
+    *("errors", "arguments", "schema", "machine", "processes", "files", "folders"),
     *("issues", "cells", "columns", "tables"),
     *("priors", "spec", "recipe", "screening", "data", "degenerate"),
     *("density", "scaling", "simulate"),
