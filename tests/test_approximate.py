@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import approx_fprime
+from scipy.special import logsumexp
 from test_sampling import check_normalised, draws_of, one_line, prepared, same, spec_of, two_lines
 
 from jointmix.errors import SamplingError
@@ -119,6 +120,15 @@ def test_a_narrow_proposal_is_found_out() -> None:
     narrow = stats.norm(0, 0.4)
     x = narrow.rvs(size=4000, random_state=np.random.default_rng(1))
     assert smoothed(stats.norm.logpdf(x) - narrow.logpdf(x))[1] > 0.7
+
+
+@pytest.mark.parametrize("high", [1.0, 700.0])
+def test_a_tail_of_equal_weights_and_one_more_has_no_shape(high: float) -> None:
+    ratio = np.zeros(1000)
+    ratio[7] = high
+    log_weight, shape = smoothed(ratio)
+    assert shape == np.inf
+    np.testing.assert_allclose(log_weight, ratio - logsumexp(ratio), rtol=1e-12)
 
 
 def test_points_of_no_density_have_no_weight() -> None:

@@ -126,6 +126,7 @@ def test_a_pause_changes_no_draw() -> None:
     assert told
 
 
+@pytest.mark.filterwarnings("error")
 def test_stopped_before_it_began() -> None:
     control = Control()
     control.stop()
@@ -166,6 +167,7 @@ def test_interrupted_draws_come_back(cores: int, monkeypatch: pytest.MonkeyPatch
     check_partial(draws_of(spec_of(draws=ENDLESS, cores=cores), 1), cores)
 
 
+@pytest.mark.filterwarnings("error")
 def test_interrupted_before_the_first_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupting(lambda _: None, monkeypatch)
     with pytest.raises(KeyboardInterrupt, match="before the first draws"):

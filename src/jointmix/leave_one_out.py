@@ -102,7 +102,7 @@ def smoothed(pointwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     varies = np.exp(largest - largest.max(axis=1, keepdims=True)).min(axis=1) < 1 - 1e-10
     if tail >= _LEAST_TAIL and varies.any():
         # Many equal draws beside a few others make the fit of the tail fail without a word.
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             found, k = array_stats.psislw(pointwise[varies], axis=-1)
         fitted = np.isfinite(k) & np.isfinite(found).all(axis=1)
         place = np.flatnonzero(varies)[fitted]

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 from arviz_stats.base import array_stats
+from scipy.special import logsumexp
 
 from jointmix.errors import SamplingError
 from jointmix.sampling.control import Control, Progress
@@ -129,8 +130,8 @@ def invertible(
 def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
     """Pareto-smoothed log weights (candidate,), normalised, and the shape k̂.
 
-    A point of no density has weight zero; k̂ is then that of the others, and −∞ where all
-    weights are equal.
+    A point of no density has weight zero; k̂ is then that of the others, −∞ where all weights
+    are equal, and ∞ where no Pareto distribution fits the largest.
     """
     finite = np.isfinite(log_ratio)
     if finite.sum() < 100:
@@ -140,5 +141,10 @@ def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
         # Equal weights have no tail to fit.
         result[finite] = -np.log(finite.sum())
         return result, -np.inf
-    result[finite], shape = array_stats.psislw(-log_ratio[finite])
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        weight, shape = array_stats.psislw(-log_ratio[finite])
+    if not (np.isfinite(shape) and np.isfinite(weight).all()):
+        # No Pareto distribution fits the tail.
+        weight, shape = log_ratio[finite] - logsumexp(log_ratio[finite]), np.inf
+    result[finite] = weight
     return result, float(shape)

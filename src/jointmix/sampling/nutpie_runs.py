@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -263,7 +264,10 @@ def _wait(sampler: Any, control: Control) -> xr.DataTree:
     except KeyboardInterrupt:
         pass
     try:
-        tree = sampler.abort()
+        with warnings.catch_warnings():
+            # Of fewer draws than chains.
+            warnings.filterwarnings("ignore", "Found chain dimension to be longer", UserWarning)
+            tree = sampler.abort()
     except ValueError as error:
         # Before its chains have begun, nutpie has no trace to return.
         raise KeyboardInterrupt(_TOO_EARLY) from error
