@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from conftest import STRUCTURES, built, direction_of, structures, table
@@ -23,6 +24,7 @@ from jointmix.kernel.entry import (
     LOG_DENSITY,
     PARAMETERS,
     _log_density_of,
+    _parameters_of,
     compiled,
     evaluate,
     is_compiled,
@@ -280,6 +282,12 @@ def called(at: Target, q: np.ndarray, dim: int | None = None) -> tuple[int, floa
     return code, float(value[0]), gradient
 
 
+needs_compilation = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="the kernel is interpreted (NUMBA_DISABLE_JIT)"
+)
+
+
+@needs_compilation
 @pytest.mark.parametrize("name", ["four clusters, overlapping", "half-t"])
 def test_c_functions_are_the_python_functions(name: str) -> None:
     at = target(name)
@@ -296,6 +304,33 @@ def test_c_functions_are_the_python_functions(name: str) -> None:
     assert compiled()[1].ctypes(at.dim + 1, flat.size, *arguments) == -1
     for dim in (at.dim - 1, at.dim + 1):
         assert called(at, q, dim) == (-1, 7.0, pytest.approx(np.full(at.dim, 7.0)))
+
+
+def test_c_functions_are_what_they_say_in_python() -> None:
+    at = target("four clusters, overlapping")
+    density, parameters = _log_density_of("a source"), _parameters_of("a source")
+    q, value, gradient = np.random.default_rng(9).normal(size=at.dim), np.zeros(1), np.zeros(at.dim)
+    arguments = [pointer(a) for a in (q, gradient, value, at.problem)]
+    assert density(at.dim, *arguments) == 0
+    expected, slope = at.log_density(q)
+    assert value[0] == expected
+    np.testing.assert_array_equal(gradient, slope)
+    draws = np.concatenate([np.ravel(draw) for draw in at.parameters(q).values()])
+    flat = np.empty(draws.size)
+    places = [pointer(a) for a in (q, flat, at.problem)]
+    assert parameters(at.dim, flat.size, *places) == 0
+    np.testing.assert_array_equal(flat, draws)
+    # Another model's dimension, or no source.
+    assert density(at.dim + 1, *arguments) == -1
+    assert parameters(at.dim + 1, flat.size, *places) == -1
+    assert _log_density_of("")(at.dim, *arguments) == -1
+    assert _parameters_of("")(at.dim, flat.size, *places) == -1
+    # Points to be rejected: of no density, and without a gradient.
+    q[:] = np.nan
+    assert density(at.dim, *arguments) == 3
+    q[:] = 1e200
+    with np.errstate(all="ignore"):
+        assert density(at.dim, *arguments) in (3, 4)
 
 
 def test_codes_reject_points_without_a_density(capfd: pytest.CaptureFixture[str]) -> None:
@@ -348,6 +383,7 @@ def test_a_changed_source_file_gives_another_digest(
     assert digest() != before
 
 
+@needs_compilation
 def test_the_digest_is_part_of_the_key_on_disk() -> None:
     compiled()
     assert is_compiled()
