@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from jointmix.calibration import (
     Calibration,
     Replicate,
     calibrate,
+    fit_one,
     keep_calibration,
     read_calibration,
     write_calibration,
@@ -40,7 +43,14 @@ from jointmix.calibration.uniformity import (
     simultaneous_band,
 )
 from jointmix.cli import app
-from jointmix.errors import DataError, MissingExtraError, SchemaError, SpecError, StorageError
+from jointmix.errors import (
+    DataError,
+    MissingExtraError,
+    SamplingError,
+    SchemaError,
+    SpecError,
+    StorageError,
+)
 from jointmix.kernel.layout import n_free
 from jointmix.reporting import render_html, report
 from jointmix.rows import fitted_spec
@@ -421,9 +431,44 @@ def test_interrupted_it_keeps_what_is_finished(tmp_path: Path) -> None:
 
 
 def test_dask_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.calibration.find_spec", lambda _: None)
+    monkeypatch.setattr("jointmix.processes.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"jointmix\[dask\]"):
         calibrate(SPEC, 30, 4, dask="tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("address", ["nonsense", "", "tcp://127.0.0.1:1", "localhost:x", "deaf"])
+def test_a_dask_scheduler_that_does_not_answer_is_named(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    monkeypatch.setattr("jointmix.processes._CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        if address == "deaf":
+            address = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(SamplingError, match=f"No Dask scheduler answers at '{address}'"):
+            calibrate(SPEC, 30, 4, dask=address)
+
+
+def die_at_the_third(
+    folder: Path, table: dict[str, np.ndarray], spec: ModelSpec, seed: int
+) -> xr.DataTree:
+    """As a process is killed that takes too much memory."""
+    (folder / str(seed)).touch()
+    if len(list(folder.iterdir())) >= 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fit_one(table, spec, seed)
+
+
+def test_a_killed_worker_is_named_and_its_tables_are_kept(tmp_path: Path) -> None:
+    begun, store = tmp_path / "begun", tmp_path / "c.json"
+    begun.mkdir()
+    message = r"A worker process was killed.*(\d+) tables are kept in .*c\.json; use fewer jobs"
+    analyse = partial(die_at_the_third, begun)
+    with pytest.raises(SamplingError, match=message) as caught:
+        calibrate(SPEC, 30, 20, seed=3, jobs=2, store=store, analyse=analyse)
+    kept = read_calibration(store)
+    assert f"{len(kept.replicates)} tables are kept" in str(caught.value)
+    assert len(kept.replicates) < 3
 
 
 @pytest.mark.slow

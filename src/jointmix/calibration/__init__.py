@@ -9,18 +9,15 @@ quantities to rank).
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import joblib
 import numpy as np
 import xarray as xr
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib import delayed
 
 from jointmix.arguments import function_or_none, whole_number
 from jointmix.calibration.quantities import free_quantities
@@ -40,11 +37,11 @@ from jointmix.calibration.result import (
     write_calibration,
 )
 from jointmix.data import minimum_rows
-from jointmix.errors import DataError, MissingExtraError, SamplingError, SpecError, StorageError
+from jointmix.errors import DataError, SamplingError, SpecError, StorageError
 from jointmix.files import check_writable
 from jointmix.kernel.layout import n_free
 from jointmix.priors import Fixed
-from jointmix.processes import side_by_side
+from jointmix.processes import on_cluster, side_by_side
 from jointmix.sampling import Progress
 from jointmix.spec import ModelSpec, require_spec
 from jointmix.workflow import fit
@@ -126,7 +123,7 @@ def calibrate(
     StorageError
         If the store cannot be written, or holds the calibration of something else.
     SamplingError
-        If a worker died.
+        If a worker died, or no Dask scheduler answers.
     MissingExtraError
         If Dask is asked for and not installed.
     """
@@ -134,7 +131,7 @@ def calibrate(
     function_or_none("analyse", analyse)
     function_or_none("progress", progress)
     _check_counts(spec, n_rows, replicates, jobs)
-    cluster = _on_cluster(dask)
+    cluster = on_cluster(dask)
     known: dict[int, Replicate] = {}
     date = ""
     if store is not None:
@@ -158,7 +155,7 @@ def calibrate(
                 if store is not None and time.monotonic() - written > _WRITE_SECONDS:
                     write_calibration(result(), store)
                     written = time.monotonic()
-    except TerminatedWorkerError as error:
+    except BrokenProcessPool as error:
         kept = f"; {len(known)} tables are kept in {store}" if store is not None else ""
         raise SamplingError(
             f"A worker process was killed, perhaps for want of memory{kept}; use fewer jobs."
@@ -183,7 +180,7 @@ def _run(
     truths = {block: true_arrays(spec, block, seed) for block in sorted(blocks)}
     names = free_quantities(true_arrays(spec, 0, seed), spec)
     tasks = (
-        joblib.delayed(run_replicate)(
+        delayed(run_replicate)(
             spec,
             {
                 name: values[number % BLOCK, None]
@@ -250,17 +247,3 @@ def _stored(
             "another file."
         )
     return {each.number: each for each in found.replicates}, found.date
-
-
-def _on_cluster(address: str | None) -> AbstractContextManager[Any]:
-    """Joblib's backend on a Dask cluster, or none."""
-    if address is None:
-        return nullcontext()
-    if find_spec("distributed") is None:
-        raise MissingExtraError(
-            "A Dask cluster needs the package distributed: pip install 'jointmix[dask]'."
-        )
-    try:
-        return joblib.parallel_config(backend="dask", scheduler_host=address)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise SamplingError(f"No Dask scheduler answers at {address}.") from error
