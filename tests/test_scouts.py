@@ -1,12 +1,14 @@
 """Chains sent from other modes: they join the fit, or stay and are weighed against it."""
 
 import json
+from pathlib import Path
 
 import arviz_stats
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from test_report_numbers import cells, tables_of, value
 
 from jointmix import ModelSpec, SamplerSpec, diagnose, fit, load, save
 from jointmix.errors import SpecError
@@ -46,6 +48,17 @@ def test_scouts_that_stay_are_reported(fitted: xr.DataTree) -> None:
     assert float(sent.attrs["rhat_nested"]) > 1.1
     assert "nested R-hat" in str(diagnose(fitted).findings)
     assert fitted["posterior"].sizes["chain"] == 4
+
+
+def test_the_report_lists_chains_that_sit_apart(fitted: xr.DataTree, tmp_path: Path) -> None:
+    modes = fitted["modes"].to_dataset()
+    rows = cells(tables_of(fitted, tmp_path)["convergence"], "Chains that sit apart")
+    assert list(rows) == [str(label) for label in modes["group"].values]
+    members = [row[0] for row in rows.values()]
+    assert members[0] == "0, 1, 2, 3"
+    assert sum(text.count("scout from mode 2") for text in members) == 2
+    shown = [value(row[1]) / 100 for row in rows.values()]
+    np.testing.assert_allclose(shown, modes["stacking_weight"].values, atol=6e-4)
 
 
 def test_scouts_are_stored(fitted: xr.DataTree, tmp_path) -> None:
