@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -430,6 +432,18 @@ def test_interrupted_it_keeps_what_is_finished(tmp_path: Path) -> None:
     assert 0 < len(kept.replicates) < 5000
 
 
+def test_interrupted_before_the_first_table_is_no_other_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jointmix.calibration.side_by_side", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(SPEC, 30, 4, store=tmp_path / "c.json")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_dask_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jointmix.processes.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"jointmix\[dask\]"):
@@ -471,11 +485,60 @@ def test_a_killed_worker_is_named_and_its_tables_are_kept(tmp_path: Path) -> Non
     assert len(kept.replicates) < 3
 
 
-@pytest.mark.slow
-def test_a_dask_cluster_gives_the_same(small: Calibration) -> None:
+@pytest.fixture(scope="module")
+def dask_cluster() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as at:
-        found = calibrate(SPEC, 30, 6, seed=3, dask=at.scheduler_address)
+        yield at
+
+
+def fit_and_sign(
+    folder: Path, table: dict[str, np.ndarray], spec: ModelSpec, seed: int
+) -> xr.DataTree:
+    (folder / str(os.getpid())).touch()
+    return fit_one(table, spec, seed)
+
+
+def test_a_dask_cluster_gives_the_same(
+    small: Calibration, dask_cluster: Any, tmp_path: Path
+) -> None:
+    analyse = partial(fit_and_sign, tmp_path)
+    found = calibrate(SPEC, 30, 6, seed=3, dask=dask_cluster.scheduler_address, analyse=analyse)
     assert {n: r.tolist() for n, r in found.ranks.items()} == {
         n: r.tolist() for n, r in small.ranks.items()
     }
+    workers = {str(worker.pid) for worker in dask_cluster.workers.values()}
+    assert {path.name for path in tmp_path.iterdir()} == workers
+
+
+@pytest.mark.slow
+def test_killed_workers_of_a_dask_cluster_are_named(dask_cluster: Any, tmp_path: Path) -> None:
+    begun, store = tmp_path / "begun", tmp_path / "c.json"
+    begun.mkdir()
+    analyse = partial(die_at_the_third, begun)
+    address = dask_cluster.scheduler_address
+    with pytest.raises(SamplingError, match=f"Workers of the Dask cluster at {address} were kill"):
+        calibrate(SPEC, 30, 4, seed=3, dask=address, store=store, analyse=analyse)
+    assert len(read_calibration(store).replicates) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1], ids=["no workers", "a scheduler that ends"])
+def test_a_dask_cluster_that_does_not_work_is_named(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    monkeypatch.setattr("jointmix.processes._CONNECT_SECONDS", 2)
+    with distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=None,
+        protocol="tcp",
+    ) as at:
+
+        def end_it(*_: object) -> None:
+            at.close()
+
+        message = "was lost" if workers else "has no workers"
+        with pytest.raises(SamplingError, match=f"The Dask .* at .*:.* {message}"):
+            calibrate(SPEC, 30, 100, seed=3, dask=at.scheduler_address, progress=end_it)

@@ -3,13 +3,13 @@
 import asyncio
 import signal
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from typing import Any
 
-from joblib import Parallel, parallel_config
+from joblib import Parallel
 
 from jointmix.errors import MissingExtraError, SamplingError
 
@@ -48,8 +48,8 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def on_cluster(address: str | None) -> AbstractContextManager[Any]:
-    """Inside it, `side_by_side` works on the Dask cluster at a scheduler's address, if given one.
+def check_scheduler(address: str) -> None:
+    """Refuse the address of a Dask scheduler that cannot be reached.
 
     Raises
     ------
@@ -58,8 +58,6 @@ def on_cluster(address: str | None) -> AbstractContextManager[Any]:
     SamplingError
         If no scheduler answers.
     """
-    if address is None:
-        return nullcontext()
     if find_spec("distributed") is None:
         raise MissingExtraError(
             "A Dask cluster needs the package distributed: pip install 'jointmix[dask]'."
@@ -68,7 +66,6 @@ def on_cluster(address: str | None) -> AbstractContextManager[Any]:
         # In a thread of its own, since notebooks run a loop of theirs.
         with ThreadPoolExecutor(1) as pool:
             pool.submit(asyncio.run, _knock(address)).result()
-        return parallel_config(backend="dask", scheduler_host=address)
     except (OSError, ValueError) as error:
         raise SamplingError(f"No Dask scheduler answers at {address!r}.") from error
 
@@ -82,3 +79,35 @@ async def _knock(address: str) -> None:
     async with asyncio.timeout(_CONNECT_SECONDS):
         comm = await connect(address, timeout=_CONNECT_SECONDS, **security)
         await comm.close()
+
+
+def on_cluster(tasks: Iterable[Any], address: str) -> Iterator[Any]:
+    """What joblib's delayed tasks return, each as it ends, from the workers of a Dask cluster.
+
+    Not by joblib's backend for Dask, which waits forever for tasks whose workers died.
+
+    Raises
+    ------
+    SamplingError
+        If there are no workers, one task killed several of them, or the scheduler was lost.
+    """
+    from distributed import Client, KilledWorker, as_completed
+
+    with Client(address, timeout=_CONNECT_SECONDS, set_as_default=False) as client:
+        try:
+            client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise SamplingError(f"The Dask cluster at {address} has no workers.") from error
+        try:
+            sent = [
+                client.submit(function, *given, pure=False, **options)
+                for function, given, options in tasks
+            ]
+            for future in as_completed(sent, loop=client.loop):
+                yield future.result()
+        except KilledWorker as error:
+            raise SamplingError(
+                f"Workers of the Dask cluster at {address} were killed, perhaps for want of memory."
+            ) from error
+        except CancelledError as error:
+            raise SamplingError(f"The Dask scheduler at {address} was lost.") from error

@@ -41,7 +41,7 @@ from jointmix.errors import DataError, SamplingError, SpecError, StorageError
 from jointmix.files import check_writable
 from jointmix.kernel.layout import n_free
 from jointmix.priors import Fixed
-from jointmix.processes import on_cluster, side_by_side
+from jointmix.processes import check_scheduler, on_cluster, side_by_side
 from jointmix.sampling import Progress
 from jointmix.spec import ModelSpec, require_spec
 from jointmix.workflow import fit
@@ -131,7 +131,8 @@ def calibrate(
     function_or_none("analyse", analyse)
     function_or_none("progress", progress)
     _check_counts(spec, n_rows, replicates, jobs)
-    cluster = on_cluster(dask)
+    if dask is not None:
+        check_scheduler(dask)
     known: dict[int, Replicate] = {}
     date = ""
     if store is not None:
@@ -147,21 +148,20 @@ def calibrate(
         return Calibration(spec, n_rows, seed, _RANKED, found, date, versions)
 
     try:
-        with cluster:
-            for each in _run(spec, n_rows, todo, seed, jobs, analyse or fit_one):
-                known[each.number] = each
-                date = datetime.now(UTC).date().isoformat()
-                tell("calibrate", len(known), replicates, each.failure)
-                if store is not None and time.monotonic() - written > _WRITE_SECONDS:
-                    write_calibration(result(), store)
-                    written = time.monotonic()
+        for each in _run(spec, n_rows, todo, seed, jobs, dask, analyse or fit_one):
+            known[each.number] = each
+            date = datetime.now(UTC).date().isoformat()
+            tell("calibrate", len(known), replicates, each.failure)
+            if store is not None and time.monotonic() - written > _WRITE_SECONDS:
+                write_calibration(result(), store)
+                written = time.monotonic()
     except BrokenProcessPool as error:
         kept = f"; {len(known)} tables are kept in {store}" if store is not None else ""
         raise SamplingError(
             f"A worker process was killed, perhaps for want of memory{kept}; use fewer jobs."
         ) from error
     finally:
-        if store is not None and todo:
+        if store is not None and todo and known:
             write_calibration(result(), store)
     return result()
 
@@ -172,7 +172,13 @@ def fit_one(table: dict[str, np.ndarray], spec: ModelSpec, seed: int) -> xr.Data
 
 
 def _run(
-    spec: ModelSpec, n_rows: int, todo: Sequence[int], seed: int, jobs: int, analyse: Analysis
+    spec: ModelSpec,
+    n_rows: int,
+    todo: Sequence[int],
+    seed: int,
+    jobs: int,
+    dask: str | None,
+    analyse: Analysis,
 ) -> Iterator[Replicate]:
     if not todo:
         return
@@ -195,7 +201,7 @@ def _run(
         )
         for number in todo
     )
-    yield from side_by_side(tasks, jobs)
+    yield from side_by_side(tasks, jobs) if dask is None else on_cluster(tasks, dask)
 
 
 def _own_scale(spec: ModelSpec) -> ModelSpec:
