@@ -133,6 +133,7 @@ def binder(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a[:, None] == a) != (b[:, None] == b)).mean())
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("loss", ["vi", "binder"])
 @pytest.mark.parametrize("seed", range(12))
 def test_the_best_of_all_partitions(loss: str, seed: int) -> None:

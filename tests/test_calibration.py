@@ -463,6 +463,12 @@ def test_a_dask_scheduler_that_does_not_answer_is_named(
             calibrate(SPEC, 30, 4, dask=address)
 
 
+@pytest.mark.parametrize("address", [5, b"tcp://127.0.0.1:1", ["a"]])
+def test_a_dask_address_is_text(address: Any) -> None:
+    with pytest.raises(SpecError, match="dask must be the address of a scheduler; got"):
+        calibrate(SPEC, 30, 4, dask=address)
+
+
 def die_at_the_third(
     folder: Path, table: dict[str, np.ndarray], spec: ModelSpec, seed: int
 ) -> xr.DataTree:

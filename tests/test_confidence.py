@@ -98,6 +98,7 @@ def test_nothing_is_compared_where_labels_cannot_switch(method: str) -> None:
     assert (found.true_permutations, found.switch_rate) == (1.0, 0.0)
 
 
+@pytest.mark.kernel
 def test_responsibilities_and_allocations_are_bayes_rule_by_blocks() -> None:
     rows, parameters, _, draws = known()
     values = Responsibilities(rows, parameters)

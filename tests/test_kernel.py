@@ -48,6 +48,8 @@ from jointmix.priors import (
 from jointmix.sampling import Target
 from jointmix.spec import ModelSpec
 
+pytestmark = pytest.mark.kernel
+
 Point = dict[str, np.ndarray]
 
 

@@ -23,6 +23,8 @@ from jointmix.priors import InverseGamma, Normal, Priors
 from jointmix.sampling import Target
 from jointmix.spec import ModelSpec
 
+pytestmark = pytest.mark.kernel
+
 #: A power of two: means are exact multiples of the unconstrained values.
 WIDE = Normal(loc=0.0, scale=1024.0)
 #: So small that at none of the scales tried the prior outweighs the rows.

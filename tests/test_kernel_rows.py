@@ -14,6 +14,8 @@ from jointmix.kernel.rows import block_length, exponential, sweep
 from jointmix.sampling import Target
 from jointmix.spec import ModelSpec
 
+pytestmark = pytest.mark.kernel
+
 
 def mixture_parameters(at: Target, q: np.ndarray) -> Parameters:
     """Parameters on the model's scale, with Cholesky factors."""

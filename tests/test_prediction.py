@@ -104,6 +104,7 @@ def test_moments_and_quantiles_equal_simulation(structure: str) -> None:
         assert (np.abs(below - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("structure", WITH_RESPONSE)
 def test_quantiles_invert_the_distribution_function(structure: str) -> None:
     probability, table = np.array([1e-4, 0.05, 0.5, 0.975]), new_table(structure)

@@ -29,6 +29,7 @@ def tree(_four_cluster_fit: xr.DataTree) -> xr.DataTree:
     return _four_cluster_fit
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("seed", range(12))
 def test_pit_and_crps_by_integration(seed: int) -> None:
     rng = np.random.default_rng(seed)

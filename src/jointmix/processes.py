@@ -11,7 +11,8 @@ from typing import Any
 
 from joblib import Parallel
 
-from jointmix.errors import MissingExtraError, SamplingError
+from jointmix.arguments import shown
+from jointmix.errors import MissingExtraError, SamplingError, SpecError
 
 _CONNECT_SECONDS = 10
 
@@ -53,11 +54,15 @@ def check_scheduler(address: str) -> None:
 
     Raises
     ------
+    SpecError
+        If it is no text.
     MissingExtraError
         If Dask is not installed.
     SamplingError
         If no scheduler answers.
     """
+    if not isinstance(address, str):
+        raise SpecError(f"dask must be the address of a scheduler; got {shown(address)}.")
     if find_spec("distributed") is None:
         raise MissingExtraError(
             "A Dask cluster needs the package distributed: pip install 'jointmix[dask]'."
@@ -93,21 +98,25 @@ def on_cluster(tasks: Iterable[Any], address: str) -> Iterator[Any]:
     """
     from distributed import Client, KilledWorker, as_completed
 
-    with Client(address, timeout=_CONNECT_SECONDS, set_as_default=False) as client:
-        try:
-            client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
-        except TimeoutError as error:
-            raise SamplingError(f"The Dask cluster at {address} has no workers.") from error
-        try:
+    try:
+        with Client(address, timeout=_CONNECT_SECONDS, set_as_default=False) as client:
+            _require_workers(client, address)
             sent = [
                 client.submit(function, *given, pure=False, **options)
                 for function, given, options in tasks
             ]
             for future in as_completed(sent, loop=client.loop):
                 yield future.result()
-        except KilledWorker as error:
-            raise SamplingError(
-                f"Workers of the Dask cluster at {address} were killed, perhaps for want of memory."
-            ) from error
-        except CancelledError as error:
-            raise SamplingError(f"The Dask scheduler at {address} was lost.") from error
+    except KilledWorker as error:
+        raise SamplingError(
+            f"Workers of the Dask cluster at {address} were killed, perhaps for want of memory."
+        ) from error
+    except (CancelledError, OSError) as error:
+        raise SamplingError(f"The Dask scheduler at {address} was lost.") from error
+
+
+def _require_workers(client: Any, address: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except TimeoutError as error:
+        raise SamplingError(f"The Dask cluster at {address} has no workers.") from error

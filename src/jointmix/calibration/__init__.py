@@ -123,7 +123,7 @@ def calibrate(
     StorageError
         If the store cannot be written, or holds the calibration of something else.
     SamplingError
-        If a worker died, or no Dask scheduler answers.
+        If a worker died, or the Dask scheduler does not answer, has no workers or is lost.
     MissingExtraError
         If Dask is asked for and not installed.
     """
