@@ -52,7 +52,6 @@ def test_draws_fall_below_quantiles_as_often_as_they_should(tree: xr.DataTree, g
     assert predictive_draws(tree, given, draws=2).sizes == {"chain": 2, "draw": 1, "obs": 30}
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("gaps", [False, True])
 def test_densities_on_a_grid(four_cluster_fit: xr.DataTree, gaps: bool) -> None:
     tree = four_cluster_fit
