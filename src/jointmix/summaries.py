@@ -1,6 +1,6 @@
 """Estimates of the identified parameters, with what the sampler's noise adds to each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 import arviz_stats
@@ -25,6 +25,7 @@ from jointmix.schema import (
 )
 
 PAIR = "pair"
+ENTRY = "entry"
 #: Dims whose labels are numbers, and what is written before them.
 _NUMBERED = {CLUSTER: "cluster", POINT: "row"}
 DIAGNOSTICS = ("mcse_mean", "ess_bulk", "ess_tail", "r_hat")
@@ -103,6 +104,32 @@ def is_constant(draws: xr.DataArray) -> xr.DataArray:
     low, high = draws.min((CHAIN, DRAW)), draws.max((CHAIN, DRAW))
     # A constant that went through a change of scale may differ in its last bits.
     return high - low <= 4 * np.finfo(float).eps * np.maximum(abs(low), abs(high))
+
+
+def moving_entries(quantities: Mapping[str, xr.DataArray]) -> xr.DataArray:
+    """Draws of all entries that change, one after another, [entry, chain, draw].
+
+    ArviZ takes longer to set out than to compute, so one array is diagnosed in place of many.
+
+    Parameters
+    ----------
+    quantities
+        Name → [chain, draw, ...], with the same chains and draws.
+
+    Returns
+    -------
+    xr.DataArray
+        The labels of ``entry`` are names such as "mean[cluster 1, width]".
+    """
+    names: list[str] = []
+    parts = [np.empty((0, 0, 0))]
+    for parameter, draws in quantities.items():
+        last = draws.transpose(..., CHAIN, DRAW)
+        names += [name for name, _ in entries(last.isel({CHAIN: 0, DRAW: 0}), parameter)]
+        parts.append(last.values.reshape(-1, *last.shape[-2:]))
+    stacked = np.concatenate(parts[1:] or parts)
+    found = xr.DataArray(stacked, {ENTRY: names}, (ENTRY, CHAIN, DRAW))
+    return found[~is_constant(found).values] if names else found
 
 
 def statistics(draws: xr.DataArray, interval: float = 0.89) -> xr.Dataset:

@@ -5,7 +5,7 @@ coordinates of the sites that carry it, so that nothing here is shared with the 
 PyMC or of the kernel but the definition of q itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class Chart:
 
     def values(self, q: Array) -> dict[str, Array]:
         """Values of the sites at one point, (dim,), by site."""
-        found = quantities(self.problem, q)
+        found = quantities(self.problem, q, self.sites)
         return {site: found[name].reshape(shape) for name, (site, shape) in self.sites.items()}
 
     def groups(self) -> dict[tuple[str, ...], list[str]]:
@@ -79,7 +79,7 @@ class Chart:
             return self._log_det_of_matrices(names[0], q)
 
         def flat(part: Array) -> Array:
-            found = quantities(self.problem, q.at[index].set(part))
+            found = quantities(self.problem, q.at[index].set(part), names)
             return jnp.concatenate([free(name, found[name]) for name in names])
 
         return jnp.linalg.slogdet(jax.jacfwd(flat)(q[index]))[1]
@@ -107,7 +107,7 @@ class Chart:
         SpecError
             If a block is carried by no site, or by sites of too many or too few free numbers.
         """
-        import jax.numpy as jnp
+        import jax
 
         carried = self.groups()
         missing = set(self.problem.slices) - {block for own in carried for block in own}
@@ -115,9 +115,14 @@ class Chart:
             raise SpecError(
                 f"No site of the NumPyro model is named for the free {', '.join(sorted(missing))}."
             )
-        found = quantities(self.problem, jnp.zeros(self.problem.dim))
+
+        def coordinates(q: Array) -> dict[str, Array]:
+            found = quantities(self.problem, q, self.sites)
+            return {name: free(name, found[name]) for name in self.sites}
+
+        sizes = jax.eval_shape(coordinates, np.zeros(self.problem.dim))
         for own, names in carried.items():
-            n_site = sum(free(name, found[name]).size for name in names)
+            n_site = sum(sizes[name].size for name in names)
             n_own = sum(
                 self.problem.slices[b][0].stop - self.problem.slices[b][0].start for b in own
             )
@@ -128,12 +133,20 @@ class Chart:
                 )
 
 
-def quantities(problem: Problem, q: Array) -> dict[str, Array]:
-    """Everything that a site can hold, at one point (dim,), on the model's scale."""
+def quantities(problem: Problem, q: Array, names: Iterable[str]) -> dict[str, Array]:
+    """What sites of these names hold, at one point (dim,), on the model's scale.
+
+    Others that depend on the same blocks of q come with them.
+    """
     import jax
 
     found: dict[str, Array] = {}
-    block = {name: q[where].reshape(shape) for name, (where, shape) in problem.slices.items()}
+    wanted = {block for name in names for block in BLOCKS_OF[name]}
+    block = {
+        name: q[where].reshape(shape)
+        for name, (where, shape) in problem.slices.items()
+        if name in wanted
+    }
     if WEIGHT in block:
         import jax.numpy as jnp
 
@@ -151,7 +164,7 @@ def quantities(problem: Problem, q: Array) -> dict[str, Array]:
     if SIGMA in block:
         names = ("sigma", "noise_variance")
         found |= _scales(block[SIGMA], isinstance(priors.sigma, InverseGamma), names)
-    if SD in block:
+    if SD in block and CORRELATION in wanted:
         found |= _covariances(problem, found)
     return found
 
@@ -246,9 +259,9 @@ def site_shape(name: str, problem: Problem, shape: tuple[int, ...], site: str) -
     SpecError
         If the quantity is fixed or absent in the specification, or has another shape.
     """
-    import jax.numpy as jnp
+    import jax
 
-    found = quantities(problem, jnp.zeros(problem.dim))
+    found = jax.eval_shape(lambda q: quantities(problem, q, [name]), np.zeros(problem.dim))
     if name not in found:
         raise SpecError(
             f"The specification has no free {name}, which the site {site!r} is to hold."

@@ -77,8 +77,12 @@ def numpyro_side(
 
     numpyro.enable_x64()
     structure = inspect(problem, model, dict(names or {}))
-    at_point = _pointwise(structure, model)
-    compiled = jax.jit(lambda points: jax.lax.map(at_point, points))
+    at_point = jax.jit(_pointwise(structure, model))
+    compiled = jax.jit(
+        lambda points: jax.lax.map(at_point, points),
+        # A thousand points take less time than XLA would take to make them faster.
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
     with _named_errors():
         notes = _notes(structure, model)
         # Traced without being compiled, so that what cannot be evaluated shows at once.
@@ -92,9 +96,18 @@ def numpyro_side(
     return Side(name, at, notes)
 
 
+@dataclass(frozen=True)
+class _Site:
+    """What is asked of a sample site of a NumPyro model, whatever its values."""
+
+    observed: bool
+    discrete: bool
+    plates: dict[str, int]
+
+
 def inspect(problem: Problem, model: Model, names: dict[str, str]) -> Structure:
-    """Run the model once, and tell what its sites are."""
-    import jax.numpy as jnp
+    """Trace the model once, and tell what its sites are."""
+    import jax
     from numpyro import handlers
 
     unknown = set(names) - set(BLOCKS_OF) - set(ROWS)
@@ -105,29 +118,38 @@ def inspect(problem: Problem, model: Model, names: dict[str, str]) -> Structure:
         )
     quantity_of = {names.get(own, own): own for own in BLOCKS_OF}
     shapes: dict[str, tuple[int, ...]] = {}
-    point = jnp.zeros(problem.dim)
+    samples: dict[str, _Site] = {}
 
-    def fill(site: dict[str, Any]) -> Array | None:
-        """A value for each latent site that is named, since improper priors cannot be drawn."""
-        if site["type"] != "sample" or site["is_observed"]:
-            return None
-        own = quantity_of.get(site["name"])
-        if own is None or site["fn"].support.is_discrete:
-            return None
-        shape = tuple(site["kwargs"]["sample_shape"]) + tuple(site["fn"].shape())
-        shapes[site["name"]] = site_shape(own, problem, shape, site["name"])
-        return Chart(problem, {own: (site["name"], shape)}).values(point)[site["name"]]
+    def run(point: Array) -> None:
+        def fill(site: dict[str, Any]) -> Array | None:
+            """A value for each latent site that is named: improper priors cannot be drawn."""
+            if site["type"] != "sample" or site["is_observed"]:
+                return None
+            own = quantity_of.get(site["name"])
+            if own is None or site["fn"].support.is_discrete:
+                return None
+            shape = tuple(site["kwargs"]["sample_shape"]) + tuple(site["fn"].shape())
+            shapes[site["name"]] = site_shape(own, problem, shape, site["name"])
+            return Chart(problem, {own: (site["name"], shape)}).values(point)[site["name"]]
 
-    with (
-        _named_errors(),
-        handlers.trace() as trace,
-        handlers.seed(rng_seed=0),
-        handlers.substitute(substitute_fn=fill),
-    ):
-        model()
-    samples = {n: s for n, s in trace.items() if s["type"] == "sample"}
-    latent = {n: s for n, s in samples.items() if not s["is_observed"]}
-    discrete = [n for n, s in latent.items() if s["fn"].support.is_discrete]
+        with (
+            handlers.trace() as trace,
+            handlers.seed(rng_seed=0),
+            handlers.substitute(substitute_fn=fill),
+        ):
+            model()
+        for name, site in trace.items():
+            if site["type"] == "sample":
+                samples[name] = _Site(
+                    observed=site["is_observed"],
+                    discrete=not site["is_observed"] and site["fn"].support.is_discrete,
+                    plates={frame.name: frame.dim for frame in site["cond_indep_stack"]},
+                )
+
+    with _named_errors():
+        jax.eval_shape(run, np.zeros(problem.dim))
+    latent = {n: s for n, s in samples.items() if not s.observed}
+    discrete = [n for n, s in latent.items() if s.discrete]
     strangers = set(latent) - set(shapes) - set(discrete)
     if strangers:
         raise SpecError(f"names must say what the site {', '.join(sorted(strangers))!r} holds.")
@@ -136,8 +158,7 @@ def inspect(problem: Problem, model: Model, names: dict[str, str]) -> Structure:
     rows, factors = _observed(samples, names, problem)
     chart = Chart(problem, {quantity_of[n]: (n, shape) for n, shape in shapes.items()})
     chart.check()
-    frames = [frame.dim for s in samples.values() for frame in s["cond_indep_stack"]]
-    nesting = max((-dim for dim in frames), default=0)
+    nesting = max((-dim for s in samples.values() for dim in s.plates.values()), default=0)
     return Structure(chart, discrete[0] if discrete else None, nesting, rows, factors)
 
 
@@ -158,11 +179,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _observed(
-    samples: dict[str, dict[str, Any]], names: dict[str, str], problem: Problem
+    samples: dict[str, _Site], names: dict[str, str], problem: Problem
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Observed sites that hold rows, by what they hold, and the factors that hold none."""
     wanted = {own: names.get(own, own) for own in ("x", "y", "rows")}
-    observed = [n for n, s in samples.items() if s["is_observed"]]
+    observed = [n for n, s in samples.items() if s.observed]
     rows = {own: site for own, site in wanted.items() if site in observed}
     for own, site in wanted.items():
         if own in names and site not in observed:
@@ -175,8 +196,8 @@ def _observed(
             f"names must say which observed site holds {' and '.join(missing)}, or rows for both; "
             f"the model observes {', '.join(observed) or 'nothing'}."
         )
-    plates = {f.name for site in rows.values() for f in samples[site]["cond_indep_stack"]}
-    beside = [n for n in others if plates & {f.name for f in samples[n]["cond_indep_stack"]}]
+    plates = {plate for site in rows.values() for plate in samples[site].plates}
+    beside = [n for n in others if plates & samples[n].plates.keys()]
     return rows | {n: n for n in beside}, tuple(n for n in others if n not in beside)
 
 
@@ -310,10 +331,13 @@ def _shaped(value: Array, own: str, shape: tuple[int, ...]) -> Array:
 
 def _notes(structure: Structure, model: Model) -> tuple[str, ...]:
     """Signs of single precision."""
-    import jax.numpy as jnp
+    import jax
 
-    sites = _sites(structure, model, jnp.zeros(structure.chart.problem.dim))
-    single = [n for n, site in sites.items() if str(log_prob(site).dtype) == "float32"]
+    def log_probs(q: Array) -> dict[str, Array]:
+        return {name: log_prob(site) for name, site in _sites(structure, model, q).items()}
+
+    found = jax.eval_shape(log_probs, np.zeros(structure.chart.problem.dim))
+    single = [name for name, value in found.items() if str(value.dtype) == "float32"]
     if not single:
         return ()
     return (f"The log density of {', '.join(single)} is in single precision (float32).",)

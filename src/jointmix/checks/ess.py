@@ -7,10 +7,10 @@ import xarray as xr
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, below, skipped
 from jointmix.summaries import (
-    entries,
+    ENTRY,
     identified_parameters,
     invariant_quantities,
-    is_constant,
+    moving_entries,
 )
 
 CODE = "ess"
@@ -29,16 +29,20 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """
     if approximation(tree):
         return (skipped(CODE, "bulk", "the draws form no chains", SOURCE),)
-    quantities = identified_parameters(tree) | invariant_quantities(tree)
-    return tuple(_judge(quantities, method) for method in ("bulk", "tail"))
+    groups = [
+        moving_entries(identified_parameters(tree)),
+        moving_entries(invariant_quantities(tree)),
+    ]
+    return tuple(_judge(groups, method) for method in ("bulk", "tail"))
 
 
-def _judge(quantities: dict[str, xr.DataArray], method: str) -> Finding:
+def _judge(groups: list[xr.DataArray], method: str) -> Finding:
     named = [
-        (name, value)
-        for parameter, draws in quantities.items()
-        for name, value in entries(
-            arviz_stats.ess(draws, method=method).where(~is_constant(draws)), parameter
+        (str(name), float(value))
+        for draws in groups
+        if draws.size
+        for name, value in zip(
+            draws[ENTRY].values, arviz_stats.ess(draws, method=method).values, strict=True
         )
         if np.isfinite(value)
     ]

@@ -1,6 +1,5 @@
 """Do the chains agree? Rank-normalised split R-hat."""
 
-from functools import partial
 from math import sqrt
 
 import arviz_stats
@@ -12,10 +11,10 @@ from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, above, skipped
 from jointmix.schema import CHAIN, DRAW
 from jointmix.summaries import (
-    entries,
+    ENTRY,
     identified_parameters,
     invariant_quantities,
-    is_constant,
+    moving_entries,
 )
 
 CODE = "rhat"
@@ -39,14 +38,9 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if approximation(tree):
         return (skipped(CODE, "parameters", "the draws form no chains", SOURCE),)
     return (
-        _judge("label-free quantities", invariant_quantities(tree)),
-        _judge("parameters", identified_parameters(tree)),
+        _judge("label-free quantities", moving_entries(invariant_quantities(tree))),
+        _judge("parameters", moving_entries(identified_parameters(tree))),
     )
-
-
-def _rhat(draws: xr.DataArray) -> xr.DataArray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return arviz_stats.rhat(draws).where(~is_constant(draws))
 
 
 def chance_bound(
@@ -91,22 +85,24 @@ def _within_chains(draws: xr.DataArray) -> xr.DataArray:
     return np.minimum(*sizes) / draws.sizes[CHAIN]
 
 
-def _judge(subject: str, quantities: dict[str, xr.DataArray]) -> Finding:
-    found: list[tuple[float, float, str]] = []
-    free = {name: _rhat(draws) for name, draws in quantities.items()}
-    count = sum(int(values.notnull().sum()) for values in free.values())
-    for name, values in free.items():
-        draws = quantities[name]
-        plain = chance_bound(draws.sizes[CHAIN], draws.sizes[DRAW], max(count, 1))
-        bounds = xr.full_like(values, min(max(CAUTION, plain), FAIL))
-        if bool((values > bounds).any()):
-            bounds = xr.apply_ufunc(
-                partial(_bound, draws.sizes[CHAIN], draws.sizes[DRAW], count),
-                _within_chains(draws),
-                vectorize=True,
-            )
-        pairs = zip(entries(values, name), entries(bounds, name), strict=True)
-        found += [(value, bound, entry) for (entry, value), (_, bound) in pairs if value == value]
+def _judge(subject: str, draws: xr.DataArray) -> Finding:
+    """Judge the draws of several quantities, [entry, chain, draw], of which none is constant."""
+    if not draws.size:
+        return skipped(CODE, subject, "nothing varies between the draws", SOURCE)
+    # R-hat divides by the variance within chains, which is 0 where each chain stands still.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = arviz_stats.rhat(draws).values
+    shape = draws.sizes[CHAIN], draws.sizes[DRAW], max(int((~np.isnan(values)).sum()), 1)
+    bounds = np.full(values.shape, _bound(*shape, draws.sizes[DRAW]))
+    beyond = np.flatnonzero(values > bounds)
+    if beyond.size:
+        bounds[beyond] = [_bound(*shape, size) for size in _within_chains(draws[beyond]).values]
+    names = draws[ENTRY].values.tolist()
+    found = [
+        each
+        for each in zip(values.tolist(), bounds.tolist(), names, strict=True)
+        if not np.isnan(each[0])
+    ]
     if not found:
         return skipped(CODE, subject, "nothing varies between the draws", SOURCE)
     # The worst is the one furthest beyond its own bound.

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import distributions
 from importlib.util import find_spec
 
@@ -116,6 +117,7 @@ def available_cores() -> int:
     return count() or 1
 
 
+@cache
 def has_accelerator() -> bool:
     """Whether JAX was installed with a plugin for a GPU or TPU."""
     names = (distribution.metadata["Name"] or "" for distribution in distributions())
