@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from jointmix.arguments import shown
 from jointmix.errors import MissingExtraError, SamplingError, SpecError
 
 _CONNECT_SECONDS = 10
+#: How long a cluster may be without workers, of which killed ones are started anew.
+_LONELY_SECONDS = 40
+_POLL_SECONDS = 0.2
 
 
 def side_by_side(tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
@@ -94,10 +98,14 @@ def on_cluster(tasks: Iterable[Any], address: str) -> Iterator[Any]:
     Raises
     ------
     SamplingError
-        If there are no workers, one task killed several of them, or the scheduler was lost.
+        If there are no workers or none is left, one task killed several of them, or the scheduler
+        was lost.
+    Exception
+        What a task raised.
     """
     from distributed import Client, KilledWorker, as_completed
 
+    failure: Exception | None = None
     try:
         with Client(address, timeout=_CONNECT_SECONDS, set_as_default=False) as client:
             _require_workers(client, address)
@@ -105,14 +113,48 @@ def on_cluster(tasks: Iterable[Any], address: str) -> Iterator[Any]:
                 client.submit(function, *given, pure=False, **options)
                 for function, given, options in tasks
             ]
-            for future in as_completed(sent, loop=client.loop):
-                yield future.result()
-    except KilledWorker as error:
-        raise SamplingError(
-            f"Workers of the Dask cluster at {address} were killed, perhaps for want of memory."
-        ) from error
+            ready = as_completed(sent, loop=client.loop)
+            for future in _finished(ready, client, address):
+                failure = future.exception() if future.status == "error" else None
+                if failure is not None:
+                    break
+                try:
+                    found = future.result(timeout=_CONNECT_SECONDS)
+                except TimeoutError:
+                    # Its worker died with what it had found: another finds it again.
+                    ready.add(future)
+                    continue
+                yield found
     except (CancelledError, OSError) as error:
         raise SamplingError(f"The Dask scheduler at {address} was lost.") from error
+    if isinstance(failure, KilledWorker):
+        raise SamplingError(
+            f"Workers of the Dask cluster at {address} were killed, perhaps for want of memory."
+        ) from failure
+    if failure is not None:
+        raise failure
+
+
+def _finished(ready: Any, client: Any, address: str) -> Iterator[Any]:
+    """Futures as they end. Dask alone would wait for workers to come, forever if need be.
+
+    Raises
+    ------
+    SamplingError
+        If the cluster has been without a worker for long.
+    """
+    alive = time.monotonic()
+    while not ready.is_empty():
+        batch = ready.next_batch(block=False)
+        yield from batch
+        if batch or client.ncores():
+            alive = time.monotonic()
+        elif time.monotonic() - alive > _LONELY_SECONDS:
+            raise SamplingError(
+                f"The Dask cluster at {address} has lost its workers, perhaps for want of memory."
+            )
+        if not batch:
+            time.sleep(_POLL_SECONDS)
 
 
 def _require_workers(client: Any, address: str) -> None:

@@ -1,7 +1,6 @@
 """Numbers and names as the report writes them."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from math import floor, isfinite, log10
 
@@ -9,20 +8,16 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-_KEPT_CONTROLS = "\n\t"
-#: Marks, embeddings, overrides and isolates would reorder the text around a name.
-_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: Control characters but tabulators and line feeds, and surrogates, which no encoding has; marks,
+#: embeddings, overrides and isolates would reorder the text around a name.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def clean(text: str) -> str:
     """Text with control, bidirectional and unpaired surrogate characters made visible."""
-    visible = "".join(
-        REPLACEMENT
-        if unicodedata.category(char) in ("Cc", "Cs") and char not in _KEPT_CONTROLS
-        else char
-        for char in text
-    )
-    return _BIDI.sub(REPLACEMENT, visible)
+    return _UNSAFE.sub(REPLACEMENT, text)
 
 
 def shorten(text: str, width: int) -> str:
