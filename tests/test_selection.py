@@ -1,5 +1,7 @@
 """Choosing K: what the criteria say of hand-made tables, of small fits, and of known truths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +139,9 @@ def test_refusals() -> None:
 def test_sparse_keeps_all_but_weights_and_number() -> None:
     spec = jm.ModelSpec(n_clusters=2, features=["x"], priors=jm.Priors(mean=jm.StudentT()))
     found = sparse(spec, n_clusters=6)
+    assert found.sampler.adaptation == "low_rank"
+    asked = replace(spec, sampler=replace(spec.sampler, adaptation="diag"))
+    assert sparse(asked).sampler.adaptation == "diag"
     assert (found.n_clusters, found.ordering) == (6, "none")
     assert found.priors.weight == jm.Dirichlet(concentration=0.05)
     assert found.priors.mean == spec.priors.mean
