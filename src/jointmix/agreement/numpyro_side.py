@@ -15,6 +15,8 @@ from jointmix.errors import SpecError
 #: Names by which the sites that hold rows are called in a map of names.
 ROWS = ("x", "y", "rows", "z")
 
+#: Points that are evaluated at a time.
+_BLOCK = 16
 #: exp(−700) is among the smallest numbers of full precision.
 _LARGEST_GAP = 700.0
 
@@ -80,7 +82,7 @@ def numpyro_side(
     at_point = jax.jit(_pointwise(structure, model))
     compiled = jax.jit(
         lambda points: jax.lax.map(at_point, points),
-        # A thousand points take less time than XLA would take to make them faster.
+        # A thousand points take less time than XLA would take to make their evaluation faster.
         compiler_options={"xla_backend_optimization_level": 0},
     )
     with _named_errors():
@@ -89,9 +91,11 @@ def numpyro_side(
         jax.eval_shape(at_point, np.zeros(problem.dim))
 
     def at(q: np.ndarray) -> Terms:
+        # Blocks of one size, the last one filled up, are compiled once for any number of points.
+        filled = np.concatenate([q, np.repeat(q[-1:], -len(q) % _BLOCK, axis=0)])
         with _named_errors():
-            found = compiled(q)
-        return Terms(**jax.tree.map(np.asarray, found))
+            parts = [compiled(block) for block in np.split(filled, len(filled) // _BLOCK)]
+        return Terms(**jax.tree.map(lambda *each: np.concatenate(each)[: len(q)], *parts))
 
     return Side(name, at, notes)
 
