@@ -101,7 +101,10 @@ def _lower_triangle(correlation: xr.DataArray) -> xr.DataArray:
 
 def is_constant(draws: xr.DataArray) -> xr.DataArray:
     """Whether an entry never changes: fixed by the user, so that nothing was sampled."""
-    low, high = draws.min((CHAIN, DRAW)), draws.max((CHAIN, DRAW))
+    return _is_one_value(draws.min((CHAIN, DRAW)), draws.max((CHAIN, DRAW)))
+
+
+def _is_one_value[T: (np.ndarray, xr.DataArray)](low: T, high: T) -> T:
     # A constant that went through a change of scale may differ in its last bits.
     return high - low <= 4 * np.finfo(float).eps * np.maximum(abs(low), abs(high))
 
@@ -122,14 +125,21 @@ def moving_entries(quantities: Mapping[str, xr.DataArray]) -> xr.DataArray:
         The labels of ``entry`` are names such as "mean[cluster 1, width]".
     """
     names: list[str] = []
-    parts = [np.empty((0, 0, 0))]
+    moving: list[tuple[np.ndarray, np.ndarray]] = []
     for parameter, draws in quantities.items():
         last = draws.transpose(..., CHAIN, DRAW)
-        names += [name for name, _ in entries(last.isel({CHAIN: 0, DRAW: 0}), parameter)]
-        parts.append(last.values.reshape(-1, *last.shape[-2:]))
-    stacked = np.concatenate(parts[1:] or parts)
-    found = xr.DataArray(stacked, {ENTRY: names}, (ENTRY, CHAIN, DRAW))
-    return found[~is_constant(found).values] if names else found
+        values = last.values
+        free = ~_is_one_value(values.min((-2, -1)), values.max((-2, -1)))
+        labels = [name for name, _ in entries(last.isel({CHAIN: 0, DRAW: 0}), parameter)]
+        names += [name for name, keep in zip(labels, free.ravel(), strict=True) if keep]
+        moving.append((values, free))
+    shape = moving[0][0].shape[-2:] if moving else (0, 0)
+    stacked = np.empty((len(names), *shape))
+    place = 0
+    for values, free in moving:
+        stacked[place : place + free.sum()] = values[free]
+        place += free.sum()
+    return xr.DataArray(stacked, {ENTRY: names}, (ENTRY, CHAIN, DRAW))
 
 
 def statistics(draws: xr.DataArray, interval: float = 0.89) -> xr.Dataset:
