@@ -39,6 +39,9 @@ names = {
 }  # fmt: skip
 
 
+quick = "--quick" in sys.argv
+
+
 def certify(truth: jm.Truth, n: int, axis: int, posterior: bool) -> jm.Certificate:
     """The script against jointmix on n rows of a truth."""
     k = len(truth.weight)
@@ -63,15 +66,16 @@ def certify(truth: jm.Truth, n: int, axis: int, posterior: bool) -> jm.Certifica
         ),
     )
     model = lambda: script(x, y, k, axis)  # noqa: E731
-    return jm.crosscheck(table, spec, model=model, names=names, posterior=posterior)
+    points = 50 if quick else 1000
+    return jm.crosscheck(table, spec, model=model, names=names, points=points, posterior=posterior)
 
 
 # %% [markdown]
 # The sum over features is one over the last axis. Densities, gradients and both posteriors agree.
-# `--quick` leaves the posteriors out, which take NumPyro a minute or two.
+# `--quick` leaves the posteriors out, which take NumPyro a minute or two, and most points.
 
 # %%
-right = certify(jm.four_clusters(), 1000, axis=-1, posterior="--quick" not in sys.argv)
+right = certify(jm.four_clusters(), 1000, axis=-1, posterior=not quick)
 print(*right.lines(), sep="\n")
 
 # %% [markdown]

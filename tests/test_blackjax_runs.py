@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from arviz_stats.base import array_stats
-from conftest import built, structures
+from conftest import built
 from scipy import stats
 from scipy.integrate import quad
 from scipy.special import logsumexp
@@ -391,7 +391,7 @@ def test_same_seed_same_candidates() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", structures("four clusters, overlapping"))
+@pytest.mark.parametrize("name", ["four clusters, overlapping", "no features", "half-t"])
 def test_jaxified_is_the_models_density(name: str) -> None:
     _, model = built(name)
     logp, unravel = jaxified(model)

@@ -394,7 +394,9 @@ def test_no_intercept_is_zero_for_the_users(name: str) -> None:
         np.testing.assert_allclose(users.slope, expected["slope"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", structures())
+# Gradients of all structures are compared with those of other implementations in test_agreement.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", USUAL)
 def test_jax_gradient_equals_finite_differences(name: str) -> None:
     import jax
     from pymc.sampling.jax import get_jaxified_logp
