@@ -287,13 +287,15 @@ def sparse(spec: ModelSpec, n_clusters: int = 10, concentration: float = 0.05) -
     """
     require_spec(spec)
     weight = Dirichlet(concentration=concentration)
-    open_ = spec.sampler.adaptation == "auto"
+    sampler = spec.sampler
+    if sampler.adaptation == "auto":
+        sampler = replace(sampler, adaptation="low_rank")
     return replace(
         spec,
         n_clusters=n_clusters,
         ordering="none",
         priors=replace(spec.priors, weight=weight),
-        sampler=replace(spec.sampler, adaptation="low_rank") if open_ else spec.sampler,
+        sampler=sampler,
     )
 
 
