@@ -162,8 +162,8 @@ def quantities(problem: Problem, q: Array, names: Iterable[str]) -> dict[str, Ar
         factor = jax.vmap(lambda logit: correlation_factor(logit, d))(block[CORRELATION])
         found |= _of_factor(factor)
     if SIGMA in block:
-        names = ("sigma", "noise_variance")
-        found |= _scales(block[SIGMA], isinstance(priors.sigma, InverseGamma), names)
+        pair = ("sigma", "noise_variance")
+        found |= _scales(block[SIGMA], isinstance(priors.sigma, InverseGamma), pair)
     if SD in block and CORRELATION in wanted:
         found |= _covariances(problem, found)
     return found
