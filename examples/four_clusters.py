@@ -8,7 +8,7 @@
 from pathlib import Path
 
 import jointmix as jm
-from jointmix.simulate import simulate
+from jointmix.model.simulate import simulate
 
 truth = jm.four_clusters()
 table = simulate(truth, 1000, seed=1)

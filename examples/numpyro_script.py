@@ -13,7 +13,7 @@ import numpyro
 import numpyro.distributions as dist
 
 import jointmix as jm
-from jointmix.simulate import simulate
+from jointmix.model.simulate import simulate
 
 
 def script(x: np.ndarray, y: np.ndarray, n_clusters: int, axis: int) -> None:

@@ -10,10 +10,7 @@ import pytest
 import xarray as xr
 from hypothesis import settings
 
-from jointmix.data import Dataset, make_dataset
-from jointmix.location import coordinates
-from jointmix.model import build_model
-from jointmix.priors import (
+from jointmix.families.priors.priors import (
     LKJ,
     Dirichlet,
     Fixed,
@@ -26,9 +23,13 @@ from jointmix.priors import (
     Priors,
     StudentT,
 )
-from jointmix.simulate import four_clusters, simulate
-from jointmix.spec import ModelSpec, SamplerSpec
-from jointmix.workflow import fit
+from jointmix.fitting.workflow import fit
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.graph import build_model
+from jointmix.model.location import coordinates
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.spec import ModelSpec
 
 # The same examples in every run, so that a change alone can break a test; compiled code and a busy
 # machine make times meaningless. `--hypothesis-profile thorough` looks further.

@@ -8,7 +8,7 @@ import numpyro
 import numpyro.distributions as dist
 from jax.scipy.special import logsumexp
 
-from jointmix.spec import ModelSpec
+from jointmix.model.spec import ModelSpec
 
 NAMES = {
     "weight": "cluster_probs", "mean": "locs", "variance": "variances", "slope": "thetas",

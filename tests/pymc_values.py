@@ -10,7 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.replace import vectorize_graph
 
-from jointmix.schema import PARAMETERS
+from jointmix.base.schema import PARAMETERS
 
 #: Structures of which a model is compiled on every run: each kind of part once. Compiling takes
 #: seconds; the others are left to the slow tests.

@@ -12,9 +12,9 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal, norm
 
 from jointmix.checks import judge
-from jointmix.invariants import choose_points, invariants
-from jointmix.rows import draw_parameters, observed_rows
-from jointmix.spec import ModelSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import draw_parameters, observed_rows
+from jointmix.posterior.invariants import choose_points, invariants
 
 N_CHAINS, N_DRAWS = 4, 250
 

@@ -12,21 +12,31 @@ from numpyro_users import ENUMERATED, MARGINAL, NAMES, names_for, users_model
 from test_numpyro_twin import bare as bare_rows
 
 import jointmix
-from jointmix.agreement.chart import Chart
-from jointmix.agreement.comparison import Comparison, Difference, odd_ones
-from jointmix.agreement.implementations import TWIN_NAMES, YOURS, explain, make_sides
-from jointmix.agreement.mistakes import explain_shape
-from jointmix.agreement.numpyro_side import ModelError, inspect, numpyro_side
-from jointmix.agreement.plain_sides import kernel_side, numpy_side, scipy_side, sklearn_side
-from jointmix.agreement.problem import Problem, extreme_points, random_points
-from jointmix.agreement.pymc_sides import pymc_side
-from jointmix.agreement.sites import unconstrained
-from jointmix.agreement.terms import Side, Terms
-from jointmix.data import Dataset
-from jointmix.errors import MissingExtraError, SpecError
-from jointmix.numpyro_twin import build_twin
-from jointmix.priors import LKJ, Fixed, Priors
-from jointmix.spec import ModelSpec
+from jointmix.base.errors import MissingExtraError, SpecError
+from jointmix.families.priors.priors import LKJ, Fixed, Priors
+from jointmix.model.dataset import Dataset
+from jointmix.model.spec import ModelSpec
+from jointmix.validation.agreement.chart import Chart
+from jointmix.validation.agreement.comparison import Comparison, Difference, odd_ones
+from jointmix.validation.agreement.implementations import (
+    TWIN_NAMES,
+    YOURS,
+    explain,
+    make_sides,
+)
+from jointmix.validation.agreement.mistakes import explain_shape
+from jointmix.validation.agreement.numpyro_side import ModelError, inspect, numpyro_side
+from jointmix.validation.agreement.plain_sides import (
+    kernel_side,
+    numpy_side,
+    scipy_side,
+    sklearn_side,
+)
+from jointmix.validation.agreement.problem import Problem, extreme_points, random_points
+from jointmix.validation.agreement.pymc_sides import pymc_side
+from jointmix.validation.agreement.sites import unconstrained
+from jointmix.validation.agreement.terms import Side, Terms
+from jointmix.validation.twin import build_twin
 
 pytest.importorskip("funsor")
 

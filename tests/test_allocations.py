@@ -7,11 +7,16 @@ import pytest
 import xarray as xr
 from synthetic import fitted_tree
 
-from jointmix.allocations import allocation_draws, coclustering, partition, responsibilities
-from jointmix.density import responsibility
-from jointmix.errors import DataError, SpecError
+from jointmix.base.errors import DataError, SpecError
+from jointmix.families.parameters import responsibility
 from jointmix.kernel.partition import expected_loss, improve
-from jointmix.rows import draw_parameters, fitted_spec, observed_rows
+from jointmix.posterior.allocations import (
+    allocation_draws,
+    coclustering,
+    partition,
+    responsibilities,
+)
+from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
 
 VI = {n: np.array([0.0, *(m * np.log2(m) for m in range(1, n + 1))]) / n for n in (6, 7, 60)}
 
@@ -89,7 +94,7 @@ def test_draws_come_as_often_as_their_probability(with_response: bool) -> None:
 
 
 def test_many_draws_are_refused(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.allocations._MOST_NUMBERS", 1_000)
+    monkeypatch.setattr("jointmix.posterior.allocations._MOST_NUMBERS", 1_000)
     with pytest.raises(DataError, match="fewer rows at a time"):
         allocation_draws(tree)
 
@@ -101,7 +106,7 @@ def test_coclustering_by_hand_and_in_batches(monkeypatch: pytest.MonkeyPatch) ->
     np.fill_diagonal(expected, 1.0)
     found = coclustering(tree)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
-    monkeypatch.setattr("jointmix.allocations._BATCH_NUMBERS", 5_000)
+    monkeypatch.setattr("jointmix.posterior.allocations._BATCH_NUMBERS", 5_000)
     some = coclustering(tree, rows=[7, 3, 11])
     assert some["obs"].values.tolist() == some["obs_bis"].values.tolist() == [3, 7, 11]
     np.testing.assert_allclose(some, found.sel(obs=[3, 7, 11], obs_bis=[3, 7, 11]), atol=1e-11)
@@ -115,7 +120,7 @@ def test_rows_that_are_not_there(tree: xr.DataTree, rows: list[int]) -> None:
 
 
 def test_too_many_pairs(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.allocations._MOST_PAIRED", 5)
+    monkeypatch.setattr("jointmix.posterior.allocations._MOST_PAIRED", 5)
     with pytest.raises(DataError, match="at most 5 rows"):
         coclustering(tree, most=6)
 
@@ -201,6 +206,6 @@ def test_an_unknown_loss(tree: xr.DataTree) -> None:
 
 
 def test_too_many_rows(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.allocations._MOST_PARTITIONED", 10)
+    monkeypatch.setattr("jointmix.posterior.allocations._MOST_PARTITIONED", 10)
     with pytest.raises(DataError, match="at most 10 rows"):
         partition(tree)

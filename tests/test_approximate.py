@@ -10,7 +10,7 @@ from scipy.optimize import approx_fprime
 from scipy.special import logsumexp
 from test_sampling import check_normalised, draws_of, one_line, prepared, same, spec_of, two_lines
 
-from jointmix.errors import SamplingError
+from jointmix.base.errors import SamplingError
 from jointmix.sampling import Target, approximate
 from jointmix.sampling.approximate import smoothed
 from jointmix.sampling.mode import Normal, laplace_normal

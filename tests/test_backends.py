@@ -12,13 +12,14 @@ from conftest import STRUCTURES
 from test_sampling import draws_of, prepared, spec_of, two_lines
 
 from jointmix import sampling
-from jointmix.errors import MissingExtraError, SpecError
+from jointmix.base.errors import MissingExtraError, SpecError
+from jointmix.families.priors.priors import Fixed, Normal, Priors
 from jointmix.kernel.layout import n_free
-from jointmix.priors import Fixed, Normal, Priors
+from jointmix.model.settings import SAMPLERS, SamplerSpec
+from jointmix.model.spec import ModelSpec
 from jointmix.sampling import backends, choose_backend, plan, sample
 from jointmix.sampling.backends import cores_used, expected_costs, has_accelerator
 from jointmix.sampling.memory import estimate
-from jointmix.spec import SAMPLERS, ModelSpec, SamplerSpec
 
 #: Ten features, eight clusters.
 WIDE = ModelSpec(n_clusters=8, features=tuple("abcdefghij"), predictors=("a",), response="y")

@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 
 import jointmix as jm
 import jointmix.cli as cli
-from jointmix.data import make_dataset
-from jointmix.errors import (
+from jointmix.base.errors import (
     ColumnTypeError,
     DataError,
     JointmixError,
@@ -28,10 +27,12 @@ from jointmix.errors import (
     SpecError,
     StorageError,
 )
-from jointmix.recipe import parse_recipe
-from jointmix.simulate import simulate
-from jointmix.spec import ModelSpec, SamplerSpec
-from jointmix.tables import read_table
+from jointmix.fitting.recipe import parse_recipe
+from jointmix.model.dataset import make_dataset
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.simulate import simulate
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.reading import read_table
 
 SMALL = SamplerSpec(draws=100, tune=100, chains=2, starts=4)
 SPEC = ModelSpec(

@@ -10,37 +10,38 @@ import time
 from pathlib import Path
 from typing import Any
 
+import benchmark
 import html5lib
 import numpy as np
 import pymc as pm
 import pytensor
 import pytest
-from scipy import stats
-
-from jointmix.benchmark import __main__ as command
-from jointmix.benchmark import runs
-from jointmix.benchmark.bare import (
+from benchmark import __main__ as command
+from benchmark import runs
+from benchmark.bare import (
     jax_gradient,
     natural_parameters,
     numpy_gradient,
     statistics,
 )
-from jointmix.benchmark.cases import Case, make_posterior, make_spec, parse_case, start_at_truth
-from jointmix.benchmark.chart import dots
-from jointmix.benchmark.measure import covered, growth, peak_memory, timed
-from jointmix.benchmark.page import markdown, render_page, sections
-from jointmix.benchmark.results import Cost, Measured, Results, Row, Task, results_from_json
-from jointmix.benchmark.runs import Plan, full_plan, quick_plan, run_one, run_plan
-from jointmix.benchmark.samplers import SAMPLERS, Sampler, Settings, _all_gradients, spec_of
-from jointmix.benchmark.scores import score
-from jointmix.benchmark.textbook import textbook_model, textbook_point, textbook_start
-from jointmix.density import component_log_density, log_likelihood
-from jointmix.errors import SamplingError, SpecError
-from jointmix.initial import draw_start
+from benchmark.cases import Case, make_posterior, make_spec, parse_case, start_at_truth
+from benchmark.chart import dots
+from benchmark.measure import covered, growth, peak_memory, timed
+from benchmark.page import markdown, render_page, sections
+from benchmark.results import Cost, Measured, Results, Row, Task, results_from_json
+from benchmark.runs import Plan, full_plan, quick_plan, run_one, run_plan
+from benchmark.samplers import SAMPLERS, Sampler, Settings, _all_gradients, spec_of
+from benchmark.scores import score
+from benchmark.textbook import textbook_model, textbook_point, textbook_start
+from scipy import stats
+
+from jointmix.base.errors import SamplingError, SpecError
+from jointmix.families.parameters import component_log_density, log_likelihood
+from jointmix.fitting.recipe import read_recipe
 from jointmix.kernel.values import unconstrain
-from jointmix.model import build_model
-from jointmix.recipe import read_recipe
-from jointmix.scaling import model_scaling
+from jointmix.model.graph import build_model
+from jointmix.model.scaling import model_scaling
+from jointmix.modes.initial import draw_start
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 XHTML = "{http://www.w3.org/1999/xhtml}"
@@ -634,8 +635,15 @@ def test_an_interrupted_benchmark_keeps_its_rows(
 
 
 def one(case: str, name: str, *more: str) -> dict[str, Any]:
-    arguments = [sys.executable, "-m", "jointmix.benchmark", "--one", case, name, *more]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300)
+    arguments = [sys.executable, "-m", "benchmark", "--one", case, name, *more]
+    done = subprocess.run(
+        arguments,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        cwd=Path(benchmark.__file__).parents[1],
+    )
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmark import runs
+from benchmark.cases import Case
+from benchmark.page import markdown
+from benchmark.results import Results, Task
+from benchmark.samplers import Settings
+from benchmark.tasks import TASKS, Planted, run_task
 from test_benchmark import answered, one, tiny_plan
-
-from jointmix.benchmark import runs
-from jointmix.benchmark.cases import Case
-from jointmix.benchmark.page import markdown
-from jointmix.benchmark.results import Results, Task
-from jointmix.benchmark.samplers import Settings
-from jointmix.benchmark.tasks import TASKS, Planted, run_task
 
 SMALL = Settings(draws=30, chains=2, tune=60)
 

@@ -18,14 +18,14 @@ from scipy import stats
 from scipy.integrate import quad
 from scipy.special import logsumexp
 
-from jointmix.data import make_dataset
-from jointmix.errors import MissingExtraError, SamplingError
-from jointmix.location import coordinates
-from jointmix.model import build_model
+from jointmix.base.errors import MissingExtraError, SamplingError
+from jointmix.model.dataset import make_dataset
+from jointmix.model.graph import build_model
+from jointmix.model.location import coordinates
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
 from jointmix.sampling.blackjax_runs import jaxified, nuts, pathfinder
 from jointmix.sampling.control import Control
-from jointmix.scaling import model_scaling
-from jointmix.spec import ModelSpec
 
 DIM = 5
 MEAN = np.array([0.0, 1.0, -2.0, 30.0, 4.0])

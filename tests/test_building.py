@@ -9,9 +9,9 @@ import pytest
 from test_cli import assert_refused, call, names
 from test_cli_scores import RECIPE
 
-from jointmix.building import Built, build, index_page
-from jointmix.errors import SpecError
-from jointmix.simulate import four_clusters, simulate
+from jointmix.base.errors import SpecError
+from jointmix.cli.building import Built, build, index_page
+from jointmix.model.simulate import four_clusters, simulate
 
 OUTPUTS = {"a.html", "a.nc", "a.json"}
 

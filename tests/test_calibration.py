@@ -23,7 +23,21 @@ from synthetic import fitted_tree
 from typer.testing import CliRunner
 
 from jointmix import Fixed, ModelSpec, Priors, SamplerSpec
-from jointmix.calibration import (
+from jointmix.base.errors import (
+    DataError,
+    MissingExtraError,
+    SamplingError,
+    SchemaError,
+    SpecError,
+    StorageError,
+)
+from jointmix.base.processes import on_cluster
+from jointmix.cli import app
+from jointmix.kernel.layout import n_free
+from jointmix.posterior.draws import fitted_spec
+from jointmix.reporting import render_html, report
+from jointmix.storage.trees import save
+from jointmix.validation.calibration import (
     Calibration,
     Replicate,
     calibrate,
@@ -32,13 +46,13 @@ from jointmix.calibration import (
     read_calibration,
     write_calibration,
 )
-from jointmix.calibration.quantities import (
+from jointmix.validation.calibration.quantities import (
     free_quantities,
     parameter_quantities,
     sorting_variable,
 )
-from jointmix.calibration.replicates import as_parameters, true_arrays
-from jointmix.calibration.uniformity import (
+from jointmix.validation.calibration.replicates import as_parameters, true_arrays
+from jointmix.validation.calibration.uniformity import (
     coverage,
     deviation,
     distribution_function,
@@ -46,20 +60,6 @@ from jointmix.calibration.uniformity import (
     p_value,
     simultaneous_band,
 )
-from jointmix.cli import app
-from jointmix.errors import (
-    DataError,
-    MissingExtraError,
-    SamplingError,
-    SchemaError,
-    SpecError,
-    StorageError,
-)
-from jointmix.kernel.layout import n_free
-from jointmix.processes import on_cluster
-from jointmix.reporting import render_html, report
-from jointmix.rows import fitted_spec
-from jointmix.storage import save
 
 SPEC = ModelSpec(
     n_clusters=2,
@@ -229,7 +229,7 @@ def test_a_store_is_gone_on_from(small: Calibration, tmp_path: Path) -> None:
     fitted: list[int] = []
 
     def counted(table: dict, spec: ModelSpec, seed: int) -> xr.DataTree:
-        from jointmix.calibration import fit_one
+        from jointmix.validation.calibration import fit_one
 
         fitted.append(seed)
         return fit_one(table, spec, seed)
@@ -441,14 +441,14 @@ def test_interrupted_before_the_first_table_is_no_other_error(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jointmix.calibration.side_by_side", interrupt)
+    monkeypatch.setattr("jointmix.validation.calibration.side_by_side", interrupt)
     with pytest.raises(KeyboardInterrupt):
         calibrate(SPEC, 30, 4, store=tmp_path / "c.json")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_dask_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.processes.find_spec", lambda _: None)
+    monkeypatch.setattr("jointmix.base.processes.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"jointmix\[dask\]"):
         calibrate(SPEC, 30, 4, dask="tcp://127.0.0.1:1")
 
@@ -458,7 +458,7 @@ def test_a_dask_scheduler_that_does_not_answer_is_named(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed", reason="needs the extra dask")
-    monkeypatch.setattr("jointmix.processes._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("jointmix.base.processes._CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         if address == "deaf":
             address = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
@@ -609,8 +609,8 @@ def test_a_dask_cluster_that_does_not_work_is_named(
     ends: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
-    monkeypatch.setattr("jointmix.processes._CONNECT_SECONDS", 2)
-    monkeypatch.setattr("jointmix.processes._LONELY_SECONDS", 2)
+    monkeypatch.setattr("jointmix.base.processes._CONNECT_SECONDS", 2)
+    monkeypatch.setattr("jointmix.base.processes._LONELY_SECONDS", 2)
     with distributed.LocalCluster(
         n_workers=0 if ends == "no workers" else 1,
         threads_per_worker=1,

@@ -12,13 +12,13 @@ from test_cli import assert_refused, call
 from test_cli_scores import RECIPE
 
 import jointmix as jm
-from jointmix.agreement import attach, stored_certificate
-from jointmix.agreement.certificate import PosteriorAgreement, Run
-from jointmix.agreement.comparison import Difference
-from jointmix.agreement.posterior import compare_posteriors, scalars
-from jointmix.errors import SchemaError
+from jointmix.base.errors import SchemaError
+from jointmix.model.simulate import four_clusters, simulate
 from jointmix.reporting import render_html
-from jointmix.simulate import four_clusters, simulate
+from jointmix.validation.agreement import attach, stored_certificate
+from jointmix.validation.agreement.certificate import PosteriorAgreement, Run
+from jointmix.validation.agreement.comparison import Difference
+from jointmix.validation.agreement.posterior import compare_posteriors, scalars
 
 pytest.importorskip("funsor")
 

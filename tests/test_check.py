@@ -16,14 +16,24 @@ from typer.testing import CliRunner
 
 import jointmix as jm
 import jointmix.cli as cli
-from jointmix.cells import kind_of, kinds_of
-from jointmix.data import make_dataset
-from jointmix.errors import ColumnTypeError, DataError, JointmixError
-from jointmix.mode_warnings import mode_warnings
-from jointmix.priors import Fixed, Gamma, HalfNormal, HalfStudentT, InverseGamma, LogNormal, Priors
-from jointmix.screening import exact_ratio, noise_floor
-from jointmix.simulate import four_clusters, simulate
-from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.base.errors import ColumnTypeError, DataError, JointmixError
+from jointmix.families.priors.priors import (
+    Fixed,
+    Gamma,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    LogNormal,
+    Priors,
+)
+from jointmix.model.dataset import make_dataset
+from jointmix.model.dependence import noise_floor
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.warnings import mode_warnings
+from jointmix.tables.cells import kind_of, kinds_of
+from jointmix.tables.screening import exact_ratio
 
 SMALL = SamplerSpec(draws=100, tune=100, chains=2, starts=4)
 SPEC = ModelSpec(

@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.stats import multivariate_normal, norm
 from synthetic import N_CHAINS, N_DRAWS, fitted_tree
 
+from jointmix.base.errors import SchemaError
 from jointmix.checks import (
     Finding,
     divergences,
@@ -27,8 +28,7 @@ from jointmix.checks import (
 )
 from jointmix.checks.duplicates import bhattacharyya, cluster_distances
 from jointmix.checks.finding import above, below
-from jointmix.errors import SchemaError
-from jointmix.summaries import moving_entries, statistics, summary
+from jointmix.posterior.summaries import moving_entries, statistics, summary
 
 
 @pytest.fixture(scope="module")

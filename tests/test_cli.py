@@ -17,15 +17,15 @@ from synthetic import fitted_tree
 from typer.testing import CliRunner, Result
 
 import jointmix.cli as cli
+from jointmix.base.errors import SamplingError
+from jointmix.base.schema import SCHEMA_VERSION
 from jointmix.checks import diagnose
 from jointmix.cli.output import put_csv
 from jointmix.cli.progress import show_progress
-from jointmix.errors import SamplingError
-from jointmix.recipe import spec_to_dict
-from jointmix.schema import SCHEMA_VERSION
-from jointmix.simulate import four_clusters, simulate
-from jointmix.spec import ModelSpec
-from jointmix.storage import load, save
+from jointmix.model.serialised import spec_to_dict
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.spec import ModelSpec
+from jointmix.storage.trees import load, save
 
 SPEC = """
 [data]
@@ -102,11 +102,11 @@ class Engine:
 
 @pytest.fixture
 def engine(monkeypatch) -> Engine:
-    import jointmix.building
+    import jointmix.cli.building
 
     made = Engine()
     for function in ("fit", "report"):
-        monkeypatch.setattr(jointmix.building, function, getattr(made, function))
+        monkeypatch.setattr(jointmix.cli.building, function, getattr(made, function))
     parts = (("workflow", "fit"), ("workflow", "recover"), ("reporting", "report"))
     for name, function in (*parts, ("prediction", "predict")):
         module = sys.modules.get(f"jointmix.{name}")

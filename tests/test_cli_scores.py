@@ -12,8 +12,8 @@ from test_cli import assert_refused, call
 
 import jointmix as jm
 from jointmix.cli.output import put_json
-from jointmix.simulate import four_clusters, simulate
-from jointmix.storage import save
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.storage.trees import save
 
 RECIPE = """
 [data]
@@ -66,7 +66,7 @@ def test_a_row_without_a_finite_shape_has_null_for_it(
 ) -> None:
     scores = jm.loo(four_cluster_fit)
     scores.pointwise["pareto_k"].values[3] = np.inf
-    monkeypatch.setattr("jointmix.scores.loo", lambda *_: scores)
+    monkeypatch.setattr("jointmix.posterior.scores.loo", lambda *_: scores)
     save(four_cluster_fit, tmp_path / "fit.nc")
     done = call("score", tmp_path / "fit.nc", "--json")
     assert [row["pareto_k"] for row in json.loads(done.stdout)["influential"]] == [None]

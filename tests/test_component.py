@@ -7,7 +7,7 @@ import pytest
 from conftest import STRUCTURES
 from scipy import stats
 
-from jointmix.component import (
+from jointmix.model.component import (
     log_density,
     natural_parameters,
     parameter_names,
@@ -15,7 +15,7 @@ from jointmix.component import (
     signature,
     sufficient_statistics,
 )
-from jointmix.spec import ModelSpec
+from jointmix.model.spec import ModelSpec
 
 ROLES = [
     "one cluster, other predictors",

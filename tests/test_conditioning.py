@@ -7,10 +7,10 @@ import xarray as xr
 from scipy.special import logsumexp
 from test_prediction import draws_of, new_table, tree_of
 
-from jointmix.allocations import responsibilities
-from jointmix.errors import DataError
-from jointmix.prediction import _multimodal, predict
-from jointmix.rows import fitted_spec
+from jointmix.base.errors import DataError
+from jointmix.posterior.allocations import responsibilities
+from jointmix.posterior.draws import fitted_spec
+from jointmix.posterior.prediction import _multimodal, predict
 
 STRUCTURES = ["equal", "overlapping", "disjoint", "no predictors", "one cluster"]
 

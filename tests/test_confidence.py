@@ -5,7 +5,7 @@ import oracles
 import pytest
 from scipy.stats import multivariate_normal
 
-from jointmix.density import Parameters
+from jointmix.families.parameters import Parameters
 from jointmix.labels import confidence as module
 from jointmix.labels.assignment import switch_rate
 from jointmix.labels.confidence import (
@@ -20,8 +20,8 @@ from jointmix.labels.confidence import (
     true_permutation_share,
 )
 from jointmix.labels.relabel import ecr, stephens
-from jointmix.rows import Rows
-from jointmix.spec import ModelSpec
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
 
 K, DRAWS, N = 3, 60, 120
 SPEC = ModelSpec(n_clusters=K, features=["a", "b"], predictors=["a", "b"], response="y")

@@ -13,11 +13,17 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jointmix.columns import read_columns
-from jointmix.data import Dataset, make_dataset, minimum_rows, new_rows, notes
-from jointmix.errors import ColumnTypeError, DataError, MissingExtraError
-from jointmix.spec import ModelSpec
-from jointmix.tables import package_file, read_table
+from jointmix.base.errors import ColumnTypeError, DataError, MissingExtraError
+from jointmix.model.dataset import (
+    Dataset,
+    make_dataset,
+    minimum_rows,
+    new_rows,
+    notes,
+)
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.columns import read_columns
+from jointmix.tables.reading import package_file, read_table
 
 A = [3, 1, 4, 1, 5, 9, 2, 6]
 B = [2, 7, 1, 8, 2, 8, 1, 8]

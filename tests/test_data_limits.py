@@ -4,13 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jointmix.columns import read_columns
-from jointmix.data import make_dataset, new_rows, notes, require_dataset
-from jointmix.errors import ColumnTypeError, DataError, MissingExtraError
-from jointmix.issues import listed, quoted
-from jointmix.screening import LARGEST, SMALLEST_SPREAD
-from jointmix.spec import ModelSpec
-from jointmix.tables import package_file, read_table
+from jointmix.base.errors import ColumnTypeError, DataError, MissingExtraError
+from jointmix.model.dataset import (
+    make_dataset,
+    new_rows,
+    notes,
+    require_dataset,
+)
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.columns import read_columns
+from jointmix.tables.issues import listed, quoted
+from jointmix.tables.reading import package_file, read_table
+from jointmix.tables.screening import LARGEST, SMALLEST_SPREAD
 
 ONE = ModelSpec(n_clusters=1, features=["a"])
 TWO = ModelSpec(n_clusters=1, features=["a", "b"])

@@ -11,11 +11,7 @@ from scipy.integrate import quad
 from synthetic import fitted_tree
 
 from jointmix.checks import collapse, diagnose, duplicates, empty, floor, switching
-from jointmix.data import make_dataset
-from jointmix.degenerate import improper_issues, order_at_zero, rows_to_spike
-from jointmix.initial import _factor
-from jointmix.leave_one_out import smoothed
-from jointmix.priors import (
+from jointmix.families.priors.priors import (
     LKJ,
     Fixed,
     Gamma,
@@ -25,9 +21,14 @@ from jointmix.priors import (
     LogNormal,
     Priors,
 )
-from jointmix.spec import ModelSpec, SamplerSpec
-from jointmix.starts import allocations
-from jointmix.workflow import fit
+from jointmix.fitting.workflow import fit
+from jointmix.model.dataset import make_dataset
+from jointmix.model.degenerate import improper_issues, order_at_zero, rows_to_spike
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.initial import _factor
+from jointmix.modes.starts import allocations
+from jointmix.posterior.leave_one_out import smoothed
 
 QUICK = SamplerSpec(draws=100, tune=100, chains=2, starts=4)
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.integrate import quad
 from sklearn.mixture import GaussianMixture
 
-from jointmix.density import (
+from jointmix.families.parameters import (
     Parameters,
     component_log_density,
     feature_log_density,

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 from synthetic import fitted_tree
 
-from jointmix.differences import contrasts, r_squared
-from jointmix.errors import SchemaError, SpecError
-from jointmix.rows import draw_parameters, fitted_spec, observed_rows
+from jointmix.base.errors import SchemaError, SpecError
+from jointmix.posterior.differences import contrasts, r_squared
+from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,25 @@ from palmerpenguins import load_penguins
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from jointmix.data import Dataset, make_dataset
-from jointmix.density import component_log_density, log_likelihood, responsibility
-from jointmix.em import Census, Mode, count_parameters, fit_em
-from jointmix.mstep import VARIANCE_FLOOR, make_problem, maximise, moments
-from jointmix.priors import Fixed, Priors
-from jointmix.scaling import standard_scaling
-from jointmix.simulate import four_clusters, simulate
-from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.families.parameters import component_log_density, log_likelihood, responsibility
+from jointmix.families.priors.priors import Fixed, Priors
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.scaling import standard_scaling
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import (
+    Census,
+    Mode,
+    count_parameters,
+    fit_em,
+)
+from jointmix.modes.mstep import (
+    VARIANCE_FLOOR,
+    make_problem,
+    maximise,
+    moments,
+)
 
 N = 160
 TRUTH = {

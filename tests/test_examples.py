@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import jointmix
-from jointmix.data import make_dataset
-from jointmix.recipe import read_recipe
-from jointmix.simulate import four_clusters, simulate
-from jointmix.tables import read_table
+from jointmix.fitting.recipe import read_recipe
+from jointmix.model.dataset import make_dataset
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.tables.reading import read_table
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(ROOT.glob("examples/*.py"))

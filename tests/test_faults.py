@@ -28,13 +28,18 @@ from test_cli_scores import RECIPE
 from test_sampling import spec_of, two_lines
 from test_storage import small_tree
 
-from jointmix import files, folders
-from jointmix.building import build
-from jointmix.errors import SamplingError, StorageError, lacks_memory, sentence
-from jointmix.files import FIT_SUFFIXES
-from jointmix.simulate import four_clusters, simulate
-from jointmix.storage import load, save
-from jointmix.workflow import fit, recover
+from jointmix.base.errors import (
+    SamplingError,
+    StorageError,
+    lacks_memory,
+    sentence,
+)
+from jointmix.cli.building import build
+from jointmix.fitting.workflow import fit, recover
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.storage import files, folders
+from jointmix.storage.files import FIT_SUFFIXES
+from jointmix.storage.trees import load, save
 
 COMMAND = Path(sys.executable).with_name("jointmix")
 OTHER = xr.DataTree(xr.Dataset({"a": ("n", np.arange(50_000.0))}))
@@ -470,13 +475,13 @@ def test_what_fails_below_the_package_is_one_sentence(
 
 
 def test_numpy_out_of_memory_is_one_sentence(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.workflow.fit_em", lambda *_: np.ones(10**15))
+    monkeypatch.setattr("jointmix.fitting.workflow.fit_em", lambda *_: np.ones(10**15))
     assert_refused(call("run", recipe), "The memory does not suffice; free some")
 
 
 def test_data_that_vanish_are_named(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the fingerprint of the data and their being read, or before."""
-    import jointmix.building as building
+    import jointmix.cli.building as building
 
     mark = building.fingerprint
 
@@ -764,9 +769,9 @@ def test_an_import_that_fails_for_other_reasons_is_no_sentence(
     def broken(_: object) -> None:
         raise ImportError("cannot import name 'x'")
 
-    monkeypatch.setattr("jointmix.recipe.read_recipe", broken)
+    monkeypatch.setattr("jointmix.fitting.recipe.read_recipe", broken)
     assert isinstance(call("check", recipe).exception, ImportError)
-    monkeypatch.setattr("jointmix.recipe.read_recipe", failing(broken, -1, errno.ENOMEM))
+    monkeypatch.setattr("jointmix.fitting.recipe.read_recipe", failing(broken, -1, errno.ENOMEM))
     assert_refused(call("check", recipe), "memory")
 
 

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 from scipy.special import logsumexp
 
-from jointmix.data import Dataset, make_dataset
-from jointmix.density import Parameters
-from jointmix.em import Census, Mode, fit_em
+from jointmix.base.schema import PARAMETERS
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.labels import switch_rate
 from jointmix.labels.draws import (
     Identified,
@@ -19,11 +19,12 @@ from jointmix.labels.draws import (
     identify_draws,
     make_rows,
 )
-from jointmix.ordering import Ordering, choose_ordering
-from jointmix.priors import Fixed, Priors
-from jointmix.scaling import model_scaling
-from jointmix.schema import PARAMETERS
-from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.scaling import model_scaling
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import Census, Mode, fit_em
+from jointmix.modes.ordering import Ordering, choose_ordering
 
 N, CHAINS, DRAWS, K = 90, 2, 25, 3
 TRUTH = {

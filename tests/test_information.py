@@ -7,12 +7,12 @@ import oracles
 import pytest
 from scipy.special import logsumexp
 
-from jointmix.density import Parameters
-from jointmix.information import _scores, location_errors
-from jointmix.location import coordinates
-from jointmix.priors import Fixed, Priors
-from jointmix.rows import Rows
-from jointmix.spec import ModelSpec
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import Fixed, Priors
+from jointmix.model.location import coordinates
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.information import _scores, location_errors
 
 K, D, R, N = 3, 2, 2, 25
 STEP = 1e-5
@@ -145,13 +145,13 @@ def test_large_tables_are_taken_in_part(monkeypatch: pytest.MonkeyPatch) -> None
     rows, parameters = material(SPECS["full"], 3)
     many = Rows(np.tile(rows.x, (8, 1)), np.tile(rows.u, (8, 1)), np.tile(rows.y, 8))
     whole = location_errors(many, parameters, SPECS["full"])
-    monkeypatch.setattr("jointmix.information._BATCH_ROWS", 7)
+    monkeypatch.setattr("jointmix.modes.information._BATCH_ROWS", 7)
     parts = location_errors(many, parameters, SPECS["full"])
     # The sums of another order, inverted: roundings of the largest entry.
     np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-12 * np.abs(whole).max())
     # Every eighth row of eight copies of the table.
     shuffled = many.take(np.arange(8 * N).reshape(8, N).T.ravel())
-    monkeypatch.setattr("jointmix.information._MOST_ROWS", N)
+    monkeypatch.setattr("jointmix.modes.information._MOST_ROWS", N)
     part = location_errors(shuffled, parameters, SPECS["full"])
     scale = np.sqrt(np.einsum("kiki->ki", whole))
     assert np.abs(np.sqrt(np.einsum("kiki->ki", part)) / scale - 1).max() < 0.5

@@ -7,14 +7,15 @@ from pymc_values import constrained, split
 from scipy import stats
 from test_model import natural_parts
 
-from jointmix.data import Dataset
-from jointmix.em import fit_em
-from jointmix.initial import Start, draw_start, make_start
-from jointmix.ordering import Ordering, location
-from jointmix.rows import make_rows, mode_share
+from jointmix.kernel.allocate import mode_share
+from jointmix.model.dataset import Dataset
+from jointmix.model.rows import make_rows
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import fit_em
+from jointmix.modes.initial import Start, draw_start, make_start
+from jointmix.modes.ordering import Ordering, location
 from jointmix.sampling import Target
-from jointmix.scaling import model_scaling
-from jointmix.spec import ModelSpec
 
 
 def start_of(name: str) -> tuple[ModelSpec, Dataset, Start]:
@@ -66,7 +67,7 @@ def test_starts_are_finite_ordered_and_round_trip(name: str) -> None:
 @pytest.mark.parametrize("name", ["four features", "tied"])
 def test_without_jitter_the_start_is_the_mode(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among others that the vine's inversion is exact."""
-    monkeypatch.setattr("jointmix.initial._SPREAD", 0.0)
+    monkeypatch.setattr("jointmix.modes.initial._SPREAD", 0.0)
     spec, dataset, start = start_of(name)
     target = Target(dataset, spec, start)
     draw = target.parameters(target.point(0))

@@ -6,8 +6,10 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from jointmix.density import Parameters
-from jointmix.invariants import (
+from jointmix.families.parameters import Parameters
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.invariants import (
     N_POINTS,
     Points,
     choose_points,
@@ -15,8 +17,6 @@ from jointmix.invariants import (
     outside_moments,
     overall_moments,
 )
-from jointmix.rows import Rows
-from jointmix.spec import ModelSpec
 
 K, D = 3, 2
 SPECS = {

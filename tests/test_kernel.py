@@ -16,23 +16,8 @@ from hypothesis import strategies as st
 from pymc_values import USUAL, constrained, densities, joined, split, unconstrained
 from test_model import log_prior, natural_parts, parameters_of, scipy_log_likelihood
 
-from jointmix.data import Dataset, make_dataset
-from jointmix.density import Parameters
-from jointmix.initial import Start
-from jointmix.kernel import jit, layout
-from jointmix.kernel.entry import (
-    LOG_DENSITY,
-    PARAMETERS,
-    _log_density_of,
-    _parameters_of,
-    compiled,
-    evaluate,
-    is_compiled,
-)
-from jointmix.kernel.rows import exponential
-from jointmix.kernel.values import unconstrain
-from jointmix.location import coordinates
-from jointmix.priors import (
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import (
     LKJ,
     Dirichlet,
     Fixed,
@@ -45,8 +30,23 @@ from jointmix.priors import (
     Priors,
     StudentT,
 )
+from jointmix.kernel import jit, layout
+from jointmix.kernel.entry import (
+    LOG_DENSITY,
+    PARAMETERS,
+    _log_density_of,
+    _parameters_of,
+    compiled,
+    evaluate,
+    is_compiled,
+)
+from jointmix.kernel.rows import exponential
+from jointmix.kernel.values import unconstrain
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.location import coordinates
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.initial import Start
 from jointmix.sampling import Target
-from jointmix.spec import ModelSpec
 
 pytestmark = pytest.mark.kernel
 

@@ -16,12 +16,17 @@ from mpmath import mpf
 from pymc_values import densities
 from test_kernel import target_of
 
-from jointmix.data import Dataset
+from jointmix.families.priors.priors import InverseGamma, Normal, Priors
 from jointmix.kernel import layout
-from jointmix.model import EXTRA, OBSERVED, build_model, observed_arrays
-from jointmix.priors import InverseGamma, Normal, Priors
+from jointmix.model.dataset import Dataset
+from jointmix.model.graph import (
+    EXTRA,
+    OBSERVED,
+    build_model,
+    observed_arrays,
+)
+from jointmix.model.spec import ModelSpec
 from jointmix.sampling import Target
-from jointmix.spec import ModelSpec
 
 pytestmark = pytest.mark.kernel
 

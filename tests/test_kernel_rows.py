@@ -9,10 +9,10 @@ from conftest import STRUCTURES
 from scipy.special import softmax
 from test_kernel import check_gradient, prior_of, rows_of, target_of
 
-from jointmix.density import Parameters, component_log_density, log_likelihood
+from jointmix.families.parameters import Parameters, component_log_density, log_likelihood
 from jointmix.kernel.rows import block_length, exponential, sweep
+from jointmix.model.spec import ModelSpec
 from jointmix.sampling import Target
-from jointmix.spec import ModelSpec
 
 pytestmark = pytest.mark.kernel
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jointmix.errors import SchemaError
+from jointmix.base.errors import SchemaError
 from jointmix.labels import ecr, ecr_iterative, order_by, pivotal, stephens
 from jointmix.labels.assignment import assign
 from jointmix.labels.relabel import (

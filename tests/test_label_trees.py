@@ -8,11 +8,11 @@ import xarray as xr
 from synthetic import fitted_tree
 
 from jointmix import diagnose, identify, load, raw_draws, save
-from jointmix.errors import SchemaError, SpecError
+from jointmix.base.errors import SchemaError, SpecError
+from jointmix.base.schema import PARAMETERS
+from jointmix.fitting.identification import METHODS
 from jointmix.labels import agreement, permute
-from jointmix.labels.trees import METHODS
-from jointmix.rows import draw_parameters, fitted_spec, observed_rows
-from jointmix.schema import PARAMETERS
+from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
 
 BY = {"order_by": {"by": "weight"}}
 

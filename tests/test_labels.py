@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 import pytest
 
-from jointmix.errors import SchemaError
+from jointmix.base.errors import SchemaError
 from jointmix.labels import agreement, ecr, inverse, order_by, permute, switch_rate
 from jointmix.labels.assignment import assign
 

@@ -11,14 +11,15 @@ import xarray as xr
 from conftest import STRUCTURES, direction_of, table
 from test_kernel import prior_of, target_of
 
-from jointmix.data import make_dataset
-from jointmix.density import Parameters, component_log_density
-from jointmix.em import Mode, fit_em
+from jointmix.families.parameters import Parameters, component_log_density
+from jointmix.fitting.workflow import fit
 from jointmix.kernel.values import unconstrain
-from jointmix.location import coordinates
+from jointmix.model.dataset import make_dataset
+from jointmix.model.location import coordinates
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import Mode, fit_em
 from jointmix.sampling import Target
-from jointmix.spec import ModelSpec, SamplerSpec
-from jointmix.workflow import fit
 
 FEATURES = ("a", "b", "c")
 UNITS = {"a": 1e6, "b": 1e-8, "c": 3.0, "d": 1e3, "p": 1e8, "q": 0.02, "y": 1e-6}

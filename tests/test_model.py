@@ -15,11 +15,8 @@ from pymc_values import USUAL, constrained, densities, joined
 from scipy import stats
 from scipy.special import betaln, logsumexp
 
-from jointmix.data import Dataset, make_dataset
-from jointmix.density import Parameters
-from jointmix.location import coordinates
-from jointmix.model import ConeTransform, build_model
-from jointmix.priors import (
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import (
     Dirichlet,
     Fixed,
     Gamma,
@@ -29,8 +26,11 @@ from jointmix.priors import (
     LogNormal,
     StudentT,
 )
-from jointmix.scaling import model_scaling
-from jointmix.spec import ModelSpec
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.graph import ConeTransform, build_model
+from jointmix.model.location import coordinates
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
 
 N_POINTS = 10
 Point = dict[str, np.ndarray]

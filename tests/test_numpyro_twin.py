@@ -15,17 +15,17 @@ import pytest
 from conftest import STRUCTURES, built, direction_of
 from pymc_values import constrained
 
-import jointmix.numpyro_twin
-from jointmix.data import Dataset
-from jointmix.density import Parameters, feature_log_density, response_log_density
-from jointmix.errors import MissingExtraError, SpecError
-from jointmix.location import coordinates
-from jointmix.numpyro_twin import build_twin, draw_allocation, twin_log_density
-from jointmix.numpyro_twin.values import free_values
-from jointmix.priors import HalfStudentT
-from jointmix.scaling import model_scaling
-from jointmix.schema import PARAMETERS
-from jointmix.spec import ModelSpec
+import jointmix.validation.twin
+from jointmix.base.errors import MissingExtraError, SpecError
+from jointmix.base.schema import PARAMETERS
+from jointmix.families.parameters import Parameters, feature_log_density, response_log_density
+from jointmix.families.priors.priors import HalfStudentT
+from jointmix.model.dataset import Dataset
+from jointmix.model.location import coordinates
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.validation.twin import build_twin, draw_allocation, twin_log_density
+from jointmix.validation.twin.values import free_values
 
 FORMS = ("marginal", "enumerated")
 Values = dict[str, np.ndarray]
@@ -404,7 +404,9 @@ def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_importing_it_loads_no_jax() -> None:
-    code = "import sys, jointmix.numpyro_twin; print({'jax', 'numpyro', 'pymc'} & set(sys.modules))"
+    code = (
+        "import sys, jointmix.validation.twin; print({'jax', 'numpyro', 'pymc'} & set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -412,7 +414,7 @@ def test_importing_it_loads_no_jax() -> None:
 
 
 def test_it_is_written_independently() -> None:
-    folder = Path(jointmix.numpyro_twin.__file__).parent
+    folder = Path(jointmix.validation.twin.__file__).parent
     source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
     for module in ("component", "model", "initial", "density", "sampling", "kernel"):
         assert f"jointmix.{module}" not in source

@@ -5,12 +5,24 @@ import oracles
 import pytest
 from scipy.stats import norm
 
-from jointmix.data import make_dataset
-from jointmix.density import Parameters
-from jointmix.em import Mode, fit_em
-from jointmix.information import location_errors
-from jointmix.location import coordinates, householder
-from jointmix.ordering import (
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import (
+    Fixed,
+    Normal,
+    Priors,
+    StudentT,
+)
+from jointmix.kernel.allocate import mode_share
+from jointmix.model.dataset import make_dataset
+from jointmix.model.location import coordinates, householder
+from jointmix.model.rows import make_rows
+from jointmix.model.scaling import model_scaling
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import Mode, fit_em
+from jointmix.modes.information import location_errors
+from jointmix.modes.ordering import (
     LEAST_SEPARATION,
     Ordering,
     choose_ordering,
@@ -19,11 +31,6 @@ from jointmix.ordering import (
     separating_direction,
     separation,
 )
-from jointmix.priors import Fixed, Normal, Priors, StudentT
-from jointmix.rows import make_rows, mode_share
-from jointmix.scaling import model_scaling
-from jointmix.simulate import four_clusters, simulate
-from jointmix.spec import ModelSpec, SamplerSpec
 
 
 def mode_of(values: oracles.Values) -> Mode:

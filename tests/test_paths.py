@@ -12,12 +12,12 @@ from test_cli import assert_refused, call, names
 from test_cli_scores import RECIPE
 
 import jointmix.cli as cli
-from jointmix.building import places
+from jointmix.base.errors import SpecError
+from jointmix.cli.building import places
 from jointmix.cli.output import put_csv
-from jointmix.errors import SpecError
-from jointmix.files import refuse_same, write_file
-from jointmix.recipe import parse_recipe, read_recipe
-from jointmix.simulate import four_clusters, simulate
+from jointmix.fitting.recipe import parse_recipe, read_recipe
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.storage.files import refuse_same, write_file
 
 CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "execv", "literal_eval"}
 MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "yaml", "code", "runpy"}

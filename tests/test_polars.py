@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from test_data import EXPECTED, HOSTILE, SPEC, TABLE, A, B, replaced
 
-from jointmix.columns import read_columns
-from jointmix.data import make_dataset
-from jointmix.errors import ColumnTypeError, DataError
-from jointmix.spec import ModelSpec
+from jointmix.base.errors import ColumnTypeError, DataError
+from jointmix.model.dataset import make_dataset
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.columns import read_columns
 
 CONTAINERS = {
     "dict of series": {name: pl.Series(values) for name, values in TABLE.items()},

@@ -9,16 +9,17 @@ import pytest
 import xarray as xr
 from synthetic import fitted_tree
 
-from jointmix.data import make_dataset
-from jointmix.errors import SchemaError
-from jointmix.model import build_model
-from jointmix.power_scaling import log_prior, sensitivity
-from jointmix.priors import Normal, Priors
-from jointmix.recipe import spec_from_dict
-from jointmix.rows import draw_parameters, fitted_scaling, observed_table
-from jointmix.schema import COMPONENT
-from jointmix.spec import ModelSpec, SamplerSpec
-from jointmix.workflow import fit
+from jointmix.base.errors import SchemaError
+from jointmix.base.schema import COMPONENT
+from jointmix.families.priors.priors import Normal, Priors
+from jointmix.fitting.workflow import fit
+from jointmix.model.dataset import make_dataset
+from jointmix.model.graph import build_model
+from jointmix.model.serialised import spec_from_dict
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import draw_parameters, fitted_scaling, observed_table
+from jointmix.posterior.sensitivity import log_prior, sensitivity
 
 N_DRAWS = 20
 FAST = {"mode": "FAST_COMPILE"}

@@ -9,9 +9,9 @@ import xarray as xr
 from scipy.special import logsumexp
 from synthetic import fitted_tree
 
-from jointmix.allocations import responsibilities
-from jointmix.errors import DataError, SchemaError, SpecError
-from jointmix.prediction import fitted_spec, log_density, predict
+from jointmix.base.errors import DataError, SchemaError, SpecError
+from jointmix.posterior.allocations import responsibilities
+from jointmix.posterior.prediction import fitted_spec, log_density, predict
 
 #: Structure -> arguments of `fitted_tree`.
 TREES: dict[str, dict[str, object]] = {
@@ -240,7 +240,7 @@ def test_rows_are_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # Three rows at a time, and a last batch of two.
     for name in ("rows._BATCH_NUMBERS", "allocations._BATCH_NUMBERS"):
         monkeypatch.setattr(f"jointmix.{name}", 3 * 120 * 3)
-    monkeypatch.setattr("jointmix.prediction._BLOCK", 3)
+    monkeypatch.setattr("jointmix.posterior.prediction._BLOCK", 3)
     for before, function in zip(whole, (predict, responsibilities, log_density), strict=True):
         xr.testing.assert_allclose(function(tree, table), before, rtol=1e-12)
 
@@ -298,7 +298,7 @@ def test_a_table_of_rows_for_a_model_of_the_response_alone() -> None:
 
 
 def test_log_densities_that_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.prediction._MOST_NUMBERS", 7_199)
+    monkeypatch.setattr("jointmix.posterior.prediction._MOST_NUMBERS", 7_199)
     with pytest.raises(DataError, match="60 rows in 120 draws would need 0 GB"):
         log_density(tree_of("equal"))
 

@@ -23,8 +23,8 @@ from test_kernel import target_of
 from typer.testing import CliRunner
 
 import jointmix.cli as cli
-from jointmix.data import Dataset
-from jointmix.density import (
+from jointmix.base.errors import JointmixError
+from jointmix.families.parameters import (
     Parameters,
     component_log_density,
     feature_log_density,
@@ -33,14 +33,14 @@ from jointmix.density import (
     response_log_density,
     responsibility,
 )
-from jointmix.errors import JointmixError
+from jointmix.fitting.recipe import Recipe, parse_recipe, recipe_text
 from jointmix.labels import agreement, ecr, inverse, order_by, permute, pivotal, switch_rate
 from jointmix.labels.assignment import assign
-from jointmix.location import coordinates, householder
-from jointmix.recipe import Recipe, parse_recipe, recipe_text
-from jointmix.scaling import Scaling
-from jointmix.spec import ModelSpec
-from jointmix.storage import load, save
+from jointmix.model.dataset import Dataset
+from jointmix.model.location import coordinates, householder
+from jointmix.model.scaling import Scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.storage.trees import load, save
 
 #: Of the profile in force; costly laws take fewer examples, cheap ones more.
 USUAL = settings().max_examples

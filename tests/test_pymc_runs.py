@@ -10,8 +10,8 @@ import xarray as xr
 from pymc.sampling import jax as pymc_jax
 from test_sampling import one_line, prepared, spec_of
 
+from jointmix.base.schema import PARAMETERS
 from jointmix.sampling import Target, pymc_runs, sample
-from jointmix.schema import PARAMETERS
 
 CHAINS, DRAWS = 3, 5
 _INDEX = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jointmix.errors import DataError, JointmixError, SpecError
-from jointmix.priors import (
+from jointmix.base.errors import DataError, JointmixError, SpecError
+from jointmix.base.schema import SECTION_IDS
+from jointmix.families.priors.priors import (
     LKJ,
     Dirichlet,
     Fixed,
@@ -23,18 +24,17 @@ from jointmix.priors import (
     Priors,
     StudentT,
 )
-from jointmix.recipe import (
+from jointmix.fitting.recipe import (
     Recipe,
     ReportSpec,
     parse_recipe,
     read_recipe,
     recipe_text,
-    spec_from_dict,
-    spec_to_dict,
     write_recipe,
 )
-from jointmix.schema import SECTION_IDS
-from jointmix.spec import CHAIN_METHODS, SAMPLERS, ModelSpec, SamplerSpec
+from jointmix.model.serialised import spec_from_dict, spec_to_dict
+from jointmix.model.settings import CHAIN_METHODS, SAMPLERS, SamplerSpec
+from jointmix.model.spec import ModelSpec
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MINIMAL = '[data]\nfeatures = ["a"]\n[model]\nclusters = 2\n'

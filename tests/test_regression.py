@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import norm
 
 import jointmix as jm
-from jointmix.priors import Fixed
+from jointmix.families.priors.priors import Fixed
 
 
 def test_one_cluster_is_bayesian_regression() -> None:

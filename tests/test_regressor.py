@@ -19,9 +19,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jointmix as jm
 from jointmix import JointMixtureRegressor, ModelSpec, SamplerSpec, four_clusters
-from jointmix.errors import DataError, SpecError
-from jointmix.prediction import fitted_spec, predict
-from jointmix.simulate import simulate
+from jointmix.base.errors import DataError, SpecError
+from jointmix.model.simulate import simulate
+from jointmix.posterior.prediction import fitted_spec, predict
 
 TRUTH = four_clusters()
 

@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from jointmix.errors import SchemaError
+from jointmix.base.errors import SchemaError
 from jointmix.labels import (
     agreement,
     ecr,
@@ -18,7 +18,7 @@ from jointmix.labels import (
     true_permutation_share,
 )
 from jointmix.labels.relabel import _mean_responsibility, _votes
-from jointmix.simulate import four_clusters, simulate
+from jointmix.model.simulate import four_clusters, simulate
 
 
 def planted(rng: np.random.Generator, draws: int, k: int) -> np.ndarray:

@@ -9,17 +9,22 @@ from scipy.stats import beta, halfnorm, invgamma, kstest, norm
 from synthetic import fitted_tree
 
 import jointmix as jm
-from jointmix.allocations import responsibilities
-from jointmix.density import response_mean
-from jointmix.errors import DataError, SchemaError, SpecError
-from jointmix.prediction import predict, predictive_density
-from jointmix.replication import (
+from jointmix.base.errors import DataError, SchemaError, SpecError
+from jointmix.families.parameters import response_mean
+from jointmix.posterior.allocations import responsibilities
+from jointmix.posterior.draws import (
+    draw_parameters,
+    fitted_spec,
+    observed_rows,
+    observed_table,
+)
+from jointmix.posterior.prediction import predict, predictive_density
+from jointmix.posterior.replication import (
     predictive_checks,
     predictive_draws,
     prior_predictive,
     replicate,
 )
-from jointmix.rows import draw_parameters, fitted_spec, observed_rows, observed_table
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +245,8 @@ def test_refusals(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
             call()
     with pytest.raises(SchemaError, match="predictive_checks takes"):
         predictive_checks(tree)
-    monkeypatch.setattr("jointmix.replication._MOST_NUMBERS", 100)
-    monkeypatch.setattr("jointmix.prediction._MOST_NUMBERS", 100)
+    monkeypatch.setattr("jointmix.posterior.replication._MOST_NUMBERS", 100)
+    monkeypatch.setattr("jointmix.posterior.prediction._MOST_NUMBERS", 100)
     for call in (
         lambda: predictive_draws(tree),
         lambda: replicate(tree),

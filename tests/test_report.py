@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 from synthetic import fitted_tree
 
+from jointmix.base.errors import SchemaError, SpecError, StorageError
 from jointmix.checks import judge
-from jointmix.errors import SchemaError, SpecError, StorageError
 from jointmix.reporting import SECTION_IDS, render_html, report
 from jointmix.reporting.figures import COLOURS, INK, MUTED, PAPER
 from jointmix.reporting.prior_meaning import standard_interval
@@ -238,7 +238,7 @@ def test_a_failure_leaves_the_old_report(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jointmix.files.os.fsync", full)
+    monkeypatch.setattr("jointmix.storage.files.os.fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         report(tree, path, sections=["verdict"])
     assert path.read_text() == "old"

@@ -15,10 +15,10 @@ from test_certificate import certificate
 from test_report import HOSTILE, STRUCTURES, parsed
 
 import jointmix as jm
-from jointmix.errors import SchemaError, SpecError
+from jointmix.base.errors import SchemaError, SpecError
+from jointmix.fitting.selection import choose, describe
 from jointmix.reporting import SECTION_IDS, render_html, report
 from jointmix.reporting.text import with_minus
-from jointmix.selection import choose, describe
 
 
 def comparison(response: bool = True) -> jm.Comparison:

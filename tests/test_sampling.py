@@ -16,18 +16,20 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from jointmix.data import Dataset, make_dataset
-from jointmix.em import fit_em
-from jointmix.errors import SamplingError
-from jointmix.initial import Start, make_start
+from jointmix.base.errors import SamplingError
+from jointmix.base.schema import PARAMETERS
+from jointmix.kernel.allocate import mode_share
 from jointmix.kernel.entry import compiled
-from jointmix.ordering import choose_ordering
-from jointmix.rows import make_rows, mode_share
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.rows import make_rows
+from jointmix.model.scaling import model_scaling
+from jointmix.model.settings import APPROXIMATIONS, SamplerSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import fit_em
+from jointmix.modes.initial import Start, make_start
+from jointmix.modes.ordering import choose_ordering
 from jointmix.sampling import STATISTICS, Control, Progress, Target, nutpie_runs, sample
 from jointmix.sampling.result import Draws, normalised
-from jointmix.scaling import model_scaling
-from jointmix.schema import PARAMETERS
-from jointmix.spec import APPROXIMATIONS, ModelSpec, SamplerSpec
 
 
 def two_lines(n: int = 150, seed: int = 0) -> pd.DataFrame:

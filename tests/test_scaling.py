@@ -6,10 +6,10 @@ import numpy as np
 import oracles
 import pytest
 
-from jointmix.data import make_dataset
-from jointmix.density import Parameters, component_log_density, log_likelihood
-from jointmix.scaling import Scaling, model_scaling, standard_scaling
-from jointmix.spec import ModelSpec
+from jointmix.families.parameters import Parameters, component_log_density, log_likelihood
+from jointmix.model.dataset import make_dataset
+from jointmix.model.scaling import Scaling, model_scaling, standard_scaling
+from jointmix.model.spec import ModelSpec
 
 N = 200
 

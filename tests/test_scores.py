@@ -14,12 +14,12 @@ from scipy.stats import kstest, norm
 from synthetic import fitted_tree
 
 import jointmix as jm
-from jointmix.crossvalidation import kfold, reloo, stratified
-from jointmix.errors import SpecError
+from jointmix.base.errors import SpecError
+from jointmix.fitting.crossvalidation import kfold, reloo, stratified
 from jointmix.kernel.calibration import calibration
-from jointmix.prediction import log_density
-from jointmix.scores import loo
-from jointmix.simulate import four_clusters, simulate
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.posterior.prediction import log_density
+from jointmix.posterior.scores import loo
 
 QUICK = jm.SamplerSpec(draws=200, tune=200, chains=2, starts=8)
 

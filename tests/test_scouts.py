@@ -11,8 +11,8 @@ import xarray as xr
 from test_report_numbers import cells, tables_of, value
 
 from jointmix import ModelSpec, SamplerSpec, diagnose, fit, load, save
-from jointmix.errors import SpecError
-from jointmix.scouts import nested_rhat
+from jointmix.base.errors import SpecError
+from jointmix.fitting.scouts import nested_rhat
 
 
 def two_solutions(n: int = 120, seed: int = 4) -> pd.DataFrame:

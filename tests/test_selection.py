@@ -8,10 +8,16 @@ import pytest
 from scipy.special import logsumexp
 
 import jointmix as jm
-from jointmix.errors import SchemaError, SpecError
-from jointmix.priors import Fixed
-from jointmix.selection import choose, compare, describe, occupied_clusters, sparse
-from jointmix.simulate import simulate
+from jointmix.base.errors import SchemaError, SpecError
+from jointmix.families.priors.priors import Fixed
+from jointmix.fitting.selection import (
+    choose,
+    compare,
+    describe,
+    occupied_clusters,
+    sparse,
+)
+from jointmix.model.simulate import simulate
 
 QUICK = jm.SamplerSpec(draws=150, tune=200, chains=2, starts=8)
 

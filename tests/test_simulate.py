@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jointmix.errors import SpecError
-from jointmix.simulate import Truth, four_clusters, simulate
+from jointmix.base.errors import SpecError
+from jointmix.model.simulate import Truth, four_clusters, simulate
 
 N = 20_000
 

@@ -20,8 +20,15 @@ from jointmix.checks import (
     switching,
 )
 from jointmix.checks.finding import Finding
-from jointmix.power_scaling import scale_log_density
-from jointmix.priors import LKJ, Gamma, HalfNormal, HalfStudentT, InverseGamma, LogNormal
+from jointmix.families.priors.priors import (
+    LKJ,
+    Gamma,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    LogNormal,
+)
+from jointmix.posterior.sensitivity import scale_log_density
 
 Check = Callable[[xr.DataTree], tuple[Finding, ...]]
 

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from jointmix.errors import SpecError
-from jointmix.priors import (
+from jointmix.base.errors import SpecError
+from jointmix.families.priors.priors import (
     LKJ,
     Dirichlet,
     Fixed,
@@ -19,7 +19,8 @@ from jointmix.priors import (
     Priors,
     StudentT,
 )
-from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
 
 USUAL = {"n_clusters": 2, "features": ["a", "b"], "predictors": ["a", "p"], "response": "y"}
 

@@ -5,11 +5,11 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import norm, t
 
-from jointmix.density import Parameters
-from jointmix.leave_one_out import loo_densities
-from jointmix.rows import Rows
-from jointmix.scouts import group_chains
-from jointmix.stacking import stack, stacking_weights
+from jointmix.families.parameters import Parameters
+from jointmix.fitting.scouts import group_chains
+from jointmix.model.rows import Rows
+from jointmix.posterior.leave_one_out import loo_densities
+from jointmix.posterior.stacking import stack, stacking_weights
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jointmix import files, storage
-from jointmix.errors import StorageError
-from jointmix.files import FIT_SUFFIXES
-from jointmix.schema import SCHEMA_VERSION
-from jointmix.storage import load, save
+from jointmix.base.errors import StorageError
+from jointmix.base.schema import SCHEMA_VERSION
+from jointmix.storage import files
+from jointmix.storage import trees as storage
+from jointmix.storage.files import FIT_SUFFIXES
+from jointmix.storage.trees import load, save
 
 
 def small_tree() -> xr.DataTree:

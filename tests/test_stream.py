@@ -18,8 +18,8 @@ import xarray as xr
 from test_sampling import same, spec_of, two_lines
 
 from jointmix import Control, fit, recover
-from jointmix.errors import SamplingError, SpecError, StorageError
-from jointmix.schema import PARAMETERS
+from jointmix.base.errors import SamplingError, SpecError, StorageError
+from jointmix.base.schema import PARAMETERS
 
 SPEC = spec_of()
 

@@ -14,12 +14,13 @@ from conftest import STRUCTURES, structures, table
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-import jointmix.workflow
+import jointmix.fitting.workflow
 from jointmix import fit, fit_em, load, log_density, predict, save
-from jointmix.data import make_dataset
-from jointmix.errors import ColumnTypeError, DataError
-from jointmix.schema import PARAMETERS
-from jointmix.spec import ModelSpec, SamplerSpec
+from jointmix.base.errors import ColumnTypeError, DataError
+from jointmix.base.schema import PARAMETERS
+from jointmix.model.dataset import make_dataset
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
 
 TINY = SamplerSpec(draws=20, tune=20, chains=2, starts=4)
 GROUPS = {
@@ -271,7 +272,7 @@ def test_bad_tables_are_refused_before_sampling(
     def refuse(*_: object) -> None:
         raise AssertionError("sampled")
 
-    monkeypatch.setattr(jointmix.workflow, "sample", refuse)
+    monkeypatch.setattr(jointmix.fitting.workflow, "sample", refuse)
     with pytest.raises(error):
         fit(change(table()), dataclasses.replace(STRUCTURES["one feature"], features=("a", "b")))
 

@@ -17,12 +17,18 @@ import xarray as xr
 import zarr
 from test_storage import sealed, small_tree
 
-from jointmix import files, folders, storage
-from jointmix.errors import StorageError
-from jointmix.files import read_file
-from jointmix.folders import MANIFEST, read_folder, write_folder
-from jointmix.storage import load, save
-from jointmix.zarr_format import METADATA, pack, tree_members, unpack
+from jointmix.base.errors import StorageError
+from jointmix.storage import files, folders
+from jointmix.storage import trees as storage
+from jointmix.storage.files import read_file
+from jointmix.storage.folders import MANIFEST, read_folder, write_folder
+from jointmix.storage.trees import load, save
+from jointmix.storage.zarr_format import (
+    METADATA,
+    pack,
+    tree_members,
+    unpack,
+)
 
 PLAIN = xr.DataTree(xr.Dataset({"a": ("n", [1.0, 2.0]), "t": ("n", ["x", "y"])}, attrs={"s": 1}))
 

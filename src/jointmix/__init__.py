@@ -7,26 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jointmix.agreement import Certificate, crosscheck
-    from jointmix.allocations import (
-        allocation_draws,
-        coclustering,
-        partition,
-        responsibilities,
-    )
-    from jointmix.calibration import Calibration, calibrate
+    from jointmix.base.errors import JointmixError
     from jointmix.checks import Diagnosis, diagnose
-    from jointmix.crossvalidation import kfold, reloo
-    from jointmix.differences import contrasts, r_squared
-    from jointmix.em import fit_em
-    from jointmix.errors import JointmixError
-    from jointmix.inspection import Inspection, check
-    from jointmix.issues import Issue
-    from jointmix.labels import identify, raw_draws
-    from jointmix.model import build_model
-    from jointmix.power_scaling import sensitivity
-    from jointmix.prediction import log_density, predict, predictive_density
-    from jointmix.priors import (
+    from jointmix.families.priors.priors import (
         LKJ,
         Dirichlet,
         Fixed,
@@ -39,23 +22,51 @@ if TYPE_CHECKING:
         Priors,
         StudentT,
     )
-    from jointmix.recipe import Recipe, ReportSpec, read_recipe, write_recipe
-    from jointmix.regressor import JointMixtureRegressor
-    from jointmix.replication import (
+    from jointmix.fitting.crossvalidation import kfold, reloo
+    from jointmix.fitting.identification import identify, raw_draws
+    from jointmix.fitting.inspection import Inspection, check
+    from jointmix.fitting.recipe import (
+        Recipe,
+        ReportSpec,
+        read_recipe,
+        write_recipe,
+    )
+    from jointmix.fitting.regressor import JointMixtureRegressor
+    from jointmix.fitting.selection import (
+        Comparison,
+        compare,
+        occupied_clusters,
+        sparse,
+    )
+    from jointmix.fitting.workflow import fit, recover
+    from jointmix.model.graph import build_model
+    from jointmix.model.settings import SamplerSpec
+    from jointmix.model.simulate import Truth, four_clusters
+    from jointmix.model.spec import ModelSpec
+    from jointmix.modes.em import fit_em
+    from jointmix.posterior.allocations import (
+        allocation_draws,
+        coclustering,
+        partition,
+        responsibilities,
+    )
+    from jointmix.posterior.differences import contrasts, r_squared
+    from jointmix.posterior.prediction import log_density, predict, predictive_density
+    from jointmix.posterior.replication import (
         predictive_checks,
         predictive_draws,
         prior_predictive,
         replicate,
     )
+    from jointmix.posterior.scores import Scores, loo
+    from jointmix.posterior.sensitivity import sensitivity
+    from jointmix.posterior.summaries import summary
     from jointmix.reporting import report
     from jointmix.sampling import Control
-    from jointmix.scores import Scores, loo
-    from jointmix.selection import Comparison, compare, occupied_clusters, sparse
-    from jointmix.simulate import Truth, four_clusters
-    from jointmix.spec import ModelSpec, SamplerSpec
-    from jointmix.storage import load, save
-    from jointmix.summaries import summary
-    from jointmix.workflow import fit, recover
+    from jointmix.storage.trees import load, save
+    from jointmix.tables.issues import Issue
+    from jointmix.validation.agreement import Certificate, crosscheck
+    from jointmix.validation.calibration import Calibration, calibrate
 
 __all__ = [
     "LKJ",
@@ -125,39 +136,40 @@ __all__ = [
 
 # Imported on first use: `jointmix --help` must not wait for PyMC.
 _HOME = {
-    "agreement": ("Certificate", "crosscheck"),
-    "allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
-    "calibration": ("Calibration", "calibrate"),
+    "validation.agreement": ("Certificate", "crosscheck"),
+    "posterior.allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
+    "validation.calibration": ("Calibration", "calibrate"),
     "checks": ("Diagnosis", "diagnose"),
-    "selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
-    "crossvalidation": ("kfold", "reloo"),
-    "differences": ("contrasts", "r_squared"),
-    "em": ("fit_em",),
-    "labels": ("identify", "raw_draws"),
-    "errors": ("JointmixError",),
-    "inspection": ("Inspection", "check"),
-    "issues": ("Issue",),
-    "model": ("build_model",),
-    "power_scaling": ("sensitivity",),
-    "prediction": ("log_density", "predict", "predictive_density"),
-    "priors": (
+    "fitting.selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
+    "fitting.crossvalidation": ("kfold", "reloo"),
+    "posterior.differences": ("contrasts", "r_squared"),
+    "modes.em": ("fit_em",),
+    "fitting.identification": ("identify", "raw_draws"),
+    "base.errors": ("JointmixError",),
+    "fitting.inspection": ("Inspection", "check"),
+    "tables.issues": ("Issue",),
+    "model.graph": ("build_model",),
+    "posterior.sensitivity": ("sensitivity",),
+    "posterior.prediction": ("log_density", "predict", "predictive_density"),
+    "families.priors.priors": (
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),
         *("InverseGamma", "LogNormal", "Normal", "Priors", "StudentT"),
     ),
-    "recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
-    "regressor": ("JointMixtureRegressor",),
-    "replication": (
+    "fitting.recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
+    "fitting.regressor": ("JointMixtureRegressor",),
+    "posterior.replication": (
         *("predictive_checks", "predictive_draws"),
         *("prior_predictive", "replicate"),
     ),
     "reporting": ("report",),
     "sampling": ("Control",),
-    "scores": ("Scores", "loo"),
-    "simulate": ("Truth", "four_clusters"),
-    "spec": ("ModelSpec", "SamplerSpec"),
-    "storage": ("load", "save"),
-    "summaries": ("summary",),
-    "workflow": ("fit", "recover"),
+    "posterior.scores": ("Scores", "loo"),
+    "model.simulate": ("Truth", "four_clusters"),
+    "model.settings": ("SamplerSpec",),
+    "model.spec": ("ModelSpec",),
+    "storage.trees": ("load", "save"),
+    "posterior.summaries": ("summary",),
+    "fitting.workflow": ("fit", "recover"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import jointmix as jm
-from jointmix.agreement import use_double_precision
-from jointmix.agreement.both import sample_both
-from jointmix.agreement.certificate import PosteriorAgreement
-from jointmix.agreement.problem import Problem
-from jointmix.simulate import simulate
-from jointmix.workflow import Clock, prepare
+from jointmix.fitting.workflow import Clock, prepare
+from jointmix.model.simulate import simulate
+from jointmix.validation.agreement import use_double_precision
+from jointmix.validation.agreement.both import sample_both
+from jointmix.validation.agreement.certificate import PosteriorAgreement
+from jointmix.validation.agreement.problem import Problem
 
 pytest.importorskip("funsor")
 pytestmark = pytest.mark.slow

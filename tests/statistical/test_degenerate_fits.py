@@ -22,8 +22,8 @@ from jointmix import (
     fit,
     four_clusters,
 )
-from jointmix.errors import SamplingError
-from jointmix.simulate import simulate
+from jointmix.base.errors import SamplingError
+from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 

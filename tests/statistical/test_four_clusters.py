@@ -7,7 +7,7 @@ import xarray as xr
 from scipy.stats import binom
 
 from jointmix import ModelSpec, SamplerSpec, fit, four_clusters
-from jointmix.simulate import simulate
+from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from jointmix import ModelSpec, SamplerSpec, diagnose, fit, fit_em, four_clusters
-from jointmix.data import make_dataset
-from jointmix.simulate import simulate
+from jointmix.model.dataset import make_dataset
+from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 
 from jointmix import Fixed, InverseGamma, ModelSpec, Normal, Priors, SamplerSpec
-from jointmix.allocations import allocation_draws
-from jointmix.calibration import Calibration, calibrate, replicates
-from jointmix.calibration.replicates import Analysis
+from jointmix.fitting.workflow import fit
 from jointmix.kernel import layout
-from jointmix.rows import observed_rows
-from jointmix.workflow import fit
+from jointmix.posterior.allocations import allocation_draws
+from jointmix.posterior.draws import observed_rows
+from jointmix.validation.calibration import Calibration, calibrate, replicates
+from jointmix.validation.calibration.replicates import Analysis
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from jointmix import (
     fit,
     four_clusters,
 )
-from jointmix.simulate import simulate
+from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 

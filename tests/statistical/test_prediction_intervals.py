@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jointmix as jm
-from jointmix.simulate import Truth, simulate
+from jointmix.model.simulate import Truth, simulate
 
 pytestmark = pytest.mark.slow
 

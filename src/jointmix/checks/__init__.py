@@ -6,6 +6,8 @@ from contextlib import suppress
 import numpy as np
 import xarray as xr
 
+from jointmix.base.errors import SchemaError, SpecError
+from jointmix.base.schema import require_group
 from jointmix.checks import (
     approximation,
     collapse,
@@ -28,9 +30,7 @@ from jointmix.checks import (
 )
 from jointmix.checks.diagnosis import Diagnosis, Verdict
 from jointmix.checks.finding import Finding
-from jointmix.errors import SchemaError, SpecError
-from jointmix.rows import fitted_spec
-from jointmix.schema import require_group
+from jointmix.posterior.draws import fitted_spec
 
 __all__ = [
     "Diagnosis",

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.finding import Finding, Status
-from jointmix.spec import LARGEST_PARETO_SHAPE
+from jointmix.model.settings import LARGEST_PARETO_SHAPE
 
 CODE = "approximation"
 SOURCE = "Vehtari et al. (2024), Journal of Machine Learning Research 25(72)"

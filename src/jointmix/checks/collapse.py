@@ -1,7 +1,7 @@
 """Did a cluster close on rows without spread? Its smallest variance in each draw, and those rows.
 
 Rows that lie exactly on a point, line or plane let the density of a cluster grow without bound,
-where the prior does not forbid it (see `jointmix.degenerate`).
+where the prior does not forbid it (see `jointmix.model.degenerate`).
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, above, counted, listed, skipped
-from jointmix.degenerate import order_at_zero
-from jointmix.density import Parameters
-from jointmix.errors import SpecError
-from jointmix.issues import quoted
-from jointmix.rows import Rows, draw_parameters, fitted_spec, observed_rows, spread
-from jointmix.schema import CLUSTER, require_group
-from jointmix.spec import ModelSpec
+from jointmix.families.parameters import Parameters
+from jointmix.model.degenerate import order_at_zero
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import (
+    draw_parameters,
+    fitted_spec,
+    observed_rows,
+    spread,
+)
+from jointmix.tables.issues import quoted
 
 CODE = "collapse"
 SUBJECT = "clusters"

@@ -2,8 +2,8 @@
 
 import xarray as xr
 
+from jointmix.base.schema import require_group
 from jointmix.checks.finding import Finding, Status, skipped
-from jointmix.schema import require_group
 
 CODE = "tree depth"
 SOURCE = "Stan Development Team, Runtime warnings and convergence problems (2022)"

@@ -2,8 +2,8 @@
 
 import xarray as xr
 
+from jointmix.base.schema import require_group
 from jointmix.checks.finding import Finding, above, counted, skipped
-from jointmix.schema import require_group
 
 CODE = "divergences"
 SOURCE = "Betancourt (2017), arXiv:1701.02434"

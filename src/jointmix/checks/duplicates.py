@@ -5,10 +5,7 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
-from jointmix.checks.finding import Finding, Status, counted, skipped
-from jointmix.density import inverse_lower, lower_factor
-from jointmix.rows import spread
-from jointmix.schema import (
+from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     DRAW,
@@ -18,6 +15,9 @@ from jointmix.schema import (
     PREDICTOR,
     require_group,
 )
+from jointmix.checks.finding import Finding, Status, counted, skipped
+from jointmix.families.parameters import inverse_lower, lower_factor
+from jointmix.posterior.draws import spread
 
 CODE = "duplicate clusters"
 SUBJECT = "clusters"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, below, counted, listed, skipped
-from jointmix.schema import CLUSTER, require_group
 
 CODE = "empty clusters"
 SUBJECT = "clusters"

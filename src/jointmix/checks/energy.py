@@ -4,8 +4,8 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
+from jointmix.base.schema import require_group
 from jointmix.checks.finding import Finding, Status, skipped
-from jointmix.schema import require_group
 
 CODE = "energy"
 SOURCE = "Betancourt (2017), arXiv:1701.02434"

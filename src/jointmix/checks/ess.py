@@ -6,7 +6,7 @@ import xarray as xr
 
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, below, skipped
-from jointmix.summaries import (
+from jointmix.posterior.summaries import (
     ENTRY,
     identified_parameters,
     invariant_quantities,

@@ -6,15 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import (
+    CLUSTER,
+    FEATURE,
+    OBS,
+    require_group,
+)
 from jointmix.checks.collapse import ROUNDING, residual_spread
 from jointmix.checks.finding import Finding, Status, listed, skipped
-from jointmix.degenerate import order_at_zero
-from jointmix.errors import SpecError
-from jointmix.issues import quoted
-from jointmix.priors import InverseGamma
-from jointmix.rows import Rows, fitted_scaling, fitted_spec, observed_rows
-from jointmix.schema import CLUSTER, FEATURE, OBS, require_group
-from jointmix.spec import ModelSpec
+from jointmix.families.priors.priors import InverseGamma
+from jointmix.model.degenerate import order_at_zero
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import fitted_scaling, fitted_spec, observed_rows
+from jointmix.tables.issues import quoted
 
 CODE = "prior scale"
 SUBJECT = "clusters"

@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from jointmix.base.schema import CHAIN, require_group
 from jointmix.checks.finding import Finding, below
-from jointmix.schema import CHAIN, require_group
 
 CODE = "frozen"
 SOURCE = "Convention: a chain of NUTS draws seldom repeats a draw"

@@ -4,8 +4,8 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
+from jointmix.base.schema import CHAIN, DRAW, require_group
 from jointmix.checks.finding import Finding, listed, skipped
-from jointmix.schema import CHAIN, DRAW, require_group
 
 CODE = "modes"
 SUBJECT = "chains"

@@ -5,11 +5,11 @@ from typing import Any
 
 import xarray as xr
 
+from jointmix.base.errors import SpecError
 from jointmix.checks.finding import Finding, Status
-from jointmix.errors import SpecError
-from jointmix.rows import fitted_spec
-from jointmix.screening import ties_are_harmless
-from jointmix.spec import ModelSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.model.ties import ties_are_harmless
+from jointmix.posterior.draws import fitted_spec
 
 SOURCE = "Checked on the table before the fit"
 #: Notes that tell what was done, and ask for nothing.

@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 from scipy.stats import f as f_distribution
 
+from jointmix.base.schema import CHAIN, DRAW
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, above, skipped
-from jointmix.schema import CHAIN, DRAW
-from jointmix.summaries import (
+from jointmix.posterior.summaries import (
     ENTRY,
     identified_parameters,
     invariant_quantities,

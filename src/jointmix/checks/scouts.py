@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from jointmix.base.schema import SCOUT, require_group
 from jointmix.checks.finding import Finding, Status, listed, skipped
-from jointmix.schema import SCOUT, require_group
 
 CODE = "scouts"
 SUBJECT = "other modes"

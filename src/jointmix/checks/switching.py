@@ -5,8 +5,13 @@ from collections import Counter
 
 import xarray as xr
 
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    require_group,
+)
 from jointmix.checks.finding import Finding, Status, above, listed, skipped
-from jointmix.schema import CHAIN, CLUSTER, DRAW, require_group
 
 CODE = "labels"
 SOURCE = "Papastamoulis (2016), J. Stat. Software 69, doi:10.18637/jss.v069.c01"

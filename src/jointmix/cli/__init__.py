@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from jointmix.base.errors import EXPECTED, lacks_memory, sentence
 from jointmix.cli.arguments import parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
@@ -28,13 +29,12 @@ from jointmix.cli.output import (
     warn_of_extrapolation,
 )
 from jointmix.cli.progress import show_progress
-from jointmix.errors import EXPECTED, lacks_memory, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from jointmix.recipe import Recipe
+    from jointmix.fitting.recipe import Recipe
 
 
 class _Commands(TyperGroup):
@@ -101,10 +101,10 @@ def run_command(
     stream: Stream = None,
 ) -> None:
     """Fit the model of SPEC, save the fit, and write its report beside it."""
-    from jointmix.recipe import read_recipe
+    from jointmix.fitting.recipe import read_recipe
 
     recipe = read_recipe(spec)
-    from jointmix.building import places, run_recipe
+    from jointmix.cli.building import places, run_recipe
 
     at, started = places(recipe, spec), time.monotonic()
     with show_progress(quiet) as progress:
@@ -124,7 +124,7 @@ def build_command(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list of what was built.")] = False,
 ) -> None:
     """Make the reports of a folder of recipes, and an index page; exit code 2 if one fails."""
-    from jointmix.building import build
+    from jointmix.cli.building import build
 
     with show_progress(quiet) as progress:
         built = build(folder, jobs, force, progress)
@@ -146,7 +146,7 @@ def fit_command(
     stream: Stream = None,
 ) -> None:
     """Fit the model of SPEC and save the fit."""
-    from jointmix.recipe import read_recipe
+    from jointmix.fitting.recipe import read_recipe
 
     recipe = read_recipe(spec)
     fit_path = out or spec.with_suffix(".nc")
@@ -168,8 +168,8 @@ def report_command(
     ] = None,
 ) -> None:
     """Write the report of a saved fit."""
-    from jointmix.files import beside_fit, check_writable, refuse_same
-    from jointmix.storage import load
+    from jointmix.storage.files import beside_fit, check_writable, refuse_same
+    from jointmix.storage.trees import load
 
     path = check_writable(out or beside_fit(fit, ".html"))
     refuse_same({"the report": path}, {"the fit": fit})
@@ -183,7 +183,7 @@ def report_command(
 def diagnose_command(fit: FitPath, strict: Strict = False, as_json: AsJson = False) -> None:
     """Judge a saved fit again, and say what the verdict rests on."""
     from jointmix.checks import judge
-    from jointmix.storage import load
+    from jointmix.storage.trees import load
 
     started = time.monotonic()
     conclude(judge(load(fit)), {"fit": fit}, started, strict, as_json)
@@ -201,9 +201,9 @@ def predict_command(
     ] = "0.05,0.5,0.95",
 ) -> None:
     """Predict the response of new rows, and their clusters; without a response the clusters."""
-    from jointmix.files import check_writable, refuse_same
-    from jointmix.storage import load
-    from jointmix.tables import read_table
+    from jointmix.storage.files import check_writable, refuse_same
+    from jointmix.storage.trees import load
+    from jointmix.tables.reading import read_table
 
     levels = parse_quantiles(quantiles)
     if out is not None:
@@ -211,9 +211,9 @@ def predict_command(
         refuse_same({"the predictions": out}, {"the fit": fit, "the table": table})
     tree = load(fit)
     rows = read_table(table)
-    from jointmix.allocations import responsibilities
-    from jointmix.prediction import predict
-    from jointmix.rows import fitted_spec
+    from jointmix.posterior.allocations import responsibilities
+    from jointmix.posterior.draws import fitted_spec
+    from jointmix.posterior.prediction import predict
 
     if fitted_spec(tree).response is None:
         found = responsibilities(tree, rows, quantiles=())
@@ -241,8 +241,8 @@ def simulate_command(
     ] = None,
 ) -> None:
     """Draw a table from the four-cluster example, or its like for other numbers."""
-    from jointmix.files import check_writable
-    from jointmix.simulate import four_clusters, simulate
+    from jointmix.model.simulate import four_clusters, simulate
+    from jointmix.storage.files import check_writable
 
     if out is not None:
         check_writable(out)
@@ -260,11 +260,11 @@ def recover_command(
     as_json: AsJson = False,
 ) -> None:
     """Save the fit of the draws that an unfinished run has left in DIR."""
-    from jointmix.files import refuse_same
-    from jointmix.recipe import read_recipe
-    from jointmix.storage import check_fit_path, save
-    from jointmix.tables import read_table
-    from jointmix.workflow import recover
+    from jointmix.fitting.recipe import read_recipe
+    from jointmix.fitting.workflow import recover
+    from jointmix.storage.files import refuse_same
+    from jointmix.storage.trees import check_fit_path, save
+    from jointmix.tables.reading import read_table
 
     recipe = read_recipe(spec)
     fit_path = check_fit_path(out or spec.with_suffix(".nc"))
@@ -284,14 +284,14 @@ def _fit_and_save(
     quiet: bool,
     stream: Path | None,
 ) -> "xr.DataTree":
-    from jointmix.files import refuse_same
-    from jointmix.storage import check_fit_path, save
-    from jointmix.tables import read_table
+    from jointmix.storage.files import refuse_same
+    from jointmix.storage.trees import check_fit_path, save
+    from jointmix.tables.reading import read_table
 
     check_fit_path(fit_path)
     refuse_same({"the fit": fit_path}, {"the recipe": spec, "the data": recipe.data_path()})
     table: pd.DataFrame = read_table(recipe.data_path())
-    from jointmix.workflow import fit
+    from jointmix.fitting.workflow import fit
 
     with show_progress(quiet) as progress:
         tree = fit(

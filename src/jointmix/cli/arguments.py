@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from jointmix.errors import SpecError
+from jointmix.base.errors import SpecError
 
 
 def parse_quantiles(text: str) -> list[float]:

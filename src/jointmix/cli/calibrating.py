@@ -42,9 +42,9 @@ def calibrate_command(
 
     What is finished is kept in the results' file, and the same command goes on from there.
     """
-    from jointmix.files import check_writable, refuse_same
-    from jointmix.recipe import read_recipe
-    from jointmix.tables import read_table
+    from jointmix.fitting.recipe import read_recipe
+    from jointmix.storage.files import check_writable, refuse_same
+    from jointmix.tables.reading import read_table
 
     recipe = read_recipe(spec)
     place = check_writable(out or spec.with_suffix(".calibration.json"))
@@ -54,9 +54,9 @@ def calibrate_command(
         inputs["the data"] = recipe.data_path()
     refuse_same({"the results": place, "the report": page}, inputs)
     number = len(read_table(recipe.data_path())) if rows is None else rows
-    from jointmix.calibration import calibrate, keep_calibration, require_same_model
     from jointmix.reporting import report
-    from jointmix.storage import load, save
+    from jointmix.storage.trees import load, save
+    from jointmix.validation.calibration import calibrate, keep_calibration, require_same_model
 
     tree = None if fit is None else require_same_model(load(fit), recipe.spec)
     with show_progress(quiet) as progress:

@@ -19,12 +19,12 @@ def check_command(
     ),
 ) -> None:
     """List every problem of the table of SPEC before it is fitted; exit code 2 for errors."""
-    from jointmix.recipe import read_recipe
-    from jointmix.tables import read_table
+    from jointmix.fitting.recipe import read_recipe
+    from jointmix.tables.reading import read_table
 
     recipe = read_recipe(spec)
     table = read_table(recipe.data_path())
-    from jointmix.inspection import check
+    from jointmix.fitting.inspection import check
 
     found = check(table, recipe.spec, em, recipe.seed)
     for line in [found.to_json()] if as_json else found.lines():

@@ -14,8 +14,8 @@ from jointmix.cli.progress import show_progress
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jointmix.agreement import Certificate
-    from jointmix.selection import Comparison
+    from jointmix.fitting.selection import Comparison
+    from jointmix.validation.agreement import Certificate
 
 
 def score_command(
@@ -26,10 +26,10 @@ def score_command(
     as_json: Annotated[bool, typer.Option("--json", help="The scores as one JSON object.")] = False,
 ) -> None:
     """Score a saved fit by leaving each row out: joint, feature and conditional densities."""
-    from jointmix.storage import load
+    from jointmix.storage.trees import load
 
     tree = load(fit)
-    from jointmix.scores import loo
+    from jointmix.posterior.scores import loo
 
     put_scores(loo(tree, most_rows), as_json)
 
@@ -46,9 +46,9 @@ def compare_command(
     report_path: ReportPath = None,
 ) -> None:
     """Fit a range of numbers of clusters, score each, and say which predicts best."""
-    from jointmix.files import check_writable
-    from jointmix.recipe import read_recipe
-    from jointmix.tables import read_table
+    from jointmix.fitting.recipe import read_recipe
+    from jointmix.storage.files import check_writable
+    from jointmix.tables.reading import read_table
 
     numbers = parse_range(clusters)
     if report_path is not None:
@@ -56,7 +56,7 @@ def compare_command(
     recipe = read_recipe(spec)
     _refuse_same(report_path, {"the recipe": spec, "the data": recipe.data_path()})
     table: pd.DataFrame = read_table(recipe.data_path())
-    from jointmix.selection import compare
+    from jointmix.fitting.selection import compare
 
     start = recipe.seed if seed is None else seed
     with show_progress(quiet) as progress:
@@ -91,9 +91,9 @@ def crosscheck_command(
     report_path: ReportPath = None,
 ) -> None:
     """Certify that PyMC, NumPyro, NumPy and SciPy agree on SPEC; exit code 1 if they do not."""
-    from jointmix.files import check_writable
-    from jointmix.recipe import read_recipe
-    from jointmix.tables import read_table
+    from jointmix.fitting.recipe import read_recipe
+    from jointmix.storage.files import check_writable
+    from jointmix.tables.reading import read_table
 
     recipe, sites = read_recipe(spec), parse_names(names or [])
     if report_path is not None:
@@ -101,8 +101,8 @@ def crosscheck_command(
     inputs = {"the recipe": spec, "the data": recipe.data_path()}
     _refuse_same(report_path, inputs | ({} if fit is None else {"the fit": fit}))
     table: pd.DataFrame = read_table(recipe.data_path())
-    from jointmix.agreement import crosscheck, use_double_precision
-    from jointmix.storage import load, save
+    from jointmix.storage.trees import load, save
+    from jointmix.validation.agreement import crosscheck, use_double_precision
 
     # Arrays that the model's file makes would otherwise be in single precision.
     use_double_precision()
@@ -127,7 +127,7 @@ def crosscheck_command(
 
 
 def _refuse_same(report_path: Path | None, inputs: Mapping[str, Path]) -> None:
-    from jointmix.files import refuse_same
+    from jointmix.storage.files import refuse_same
 
     refuse_same({} if report_path is None else {"the report": report_path}, inputs)
 

@@ -15,10 +15,10 @@ import typer
 if TYPE_CHECKING:
     import xarray as xr
 
-    from jointmix.agreement import Certificate
-    from jointmix.building import Built
-    from jointmix.scores import Scores
-    from jointmix.selection import Comparison
+    from jointmix.cli.building import Built
+    from jointmix.fitting.selection import Comparison
+    from jointmix.posterior.scores import Scores
+    from jointmix.validation.agreement import Certificate
 
 
 def one_line(text: str) -> str:
@@ -149,7 +149,7 @@ def put_csv(columns: Mapping[str, Sequence[Any]], out: Path | None) -> None:
     if out is None:
         typer.echo(text.getvalue(), nl=False)
         return
-    from jointmix.files import write_file
+    from jointmix.storage.files import write_file
 
     write_file(out, text.getvalue().encode())
 

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from jointmix.density import Parameters, inverse_lower
+from jointmix.families.parameters import (
+    Parameters,
+    inverse_lower,
+)
 from jointmix.kernel.jit import jit
 from jointmix.kernel.rows import (
     SUMS,
@@ -12,6 +15,7 @@ from jointmix.kernel.rows import (
     softmax,
     take_predictors,
 )
+from jointmix.model.rows import Rows
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -122,3 +126,9 @@ def allocate(
         likelihood,
     )
     return joint, features, likelihood
+
+
+def mode_share(rows: Rows, parameters: Parameters) -> np.ndarray:
+    """p(k | x, y) at given parameters, (obs, cluster)."""
+    share, _, _ = allocate(rows.columns, rows.places, parameters.batched())
+    return np.ascontiguousarray(share[0].T)

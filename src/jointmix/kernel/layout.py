@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, gammaln
 
-from jointmix.data import Dataset
-from jointmix.location import coordinates, householder
-from jointmix.priors import (
+from jointmix.families.priors.priors import (
     Dirichlet,
     Fixed,
     Gamma,
@@ -23,8 +21,10 @@ from jointmix.priors import (
     ScalePrior,
     StudentT,
 )
-from jointmix.scaling import Scaling, model_scaling
-from jointmix.spec import ModelSpec
+from jointmix.model.dataset import Dataset
+from jointmix.model.location import coordinates, householder
+from jointmix.model.scaling import Scaling, model_scaling
+from jointmix.model.spec import ModelSpec
 
 #: Places of the header.
 (

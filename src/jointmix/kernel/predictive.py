@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.special import ndtri
 
-from jointmix.density import Parameters, inverse_lower
+from jointmix.families.parameters import Parameters, inverse_lower
 from jointmix.kernel.jit import jit
 
 _LOG_2PI = float(np.log(2 * np.pi))

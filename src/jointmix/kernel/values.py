@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from jointmix.base.schema import COMPONENT, PARAMETERS
 from jointmix.kernel import layout as at
 from jointmix.kernel.entry import expand
-from jointmix.location import householder
-from jointmix.schema import COMPONENT, PARAMETERS
-from jointmix.spec import ModelSpec
+from jointmix.model.location import householder
+from jointmix.model.spec import ModelSpec
 
 
 def unconstrain(

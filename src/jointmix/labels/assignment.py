@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from jointmix.errors import SchemaError
+from jointmix.base.errors import SchemaError
 
 
 def assign(agreement: np.ndarray) -> np.ndarray:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.density import Parameters
+from jointmix.families.parameters import Parameters
 from jointmix.kernel.allocate import allocate
 from jointmix.labels.assignment import inverse, permute, switch_rate
 from jointmix.labels.relabel import ecr, stephens
-from jointmix.rows import Rows
-from jointmix.spec import ModelSpec
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
 
 #: Responsibilities (draws × rows × components) that a pass of the comparison may evaluate, and the
 #: fewest and most draws it takes: larger problems are compared on evenly spaced draws.

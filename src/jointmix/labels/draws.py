@@ -11,18 +11,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from jointmix.data import Dataset
-from jointmix.density import Parameters
-from jointmix.em import Census
-from jointmix.kernel.allocate import allocate
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    COMPONENT,
+    DRAW,
+    PARAMETERS,
+)
+from jointmix.families.parameters import Parameters
+from jointmix.kernel.allocate import allocate, mode_share
 from jointmix.labels.assignment import assign, order_by, permute, switch_rate
 from jointmix.labels.confidence import Confidence, confidence
 from jointmix.labels.relabel import ecr
-from jointmix.ordering import Ordering
-from jointmix.rows import Rows, draw_parameters, make_rows, mode_share
-from jointmix.scaling import Scaling, model_scaling
-from jointmix.schema import CHAIN, CLUSTER, COMPONENT, DRAW, PARAMETERS
-from jointmix.spec import ModelSpec
+from jointmix.model.dataset import Dataset
+from jointmix.model.rows import Rows, make_rows
+from jointmix.model.scaling import Scaling, model_scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import Census
+from jointmix.modes.ordering import Ordering
+from jointmix.posterior.draws import draw_parameters
 
 #: Numbers (draws × rows × components) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from jointmix.errors import SchemaError
+from jointmix.base.errors import SchemaError
 from jointmix.labels.assignment import assign, inverse, permute
 
 #: Numbers worked on at a time: 8 MB an array.

@@ -3,30 +3,42 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import xarray as xr
 
-from jointmix.agreement.certificate import Certificate
-from jointmix.arguments import shown
-from jointmix.calibration.result import Calibration
-from jointmix.errors import SchemaError, SpecError
-from jointmix.files import check_writable, write_file
+from jointmix.base.arguments import shown
+from jointmix.base.errors import SchemaError, SpecError
+from jointmix.base.schema import SECTION_IDS, require_group
+from jointmix.fitting.selection import Comparison
+from jointmix.posterior.draws import require_draws
 from jointmix.reporting.documents import (
-    calibration_document,
-    certificate_document,
+    PLAIN,
     comparison_document,
     fit_document,
 )
 from jointmix.reporting.elements import Document
 from jointmix.reporting.plain import to_json, to_markdown
 from jointmix.reporting.render import render
-from jointmix.rows import require_draws
-from jointmix.schema import SECTION_IDS, require_group
-from jointmix.selection import Comparison
+from jointmix.storage.files import check_writable, write_file
 
 __all__ = ["SECTION_IDS", "render_html", "report"]
 
-Result = xr.DataTree | Comparison | Certificate | Calibration
+
+class Plain(Protocol):
+    """A result that describes itself: a certificate or a calibration."""
+
+    @property
+    def kind(self) -> str:
+        """Which of `documents.PLAIN` it is."""
+        ...
+
+    def plain(self) -> dict[str, Any]:
+        """Dicts, lists, texts and numbers, fit for JSON."""
+        ...
+
+
+Result = xr.DataTree | Comparison | Plain
 
 _WRITERS = {".md": to_markdown, ".json": to_json}
 
@@ -93,7 +105,8 @@ def _document(result: object, title: str | None, sections: Sequence[str] | None)
         if "posterior" in result.children:
             require_draws(require_group(result, "posterior"))
         return fit_document(result, title, sections)
-    if not isinstance(result, Comparison | Certificate | Calibration):
+    kind = getattr(result, "kind", None)
+    if not isinstance(result, Comparison) and kind not in PLAIN:
         raise SchemaError(
             "A report needs a fitted DataTree, as jointmix.fit returns it, a Comparison, a "
             "Certificate or a Calibration."
@@ -102,6 +115,5 @@ def _document(result: object, title: str | None, sections: Sequence[str] | None)
         raise SpecError("Sections are chosen for the report of a fit only.")
     if isinstance(result, Comparison):
         return comparison_document(result, title)
-    if isinstance(result, Calibration):
-        return calibration_document(result, title)
-    return certificate_document(result, title)
+    described: Plain = result  # type: ignore[assignment]
+    return PLAIN[described.kind](described.plain(), title)

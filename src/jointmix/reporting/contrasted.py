@@ -1,6 +1,6 @@
 """Differences between clusters, draw by draw, as a table."""
 
-from jointmix.differences import contrasts
+from jointmix.posterior.differences import contrasts
 from jointmix.reporting.elements import Cell, Table, number_cells
 from jointmix.reporting.fitted import INTERVAL, FittedView
 from jointmix.reporting.text import decimals, interval, number, places_for

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from importlib.metadata import version
 from types import ModuleType
+from typing import Any
 
 import xarray as xr
 
-from jointmix.agreement.certificate import Certificate
-from jointmix.arguments import several, shown
-from jointmix.calibration.result import Calibration, summarised
-from jointmix.errors import JointmixError, SpecError
+from jointmix.base.arguments import several, shown
+from jointmix.base.errors import JointmixError, SpecError
+from jointmix.base.schema import SECTION_IDS
+from jointmix.fitting.selection import Comparison
 from jointmix.reporting.elements import Callout, Document, Section
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.sections import SECTIONS, agreement
 from jointmix.reporting.sections.calibration import calibration_sections
 from jointmix.reporting.sections.comparison import comparison_sections
 from jointmix.reporting.text import clean, shorten
-from jointmix.schema import SECTION_IDS
-from jointmix.selection import Comparison
 
 _TITLE_WIDTH = 120
 
@@ -57,9 +56,8 @@ def comparison_document(comparison: Comparison, title: str | None = None) -> Doc
     )
 
 
-def certificate_document(certificate: Certificate, title: str | None = None) -> Document:
+def certificate_document(found: dict[str, Any], title: str | None = None) -> Document:
     """The report of a comparison of implementations."""
-    found = certificate.as_dict()
     return Document(
         sections=agreement.certificate_sections(found),
         title=_heading(title, f"Cross-check of {len(found['implementations'])} implementations"),
@@ -69,18 +67,22 @@ def certificate_document(certificate: Certificate, title: str | None = None) -> 
     )
 
 
-def calibration_document(calibration: Calibration, title: str | None = None) -> Document:
+def calibration_document(found: dict[str, Any], title: str | None = None) -> Document:
     """The report of ranks over tables drawn from the prior."""
-    found, spec = summarised(calibration), calibration.spec
-    n = "1 cluster" if spec.n_clusters == 1 else f"{spec.n_clusters} clusters"
+    k = found["clusters"]
+    n = "1 cluster" if k == 1 else f"{k} clusters"
     return Document(
         sections=calibration_sections(found),
         title=_heading(title, f"Calibration of a joint mixture with {n}"),
-        subtitle=f"{found['replicates']:,} tables of {calibration.n_rows:,} rows · "
+        subtitle=f"{found['replicates']:,} tables of {found['rows']:,} rows · "
         f"{len(found['quantities'])} quantities",
         footer=f"Made by jointmix {version('jointmix')}.",
         kicker="Simulation-based calibration",
     )
+
+
+#: Documents of results that describe themselves, by their kind.
+PLAIN = {"certificate": certificate_document, "calibration": calibration_document}
 
 
 def _heading(title: str | None, default: str) -> str:

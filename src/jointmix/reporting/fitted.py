@@ -8,14 +8,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from jointmix.base.errors import SchemaError
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    OBS,
+    require_dims,
+    require_group,
+)
 from jointmix.checks import Finding, findings_from_dataset, run_checks
-from jointmix.errors import SchemaError
+from jointmix.posterior.draws import fitted_spec, observed_table
+from jointmix.posterior.scores import Scores, loo
+from jointmix.posterior.summaries import identified_parameters, invariant_quantities, statistics
 from jointmix.reporting.elements import Cell
 from jointmix.reporting.text import clean, decimals, interval, places_for, short_labels, shorten
-from jointmix.rows import fitted_spec, observed_table
-from jointmix.schema import CHAIN, CLUSTER, DRAW, OBS, require_dims, require_group
-from jointmix.scores import Scores, loo
-from jointmix.summaries import identified_parameters, invariant_quantities, statistics
 
 #: Rows that are left out one by one, and numbers in the tables that are drawn.
 MOST_SCORED, _MOST_DRAWN = 2_000, 20_000_000
@@ -145,7 +152,7 @@ class FittedView:
 
     @cached_property
     def statistics(self) -> dict[str, xr.Dataset]:
-        """Estimates and diagnostics by parameter; see `jointmix.summaries.statistics`."""
+        """Estimates and diagnostics by parameter; see `jointmix.posterior.summaries.statistics`."""
         return {
             name: statistics(draws, INTERVAL)
             for name, draws in identified_parameters(self.tree).items()
@@ -189,7 +196,7 @@ class FittedView:
     @cached_property
     def replicates(self) -> xr.DataTree:
         """Tables drawn from the posterior predictive distribution."""
-        from jointmix.replication import replicate
+        from jointmix.posterior.replication import replicate
 
         return replicate(self.tree, self.n_tables)
 
@@ -197,7 +204,7 @@ class FittedView:
     def prior_tables(self) -> xr.DataTree:
         """Tables drawn from the prior, with the centres and scales of the fit's rows."""
         # PyMC, which draws them, loads slowly.
-        from jointmix.replication import prior_predictive
+        from jointmix.posterior.replication import prior_predictive
 
         spec = fitted_spec(self.tree)
         return prior_predictive(observed_table(self.tree, spec), spec, self.n_tables)

@@ -6,10 +6,17 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    FEATURE,
+    OBS,
+    PREDICTOR,
+)
 from jointmix.checks.duplicates import bhattacharyya
-from jointmix.density import lower_factor
+from jointmix.families.parameters import lower_factor
 from jointmix.reporting.fitted import INTERVAL, FittedView
-from jointmix.schema import CHAIN, CLUSTER, DRAW, FEATURE, OBS, PREDICTOR
 
 SHARP = 0.9
 _GRID = 25

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from jointmix.base.schema import CHAIN, DRAW, OBS
 from jointmix.reporting import figures
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.text import number, percent
-from jointmix.schema import CHAIN, DRAW, OBS
 
 _BOUNDS = (0.05, 0.5, 0.95)
 _MOST_BINS = 24

@@ -12,16 +12,21 @@ from pathlib import Path
 
 import xarray as xr
 
-from jointmix.data import Dataset
-from jointmix.errors import JointmixError, SamplingError, SpecError, StorageError
-from jointmix.initial import Start
+from jointmix.base.errors import (
+    JointmixError,
+    SamplingError,
+    SpecError,
+    StorageError,
+)
 from jointmix.kernel.layout import n_free
+from jointmix.model.dataset import Dataset
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.initial import Start
 from jointmix.sampling import memory
 from jointmix.sampling.backends import choose_backend
 from jointmix.sampling.control import Control, Progress
 from jointmix.sampling.result import STATISTICS, Draws, normalised
 from jointmix.sampling.target import Target
-from jointmix.spec import ModelSpec
 
 __all__ = [
     "STATISTICS",

@@ -11,12 +11,12 @@ import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
-from jointmix.errors import SamplingError
+from jointmix.base.errors import SamplingError
+from jointmix.model.settings import CANDIDATES, LARGEST_PARETO_SHAPE
 from jointmix.sampling.control import Control, Progress
 from jointmix.sampling.mode import laplace_normal
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import Target
-from jointmix.spec import CANDIDATES, LARGEST_PARETO_SHAPE
 
 #: Paths of Pathfinder, from starts of their own.
 _PATHS = 8
@@ -57,7 +57,7 @@ def run_pathfinder(
     SamplingError
         If no path finds an approximation, or all lie at singular correlations.
     """
-    from jointmix.model import build_model
+    from jointmix.model.graph import build_model
     from jointmix.sampling.blackjax_runs import jaxified, pathfinder
 
     del backend, control

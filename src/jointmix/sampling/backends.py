@@ -6,9 +6,10 @@ from functools import cache
 from importlib.metadata import distributions
 from importlib.util import find_spec
 
-from jointmix.errors import MissingExtraError
+from jointmix.base.errors import MissingExtraError
 from jointmix.kernel.entry import is_compiled
-from jointmix.spec import JAX_SAMPLERS, SAMPLERS, ModelSpec
+from jointmix.model.settings import JAX_SAMPLERS, SAMPLERS
+from jointmix.model.spec import ModelSpec
 
 #: Seconds to compile, (from a cold cache, from a warm one). JAX keeps nothing on disk.
 COMPILE_SECONDS = {"kernel": (30.0, 1.0), "jax": (6.0, 6.0), "numba": (150.0, 30.0)}

@@ -12,7 +12,7 @@ import numpy as np
 import pymc as pm
 from scipy.special import logsumexp
 
-from jointmix.errors import MissingExtraError, SamplingError
+from jointmix.base.errors import MissingExtraError, SamplingError
 from jointmix.sampling.control import LEAST_DRAWS, Control, Progress
 
 LogDensity = Callable[[Any], Any]

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.em import BATCH_NUMBERS
-from jointmix.errors import MemoryLimitError
+from jointmix.base.errors import MemoryLimitError
+from jointmix.base.machine import available
 from jointmix.kernel.layout import n_free
 from jointmix.kernel.values import parameter_shapes
-from jointmix.machine import available
-from jointmix.spec import APPROXIMATIONS, CANDIDATES, ModelSpec
+from jointmix.model.settings import APPROXIMATIONS, CANDIDATES
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import BATCH_NUMBERS
 
 _DOUBLE = 8
 _GIB = 2**30

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
-from jointmix.errors import SamplingError
+from jointmix.base.errors import SamplingError
 from jointmix.sampling.target import Target
 
 _STEP = 1e-5

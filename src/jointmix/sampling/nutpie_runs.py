@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jointmix.errors import SamplingError, StorageError
-from jointmix.initial import draw_start
+from jointmix.base.errors import SamplingError, StorageError
+from jointmix.base.schema import CHAIN, DRAW
 from jointmix.kernel import layout
 from jointmix.kernel.entry import compiled
 from jointmix.kernel.values import parameter_dims, parameter_shapes
-from jointmix.location import householder
+from jointmix.model.location import householder
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.initial import draw_start
 from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import LEAST_DRAWS, POLL_SECONDS, Control, Progress
 from jointmix.sampling.mode import laplace_normal
 from jointmix.sampling.result import Draws, parameter_coords, statistics_of
 from jointmix.sampling.target import Target
-from jointmix.scaling import model_scaling
-from jointmix.schema import CHAIN, DRAW
-from jointmix.spec import ModelSpec
 
 #: Unconstrained values beyond which products with S would cost more than whitening gains.
 _LARGEST_WHITENED = 1500
@@ -195,8 +195,14 @@ def _pymc_model(target: Target, backend: str, seed: int) -> Any:
     import nutpie
     import pymc as pm
 
-    from jointmix.component import Product
-    from jointmix.model import EXTRA, OBSERVED, REFLECTION, build_model, observed_arrays
+    from jointmix.model.component import Product
+    from jointmix.model.graph import (
+        EXTRA,
+        OBSERVED,
+        REFLECTION,
+        build_model,
+        observed_arrays,
+    )
 
     spec, start = target.spec, target.start
     key = _structure(target, backend)

@@ -8,13 +8,13 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from jointmix.initial import draw_start
-from jointmix.model import build_model
+from jointmix.base.schema import CHAIN, PARAMETERS
+from jointmix.model.graph import build_model
+from jointmix.modes.initial import draw_start
 from jointmix.sampling.blackjax_runs import jaxified, nuts
 from jointmix.sampling.control import Control, Progress
 from jointmix.sampling.result import Draws, statistics_of
 from jointmix.sampling.target import Target
-from jointmix.schema import CHAIN, PARAMETERS
 
 
 def run_numpyro(

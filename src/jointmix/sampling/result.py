@@ -6,11 +6,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from jointmix.errors import SamplingError
+from jointmix.base.errors import SamplingError
+from jointmix.base.schema import (
+    CHAIN,
+    COMPONENT,
+    DRAW,
+    FEATURE,
+    FEATURE_BIS,
+    PREDICTOR,
+)
 from jointmix.kernel.values import parameter_dims
-from jointmix.schema import CHAIN, COMPONENT, DRAW, FEATURE, FEATURE_BIS, PREDICTOR
-from jointmix.screening import LARGEST
-from jointmix.spec import ModelSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.screening import LARGEST
 
 #: Statistics of a draw under the package's names, and what the samplers call them. Units: log
 #: density and energy in nats, n_steps in gradients, the others without.

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from jointmix.data import Dataset
-from jointmix.errors import SamplingError, SpecError, StorageError
-from jointmix.files import write_file
-from jointmix.initial import Start
-from jointmix.recipe import spec_to_dict
+from jointmix.base.errors import SamplingError, SpecError, StorageError
+from jointmix.model.dataset import Dataset
+from jointmix.model.serialised import spec_to_dict
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.initial import Start
 from jointmix.sampling.result import normalised
 from jointmix.sampling.target import Target
-from jointmix.spec import ModelSpec
+from jointmix.storage.files import write_file
 
 _LABEL = "jointmix.json"
 _DRAWS = "draws.zarr"

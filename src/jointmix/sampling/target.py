@@ -5,13 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
-from jointmix.data import Dataset
-from jointmix.errors import SamplingError
-from jointmix.initial import Start, draw_start
+from jointmix.base.errors import SamplingError
 from jointmix.kernel import layout
 from jointmix.kernel.entry import evaluate
 from jointmix.kernel.values import parameters, unconstrain
-from jointmix.spec import ModelSpec
+from jointmix.model.dataset import Dataset
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.initial import Start, draw_start
 
 #: Standard deviation of whitened starts, in units of the posterior's.
 _WIDER = 1.3

@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from jointmix.allocations import coclustering
+from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.posterior.allocations import coclustering
 from jointmix.reporting import diagrams, figures
 from jointmix.reporting.elements import (
     Cell,
@@ -22,7 +23,6 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share, thinned
 from jointmix.reporting.text import decimals, percent
-from jointmix.schema import CLUSTER, OBS, require_group
 
 ID, TITLE = "assignment", "Assignment of rows"
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
+from jointmix.base.schema import FEATURE, PREDICTOR
+from jointmix.posterior.summaries import PAIR
 from jointmix.reporting import diagrams, figures
 from jointmix.reporting.contrasted import contrast_table
 from jointmix.reporting.elements import (
@@ -27,8 +29,6 @@ from jointmix.reporting.quantities import (
     thinned,
 )
 from jointmix.reporting.text import decimals, number, places_for
-from jointmix.schema import FEATURE, PREDICTOR
-from jointmix.summaries import PAIR
 
 ID, TITLE = "clusters", "Clusters"
 

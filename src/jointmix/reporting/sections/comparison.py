@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from jointmix.checks.diagnosis import STATUS_OF
+from jointmix.fitting.selection import Comparison
 from jointmix.reporting import diagrams
 from jointmix.reporting.elements import (
     Callout,
@@ -18,7 +19,6 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.text import decimals, percent, with_minus
-from jointmix.selection import Comparison
 
 
 def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:

@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
+from jointmix.base.schema import CHAIN, DRAW, require_group
 from jointmix.checks import Finding
 from jointmix.checks.modes import chain_log_likelihood
 from jointmix.reporting import figures
@@ -22,7 +23,6 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
 from jointmix.reporting.text import compact, decimals, number, percent, shorten
-from jointmix.schema import CHAIN, DRAW, require_group
 
 ID, TITLE = "convergence", "Convergence"
 

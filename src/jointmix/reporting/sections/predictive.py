@@ -4,7 +4,8 @@ import numpy as np
 from arviz_stats.ecdf_utils import ecdf_pit
 from scipy.stats import norm
 
-from jointmix.prediction import predict
+from jointmix.base.schema import OBS
+from jointmix.posterior.prediction import predict
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Cell,
@@ -21,7 +22,6 @@ from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
 from jointmix.reporting.tables_drawn import check_table, column_figure, drawn_columns, modelled
 from jointmix.reporting.text import decimals, number, percent
-from jointmix.schema import OBS
 
 ID, TITLE = "predictive", "Posterior predictive check"
 
@@ -32,7 +32,7 @@ _MOST_STATISTICS, _MOST_RESIDUALS, _WORST, _BAND, _SIMULATIONS = 15, 1_000, 8, 0
 
 def section(view: FittedView) -> Section:
     """Columns and statistics of drawn tables; calibration and residuals of y given x."""
-    from jointmix.replication import predictive_checks
+    from jointmix.posterior.replication import predictive_checks
 
     checks = predictive_checks(view.replicates)
     columns = drawn_columns(view.replicates, "posterior_predictive", modelled(view), wide=False)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Cell,
@@ -16,7 +17,6 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
 from jointmix.reporting.text import decimals, number, with_minus
-from jointmix.spec import LARGEST_PARETO_SHAPE
 
 ID, TITLE = "scores", "Predictive scores"
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from jointmix.power_scaling import THRESHOLD, sensitivity
+from jointmix.posterior.sensitivity import THRESHOLD, sensitivity
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Cell,

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, arguments, names, the machine, processes."""

@@ -1,0 +1,116 @@
+"""Names of groups, variables and dims, in one place, and the checks that hold them.
+
+A fitted DataTree has these groups (dims in brackets; chain and draw come first where named):
+
+    posterior       weight [chain draw cluster], mean [.. cluster feature], sd [.. cluster feature],
+                    correlation [.. cluster feature feature_bis], intercept [.. cluster],
+                    slope [.. cluster predictor], sigma [.. cluster]: the users' scale
+    sample_stats    log_density, diverging, tree_depth, n_steps, step_size, energy,
+                    acceptance_rate [chain draw]
+    invariant       quantities that labels do not enter, on the users' scale: log_likelihood
+                    [chain draw], the joint one; density and prediction [chain draw point], of some
+                    rows; overall_mean [.. variable], overall_covariance [.. variable variable_bis]
+    labels          permutation [chain draw cluster]: entry k is the component that became
+                    cluster k;
+                    occupied [chain draw cluster]: the probability that the cluster holds a row
+    scouts          chains sent from other modes, if asked for: start_mode, scout_mode, scout_group,
+                    log_likelihood, mcse [scout]
+    modes           the census of EM optima (see ``MODES``)
+    allocation      responsibility [obs cluster]: posterior mean of p(k | x, y);
+                    responsibility_features [obs cluster]: of p(k | x); allocation [obs]
+    checks          status, value, threshold, message, remedy, source [check]
+    observed_data   x [obs feature], y [obs]
+    constant_data   u [obs predictor], row [obs]: the row's number in the table, from 0
+    scaling         center, scale [column]
+"""
+
+from collections.abc import Iterable
+
+import xarray as xr
+
+from jointmix.base.errors import SchemaError
+
+SCHEMA_VERSION = 1
+
+CHAIN, DRAW, OBS, OBS_BIS = "chain", "draw", "obs", "obs_bis"
+COMPONENT, CLUSTER = "component", "cluster"
+FEATURE, FEATURE_BIS, PREDICTOR, COLUMN = "feature", "feature_bis", "predictor", "column"
+POINT, VARIABLE, VARIABLE_BIS, SCOUT = "point", "variable", "variable_bis", "scout"
+
+#: Parameters and the dims they have besides chain, draw and cluster (or component).
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    "weight": (),
+    "mean": (FEATURE,),
+    "sd": (FEATURE,),
+    "correlation": (FEATURE, FEATURE_BIS),
+    "intercept": (),
+    "slope": (PREDICTOR,),
+    "sigma": (),
+}
+
+#: Variables of the group ``modes``: the optima found by EM, best first, and where chains sit. Where
+#: they sit in several groups, there are ``stacking_weight`` and ``unreliable`` [group] besides.
+MODES: dict[str, tuple[str, ...]] = {
+    "log_likelihood": ("mode",),
+    "n_starts": ("mode",),
+    "bic": ("mode",),
+    "icl": ("mode",),
+    "smallest_share": ("mode",),
+    **{name: ("mode", CLUSTER, *dims) for name, dims in PARAMETERS.items()},
+    "chain_log_likelihood": (CHAIN,),
+    "chain_mode": (CHAIN,),
+    "chain_group": (CHAIN,),
+}
+
+#: Sections of the report, in their order.
+SECTION_IDS = (
+    "verdict",
+    "data",
+    "model",
+    "prior",
+    "computation",
+    "convergence",
+    "clusters",
+    "assignment",
+    "predictive",
+    "scores",
+    "sensitivity",
+    "agreement",
+    "calibration",
+    "reproduce",
+)
+
+
+def require_dims(array: xr.DataArray, dims: Iterable[str]) -> xr.DataArray:
+    """Return ``array`` if it has all of ``dims``.
+
+    Raises
+    ------
+    SchemaError
+        If a dim is missing; draws whose labels were never identified are named as such.
+    """
+    needed = list(dims)
+    if not set(needed) <= set(array.dims):
+        hint = ""
+        if CLUSTER in needed and COMPONENT in array.dims:
+            hint = " Identify the draws first (identify)."
+        raise SchemaError(f"'{array.name}' needs dims {needed}, got {list(array.dims)}.{hint}")
+    return array
+
+
+def require_group(tree: xr.DataTree, group: str) -> xr.Dataset:
+    """Return the dataset of ``group``.
+
+    Raises
+    ------
+    SchemaError
+        If the tree has no such group.
+    """
+    if not isinstance(tree, xr.DataTree):
+        raise SchemaError(f"A fitted DataTree is required, got {type(tree).__name__}.")
+    if group not in tree.children:
+        raise SchemaError(
+            f"The tree has no group '{group}' (it has {sorted(tree.children)}); "
+            "fit the model with jointmix.fit, or load a file that jointmix.save wrote."
+        )
+    return tree[group].to_dataset()

@@ -1,0 +1,317 @@
+"""Recipes as reports: one of them, or a folder of them with an index page, only what changed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import pandas as pd
+import xarray as xr
+from joblib import delayed
+
+from jointmix.base.errors import (
+    EXPECTED,
+    DataError,
+    JointmixError,
+    SpecError,
+    sentence,
+)
+from jointmix.base.processes import side_by_side
+from jointmix.checks import stored_diagnosis
+from jointmix.checks.diagnosis import STATUS_OF
+from jointmix.fitting.recipe import Recipe, read_recipe
+from jointmix.fitting.workflow import fit
+from jointmix.reporting import report
+from jointmix.reporting.elements import Cell, Document, Section, Table, number_cells
+from jointmix.reporting.render import render
+from jointmix.sampling import Progress
+from jointmix.storage.files import check_writable, refuse_same, write_file
+from jointmix.storage.trees import save
+from jointmix.tables.reading import read_table
+
+INDEX = "index.html"
+_KILLED = (
+    "A process that built recipes was killed, perhaps for want of memory; build again, with fewer "
+    "jobs."
+)
+_PACKAGES = ("jointmix", "pymc", "nutpie", "arviz", "numpy")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a recipe's report, fit and verdict are written."""
+
+    report: Path
+    fit: Path
+    verdict: Path
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of one recipe.
+
+    Attributes
+    ----------
+    recipe
+        Its file's name.
+    status
+        "built", "unchanged" or "failed".
+    verdict
+        "OK", "CAUTION" or "DO NOT USE"; empty if it failed.
+    title
+        Of the report, as far as the recipe gives one.
+    report
+        The report's place from the folder of recipes; empty if it failed.
+    n_obs, clusters
+        Rows and clusters of the fit; 0 if it failed.
+    message
+        Why it failed, or how many concerns the verdict rests on.
+    """
+
+    recipe: str
+    status: Literal["built", "unchanged", "failed"]
+    verdict: str = ""
+    title: str = ""
+    report: str = ""
+    n_obs: int = 0
+    clusters: int = 0
+    message: str = ""
+
+
+def places(recipe: Recipe, path: Path) -> Places:
+    """Where the outputs of a recipe go: beside its report.
+
+    The report's place may be anywhere that the recipe's author may write to, above its folder too:
+    it is he who runs it.
+
+    Raises
+    ------
+    SpecError
+        If the report's name does not end in .html, or an output is the recipe, the data or
+        another output.
+    StorageError
+        If they cannot be written there.
+    """
+    page = recipe.report_path() or path.with_suffix(".html")
+    if page.suffix not in (".html", ".htm"):
+        raise SpecError(f"{path}: the path of [report] must end in .html; got {page.name}.")
+    found = Places(page, page.with_suffix(".nc"), page.with_suffix(".json"))
+    for each in (found.report, found.fit, found.verdict):
+        check_writable(each)
+    outputs = {"the report": found.report, "the fit": found.fit, "the verdict": found.verdict}
+    inputs = {"the recipe": path}
+    if recipe.path is not None:
+        inputs["the data"] = recipe.data_path()
+    refuse_same(outputs, inputs)
+    return found
+
+
+def run_recipe(
+    recipe: Recipe,
+    at: Places,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    stream: Path | None = None,
+) -> xr.DataTree:
+    """Fit a recipe's model, save the fit, and write its report.
+
+    Parameters
+    ----------
+    recipe, at
+        The recipe, and where its outputs go.
+    seed
+        Overrides the recipe's.
+    progress, stream
+        As `jointmix.fit` takes them.
+    """
+    table: pd.DataFrame = read_table(recipe.data_path())
+    tree = fit(
+        table,
+        recipe.spec,
+        seed=recipe.seed if seed is None else seed,
+        progress=progress,
+        stream=stream,
+    )
+    save(tree, at.fit)
+    report(tree, at.report, title=recipe.report.title, sections=recipe.report.sections)
+    return tree
+
+
+def build(
+    folder: str | os.PathLike[str],
+    jobs: int = 1,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[Built]:
+    """Make the reports of all recipes in a folder, and an index page that links them.
+
+    Beside each report stand its fit (.nc) and its verdict (.json). A recipe is left as it is when
+    neither it nor its data, nor the packages, nor its report have changed since it was built. One
+    that fails does not keep the others from being built.
+
+    Parameters
+    ----------
+    folder
+        Holds the recipes (.toml); the index is written there as index.html.
+    jobs
+        Recipes at a time, each in a process of its own if more than one.
+    force
+        Build what has not changed, too.
+    progress
+        Called as ``progress("build", done, total, recipe)``.
+
+    Returns
+    -------
+    list of Built
+        In the order of the recipes' names.
+
+    Raises
+    ------
+    SpecError
+        If the folder holds no recipes, or two of them would write the same file.
+    StorageError
+        If the index cannot be written.
+    """
+    folder = Path(folder)
+    recipes = sorted(folder.glob("*.toml"))
+    if not recipes:
+        raise SpecError(f"{folder}: holds no recipes, files that end in .toml.")
+    check_writable(folder / INDEX)
+    _refuse_same_places(folder, recipes)
+    tell = progress or (lambda *_: None)
+    tell("build", 0, len(recipes), recipes[0].name)
+    found: dict[str, Built] = {}
+    # Processes, since matplotlib's settings are those of all threads.
+    tasks = (delayed(_build_one)(path, force) for path in recipes)
+    try:
+        for built in side_by_side(tasks, min(jobs, len(recipes))):
+            found[built.recipe] = built
+            tell("build", len(found), len(recipes), built.recipe)
+    except BrokenProcessPool:
+        # One that dies takes the others' work with it; what was built stays built.
+        found = {path.name: _failed(path, _KILLED) for path in recipes} | found
+    ordered = [found[path.name] for path in recipes]
+    write_file(folder / INDEX, index_page(folder, ordered).encode())
+    return ordered
+
+
+def _refuse_same_places(folder: Path, recipes: Sequence[Path]) -> None:
+    """Of recipes that can be read; the others fail one by one."""
+    taken: dict[Path, str] = {(folder / INDEX).resolve(): "the index"}
+    for path in recipes:
+        try:
+            at = places(read_recipe(path), path)
+        except JointmixError:
+            continue
+        page = at.report.resolve()
+        if page in taken:
+            raise SpecError(f"{path}: would write {at.report}, as does {taken[page]}.")
+        taken[page] = path.name
+
+
+def _build_one(path: Path, force: bool) -> Built:
+    try:
+        recipe = read_recipe(path)
+        at = places(recipe, path)
+        mark = fingerprint(path, recipe)
+        known = None if force else _unchanged(at, mark)
+        if known is not None:
+            return Built(**known | {"status": "unchanged"})
+        tree = run_recipe(recipe, at)
+        diagnosis = stored_diagnosis(tree)
+        built = Built(
+            recipe=path.name,
+            status="built",
+            verdict=diagnosis.verdict,
+            title=recipe.report.title or path.stem,
+            report=Path(os.path.relpath(at.report, path.parent)).as_posix(),
+            n_obs=int(tree.attrs["n_obs"]),
+            clusters=recipe.spec.n_clusters,
+            message=_concerns(len(diagnosis.concerns)),
+        )
+        content = diagnosis.as_dict() | {
+            "built": asdict(built),
+            "fingerprint": mark,
+            "report_sha256": _digest(at.report),
+        }
+        write_file(at.verdict, json.dumps(content, indent=1).encode())
+    except EXPECTED as error:
+        return _failed(path, sentence(error))
+    return built
+
+
+def _failed(path: Path, message: str) -> Built:
+    return Built(recipe=path.name, status="failed", title=path.stem, message=message)
+
+
+def _concerns(n: int) -> str:
+    return "no concerns" if n == 0 else f"{n} concern{'s' if n > 1 else ''}"
+
+
+def fingerprint(path: Path, recipe: Recipe) -> str:
+    """SHA-256 over the recipe, its data file, and the versions of the packages.
+
+    Raises
+    ------
+    DataError
+        If there is no data file.
+    """
+    data = recipe.data_path()
+    if not data.is_file():
+        raise DataError(f"{data}: is no file.")
+    parts = [path.read_bytes(), data.read_bytes()]
+    parts += [f"{name} {version(name)}".encode() for name in _PACKAGES]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _unchanged(at: Places, mark: str) -> dict[str, Any] | None:
+    """What was built, if the same would be built again; a verdict that cannot be read is not."""
+    try:
+        content = json.loads(at.verdict.read_text("utf-8"))
+        same = content["fingerprint"] == mark and content["report_sha256"] == _digest(at.report)
+        return dict(content["built"]) if same and at.fit.is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def index_page(folder: Path, built: Sequence[Built]) -> str:
+    """The page that lists and links the reports; the same reports give the same bytes."""
+    rows = tuple(
+        (
+            Cell(text=each.title, href=quote(each.report) or None),
+            Cell(text=each.verdict or "failed", status=STATUS_OF.get(each.verdict, "fail")),
+            *number_cells(f"{each.n_obs:,}" if each.n_obs else "–", str(each.clusters or "–")),
+            Cell(text=each.message),
+            Cell(text=each.recipe),
+        )
+        for each in built
+    )
+    count = sum(each.verdict == "OK" for each in built)
+    table = Table(
+        caption="Reports by recipe",
+        columns=(
+            *(Cell(text="report"), Cell(text="verdict")),
+            *number_cells("rows", "clusters"),
+            *(Cell(text="why"), Cell(text="recipe")),
+        ),
+        rows=rows,
+    )
+    return render(
+        Document(
+            sections=(Section(id="reports", title="Reports", elements=(table,)),),
+            title=f"Reports of {folder.resolve().name}",
+            subtitle=f"{count} of {len(built)} verdicts are OK",
+            footer=f"Made by jointmix {version('jointmix')}.",
+            kicker="Joint mixture reports",
+        )
+    )

@@ -1,0 +1,1 @@
+"""What a cluster can be made of: priors, parameters and densities."""

@@ -1,0 +1,1 @@
+"""Whole jobs: a fit, its identification, comparisons, cross-validation, recipes."""

@@ -1,0 +1,124 @@
+"""Scores by fitting anew: without single influential rows, or without a fold at a time."""
+
+import numpy as np
+import xarray as xr
+from joblib import Parallel, delayed
+
+from jointmix.base.arguments import jobs_number, shown, whole_number
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.fitting.workflow import fit
+from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.posterior.draws import fitted_spec, observed_rows, observed_table
+from jointmix.posterior.scores import Scores, make_scores, score_new
+
+
+def reloo(tree: xr.DataTree, scores: Scores, most_refits: int = 20, jobs: int = 1) -> Scores:
+    """Replace the densities of influential rows by those of fits without them.
+
+    Each fit is made as the tree's was, its columns' scale being that of the rows kept.
+
+    Parameters
+    ----------
+    tree
+        The fit.
+    scores
+        Its leave-one-out scores.
+    most_refits
+        Refused beyond that many rows with Pareto k > 0.7: `kfold` takes fewer fits.
+    jobs
+        Fits at a time, in threads.
+
+    Raises
+    ------
+    SpecError
+        If more fits would be needed, or the scores leave out some rows only.
+    """
+    fitted_spec(tree)
+    if not isinstance(scores, Scores):
+        raise SpecError(f"reloo takes the scores that loo gave; got {shown(scores)}.")
+    most_refits, jobs = whole_number("most_refits", most_refits, 0), jobs_number(jobs)
+    high = scores.influential
+    if scores.pointwise.sizes[OBS] < scores.n_rows:
+        raise SpecError("reloo needs scores of every row; raise most_rows.")
+    if len(high) > most_refits:
+        raise SpecError(
+            f"{len(high)} rows have Pareto k above {LARGEST_PARETO_SHAPE}, more than "
+            f"most_refits={most_refits}; use kfold, or raise most_refits."
+        )
+    if high.empty:
+        return scores
+    values = {str(name): array.values.copy() for name, array in scores.pointwise.items()}
+    values.setdefault("feature", np.zeros(scores.n_rows))
+    places = [np.array([place]) for place in high.index]
+    for place, found in zip(places, _each_without(tree, places, jobs), strict=True):
+        for name, value in found.items():
+            values[name][place] = value
+    return make_scores(tree, np.arange(scores.n_rows), values, f"{scores.method} with refits")
+
+
+def kfold(tree: xr.DataTree, folds: int = 10, seed: int = 1, jobs: int = 1) -> Scores:
+    """Scores of each row by fits without its fold, folds having the clusters' shares of rows.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree; each fit is made as it was, its columns' scale being that of the rows kept.
+    folds
+        Their number, from 2 to the number of rows.
+    seed
+        Of the rows' assignment to folds.
+    jobs
+        Fits at a time, in threads.
+
+    Raises
+    ------
+    SpecError
+        If the number of folds is out of range.
+    DataError
+        If a fold leaves too few rows for the model.
+    """
+    fitted_spec(tree)
+    folds, seed = whole_number("folds", folds, 2), whole_number("seed", seed, 0)
+    jobs = jobs_number(jobs)
+    share = require_group(tree, "allocation")["responsibility"]
+    allocation = share.transpose(OBS, CLUSTER).values.argmax(axis=1)
+    n = len(allocation)
+    if folds > n:
+        raise SpecError(f"folds must lie between 2 and the number of rows, {n}; got {folds}.")
+    places = stratified(allocation, folds, seed)
+    values: dict[str, np.ndarray] = {}
+    for place, found in zip(places, _each_without(tree, places, jobs), strict=True):
+        for name, value in found.items():
+            values.setdefault(name, np.empty(n))[place] = value
+    return make_scores(tree, np.arange(n), values, f"{folds}-fold cross-validation")
+
+
+def stratified(allocation: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """Places of the rows of each fold; a cluster's rows are dealt out evenly.
+
+    Parameters
+    ----------
+    allocation
+        Cluster of each row, (obs,).
+    """
+    mixed = np.random.default_rng(seed).permutation(len(allocation))
+    dealt = mixed[np.argsort(allocation[mixed], kind="stable")]
+    return [np.sort(dealt[fold::folds]) for fold in range(folds)]
+
+
+def _each_without(
+    tree: xr.DataTree, places: list[np.ndarray], jobs: int
+) -> list[dict[str, np.ndarray]]:
+    """Scores of the rows at each of ``places`` by a fit of all others."""
+    spec, seed = fitted_spec(tree), int(tree.attrs["seed"])
+    table, rows = observed_table(tree, spec), observed_rows(tree, spec)
+
+    def one(place: np.ndarray) -> dict[str, np.ndarray]:
+        kept = {name: np.delete(column, place) for name, column in table.items()}
+        return score_new(fit(kept, spec, seed), rows.take(place))
+
+    found: list[dict[str, np.ndarray]] = Parallel(n_jobs=jobs, prefer="threads")(
+        delayed(one)(place) for place in places
+    )
+    return found

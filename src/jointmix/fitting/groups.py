@@ -1,0 +1,216 @@
+"""The groups of a fitted tree, from the parts that the fit made."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+import xarray as xr
+
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    COLUMN,
+    DRAW,
+    FEATURE,
+    OBS,
+    PARAMETERS,
+    PREDICTOR,
+    SCHEMA_VERSION,
+)
+from jointmix.fitting.scouts import Levels
+from jointmix.labels.draws import Gathered, Identified
+from jointmix.model.dataset import Dataset
+from jointmix.model.rows import Rows
+from jointmix.model.scaling import Scaling
+from jointmix.model.serialised import spec_to_dict
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import Census
+from jointmix.modes.ordering import Ordering
+from jointmix.posterior.draws import draw_parameters
+from jointmix.posterior.invariants import choose_points, invariants
+from jointmix.tables.issues import Issue
+
+_PACKAGES = ("jointmix", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
+
+#: Fields of a warning about the table that a fitted tree keeps, besides its column.
+_NOTE = ("code", "message", "remedy", "row", "value")
+
+
+def tree_groups(
+    dataset: Dataset,
+    spec: ModelSpec,
+    scaling: Scaling,
+    census: Census,
+    identified: Identified,
+    raw: xr.DataTree,
+    rows: Rows,
+) -> dict[str, xr.Dataset]:
+    """All groups but ``modes``, ``scouts`` and ``checks``, by name; see `jointmix.base.schema`.
+
+    Parameters
+    ----------
+    raw
+        What the sampler gave.
+    rows
+        On the users' scale.
+    """
+    posterior, gathered = identified.posterior, identified.gathered
+    chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
+    clusters = {CLUSTER: posterior[CLUSTER].values}
+    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
+    points = choose_points(rows, census.best.parameters, spec)
+    by_label = {
+        name: ((CHAIN, DRAW, CLUSTER), value.reshape(*shape, -1))
+        for name, value in (("permutation", gathered.permutation), ("occupied", gathered.occupied))
+    }
+    return {
+        "posterior": posterior,
+        "sample_stats": raw["sample_stats"].to_dataset(),
+        "invariant": invariants(
+            draw_parameters(posterior, CLUSTER),
+            gathered.log_likelihood.reshape(shape),
+            points,
+            spec,
+        ).assign_coords(chains),
+        "labels": xr.Dataset(by_label, coords={**chains, **clusters}),
+        "allocation": allocation_group(gathered, clusters[CLUSTER]),
+        "scaling": xr.Dataset(
+            {"center": (COLUMN, scaling.center), "scale": (COLUMN, scaling.scale)},
+            coords={COLUMN: list(spec.columns)},
+        ),
+        **_data_groups(dataset, spec),
+    }
+
+
+def _data_groups(dataset: Dataset, spec: ModelSpec) -> dict[str, xr.Dataset]:
+    rows = {OBS: np.arange(len(dataset.values))}
+    observed = xr.Dataset(coords=rows)
+    if spec.features:
+        observed["x"] = ((OBS, FEATURE), dataset.select(spec.features))
+        observed = observed.assign_coords({FEATURE: list(spec.features)})
+    if spec.response is not None:
+        observed["y"] = (OBS, dataset.select([spec.response])[:, 0])
+    constant = xr.Dataset({"row": (OBS, dataset.row)}, coords=rows)
+    if spec.predictors:
+        constant["u"] = ((OBS, PREDICTOR), dataset.select(spec.predictors))
+        constant = constant.assign_coords({PREDICTOR: list(spec.predictors)})
+    return {"observed_data": observed, "constant_data": constant}
+
+
+def mode_group(spec: ModelSpec, census: Census, main: Levels, groups: xr.Dataset) -> xr.Dataset:
+    """The group ``modes``: EM's optima, and which of them each chain sits in.
+
+    Parameters
+    ----------
+    main
+        The chains of the fit.
+    groups
+        Which chains sit together, from `scouts.weigh_modes`.
+    """
+    found = census.modes
+    numbers = ("log_likelihood", "n_starts", "bic", "icl", "smallest_share", "collapsed")
+    data = xr.Dataset(
+        {name: ("mode", np.array([getattr(mode, name) for mode in found])) for name in numbers},
+        coords={"mode": np.arange(1, len(found) + 1)},
+    )
+    parameters = [mode.parameters.each() for mode in found]
+    for name, rest in PARAMETERS.items():
+        if name in parameters[0]:
+            values = np.stack([each[name] for each in parameters])
+            data[name] = (("mode", CLUSTER, *rest), values)
+    if spec.features:
+        factor = np.stack([each["cholesky"] for each in parameters])
+        sd = np.sqrt((factor**2).sum(-1))
+        unit = factor / sd[..., None]
+        data["sd"] = (("mode", CLUSTER, FEATURE), sd)
+        correlation = unit @ np.swapaxes(unit, -1, -2)
+        data["correlation"] = (("mode", CLUSTER, *PARAMETERS["correlation"]), correlation)
+    data = data.merge(groups)
+    data["chain_mode"] = (CHAIN, main.mode + 1)
+    data["chain_log_likelihood"] = (CHAIN, main.log_likelihood.mean(axis=1))
+    coords = {name: value for name, value in main.posterior.coords.items() if name in data.dims}
+    return data.assign_coords({name: value.values for name, value in coords.items()})
+
+
+def attributes(
+    dataset: Dataset,
+    spec: ModelSpec,
+    seed: int,
+    issues: Iterable[Issue],
+    ordering: Ordering,
+    identified: Identified,
+    raw: xr.DataTree,
+) -> dict[str, str | int | float]:
+    """The tree's attributes but for the verdict and the seconds.
+
+    Parameters
+    ----------
+    issues
+        Warnings about the table, which the checks carry on.
+    """
+    gap = ordering.separation
+    order = {
+        "kind": ordering.kind,
+        "separation": None if np.isnan(gap) else gap,
+        "evidence": None if np.isnan(ordering.evidence) else ordering.evidence,
+        "text": ordering.text,
+    }
+    identification = {
+        "method": identified.method,
+        "text": identified.text,
+        **asdict(identified.confidence),
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "spec": json.dumps(spec_to_dict(spec)),
+        "seed": seed,
+        "versions": json.dumps({name: version(name) for name in _PACKAGES}),
+        "data_hash": dataset.digest,
+        "n_rows": dataset.n_rows,
+        "n_obs": len(dataset.values),
+        "excluded": json.dumps(dataset.missing),
+        "notes": json.dumps([_note(issue) for issue in issues], allow_nan=False),
+        "ordering": json.dumps(order),
+        "identification": json.dumps(identification),
+        "backend": raw.attrs["backend"],
+        "backend_reason": raw.attrs["backend_reason"],
+        "partial": raw.attrs["partial"],
+        "adaptation": raw.attrs.get("adaptation", ""),
+        "memory_estimate": raw.attrs.get("memory_estimate", float("nan")),
+        "approximation": raw.attrs.get("approximation", ""),
+        "pareto_shape": raw.attrs.get("pareto_shape", float("nan")),
+        "machine": (
+            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}"
+        ),
+        "created": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _note(issue: Issue) -> dict[str, str | int | float | None]:
+    fields = issue.as_dict()
+    return {"subject": fields["column"], **{name: fields[name] for name in _NOTE}}
+
+
+def allocation_group(found: Gathered, clusters: np.ndarray) -> xr.Dataset:
+    """The group ``allocation`` from what a pass over the draws gathered.
+
+    Parameters
+    ----------
+    clusters
+        Labels of the clusters, (cluster,).
+    """
+    share = found.share
+    return xr.Dataset(
+        {
+            "responsibility": ((OBS, CLUSTER), share),
+            "responsibility_features": ((OBS, CLUSTER), found.share_features),
+            "allocation": (OBS, clusters[share.argmax(-1)]),
+        },
+        coords={OBS: np.arange(len(share)), CLUSTER: clusters},
+    )

@@ -1,0 +1,161 @@
+"""All that can be said about a table and a model before anything is sampled."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from jointmix.base.arguments import shown, whole_number
+from jointmix.base.errors import MemoryLimitError, MissingExtraError, SpecError
+from jointmix.model.dataset import Dataset, inspect_table, minimum_rows
+from jointmix.model.degenerate import table_warnings
+from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.modes.em import fit_em
+from jointmix.modes.warnings import mode_warnings
+from jointmix.sampling import plan
+from jointmix.tables.issues import Issue
+
+_PLAN_CODES = {
+    SpecError: "nothing_free",
+    MissingExtraError: "missing_extra",
+    MemoryLimitError: "memory",
+}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a table and a model look like before the fit.
+
+    Parameters
+    ----------
+    issues
+        Errors first, in the order in which `fit` would meet them, then warnings.
+    n_rows
+        Rows that would be fitted; None where errors leave that open.
+    """
+
+    issues: tuple[Issue, ...]
+    n_rows: int | None
+
+    @property
+    def errors(self) -> tuple[Issue, ...]:
+        """Issues for which `fit` refuses the input."""
+        return tuple(issue for issue in self.issues if issue.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Issue, ...]:
+        """Issues that `fit` passes on to the report."""
+        return tuple(issue for issue in self.issues if issue.severity == "warning")
+
+    @property
+    def text(self) -> str:
+        """One line: how many issues there are, and what follows."""
+        counts = [
+            f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
+            for word, found in (("error", self.errors), ("warning", self.warnings))
+            if found
+        ]
+        can = "cannot" if self.errors else "can"
+        return f"{', '.join(counts) or 'No problems'}: the model {can} be fitted."
+
+    def lines(self) -> list[str]:
+        """A line for each issue, severity and code aligned, and the summing line."""
+        width = max((len(issue.code) for issue in self.issues), default=0)
+        shown = [
+            f"{issue.severity:<7}  {issue.code:<{width}}  {_told(issue)}" for issue in self.issues
+        ]
+        return [*shown, self.text]
+
+    def __str__(self) -> str:
+        """The lines as one text."""
+        return "\n".join(self.lines())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "errors": len(self.errors),
+            "warnings": len(self.warnings),
+            "n_rows": self.n_rows,
+            "text": self.text,
+            "issues": [issue.as_dict() for issue in self.issues],
+        }
+
+    def to_json(self) -> str:
+        """One JSON object; numbers that JSON lacks are null."""
+        return json.dumps(self.as_dict(), allow_nan=False)
+
+
+def _told(issue: Issue) -> str:
+    # The message of an error ends with its remedy.
+    return issue.message if issue.severity == "error" else f"{issue.message} {issue.remedy}".strip()
+
+
+def check(table: object, spec: ModelSpec, em: bool = True, seed: int = 1) -> Inspection:
+    """Everything that is wrong with, or worth knowing about, a table for a model.
+
+    Nothing is compiled or sampled. What prevents a fit is found in full, not only the first of it:
+    `fit` refuses the input with the sentence of the first error.
+
+    Parameters
+    ----------
+    table
+        As `fit` takes it.
+    spec
+        The model.
+    em
+        Whether EM runs, for what only clusters show: clusters smaller than their parameters,
+        responses without noise inside a cluster, outliers. It does where there is no error.
+    seed
+        Of EM's starts, as given to `fit`.
+
+    Returns
+    -------
+    Inspection
+        The issues, each with its code, severity, sentence, column, row, value and remedy.
+
+    Raises
+    ------
+    SpecError
+        If ``spec`` is no specification, ``seed`` no whole number or ``em`` not true or false.
+    """
+    spec, seed = require_spec(spec), whole_number("seed", seed, 0)
+    if not isinstance(em, bool):
+        raise SpecError(f"em must be true or false; got {shown(em)}.")
+    dataset, found = inspect_table(table, spec)
+    n_rows = None if dataset is None else len(dataset.values)
+    issues = [*found, *_plan_issues(spec, n_rows or minimum_rows(spec))]
+    if dataset is not None:
+        issues = [issue for issue in issues if issue.severity == "error"]
+        issues += table_warnings(dataset, spec)
+        issues += _of_mode(dataset, spec, seed, issues) if em else ()
+    return Inspection(_errors_first(issues), n_rows)
+
+
+def _plan_issues(spec: ModelSpec, n_rows: int) -> list[Issue]:
+    """Why the model would not be sampled, whatever the rows hold."""
+    try:
+        plan(spec, n_rows)
+    except (SpecError, MissingExtraError, MemoryLimitError) as error:
+        message = str(error)
+        remedy = message.rpartition("; ")[2]
+        return [
+            Issue(
+                code=_PLAN_CODES[type(error)],
+                severity="error",
+                message=message,
+                remedy=f"{remedy[:1].upper()}{remedy[1:]}",
+            )
+        ]
+    return []
+
+
+def _of_mode(
+    dataset: Dataset, spec: ModelSpec, seed: int, issues: Iterable[Issue]
+) -> tuple[Issue, ...]:
+    if any(issue.severity == "error" for issue in issues):
+        return ()
+    return mode_warnings(dataset, spec, fit_em(dataset, spec, seed))
+
+
+def _errors_first(issues: Iterable[Issue]) -> tuple[Issue, ...]:
+    return tuple(sorted(issues, key=lambda issue: issue.severity))

@@ -1,0 +1,236 @@
+"""Recipes: a model, its data and its report in one TOML file, in and out without loss."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from jointmix.base.arguments import file_path, shown
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import SECTION_IDS
+from jointmix.model.serialised import (
+    DATA_KEYS,
+    SAMPLER_KEYS,
+    SPEC_TABLES,
+    refuse_unknown,
+    spec_from_dict,
+    spec_to_dict,
+    sub_table,
+    without_none,
+)
+from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.storage.files import write_file
+from jointmix.tables.reading import package_file
+
+LARGEST_FILE = 1_000_000  # bytes
+
+_PLACE = ("path", "package")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSpec:
+    """Where the report goes and what it shows.
+
+    Parameters
+    ----------
+    path
+        File to write; None takes the recipe's own name with the suffix .html.
+    title
+        Heading of the report; None takes the default.
+    sections
+        Names of the sections, in order; None takes all.
+
+    Raises
+    ------
+    SpecError
+        If a part is not text, or a section unknown.
+    """
+
+    path: str | None = None
+    title: str | None = None
+    sections: tuple[str, ...] | list[str] | None = None
+
+    def __post_init__(self) -> None:
+        _text_or_none("path of [report]", self.path)
+        _text_or_none("title of [report]", self.title)
+        if self.sections is None:
+            return
+        given = self.sections
+        if not isinstance(given, list | tuple) or not all(isinstance(s, str) for s in given):
+            raise SpecError(f"sections of [report] must be a list of names; got {shown(given)}.")
+        unknown = [name for name in given if name not in SECTION_IDS]
+        if unknown:
+            allowed = ", ".join(SECTION_IDS)
+            raise SpecError(
+                f"sections of [report] must be among {allowed}; got {shown(unknown[0])}."
+            )
+        object.__setattr__(self, "sections", tuple(given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that one run needs.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    path
+        The data file, relative to ``base``, or inside ``package`` if one is named.
+    package
+        An installed package that holds the data file.
+    seed
+        Seed of the whole run, at least 0.
+    report
+        See `ReportSpec`.
+    base
+        Folder that relative paths start from; it is not written to the file.
+
+    Raises
+    ------
+    SpecError
+        If a part has the wrong type, or a package is named without a path.
+    """
+
+    spec: ModelSpec
+    path: str | None = None
+    package: str | None = None
+    seed: int = 1
+    report: ReportSpec = field(default_factory=ReportSpec)
+    base: Path = Path()
+
+    def __post_init__(self) -> None:
+        require_spec(self.spec)
+        if not isinstance(self.report, ReportSpec):
+            raise SpecError(f"report must be a ReportSpec; got {shown(self.report)}.")
+        object.__setattr__(self, "base", file_path(self.base, SpecError))
+        _text_or_none("path of [data]", self.path)
+        _text_or_none("package of [data]", self.package)
+        if self.package is not None and self.path is None:
+            raise SpecError(f"The package {shown(self.package)} needs a path inside it; got none.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise SpecError(f"seed must be a whole number, at least 0; got {shown(self.seed)}.")
+
+    def data_path(self) -> Path:
+        """The data file.
+
+        Raises
+        ------
+        SpecError
+            If the recipe names none.
+        DataError, MissingExtraError
+            If the package or its file cannot be found.
+        """
+        if self.path is None:
+            raise SpecError("The recipe names no data; add path to its table [data].")
+        return package_file(self.package, self.path) if self.package else self.base / self.path
+
+    def report_path(self) -> Path | None:
+        """The report's file, or None if the recipe names none."""
+        return None if self.report.path is None else self.base / self.report.path
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a TOML file; relative paths in it start from the file's folder.
+
+    Raises
+    ------
+    SpecError
+        If the file cannot be read, is larger than 1 MB, is not UTF-8 or not TOML, or holds
+        tables, keys or values that a recipe cannot have.
+    """
+    path = file_path(path, SpecError)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(raw) > LARGEST_FILE:
+        raise SpecError(f"{path}: is larger than 1 MB, so it is not a recipe.")
+    try:
+        return parse_recipe(raw.decode("utf-8-sig"), path.parent)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SpecError(f"{path}, line {line}: is not UTF-8; save it as UTF-8.") from error
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+
+
+def parse_recipe(text: str, base: str | Path = ".") -> Recipe:
+    """The recipe in a TOML text; relative paths in it start from ``base``.
+
+    Raises
+    ------
+    SpecError
+        If the text is not TOML, or holds tables, keys or values that a recipe cannot have.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"This is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise SpecError("This is not TOML that can be read: it is nested too deeply.") from error
+    except ValueError as error:
+        # Python refuses to read a number of thousands of digits.
+        raise SpecError(
+            "This is not TOML that can be read: a number has too many digits."
+        ) from error
+    _refuse_large(document)
+    refuse_unknown("A recipe", "table", document, (*SPEC_TABLES, "report"))
+    data, sampler = sub_table(document, "data"), sub_table(document, "sampler")
+    report = sub_table(document, "report")
+    refuse_unknown("[data]", "key", data, (*_PLACE, *DATA_KEYS))
+    refuse_unknown("[sampler]", "key", sampler, ("seed", *SAMPLER_KEYS))
+    refuse_unknown("[report]", "key", report, [item.name for item in fields(ReportSpec)])
+    tables = {name: document[name] for name in SPEC_TABLES if name in document}
+    place: dict[str, Any] = {key: data.pop(key) for key in _PLACE if key in data}
+    seed = sampler.pop("seed", 1)
+    spec = spec_from_dict({**tables, "data": data, "sampler": sampler})
+    return Recipe(spec=spec, seed=seed, report=ReportSpec(**report), base=Path(base), **place)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as TOML, which `parse_recipe` reads back to an equal one."""
+    if not isinstance(recipe, Recipe):
+        raise SpecError(f"A Recipe is required; got {shown(recipe)}.")
+    tables = spec_to_dict(recipe.spec)
+    places = without_none({"path": recipe.path, "package": recipe.package})
+    tables["data"] = {**places, **tables["data"]}
+    tables["sampler"] = {"seed": recipe.seed, **tables["sampler"]}
+    report = without_none(vars(recipe.report))
+    return tomli_w.dumps(tables | ({"report": report} if report else {}))
+
+
+def write_recipe(recipe: Recipe, path: str | Path) -> Path:
+    """Write the recipe as TOML; on failure the file that was there stays whole.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    return write_file(path, recipe_text(recipe).encode())
+
+
+def _refuse_large(document: Mapping[str, Any]) -> None:
+    """TOML's whole numbers have 64 bits; longer ones could not even be shown."""
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise SpecError("A whole number has more than 64 bits; TOML has none so large.")
+
+
+def _text_or_none(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise SpecError(f"{name} must be text; got {shown(value)}.")
+    # No file can be named so, and Python says it with an error that is not an OSError.
+    if value is not None and "\0" in value:
+        raise SpecError(f"{name} must not hold a NUL character; got {shown(value)}.")

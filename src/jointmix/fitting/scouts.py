@@ -1,0 +1,221 @@
+"""Chains that disagree: scouts sent from other modes, and how much weight each mode deserves."""
+
+from dataclasses import dataclass, replace
+
+import arviz_stats
+import numpy as np
+import xarray as xr
+
+from jointmix.base.errors import SamplingError
+from jointmix.base.schema import CHAIN, CLUSTER, SCOUT
+from jointmix.checks.modes import is_apart
+from jointmix.families.parameters import Parameters
+from jointmix.kernel.allocate import mode_share
+from jointmix.labels.draws import chain_modes, identify_draws
+from jointmix.model.dataset import Dataset
+from jointmix.model.rows import Rows, make_rows
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.em import Census
+from jointmix.modes.initial import make_start
+from jointmix.modes.ordering import Ordering
+from jointmix.posterior.draws import draw_parameters
+from jointmix.posterior.stacking import stack
+from jointmix.sampling import Control, Progress, sample
+
+#: Chains sent from each further mode.
+CHAINS_A_MODE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Chains as far as modes are concerned.
+
+    Attributes
+    ----------
+    log_likelihood
+        (chain, draw), on the users' scale.
+    mode
+        The census mode that each chain is nearest to, from 0, (chain,).
+    posterior
+        Identified draws, dims chain, draw, cluster, ..., on the users' scale.
+    """
+
+    log_likelihood: np.ndarray
+    mode: np.ndarray
+    posterior: xr.Dataset
+
+
+def scout(
+    dataset: Dataset,
+    spec: ModelSpec,
+    census: Census,
+    ordering: Ordering,
+    seed: int,
+    progress: Progress | None = None,
+    control: Control | None = None,
+) -> tuple[list[tuple[int, Levels]], str]:
+    """Send two chains from each of the next best modes.
+
+    Parameters
+    ----------
+    ordering
+        That of the fit: scouts sample the same posterior.
+    seed, progress, control
+        As `sampling.sample` takes them.
+
+    Returns
+    -------
+    list, str
+        The mode each pair came from, from 0, and where its chains are; and why there are fewer
+        than asked for, or "".
+    """
+    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
+    others = [index for index, mode in enumerate(census.modes) if index > 0 and not mode.collapsed][
+        : spec.sampler.scouts
+    ]
+    fewer = replace(spec, sampler=replace(spec.sampler, chains=CHAINS_A_MODE))
+    found: list[tuple[int, Levels]] = []
+    for index in others:
+        mode = census.modes[index]
+        share = mode_share(rows, scaling.to_model(mode.parameters))
+        start = make_start(mode, spec, scaling, ordering, share, rows.u)
+        own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+        try:
+            raw = sample(dataset, fewer, start, own_seed, progress, control)
+        except SamplingError as error:
+            return found, str(error)
+        draws = raw["posterior"].to_dataset()
+        identified = identify_draws(draws, dataset, spec, census, ordering)
+        gathered = identified.gathered
+        found.append(
+            (
+                index,
+                Levels(
+                    gathered.log_likelihood.reshape(draws.sizes[CHAIN], -1),
+                    chain_modes(gathered.chain_share, rows, census, scaling),
+                    identified.posterior,
+                ),
+            )
+        )
+        if raw.attrs["partial"]:
+            return found, "sampling was interrupted"
+    if len(others) < spec.sampler.scouts:
+        return found, f"EM found {len(others)} further optima only"
+    return found, ""
+
+
+def group_chains(log_likelihood: np.ndarray, mode: np.ndarray) -> np.ndarray:
+    """Which chains sit together: the same mode of the census, and no gap in log likelihood.
+
+    Parameters
+    ----------
+    log_likelihood
+        (chain, draw).
+    mode
+        (chain,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Group of each chain, from 0, the one with the highest mean log likelihood first.
+    """
+    mean, error = log_likelihood.mean(axis=1), _errors(log_likelihood)
+    group = np.full(len(mean), -1)
+    count = 0
+    for best in np.argsort(-mean, kind="stable"):
+        if group[best] >= 0:
+            continue
+        apart = is_apart(mean[best] - mean, np.hypot(error, error[best]))
+        group[(group < 0) & (mode == mode[best]) & ~apart] = count
+        group[best] = count
+        count += 1
+    return group
+
+
+def _errors(log_likelihood: np.ndarray) -> np.ndarray:
+    """Monte Carlo standard error of each chain's mean, (chain,)."""
+    return np.array(
+        [float(arviz_stats.mcse(chain[None], method="mean")) for chain in log_likelihood]
+    )
+
+
+def weigh_modes(
+    rows: Rows, main: Levels, scouts: list[tuple[int, Levels]]
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Which chains sit together, and the weight of each group where there are several.
+
+    Parameters
+    ----------
+    rows
+        On the users' scale.
+    main, scouts
+        The chains of the fit, and those sent from other modes.
+
+    Returns
+    -------
+    groups
+        ``chain_group`` [chain], from 1; with several groups ``stacking_weight`` and
+        ``unreliable`` (share of rows with Pareto k > 0.7) [group].
+    scouts
+        ``start_mode``, ``scout_mode``, ``scout_group``, from 1, ``log_likelihood`` and ``mcse``,
+        each [scout]; the attribute ``rhat_nested`` is that of the log likelihood over starts.
+    """
+    parts = [main, *(part for _, part in scouts)]
+    likelihood = [chain for part in parts for chain in part.log_likelihood]
+    # Scouts that were interrupted are shorter.
+    length = min(len(chain) for chain in likelihood)
+    level = np.stack([chain[:length] for chain in likelihood])
+    mode = np.concatenate([part.mode for part in parts])
+    group = group_chains(level, mode)
+    n_main = len(main.mode)
+    groups = xr.Dataset(
+        {"chain_group": (CHAIN, group[:n_main] + 1)}, coords={CHAIN: main.posterior[CHAIN].values}
+    )
+    if group.max() > 0:
+        draws = _group_draws(parts, group)
+        weight, unreliable = stack(rows, draws)
+        groups = groups.assign_coords(group=np.arange(1, len(weight) + 1))
+        groups["stacking_weight"], groups["unreliable"] = ("group", weight), ("group", unreliable)
+    start = np.repeat([index for index, _ in scouts], CHAINS_A_MODE).astype(int)
+    sent = xr.Dataset(
+        {
+            "start_mode": (SCOUT, start + 1),
+            "scout_mode": (SCOUT, mode[n_main:] + 1),
+            "scout_group": (SCOUT, group[n_main:] + 1),
+            "log_likelihood": (SCOUT, level[n_main:].mean(axis=1)),
+            "mcse": (SCOUT, _errors(level[n_main:])),
+        },
+        coords={SCOUT: np.arange(len(start))},
+    )
+    if len(start) and n_main >= CHAINS_A_MODE:
+        sent.attrs["rhat_nested"] = nested_rhat(np.r_[level[:CHAINS_A_MODE], level[n_main:]])
+    return groups, sent
+
+
+def nested_rhat(draws: np.ndarray) -> float:
+    """Nested R-hat (Margossian et al. 2024, doi:10.1214/24-BA1453) of chains sent in pairs.
+
+    Parameters
+    ----------
+    draws
+        (chain, draw), two chains from the same start next to each other.
+    """
+    starts = np.repeat(np.arange(len(draws) // CHAINS_A_MODE), CHAINS_A_MODE)
+    return float(arviz_stats.rhat_nested(draws, superchain_ids=starts.tolist(), method="rank"))
+
+
+def _group_draws(parts: list[Levels], group: np.ndarray) -> list[Parameters]:
+    """The draws of each group's chains, one after the other."""
+    found = []
+    chains = [
+        draw_parameters(part.posterior.isel({CHAIN: [index]}), CLUSTER)
+        for part in parts
+        for index in range(len(part.mode))
+    ]
+    for number in range(group.max() + 1):
+        own = [chain.each() for chain, at in zip(chains, group, strict=True) if at == number]
+        found.append(
+            Parameters(**{name: np.concatenate([each[name] for each in own]) for name in own[0]})
+        )
+    return found

@@ -1,0 +1,223 @@
+"""The whole fit on one screen: table → dataset → EM → chains → identified draws → checks."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from jointmix.base.arguments import (
+    file_path,
+    function_or_none,
+    shown,
+    whole_number,
+)
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import CHAIN
+from jointmix.checks import judge
+from jointmix.fitting.groups import attributes, mode_group, tree_groups
+from jointmix.fitting.scouts import Levels, scout, weigh_modes
+from jointmix.kernel.allocate import mode_share
+from jointmix.labels.draws import chain_modes, identify_draws
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.degenerate import table_warnings
+from jointmix.model.rows import Rows, make_rows, users_rows
+from jointmix.model.scaling import Scaling, model_scaling
+from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.modes.em import Census, fit_em
+from jointmix.modes.initial import Start, make_start
+from jointmix.modes.ordering import Ordering, choose_ordering
+from jointmix.modes.warnings import mode_warnings
+from jointmix.sampling import Control, Plan, Progress, plan, sample
+from jointmix.sampling.stream import open_stream, read_stream
+from jointmix.tables.issues import Issue
+
+
+def fit(
+    table: object,
+    spec: ModelSpec,
+    seed: int = 1,
+    progress: Progress | None = None,
+    control: Control | None = None,
+    stream: str | Path | None = None,
+) -> xr.DataTree:
+    """Fit a joint mixture to a table.
+
+    Parameters
+    ----------
+    table
+        pandas, polars or arrow table, or a mapping from column names to values.
+    spec
+        The model and the sampler.
+    seed
+        Of all randomness; the same seed on the same machine gives the same result.
+    progress
+        Called as ``progress(stage, done, total, note)``; may be called from other threads.
+    control
+        Pauses, resumes or stops sampling from elsewhere; a stopped fit keeps its finished draws.
+    stream
+        A folder, new or empty, to which draws are written as they come; `recover` makes a fit of
+        what a run that died has left there.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups as described in `jointmix.base.schema`; ``posterior`` holds the identified parameters
+        on the users' scale, ``attrs["verdict"]`` what the checks make of it.
+
+    Raises
+    ------
+    SpecError
+        If an argument is not what it must be, or everything in the model is fixed.
+    DataError
+        If the table cannot be fitted; the message names column, row or count.
+    MissingExtraError
+        If a package asked for is not installed.
+    MemoryLimitError
+        If the fit would not fit into memory.
+    StorageError
+        If the stream's folder cannot be used.
+    SamplingError
+        If no chain could start, or a chain went where parameters leave float64.
+    """
+    function_or_none("progress", progress)
+    if control is not None and not isinstance(control, Control):
+        raise SpecError(f"control must be a Control or None; got {shown(control)}.")
+    folder = None if stream is None else file_path(stream)
+    clock = Clock(progress)
+    prepared = prepare(table, spec, seed, clock)
+    clock.start("sample")
+    dataset, start = prepared.dataset, prepared.start
+    store = None if folder is None else open_stream(folder, dataset, spec, seed)
+    raw = sample(dataset, spec, start, seed, progress, control, store, prepared.planned)
+    return finish(prepared, raw, clock, progress, control)
+
+
+def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr.DataTree:
+    """The fit of the draws that a run has left in its stream, marked partial.
+
+    Parameters
+    ----------
+    table, spec, seed
+        As they were given to `fit`.
+    stream
+        The folder that was given to `fit`.
+
+    Returns
+    -------
+    xarray.DataTree
+        As `fit` returns it.
+
+    Raises
+    ------
+    StorageError
+        If the folder holds no stream, or that of other rows, another model or another seed.
+    SamplingError
+        If fewer than four draws of a chain were written.
+    """
+    folder, clock = file_path(stream), Clock(None)
+    prepared = prepare(table, spec, seed, clock)
+    clock.start("sample")
+    raw = read_stream(folder, prepared.dataset, spec, prepared.start, seed)
+    return finish(prepared, raw, clock)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that sampling needs, what EM found, and what the table warns of."""
+
+    dataset: Dataset
+    spec: ModelSpec
+    seed: int
+    planned: Plan
+    scaling: Scaling
+    rows: Rows
+    census: Census
+    issues: tuple[Issue, ...]
+    ordering: Ordering
+    start: Start
+
+
+def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepared:
+    require_spec(spec)
+    seed = whole_number("seed", seed, 0)
+    clock.start("data")
+    dataset = make_dataset(table, spec)
+    # What cannot be sampled is refused before EM has taken its time.
+    planned = plan(spec, len(dataset.values))
+    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
+    clock.start("em")
+    census = fit_em(dataset, spec, seed)
+    share = mode_share(rows, scaling.to_model(census.best.parameters))
+    ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
+    start = make_start(census.best, spec, scaling, ordering, share, rows.u)
+    issues = (*table_warnings(dataset, spec), *mode_warnings(dataset, spec, census))
+    return Prepared(dataset, spec, seed, planned, scaling, rows, census, issues, ordering, start)
+
+
+def finish(
+    prepared: Prepared,
+    raw: xr.DataTree,
+    clock: "Clock",
+    progress: Progress | None = None,
+    control: Control | None = None,
+) -> xr.DataTree:
+    """Identified draws, diagnosed: the fitted tree."""
+    clock.start("labels")
+    dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
+    posterior = raw["posterior"].to_dataset()
+    identified = identify_draws(posterior, dataset, spec, census, prepared.ordering)
+    gathered = identified.gathered
+    shape = (posterior.sizes[CHAIN], -1)
+    main = Levels(
+        gathered.log_likelihood.reshape(shape),
+        chain_modes(gathered.chain_share, prepared.rows, census, prepared.scaling),
+        identified.posterior,
+    )
+    scouts: list[tuple[int, Levels]] = []
+    why = ""
+    if spec.sampler.scouts and not raw.attrs["partial"]:
+        clock.start("scouts")
+        scouts, why = scout(
+            dataset, spec, census, prepared.ordering, prepared.seed, progress, control
+        )
+    clock.start("checks")
+    users = users_rows(dataset, spec)
+    groups, sent = weigh_modes(users, main, scouts)
+    tree = xr.DataTree.from_dict(
+        {
+            **tree_groups(dataset, spec, prepared.scaling, census, identified, raw, users),
+            "modes": mode_group(spec, census, main, groups),
+            **({"scouts": sent.assign_attrs(text=why)} if spec.sampler.scouts else {}),
+        }
+    )
+    tree.attrs |= attributes(
+        dataset, spec, prepared.seed, prepared.issues, prepared.ordering, identified, raw
+    )
+    judge(tree)
+    tree.attrs["seconds"] = json.dumps(clock.seconds(raw))
+    return tree
+
+
+class Clock:
+    """Seconds of each stage, passed on as progress."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._began: dict[str, float] = {}
+
+    def start(self, stage: str) -> None:
+        self._began[stage] = time.perf_counter()
+        if self._progress is not None and stage != "sample":
+            self._progress(stage, 0, 1, "")
+
+    def seconds(self, raw: xr.DataTree) -> dict[str, float]:
+        """Seconds by stage; compiling is told apart from sampling where the sampler says so."""
+        times = [*self._began.values(), time.perf_counter()]
+        spent = dict(zip(self._began, np.diff(times).tolist(), strict=True))
+        if "compile_seconds" in raw.attrs:
+            spent["compile"] = raw.attrs["compile_seconds"]
+            spent["sample"] -= spent["compile"]
+        return {stage: round(value, 3) for stage, value in spent.items()}

@@ -1,0 +1,1 @@
+"""One model and one table: specification, rows, scale, PyMC graph."""

@@ -1,0 +1,277 @@
+"""A table becomes a frozen Dataset: columns chosen, converted, checked, described."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jointmix.base.arguments import shown
+from jointmix.base.errors import DataError
+from jointmix.model.dependence import exact_issue, independent_groups
+from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.model.ties import tie_warning
+from jointmix.tables.columns import convert, read_columns
+from jointmix.tables.issues import (
+    Issue,
+    error,
+    listed,
+    quoted,
+    raise_first,
+    warning,
+)
+from jointmix.tables.screening import (
+    LARGEST,
+    collinear_issue,
+    digits_warning,
+    duplicate_warning,
+    magnitude_issues,
+    missing_issues,
+    spread_issues,
+    total_warning,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The rows and columns that a model is fitted to.
+
+    Parameters
+    ----------
+    columns
+        Names, in the order of the spec: features, further predictors, response.
+    values
+        (N, C), float64, C-contiguous, read-only, on the users' scale.
+    row
+        (N,), row numbers, from 0, in the table given.
+    n_rows
+        Rows of the table given; N or more.
+    missing
+        Column -> number of missing entries in the rows left out; empty if none was.
+    digest
+        SHA-256, hexadecimal, over column names and values; equal numbers give equal digests,
+        whatever table they came in.
+    warnings
+        What was seen in the table as it came, such as columns without a name.
+    """
+
+    columns: tuple[str, ...]
+    values: np.ndarray
+    row: np.ndarray
+    n_rows: int
+    missing: dict[str, int]
+    digest: str
+    warnings: tuple[Issue, ...] = ()
+
+    def select(self, names: Iterable[str]) -> np.ndarray:
+        """Columns by name, (N, len(names)), a copy.
+
+        Raises
+        ------
+        DataError
+            If a name is not among the columns.
+        """
+        chosen = list(names)
+        absent = [name for name in chosen if name not in self.columns]
+        if absent:
+            raise DataError(f"The data have no column {listed(absent)}, only {self.columns}.")
+        places = [self.columns.index(name) for name in chosen]
+        return np.ascontiguousarray(self.values[:, places])
+
+
+def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Dataset:
+    """Convert and check the columns that ``spec`` names.
+
+    Parameters
+    ----------
+    table
+        A pandas, polars or pyarrow table, a mapping of names to columns, or a NumPy
+        structured array; it is copied.
+    spec
+        The model, which says what the columns are for and what missing entries mean.
+    for_fit
+        Whether the rows must be enough for a fit, and columns free of collinearity.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, repeated, constant or collinear with others, entries are
+        infinite, too large or (with ``missing="error"``) missing, or rows are too few.
+    ColumnTypeError
+        If a column does not hold real numbers.
+    """
+    dataset, issues = inspect_table(table, spec, for_fit)
+    raise_first(issues)
+    assert dataset is not None
+    return dataset
+
+
+def inspect_table(
+    table: object, spec: ModelSpec, for_fit: bool = True
+) -> tuple[Dataset | None, tuple[Issue, ...]]:
+    """As `make_dataset`, with all that prevents a fit as issues: nothing is raised.
+
+    Returns
+    -------
+    Dataset or None
+        None where an issue is an error.
+    tuple of Issue
+        Errors, in the order in which `make_dataset` would meet them, and warnings about the table
+        as it came; for those about its numbers see `notes`.
+    """
+    read = convert(table, require_spec(spec).columns)
+    issues = list(read.issues)
+    names = tuple(name for name in spec.columns if name in read.values)
+    if not names or any(issue.code == "unequal_lengths" for issue in issues):
+        return None, tuple(issues)
+    values = np.column_stack([read.values[name] for name in names])
+    n_rows = len(values)
+    if n_rows == 0:
+        issues.append(error("no_rows", "The table has no rows", "give at least one"))
+        return None, tuple(issues)
+    issues += magnitude_issues(values, names)
+    absent = np.isnan(values)
+    if spec.missing == "error":
+        issues += missing_issues(absent, names, may_drop=True)
+    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1)
+    used = np.ascontiguousarray(values[usable])
+    issues += _row_issues(used, n_rows, names, spec, for_fit)
+    if any(issue.severity == "error" for issue in issues):
+        return None, tuple(issues)
+    counts = absent.sum(axis=0)
+    missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+    row = np.flatnonzero(usable)
+    used.flags.writeable = False
+    row.flags.writeable = False
+    found = tuple(issue for issue in issues if issue.severity == "warning")
+    return Dataset(names, used, row, n_rows, missing, _digest(names, used), found), found
+
+
+def _row_issues(
+    used: np.ndarray, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
+) -> list[Issue]:
+    """Errors of the rows (n, C) that can be used."""
+    issues = _count_issues(len(used), n_rows, spec) if for_fit or len(used) == 0 else []
+    if len(used) == 0:
+        return issues
+    flat = spread_issues(used, names)
+    issues += flat
+    if not for_fit:
+        return issues
+    varying = [name for name in names if name not in {issue.column for issue in flat}]
+
+    def select(wanted: Sequence[str]) -> np.ndarray:
+        return used[:, [names.index(name) for name in wanted]]
+
+    for group, limit in independent_groups(spec).items():
+        if set(group) <= set(varying):
+            found = collinear_issue(select(group), group, limit)
+            issues += [found] if found is not None and found.severity == "error" else []
+    if spec.response is not None and {spec.response, *spec.predictors} <= set(varying):
+        found = exact_issue(select(spec.predictors), select([spec.response])[:, 0], spec)
+        issues += [found] if found is not None and found.severity == "error" else []
+    return issues
+
+
+def new_rows(
+    table: object,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    may_miss: Sequence[str] = (),
+) -> dict[str, np.ndarray]:
+    """Rows to predict for: column -> (N,) float64, on the users' scale.
+
+    Columns that are not asked for are ignored; optional ones are read where the table has them;
+    entries may be missing, as NaN, in the columns ``may_miss`` alone.
+
+    Raises
+    ------
+    DataError
+        If a column is absent or repeated, there are no rows, or entries are missing, infinite
+        or too large.
+    ColumnTypeError
+        If a column does not hold real numbers.
+    """
+    named = read_columns(table, columns, optional)
+    names = tuple(named)
+    if any(len(column) == 0 for column in named.values()):
+        raise DataError("The table has no rows.")
+    values = np.column_stack(list(named.values())) if named else np.empty((0, 0))
+    raise_first(magnitude_issues(values, names))
+    refused = np.isnan(values) & np.array([name not in may_miss for name in names], dtype=bool)
+    raise_first(missing_issues(refused, names, may_drop=False))
+    return named
+
+
+def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
+    """What a reader of the fit should know about its data, all warnings.
+
+    Columns without a name, ties, lost digits, near-collinear columns, a response without noise,
+    duplicate rows, a row of totals, rows left out. Ties are counted in the columns that have a
+    density, the features and the response.
+    """
+    modelled = (*spec.features, *((spec.response,) if spec.response else ()))
+    found: list[Issue | None] = list(dataset.warnings)
+    found += [tie_warning(dataset.select([name])[:, 0], name, spec) for name in modelled]
+    found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
+    groups = independent_groups(spec).items()
+    found += [collinear_issue(dataset.select(group), group, limit) for group, limit in groups]
+    if spec.response is not None:
+        y = dataset.select([spec.response])[:, 0]
+        found.append(exact_issue(dataset.select(spec.predictors), y, spec))
+    found.append(duplicate_warning(dataset.values))
+    if not any(issue.code == "total_row" for issue in dataset.warnings):
+        found.append(total_warning(dataset.values, dataset.columns))
+    found.append(_left_out_warning(dataset))
+    return tuple(issue for issue in found if issue is not None)
+
+
+def require_dataset(dataset: object) -> Dataset:
+    """Return ``dataset`` if it is one.
+
+    Raises
+    ------
+    DataError
+        If it is something else, such as the table itself.
+    """
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"A Dataset is required, as make_dataset gives it; got {shown(dataset)}.")
+    return dataset
+
+
+def minimum_rows(spec: ModelSpec) -> int:
+    """The fewest rows with which each of K clusters could have its own parameters."""
+    of_features = (len(spec.features) + 1 if spec.covariance == "full" else 2) * bool(spec.features)
+    of_response = (len(spec.predictors) + 2) * (spec.response is not None)
+    return spec.n_clusters * max(of_features, of_response)
+
+
+def _digest(columns: Sequence[str], values: np.ndarray) -> str:
+    digest = hashlib.sha256(json.dumps(list(columns)).encode())
+    # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0.
+    digest.update((values + 0.0).astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _count_issues(n: int, n_rows: int, spec: ModelSpec) -> list[Issue]:
+    least = minimum_rows(spec)
+    if n >= least:
+        return []
+    complete = "" if n == n_rows else f" complete ones (of {n_rows})"
+    statement = f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}"
+    return [error("few_rows", statement, "use fewer clusters or columns", value=float(n))]
+
+
+def _left_out_warning(dataset: Dataset) -> Issue | None:
+    left_out = dataset.n_rows - len(dataset.row)
+    if left_out == 0:
+        return None
+    parts = [f"{quoted(name)} {count}" for name, count in dataset.missing.items()]
+    message = (
+        f"{left_out} of {dataset.n_rows} rows are left out because entries are missing "
+        f"({', '.join(parts)})."
+    )
+    row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
+    names = ", ".join(dataset.missing)
+    return warning("rows_left_out", message, "", names, row, left_out / dataset.n_rows)

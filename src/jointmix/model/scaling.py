@@ -1,0 +1,108 @@
+"""Centring and scaling of the columns, and its exact inverse on data and parameters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters
+from jointmix.model.dataset import Dataset
+from jointmix.model.spec import ModelSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """(value − center) / scale, column by column.
+
+    Attributes
+    ----------
+    spec
+        The model, which says which column plays which role.
+    center, scale
+        Shape (column,), in the order of ``spec.columns``, in the columns' units.
+    """
+
+    spec: ModelSpec
+    center: np.ndarray
+    scale: np.ndarray
+
+    def _index(self, names: tuple[str, ...]) -> list[int]:
+        return [self.spec.columns.index(name) for name in names]
+
+    def _of(self, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        index = self._index(names)
+        return self.center[index], self.scale[index]
+
+    @property
+    def feature(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centre and scale of the features, each (D,)."""
+        return self._of(tuple(self.spec.features))
+
+    @property
+    def predictor(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centre and scale of the predictors, each (R,)."""
+        return self._of(tuple(self.spec.predictors))
+
+    @property
+    def response(self) -> tuple[float, float]:
+        """Centre and scale of the response."""
+        center, scale = self._of((self.spec.response,) if self.spec.response else ())
+        return (float(center[0]), float(scale[0])) if self.spec.response else (0.0, 1.0)
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Scaled columns of ``values`` (N, column)."""
+        return (values - self.center) / self.scale
+
+    @property
+    def log_jacobian(self) -> float:
+        """What to add to a row's log density on this scale for that on the users' scale."""
+        _, response_scale = self.response
+        return -float(np.log(self.feature[1]).sum() + np.log(response_scale))
+
+    def to_users(self, parameters: Parameters) -> Parameters:
+        """Parameters of scaled columns as parameters on the users' scale."""
+        arrays = parameters.each()
+        if parameters.mean is not None and parameters.cholesky is not None:
+            center, scale = self.feature
+            arrays["mean"] = center + scale * parameters.mean
+            arrays["cholesky"] = scale[:, None] * parameters.cholesky
+        if parameters.slope is not None and parameters.intercept is not None:
+            (center, scale), (y_center, y_scale) = self.predictor, self.response
+            slope = parameters.slope * (y_scale / scale)
+            arrays |= {"slope": slope, "sigma": arrays["sigma"] * y_scale}
+            arrays["intercept"] = y_center + y_scale * parameters.intercept - slope @ center
+        return Parameters(**arrays)
+
+    def to_model(self, parameters: Parameters) -> Parameters:
+        """Parameters on the users' scale as parameters of scaled columns."""
+        arrays = parameters.each()
+        if parameters.mean is not None and parameters.cholesky is not None:
+            center, scale = self.feature
+            arrays["mean"] = (parameters.mean - center) / scale
+            arrays["cholesky"] = parameters.cholesky / scale[:, None]
+        if parameters.slope is not None and parameters.intercept is not None:
+            (center, scale), (y_center, y_scale) = self.predictor, self.response
+            arrays["slope"] = parameters.slope * (scale / y_scale)
+            arrays["sigma"] = arrays["sigma"] / y_scale
+            shifted = parameters.intercept + parameters.slope @ center - y_center
+            arrays["intercept"] = shifted / y_scale
+        return Parameters(**arrays)
+
+
+def standard_scaling(dataset: Dataset, spec: ModelSpec) -> Scaling:
+    """Mean zero and standard deviation one; spherical features share one scale.
+
+    One scale for all features keeps a spherical covariance spherical on the users' scale.
+    """
+    scale = dataset.values.std(axis=0)
+    d = len(spec.features)
+    if spec.covariance == "spherical" and d:
+        scale[:d] = np.sqrt((scale[:d] ** 2).mean())
+    return Scaling(spec, dataset.values.mean(axis=0), scale)
+
+
+def model_scaling(dataset: Dataset, spec: ModelSpec) -> Scaling:
+    """The scale on which the model and its priors are stated."""
+    if spec.standardize:
+        return standard_scaling(dataset, spec)
+    width = len(spec.columns)
+    return Scaling(spec, np.zeros(width), np.ones(width))

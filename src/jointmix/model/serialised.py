@@ -1,0 +1,117 @@
+"""A model's specification as nested dicts of texts and numbers, and back."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from jointmix.base.arguments import shown
+from jointmix.base.errors import SpecError
+from jointmix.families.priors.priors import FAMILIES, AnyPrior, Priors
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
+
+# Keys of the tables [data] and [model], with the fields of ModelSpec that they fill.
+DATA_KEYS = {name: name for name in ("features", "predictors", "response", "missing")}
+MODEL_KEYS = {
+    "clusters": "n_clusters",
+    **{name: name for name in ("covariance", "noise", "intercept", "standardize", "ordering")},
+}
+SAMPLER_KEYS = tuple(item.name for item in fields(SamplerSpec))
+PRIOR_KEYS = tuple(item.name for item in fields(Priors))
+SPEC_TABLES = ("data", "model", "priors", "sampler")
+
+
+def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
+    """The model as nested dicts of lists, texts and numbers, fit for TOML and JSON.
+
+    Returns
+    -------
+    dict
+        Tables "data", "model", "priors" and "sampler"; entries that are None are left out.
+    """
+    priors = without_none({name: getattr(spec.priors, name) for name in PRIOR_KEYS})
+    return {
+        "data": without_none(
+            {key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()}
+        ),
+        "model": {key: getattr(spec, name) for key, name in MODEL_KEYS.items()},
+        "priors": {name: _prior_to_dict(prior) for name, prior in priors.items()},
+        "sampler": without_none({name: getattr(spec.sampler, name) for name in SAMPLER_KEYS}),
+    }
+
+
+def spec_from_dict(tables: Mapping[str, Any]) -> ModelSpec:
+    """The model that `spec_to_dict` made the tables of; what is left out takes its default.
+
+    Raises
+    ------
+    SpecError
+        If a table, key or prior family is unknown, or a value is none that it can have.
+    """
+    refuse_unknown("A specification", "table", tables, SPEC_TABLES)
+    data, model, sampler = (sub_table(tables, name) for name in ("data", "model", "sampler"))
+    priors = sub_table(tables, "priors")
+    refuse_unknown("[data]", "key", data, DATA_KEYS)
+    refuse_unknown("[model]", "key", model, MODEL_KEYS)
+    refuse_unknown("[sampler]", "key", sampler, SAMPLER_KEYS)
+    refuse_unknown("[priors]", "parameter", priors, PRIOR_KEYS)
+    if "clusters" not in model:
+        raise SpecError("[model] needs clusters, their number.")
+    return ModelSpec(
+        **{DATA_KEYS[key]: value for key, value in data.items()},
+        **{MODEL_KEYS[key]: value for key, value in model.items()},
+        priors=Priors(**{name: _prior_from_dict(name, prior) for name, prior in priors.items()}),
+        sampler=SamplerSpec(**sampler),
+    )
+
+
+def _prior_to_dict(prior: AnyPrior) -> dict[str, Any]:
+    values = {item.name: _listed(getattr(prior, item.name)) for item in fields(prior)}
+    return {"family": prior.family, **values}
+
+
+def _prior_from_dict(name: str, table: object) -> Any:
+    where = f"[priors.{name}]"
+    if not isinstance(table, Mapping) or "family" not in table:
+        raise SpecError(f"{where} needs a family: one of {', '.join(FAMILIES)}.")
+    family = table["family"]
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise SpecError(f"{where} has no family {shown(family)}{_hint(family, FAMILIES)}.")
+    kind = FAMILIES[family]
+    allowed = [item.name for item in fields(kind)]
+    refuse_unknown(where, "key", table, ["family", *allowed])
+    values = {key: value for key, value in table.items() if key != "family"}
+    if family == "fixed" and "value" not in values:
+        raise SpecError(f"{where} of the family fixed needs a value.")
+    return kind(**values)
+
+
+def sub_table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A copy of one table; empty where there is none."""
+    table = tables.get(name, {})
+    if not isinstance(table, Mapping):
+        raise SpecError(f"[{name}] must be a table of keys and values; got {shown(table)}.")
+    return dict(table)
+
+
+def refuse_unknown(where: str, kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    names = list(allowed)
+    for key in given:
+        if key not in names:
+            raise SpecError(f"{where} has no {kind} {shown(key)}{_hint(key, names)}.")
+
+
+def _hint(word: object, allowed: Iterable[str]) -> str:
+    names = list(allowed)
+    close = difflib.get_close_matches(word, names, n=1) if isinstance(word, str) else []
+    guess = f" (did you mean {shown(close[0])}?)" if close else ""
+    return f"{guess}; it may be {', '.join(names)}"
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value

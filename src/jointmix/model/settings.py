@@ -1,0 +1,98 @@
+"""How to sample: the frozen specification of the sampler."""
+
+from dataclasses import dataclass
+
+from jointmix.base.arguments import choice, shown, whole_number
+from jointmix.base.errors import SpecError
+
+#: Samplers, and the backends that each can run on.
+SAMPLERS = {
+    "nutpie": ("kernel", "numba", "jax"),
+    "numpyro": ("jax",),
+    "blackjax": ("jax",),
+    "pymc": ("numba",),
+    "laplace": ("kernel",),
+    "pathfinder": ("jax",),
+}
+JAX_SAMPLERS = tuple(name for name, backends in SAMPLERS.items() if backends == ("jax",))
+APPROXIMATIONS = ("laplace", "pathfinder")
+#: Largest k̂ at which importance weights are reliable (Vehtari et al. 2024, JMLR 25(72)).
+LARGEST_PARETO_SHAPE = 0.7
+#: Candidates that an approximation weighs for each draw that is kept.
+CANDIDATES = 4
+BACKENDS = ("auto", "kernel", "numba", "jax")
+CHAIN_METHODS = ("vectorized", "parallel")
+ADAPTATIONS = ("auto", "laplace", "low_rank", "diag")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSpec:
+    """How to sample.
+
+    Parameters
+    ----------
+    draws, tune, chains
+        Kept draws and adaptation steps of each chain, and the number of chains.
+    sampler
+        "nutpie", "numpyro" (through ``pymc.sampling.jax``), "blackjax" or "pymc"; or a quick
+        approximation, "laplace" (at the mode) or "pathfinder", marked as such in the result.
+    backend
+        "kernel" (the package's own compiled density), "numba" or "jax" (the PyMC model, compiled
+        by PyTensor), or "auto": chosen by cost; the choice stands in the result.
+    adaptation
+        Of the metric: "low_rank" (dense with NumPyro and BlackJAX), "diag", or "laplace", with
+        the kernel: values are first whitened by the curvature at the mode. "auto" takes the last
+        where it can.
+    chain_method
+        How NumPyro runs chains, "vectorized" or "parallel".
+    target_accept
+        Target acceptance rate of the step-size adaptation, in (0, 1).
+    starts
+        Number of EM starts from which the chains' mode is chosen.
+    scouts
+        Number of further EM optima from each of which two chains are sent, to see where they end.
+    cores
+        Chains sampled at a time; None uses what the machine has.
+
+    Raises
+    ------
+    SpecError
+        If a count is too small or a name unknown.
+    """
+
+    draws: int = 1000
+    tune: int = 1000
+    chains: int = 4
+    sampler: str = "nutpie"
+    backend: str = "auto"
+    adaptation: str = "auto"
+    chain_method: str = "vectorized"
+    target_accept: float = 0.8
+    starts: int = 20
+    scouts: int = 0
+    cores: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("draws", 4), ("tune", 1), ("chains", 1), ("starts", 1), ("scouts", 0)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
+        if self.cores is not None:
+            object.__setattr__(self, "cores", whole_number("cores", self.cores, 1))
+        choice("sampler", self.sampler, SAMPLERS)
+        choice("backend", self.backend, BACKENDS)
+        choice("adaptation", self.adaptation, ADAPTATIONS)
+        choice("chain_method", self.chain_method, CHAIN_METHODS)
+        if self.adaptation == "laplace" and (
+            self.sampler != "nutpie" or self.backend not in ("auto", "kernel")
+        ):
+            raise SpecError(
+                "adaptation='laplace' needs the sampler 'nutpie' on the kernel; got "
+                f"sampler={shown(self.sampler)} and backend={shown(self.backend)}."
+            )
+        if self.backend not in ("auto", *SAMPLERS[self.sampler]):
+            raise SpecError(
+                f"The sampler {shown(self.sampler)} runs on {' or '.join(SAMPLERS[self.sampler])}; "
+                f"got backend={shown(self.backend)}."
+            )
+        rate = self.target_accept
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+            raise SpecError(f"target_accept must lie in (0, 1); got {shown(self.target_accept)}.")

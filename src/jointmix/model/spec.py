@@ -1,0 +1,240 @@
+"""What is to be fitted: frozen specifications of the model and of the sampler."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jointmix.base.arguments import choice, shown, whole_number
+from jointmix.base.errors import SpecError
+from jointmix.families.priors.priors import Fixed, Priors
+from jointmix.model.settings import SamplerSpec
+
+COVARIANCES = ("full", "diagonal", "spherical", "tied", "fixed")
+NOISES = ("cluster", "shared", "fixed")
+MISSING = ("error", "drop")
+
+#: Constant parts that make the clusters distinguishable when they differ between clusters,
+#: and the number of dims a value has when it is the same for all clusters.
+_SHARED_DIMS = {"weight": 0, "mean": 1, "intercept": 0, "slope": 1, "sigma": 0, "covariance": 2}
+
+
+def _is_name(value: object) -> bool:
+    """Whether ``value`` can name a column in every file format: text, not empty, no NUL."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def _names(role: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise SpecError(f"{role} must be a list of column names; got {shown(value)}.")
+    names = tuple(value)
+    for name in names:
+        if not _is_name(name):
+            raise SpecError(f"{role} must hold column names as text; got {shown(name)}.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpecError(f"{role} names the column {shown(twice[0])} more than once.")
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A joint mixture of features x and a response y regressed on predictors u.
+
+        p(x, y) = Σ_k π_k N(x | μ_k, Σ_k) N(y | b_k + u'θ_k, σ_k²)
+
+    Parameters
+    ----------
+    n_clusters
+        K, at least 1; K = 1 is a plain regression with Gaussian features.
+    features
+        Columns x that cluster; empty for a plain mixture of regressions.
+    predictors
+        Columns u that explain the response inside a cluster; may overlap the features.
+    response
+        Column y; None for a plain Gaussian mixture.
+    covariance
+        Of the features: "full", "diagonal", "spherical", "tied" (one full matrix for all
+        clusters) or "fixed" (``priors.covariance`` holds it).
+    noise
+        σ: one per "cluster", one "shared", or "fixed" (``priors.sigma`` holds it).
+    intercept
+        False fixes b = 0 on the users' scale.
+    standardize
+        Centre and scale the columns inside; priors are then on that scale.
+    ordering
+        "auto": along the direction that separates the EM mode best; "none"; or a variable:
+        "weight", "intercept", "sigma", "mean[column]", "sd[column]", "slope[column]".
+    missing
+        Rows with missing entries: "error" refuses them, "drop" leaves them out and says so.
+    priors, sampler
+        See `Priors` and `SamplerSpec`.
+
+    Raises
+    ------
+    SpecError
+        If a part is unknown or two parts contradict each other.
+    """
+
+    n_clusters: int
+    features: tuple[str, ...] | list[str] = ()
+    predictors: tuple[str, ...] | list[str] = ()
+    response: str | None = None
+    covariance: str = "full"
+    noise: str = "cluster"
+    intercept: bool = True
+    standardize: bool = True
+    ordering: str = "auto"
+    missing: str = "error"
+    priors: Priors = field(default_factory=Priors)
+    sampler: SamplerSpec = field(default_factory=SamplerSpec)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_clusters", whole_number("n_clusters", self.n_clusters, 1))
+        object.__setattr__(self, "features", _names("features", self.features))
+        object.__setattr__(self, "predictors", _names("predictors", self.predictors))
+        choice("covariance", self.covariance, COVARIANCES)
+        choice("noise", self.noise, NOISES)
+        choice("missing", self.missing, MISSING)
+        for name in ("intercept", "standardize"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"{name} must be true or false; got {shown(getattr(self, name))}.")
+        if not isinstance(self.priors, Priors):
+            raise SpecError(f"priors must be a Priors object; got {shown(self.priors)}.")
+        if not isinstance(self.sampler, SamplerSpec):
+            raise SpecError(f"sampler must be a SamplerSpec object; got {shown(self.sampler)}.")
+        self._check_roles()
+        self._check_fixed()
+        self._check_ordering()
+
+    def _check_roles(self) -> None:
+        response = self.response
+        if response is not None and not _is_name(response):
+            raise SpecError(f"response must be one column name; got {shown(response)}.")
+        if response is None and not self.features:
+            raise SpecError("A model needs features, a response, or both; got neither.")
+        if response is None and self.predictors:
+            raise SpecError("Predictors need a response; got response=None.")
+        if response in (*self.features, *self.predictors):
+            raise SpecError(
+                f"The response {shown(response)} cannot also be a feature or predictor."
+            )
+        if response is not None and not self.intercept and not self.predictors:
+            raise SpecError("A response needs predictors or an intercept; got neither.")
+
+    def _check_fixed(self) -> None:
+        priors, n, d = self.priors, self.n_clusters, len(self.features)
+        for name, mode in (("covariance", self.covariance), ("sigma", self.noise)):
+            field_name = "noise" if name == "sigma" else name
+            given = isinstance(getattr(priors, name), Fixed)
+            if given != (mode == "fixed"):
+                raise SpecError(
+                    f"{field_name}='fixed' and a Fixed prior of {name} go together; got "
+                    f"{field_name}={shown(mode)} and the prior {shown(getattr(priors, name))}."
+                )
+        if not self.intercept and isinstance(priors.intercept, Fixed):
+            raise SpecError("intercept=False already fixes the intercept; leave out its prior.")
+        shapes: dict[str, list[tuple[int, ...]]] = {
+            "weight": [(n,)],
+            "mean": [(), (d,), (n, d)],
+            "covariance": [(), (d,), (d, d), (n, d, d)],
+            "intercept": [(), (n,)],
+            "slope": [(), (len(self.predictors),), (n, len(self.predictors))],
+            "sigma": [(), (n,)],
+        }
+        for name, allowed in shapes.items():
+            prior = getattr(priors, name)
+            if isinstance(prior, Fixed) and prior.array.shape not in allowed:
+                raise SpecError(
+                    f"The fixed {name} must have one of the shapes {allowed}; "
+                    f"got {prior.array.shape}."
+                )
+        if isinstance(priors.weight, Fixed):
+            weight = priors.weight.array
+            if (weight <= 0).any() or abs(weight.sum() - 1) > 1e-9:
+                raise SpecError(f"Fixed weights must be > 0 and sum to 1; got {weight.tolist()}.")
+        if isinstance(priors.sigma, Fixed) and (priors.sigma.array <= 0).any():
+            raise SpecError(f"The fixed sigma must be > 0; got {priors.sigma.array.tolist()}.")
+        if priors.covariance is not None:
+            matrices = self.fixed_covariance()
+            if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=1e-12) or (
+                np.linalg.eigvalsh(matrices).min() <= 0
+            ):
+                raise SpecError("The fixed covariance must be symmetric and positive definite.")
+
+    def _check_ordering(self) -> None:
+        if not isinstance(self.ordering, str):
+            raise SpecError(
+                f"ordering must be auto, none or a variable, as text; got {shown(self.ordering)}."
+            )
+        if self.ordering in ("auto", "none"):
+            return
+        name, column = self.ordering_variable()
+        columns = {"mean": self.features, "sd": self.features, "slope": self.predictors}
+        scalar = {"weight": True, "intercept": self.response is not None and self.intercept,
+                  "sigma": self.response is not None}  # fmt: skip
+        known = column in columns[name] if name in columns else column is None and scalar.get(name)
+        if not known:
+            raise SpecError(
+                "ordering must be auto, none, weight, intercept, sigma, mean[column], sd[column] "
+                f"or slope[column], of a column the model has; got {shown(self.ordering)}."
+            )
+        if not self.exchangeable:
+            raise SpecError("Clusters told apart by fixed values have no ordering; use 'none'.")
+
+    def ordering_variable(self) -> tuple[str, str | None]:
+        """The parameter and the column that ``ordering`` names."""
+        match = re.fullmatch(r"(\w+)(?:\[(.*)\])?", str(self.ordering), flags=re.DOTALL)
+        return (match[1], match[2]) if match else (str(self.ordering), None)
+
+    def fixed_covariance(self) -> np.ndarray:
+        """The fixed covariance, (cluster, feature, feature_bis), on the users' scale."""
+        if self.priors.covariance is None:
+            raise SpecError("The model has no fixed covariance.")
+        value, d = self.priors.covariance.array, len(self.features)
+        if value.ndim <= 1:
+            value = np.diag(np.broadcast_to(value, (d,)))
+        return np.broadcast_to(value, (self.n_clusters, d, d)).copy()
+
+    @property
+    def free_intercept(self) -> bool:
+        """Whether b is a parameter, neither absent nor known."""
+        known = isinstance(self.priors.intercept, Fixed)
+        return self.response is not None and self.intercept and not known
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether permuting the clusters leaves the prior as it is."""
+        if self.n_clusters == 1:
+            return True
+        for name, shared in _SHARED_DIMS.items():
+            prior = getattr(self.priors, name)
+            if not isinstance(prior, Fixed) or prior.array.ndim <= shared:
+                continue
+            if np.ptp(prior.array, axis=0).max() > 0:
+                return False
+        return True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns used, once each: features, further predictors, response."""
+        extra = tuple(name for name in self.predictors if name not in self.features)
+        return (*self.features, *extra, *((self.response,) if self.response else ()))
+
+
+def require_spec(spec: object) -> ModelSpec:
+    """Return ``spec`` if it is a specification.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    if not isinstance(spec, ModelSpec):
+        raise SpecError(f"spec must be a ModelSpec; got {type(spec).__name__}.")
+    return spec

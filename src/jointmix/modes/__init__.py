@@ -1,0 +1,1 @@
+"""Where the posterior may peak: EM from many starts, the census, and how chains begin."""

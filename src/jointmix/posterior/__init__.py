@@ -1,0 +1,1 @@
+"""What follows from draws: predictions, densities, allocations, scores, sensitivity."""

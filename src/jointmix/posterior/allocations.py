@@ -1,0 +1,336 @@
+"""Which cluster a row belongs to: probabilities, draws, co-clustering, one best partition."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import xarray as xr
+from joblib import Parallel, delayed
+from scipy.special import rel_entr, xlogy
+
+from jointmix.base.arguments import (
+    number_list,
+    probabilities,
+    shown,
+    whole_number,
+)
+from jointmix.base.errors import DataError, SpecError
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    OBS,
+    OBS_BIS,
+    require_group,
+)
+from jointmix.families.parameters import Parameters
+from jointmix.kernel.allocate import allocate
+from jointmix.kernel.partition import expected_loss, improve
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.conditioning import by_pattern
+from jointmix.posterior.draws import (
+    fitted_spec,
+    posterior_parameters,
+    spread,
+    table_rows,
+)
+
+Loss = Literal["vi", "binder"]
+Shares = tuple[np.ndarray, np.ndarray]
+Work = Callable[[np.ndarray, Rows, Parameters, Shares], None]
+
+#: Numbers (draws × rows × clusters) that one thread works on at a time: 16 MB an array.
+_BATCH_NUMBERS = 2_000_000
+_MOST_NUMBERS = 2_000_000_000
+#: Rows of a co-clustering matrix, and rows and draws from which a partition is made.
+_MOST_PAIRED, _MOST_PARTITIONED, _PARTITION_DRAWS = 5_000, 200_000, 500
+#: Drawn allocations from which the search for a partition starts, besides the best allocation.
+_STARTS = 8
+
+
+def responsibilities(
+    tree: xr.DataTree, table: object = None, quantiles: Sequence[float] = (0.05, 0.95)
+) -> xr.Dataset:
+    """Probabilities of the clusters, without and with the response, and what it told.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    table
+        New rows with the features, and the response and predictors if p(k | x, y) is wanted;
+        None takes the rows of the fit. Missing features are integrated out.
+    quantiles
+        Of the posterior of each probability, in (0, 1); none for an empty sequence.
+
+    Returns
+    -------
+    xarray.Dataset
+        `responsibility_features`, the posterior mean of p(k | x), (obs, cluster), its
+        `responsibility_features_quantiles` (obs, cluster, quantile) over draws, and
+        `entropy_features` (obs), −Σ_k p log₂ p, in bits. Where the response is known (or the model
+        has none) likewise `responsibility`, of p(k | x, y), `responsibility_quantiles` and
+        `entropy`, and, with a response, `information` (obs): the Kullback-Leibler divergence of
+        p(k | x, y) from p(k | x) in bits, what y told of the row's cluster. `allocation` (obs) is
+        the most probable cluster.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, or one that is no feature holds missing entries.
+    SpecError
+        If a quantile lies outside (0, 1).
+    """
+    probability = probabilities("quantiles", quantiles)
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    rows, has_response = table_rows(tree, spec, table, spec.response, spec.features)
+    clusters = tree["posterior"].to_dataset()[CLUSTER].values
+    known = {"responsibility_features": 0}
+    if has_response or spec.response is None:
+        known["responsibility"] = 1
+    result = xr.Dataset(coords={OBS: np.arange(len(rows.y)), CLUSTER: clusters})
+    if probability.size:
+        result = result.assign_coords(quantile=probability)
+    means = np.empty((2, len(rows.y), len(clusters)))
+    bounds = np.empty((2, len(rows.y), len(clusters), probability.size))
+
+    def summarise(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+        del part, model
+        for index in known.values():
+            means[index, place] = shares[index].mean(axis=0).T
+            if probability.size:
+                found = np.quantile(shares[index], probability, axis=0)
+                bounds[index, place] = found.transpose(2, 1, 0)
+
+    each_batch(summarise, rows, parameters, spec)
+    for name, index in known.items():
+        result[name] = ((OBS, CLUSTER), means[index])
+        if probability.size:
+            result[f"{name}_quantiles"] = ((OBS, CLUSTER, "quantile"), bounds[index])
+        bits = -xlogy(means[index], means[index]).sum(axis=-1) / np.log(2)
+        # Rounding may put a certain row's entropy below zero.
+        result[name.replace("responsibility", "entropy")] = (OBS, np.maximum(bits, 0.0))
+    if has_response:
+        told = rel_entr(means[1], np.maximum(means[0], 1e-300)).sum(axis=-1) / np.log(2)
+        result["information"] = (OBS, np.maximum(told, 0.0))
+    return result.assign(allocation=(OBS, clusters[means[max(known.values())].argmax(axis=-1)]))
+
+
+def allocation_draws(tree: xr.DataTree, table: object = None, seed: int = 1) -> xr.DataArray:
+    """Draws of each row's cluster, one to each draw of the parameters.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    table
+        As for `responsibilities`; without the response, clusters are drawn from p(k | x).
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    xarray.DataArray
+        Numbers of clusters, (chain, draw, obs), one byte each.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, or the draws would need more than 2 GB.
+    """
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    seed = whole_number("seed", seed, 0)
+    posterior = require_group(tree, "posterior")
+    rows, has_response = table_rows(tree, spec, table, spec.response, spec.features)
+    n_draws = len(parameters.weight)
+    if n_draws * len(rows.y) > _MOST_NUMBERS:
+        raise DataError(
+            f"Allocations of {len(rows.y)} rows in {n_draws} draws would need "
+            f"{n_draws * len(rows.y) / 1e9:.0f} GB; pass fewer rows at a time."
+        )
+    drawn = _drawn(rows, parameters, spec, has_response, seed)
+    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], len(rows.y))
+    return xr.DataArray(
+        posterior[CLUSTER].values.astype(drawn.dtype)[drawn].reshape(shape),
+        coords={
+            CHAIN: posterior[CHAIN].values,
+            DRAW: posterior[DRAW].values,
+            OBS: np.arange(len(rows.y)),
+        },
+        dims=(CHAIN, DRAW, OBS),
+        name="allocation",
+    )
+
+
+def coclustering(
+    tree: xr.DataTree, rows: Sequence[int] | None = None, most: int = 1_000
+) -> xr.DataArray:
+    """Probability that two rows of the fit belong to the same cluster.
+
+    The posterior similarity matrix, mean over draws of Σ_k p(k | x_i, y_i) p(k | x_j, y_j): labels
+    do not enter.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    rows
+        Numbers of rows, from 0; None takes ``most`` evenly spaced ones.
+    most
+        Of rows, at most 5,000.
+
+    Returns
+    -------
+    xarray.DataArray
+        (obs, obs_bis), symmetric, with ones on its diagonal.
+
+    Raises
+    ------
+    DataError
+        If a row is not there, or more than 5,000 are asked for.
+    """
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    most = whole_number("most", most, 1)
+    fitted, _ = table_rows(tree, spec, None, spec.response)
+    n_rows = len(fitted.y)
+    place = spread(n_rows, most) if rows is None else _places(rows)
+    if place.size > _MOST_PAIRED:
+        raise DataError(
+            f"A co-clustering matrix takes at most {_MOST_PAIRED} rows; got {place.size}."
+        )
+    if place.size == 0 or place.min() < 0 or place.max() >= n_rows:
+        raise DataError(f"rows must name rows of the fit, from 0 to {n_rows - 1}.")
+    chosen = fitted.take(place)
+    n_draws, k = parameters.weight.shape
+    together = np.zeros((place.size, place.size))
+    step = max(1, _BATCH_NUMBERS // (k * place.size))
+    for first in range(0, n_draws, step):
+        draws = parameters.take(slice(first, first + step))
+        share, _, _ = allocate(chosen.columns, chosen.places, draws)
+        flat = share.reshape(-1, place.size)
+        together += flat.T @ flat
+    together /= n_draws
+    np.fill_diagonal(together, 1.0)
+    coords = {OBS: place, OBS_BIS: place}
+    return xr.DataArray(together, coords=coords, dims=(OBS, OBS_BIS), name="coclustering")
+
+
+def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset:
+    """The partition of the fit's rows that is closest to the drawn ones.
+
+    Labels do not enter, so that it is defined where they switch. The search moves single rows and
+    merges groups, from the most probable allocation and from several drawn ones, in the manner of
+    Dahl, Johnson and Müller (2022, doi:10.1080/10618600.2022.2069779), over at most 500 draws.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    loss
+        "vi", the variation of information in bits (Wade and Ghahramani 2018,
+        doi:10.1214/17-BA1073); or "binder", the share of ordered pairs of rows, each row with
+        itself among them, that are together in one partition only.
+    seed
+        Of the drawn allocations and the order of moves.
+
+    Returns
+    -------
+    xarray.Dataset
+        `partition` (obs), groups numbered from 1 by their size; `expected_loss`, of that
+        partition; `best_allocation_loss`, of the most probable allocation; `n_groups`.
+
+    Raises
+    ------
+    SpecError
+        If the loss is unknown.
+    DataError
+        If the fit has more than 200,000 rows.
+    """
+    if not isinstance(loss, str) or loss not in get_args(Loss):
+        raise SpecError(f"loss must be one of {', '.join(get_args(Loss))}; got {shown(loss)}.")
+    seed = whole_number("seed", seed, 0)
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    rows, _ = table_rows(tree, spec, None, spec.response)
+    n = len(rows.y)
+    if n > _MOST_PARTITIONED:
+        raise DataError(f"A partition takes at most {_MOST_PARTITIONED} rows; the fit has {n}.")
+    used = spread(len(parameters.weight), _PARTITION_DRAWS)
+    thinned = parameters.take(used.tolist())
+    drawn = np.ascontiguousarray(_drawn(rows, thinned, spec, True, seed).T)
+    number = np.arange(n + 1.0)
+    f = xlogy(number, number) / (np.log(2) * n) if loss == "vi" else number**2 / n**2
+    rng = np.random.default_rng(seed)
+    best = (
+        require_group(tree, "allocation")["responsibility"]
+        .transpose(OBS, CLUSTER)
+        .values.argmax(axis=1)
+    )
+    starts = [best, *(drawn[:, s] for s in spread(drawn.shape[1], _STARTS))]
+    k = parameters.weight.shape[1]
+    found = [improve(drawn, f, start, k, rng.permutation(n)) for start in starts]
+    group, least = min(found, key=lambda each: each[1])
+    sizes = np.bincount(group, minlength=k)
+    rank = np.empty(k, dtype=int)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(1, k + 1)
+    return xr.Dataset(
+        {
+            "partition": (OBS, rank[group]),
+            "expected_loss": max(least, 0.0),
+            "best_allocation_loss": expected_loss(drawn, f, best),
+            "n_groups": int((sizes > 0).sum()),
+        },
+        coords={OBS: np.arange(n)},
+        attrs={"loss": loss, "unit": "bit" if loss == "vi" else "share of pairs"},
+    )
+
+
+def _places(rows: object) -> np.ndarray:
+    """Row numbers, each once, in order."""
+    places = number_list("rows", rows)
+    if not (np.isfinite(places) & (places == np.floor(places)) & (abs(places) < 2**53)).all():
+        raise SpecError(f"rows must be whole numbers; got {shown(rows)}.")
+    return np.unique(places.astype(int))
+
+
+def each_batch(work: Work, rows: Rows, parameters: Parameters, spec: ModelSpec) -> None:
+    """Call ``work`` with a few rows at a time, in threads.
+
+    Its arguments are the rows' places, the rows, the model of the features that they have, and
+    p(k | x) and p(k | x, y), both (draw, cluster, row).
+    """
+    size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
+
+    def one(place: np.ndarray, part: Rows, model: Parameters) -> None:
+        joint, features, _ = allocate(part.columns, part.places, model, with_features=True)
+        work(place, part, model, (features, joint))
+
+    Parallel(n_jobs=-1, prefer="threads", require="sharedmem")(
+        delayed(one)(group[first : first + size], known.take(slice(first, first + size)), model)
+        for group, known, model, _ in by_pattern(rows, parameters, spec)
+        for first in range(0, len(group), size)
+    )
+
+
+def draw_clusters(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Clusters from 0, (draw, row), drawn with probabilities (draw, cluster, row)."""
+    below = share.cumsum(axis=1)
+    at = rng.random((len(share), 1, share.shape[2])) * below[:, -1:]
+    return np.asarray((at >= below[:, :-1]).sum(axis=1))
+
+
+def _drawn(
+    rows: Rows, parameters: Parameters, spec: ModelSpec, with_response: bool, seed: int
+) -> np.ndarray:
+    """Drawn allocations from 0, (draw, obs)."""
+    n_draws, k = parameters.weight.shape
+    drawn = np.empty((n_draws, len(rows.y)), dtype=np.int8 if k <= 127 else np.int16)
+
+    def draw(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+        del part, model
+        # A generator for each batch: threads finish in any order.
+        rng = np.random.default_rng([seed, int(place[0])])
+        drawn[:, place] = draw_clusters(shares[int(with_response)], rng)
+
+    each_batch(draw, rows, parameters, spec)
+    return drawn

@@ -1,0 +1,192 @@
+"""How clusters differ, and how much of the response's variance they explain."""
+
+from itertools import combinations
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from jointmix.base.arguments import several, shown
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    require_group,
+)
+from jointmix.families.parameters import (
+    Parameters,
+    feature_log_density,
+    response_mean,
+    responsibility,
+)
+from jointmix.model.rows import Rows
+from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
+from jointmix.posterior.invariants import cluster_moments, outside_moments
+from jointmix.posterior.summaries import (
+    bound_names,
+    entries,
+    identified_parameters,
+    is_constant,
+    statistics,
+)
+
+#: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
+_BATCH_NUMBERS = 2_000_000
+_CONTRASTED = ("weight", "mean", "sd", "intercept", "slope", "sigma")
+
+
+def contrasts(
+    tree: xr.DataTree,
+    parameters: tuple[str, ...] = ("mean", "intercept", "slope", "sigma"),
+    interval: float = 0.89,
+) -> pd.DataFrame:
+    """Differences between all pairs of clusters, draw by draw.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    parameters
+        Any of weight, mean, sd, intercept, slope and sigma; those that the model has not are
+        left out.
+    interval
+        Probability inside the equal-tailed interval.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a pair and entry, such as "slope[cluster 1 − cluster 2, width]": ``mean`` and
+        ``sd`` of the difference first minus second, its bounds (``eti89_lb``, ``eti89_ub``),
+        ``probability``, P(first > second), and ``mcse_mean``, ``mcse_probability``, ``ess_bulk``
+        and ``r_hat``; on the users' scale. A difference that never varies, of parameters the
+        clusters share or that are fixed, has NaN for the last four.
+
+    Raises
+    ------
+    SpecError
+        If a parameter is unknown, or ``interval`` is not a probability.
+    SchemaError
+        If the draws' labels were never identified.
+    """
+    parameters = several("parameters", parameters, "parameters' names")
+    unknown = [name for name in parameters if not isinstance(name, str) or name not in _CONTRASTED]
+    if unknown:
+        raise SpecError(
+            f"contrasts takes any of {', '.join(_CONTRASTED)}; got {shown(unknown[0])}."
+        )
+    lower, upper = bound_names(interval)
+    draws = identified_parameters(tree)
+    names: list[str] = []
+    frames: list[pd.DataFrame] = []
+    for name in (name for name in parameters if name in draws):
+        labels = draws[name][CLUSTER].values
+        for one, other in combinations(range(len(labels)), 2):
+            first = draws[name].isel({CLUSTER: one}, drop=True)
+            gap = first - draws[name].isel({CLUSTER: other}, drop=True)
+            found = statistics(gap, interval)
+            above = (gap > 0).astype(float)
+            free = ~is_constant(gap)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                error = arviz_stats.mcse(above, method="mean")
+            found = found.assign(
+                probability=above.mean((CHAIN, DRAW)),
+                # All draws on one side: no variance to estimate an error from.
+                mcse_probability=xr.where(is_constant(above), 0.0, error).where(free),
+            )
+            pair = f"cluster {labels[one]} − cluster {labels[other]}"
+            names += [_named(entry, name, pair) for entry, _ in entries(found["mean"], name)]
+            frames.append(
+                pd.DataFrame({key: np.ravel(found[key].values) for key in found.data_vars})
+            )
+    columns = [
+        *("mean", "sd", lower, upper, "probability"),
+        *("mcse_mean", "mcse_probability", "ess_bulk", "r_hat"),
+    ]
+    if not frames:
+        return pd.DataFrame(columns=columns)
+    table = pd.concat(frames, ignore_index=True).rename(columns={"lower": lower, "upper": upper})
+    return table[columns].set_axis(names, axis="index")
+
+
+def _named(entry: str, parameter: str, pair: str) -> str:
+    """ "slope[width]" with the pair of clusters in front of "width"."""
+    rest = entry.removeprefix(parameter)
+    return f"{parameter}[{pair}{', ' + rest[1:] if rest else ']'}"
+
+
+def r_squared(tree: xr.DataTree) -> xr.Dataset:
+    """Shares of the response's variance, draw by draw.
+
+    Under the mixture of a draw the response's variance is the sum of three parts,
+
+        Var(y) = Σ_k π_k σ_k²  +  Σ_k π_k Var(u'θ_k | k)  +  Σ_k π_k (m_k − m)²
+
+    the noise, what the regressions explain inside the clusters, and what lies between the
+    clusters' mean responses m_k; predictors that are no features vary as in the fit's rows.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``cluster_r2`` [chain draw cluster], Var(u'θ_k | k) / (Var(u'θ_k | k) + σ_k²);
+        ``within`` and ``between`` [chain draw], the second and third part's share of the
+        variance; ``bayesian_r2`` [chain draw], Var(E[y | x, u]) over the rows of the fit divided
+        by that and the mean of Var(y | x, u) there (Gelman, Goodrich, Gabry and Vehtari 2019,
+        doi:10.1080/00031305.2018.1549100).
+
+    Raises
+    ------
+    SpecError
+        If the model has no response.
+    SchemaError
+        If the draws' labels were never identified.
+    """
+    spec = fitted_spec(tree)
+    if spec.response is None:
+        raise SpecError("A model without a response has no R².")
+    posterior = require_group(tree, "posterior")
+    parameters, rows = draw_parameters(posterior, CLUSTER), observed_rows(tree, spec)
+    assert parameters.sigma is not None
+    mean, covariance = cluster_moments(parameters, outside_moments(rows, spec), spec)
+    noise = parameters.sigma**2
+    explained = covariance[..., -1, -1] - noise
+    weight, level = parameters.weight, mean[..., -1]
+    inside = (weight * explained).sum(-1)
+    overall = (weight * level).sum(-1, keepdims=True)
+    apart = (weight * (level - overall) ** 2).sum(-1)
+    total = inside + apart + (weight * noise).sum(-1)
+    size = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
+    each = {
+        "within": inside / total,
+        "between": apart / total,
+        "bayesian_r2": _bayesian_r2(rows, parameters),
+    }
+    found = {name: ((CHAIN, DRAW), value.reshape(size)) for name, value in each.items()}
+    by_cluster = (explained / (explained + noise)).reshape(*size, -1)
+    return xr.Dataset(
+        {"cluster_r2": ((CHAIN, DRAW, CLUSTER), by_cluster), **found},
+        coords={name: posterior[name].values for name in (CHAIN, DRAW, CLUSTER)},
+    )
+
+
+def _bayesian_r2(rows: Rows, parameters: Parameters) -> np.ndarray:
+    """Var(E[y | x, u]) over rows against itself and the mean of Var(y | x, u), (draw,)."""
+    n_draws, k = parameters.weight.shape
+    size = max(1, _BATCH_NUMBERS // (n_draws * k))
+    # About the response's own mean, so that large offsets cost no digits.
+    origin = rows.y.mean()
+    first, second, spread = np.zeros(n_draws), np.zeros(n_draws), np.zeros(n_draws)
+    for start in range(0, len(rows.y), size):
+        part = rows.take(slice(start, start + size))
+        component = np.log(parameters.weight)[:, None, :] + feature_log_density(part.x, parameters)
+        share, line = responsibility(component), response_mean(part.u, parameters) - origin
+        center = (share * line).sum(-1)
+        assert parameters.sigma is not None
+        within = (share * (parameters.sigma[:, None, :] ** 2 + line**2)).sum(-1) - center**2
+        first += center.sum(1)
+        second += (center**2).sum(1)
+        spread += within.sum(1)
+    n = len(rows.y)
+    variance = np.maximum(second / n - (first / n) ** 2, 0.0)
+    return np.asarray(variance / (variance + spread / n))

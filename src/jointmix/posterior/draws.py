@@ -1,0 +1,201 @@
+"""Fitted trees and draws as specification, rows and parameters, from which all else is derived."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import xarray as xr
+
+from jointmix.base.errors import DataError, SchemaError, SpecError
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    OBS,
+    PARAMETERS,
+    require_dims,
+    require_group,
+)
+from jointmix.families.parameters import (
+    Parameters,
+    lower_factor,
+)
+from jointmix.model.dataset import new_rows
+from jointmix.model.rows import Rows
+from jointmix.model.scaling import Scaling
+from jointmix.model.serialised import spec_from_dict
+from jointmix.model.spec import ModelSpec
+
+_NO_SPEC = (
+    "The tree does not say which model it was fitted with (its attribute 'spec'); fit the model "
+    "with jointmix.fit, or load a file that jointmix.save wrote."
+)
+#: Variables of the posterior that come together or not at all.
+_TOGETHER = (("mean", "sd", "correlation"), ("intercept", "slope", "sigma"))
+#: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
+_BATCH_NUMBERS = 2_000_000
+
+
+def fitted_spec(tree: xr.DataTree) -> ModelSpec:
+    """The specification that a tree was fitted with.
+
+    Raises
+    ------
+    SchemaError
+        If the tree holds no draws, or does not say which model they are of.
+    SpecError
+        If what it says is no model.
+    """
+    posterior = require_group(tree, "posterior")
+    if 0 in (posterior.sizes.get(CHAIN, 1), posterior.sizes.get(DRAW, 1)):
+        raise SchemaError("The tree holds no draws; keep at least one of each chain.")
+    try:
+        tables = json.loads(tree.attrs["spec"])
+        if isinstance(tables, dict):
+            return spec_from_dict(tables)
+    except SpecError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise SchemaError(_NO_SPEC) from error
+    raise SchemaError(_NO_SPEC)
+
+
+def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
+    """The rows of a fitted tree on the users' scale."""
+    observed = require_group(tree, "observed_data")
+    constant = require_group(tree, "constant_data")
+    n = observed.sizes[OBS]
+    x = observed["x"].values if spec.features else np.zeros((n, 0))
+    u = constant["u"].values if spec.predictors else np.zeros((n, 0))
+    y = observed["y"].values if spec.response is not None else np.zeros(n)
+    return Rows(x, u, y)
+
+
+def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
+    rows = observed_rows(tree, spec)
+    named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
+    return named | ({spec.response: rows.y} if spec.response is not None else {})
+
+
+def fitted_scaling(tree: xr.DataTree, spec: ModelSpec) -> Scaling:
+    """The scale of the model, as a fitted tree holds it."""
+    stored = require_group(tree, "scaling")
+    return Scaling(spec, stored["center"].values, stored["scale"].values)
+
+
+def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
+    """All draws as `Parameters` with one leading dim, chains one after the other.
+
+    Parameters
+    ----------
+    posterior
+        Variables of `schema.PARAMETERS` with dims chain, draw and ``dim``.
+    dim
+        "component" or "cluster".
+
+    Raises
+    ------
+    SchemaError
+        If a variable or a dim is missing, there are no draws, or correlations are singular.
+    """
+    require_draws(posterior)
+    arrays = {}
+    for name, rest in PARAMETERS.items():
+        if name in posterior:
+            dims = (CHAIN, DRAW, dim, *rest)
+            values = require_dims(posterior[name], dims).transpose(*dims).values
+            n_chains, n_draws, *shape = values.shape
+            arrays[name] = values.reshape(n_chains * n_draws, *shape)
+    if "sd" in arrays:
+        factor = lower_factor(arrays.pop("correlation"))
+        arrays["cholesky"] = arrays.pop("sd")[..., None] * factor
+    return Parameters(**arrays)
+
+
+def require_draws(posterior: xr.Dataset) -> None:
+    """Refuse a posterior in which something is missing.
+
+    Raises
+    ------
+    SchemaError
+        If a variable is missing, or there are no draws.
+    """
+    missing = [] if "weight" in posterior else ["weight"]
+    for names in _TOGETHER:
+        if any(name in posterior for name in names):
+            missing += [name for name in names if name not in posterior]
+    if missing:
+        raise SchemaError(f"The posterior lacks {', '.join(missing)}; fit the model again.")
+    if 0 in (posterior.sizes.get(CHAIN, 1), posterior.sizes.get(DRAW, 1)):
+        raise SchemaError("The posterior holds no draws; keep at least one of each chain.")
+
+
+def spread(n: int, most: int) -> np.ndarray:
+    """Places of at most ``most`` of ``n`` items, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+
+
+def posterior_parameters(tree: xr.DataTree) -> Parameters:
+    """The identified draws of a fitted tree, with one leading dim (draw,).
+
+    Raises
+    ------
+    SchemaError
+        If the tree holds no draws, or their labels were never identified.
+    """
+    posterior = require_group(tree, "posterior")
+    return draw_parameters(posterior, CLUSTER)
+
+
+def table_rows(
+    tree: xr.DataTree,
+    spec: ModelSpec,
+    table: object,
+    response: str | None,
+    may_miss: Sequence[str] = (),
+) -> tuple[Rows, bool]:
+    """Rows on the users' scale, and whether they hold the response.
+
+    Parameters
+    ----------
+    table
+        New rows, or None for those of the fit.
+    response
+        The response's name if a table's is to be read; zeros stand for one that is not there.
+    may_miss
+        Columns in which entries may be missing.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, or entries are missing elsewhere.
+    """
+    if table is None:
+        return observed_rows(tree, spec), spec.response is not None
+    needed = tuple(name for name in spec.columns if name != spec.response)
+    columns = new_rows(table, needed, (response,) if response else (), may_miss)
+    if not columns:
+        raise DataError("The table holds none of the model's columns that are read here.")
+    n = len(next(iter(columns.values())))
+    has_response = response in columns
+
+    def stack(names: Sequence[str]) -> np.ndarray:
+        return np.stack([columns[name] for name in names], axis=1) if names else np.zeros((n, 0))
+
+    y = columns[response] if response in columns else np.zeros(n)
+    return Rows(stack(spec.features), stack(spec.predictors), y), has_response
+
+
+def row_batches(rows: Rows, parameters: Parameters) -> Iterator[tuple[slice, Rows]]:
+    """Rows a few at a time, so that an array of draws × rows × clusters stays small.
+
+    Yields
+    ------
+    place, rows
+        Where the batch stands, and its rows.
+    """
+    size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
+    for first in range(0, max(1, len(rows.y)), size):
+        part = slice(first, first + size)
+        yield part, rows.take(part)

@@ -1,0 +1,203 @@
+"""Quantities that do not depend on labels: what convergence is first judged by.
+
+Permuting a draw's components leaves its log likelihood, its densities and predictions at fixed
+rows, and the mean and covariance of the whole mixture as they are.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from jointmix.base.schema import (
+    CHAIN,
+    DRAW,
+    POINT,
+    VARIABLE,
+    VARIABLE_BIS,
+)
+from jointmix.families.parameters import (
+    Parameters,
+    feature_log_density,
+    log_likelihood,
+    response_log_density,
+    response_mean,
+    responsibility,
+)
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+
+N_POINTS = 10
+#: Numbers (draws × points × components) worked on at a time: 2 MB an array.
+_BATCH_NUMBERS = 250_000
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Fixed rows at which densities and predictions are followed.
+
+    Attributes
+    ----------
+    place
+        Their places among the rows of the fit, from 0, (point,).
+    rows
+        The rows themselves, on the users' scale.
+    outside
+        The predictors that are no features, over all rows.
+    """
+
+    place: np.ndarray
+    rows: Rows
+    outside: "Outside"
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """Mean (predictor,) and covariance (predictor, predictor) of predictors that are no features.
+
+    Zeros stand for those that are: they vary with the features.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
+    """Ten rows from the densest to the sparsest, by the density at the best mode.
+
+    Parameters
+    ----------
+    rows, mode
+        All rows, and EM's best mode, both on the users' scale.
+    """
+    features, response = rows.log_density(mode)
+    level = log_likelihood(features + response)
+    order = np.argsort(-level, kind="stable")
+    count = min(N_POINTS, len(order))
+    place = order[np.linspace(0, len(order) - 1, count).astype(int)]
+    return Points(place, rows.take(place), outside_moments(rows, spec))
+
+
+def outside_moments(rows: Rows, spec: ModelSpec) -> Outside:
+    """Mean and covariance over the rows of the predictors that are no features."""
+    r = len(spec.predictors)
+    free = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
+    center, covariance = np.zeros(r), np.zeros((r, r))
+    if free:
+        center[free] = rows.u[:, free].mean(axis=0)
+        covariance[np.ix_(free, free)] = np.cov(rows.u[:, free].T, bias=True)
+    return Outside(center, covariance)
+
+
+def invariants(
+    parameters: Parameters, likelihood: np.ndarray, points: Points, spec: ModelSpec
+) -> xr.Dataset:
+    """The group ``invariant`` of a fit.
+
+    Parameters
+    ----------
+    parameters
+        All draws (draw,), chains one after the other, on the users' scale.
+    likelihood
+        Log likelihoods (chain, draw), on the users' scale.
+    points
+        See `choose_points`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``log_likelihood`` [chain draw]; ``density`` [chain draw point], log p(x, y) at the
+        points; ``prediction`` [chain draw point], E[y | x] there, in the response's units;
+        ``overall_mean`` [chain draw variable] and ``overall_covariance`` [chain draw variable
+        variable_bis] of the features and the response under the whole mixture, averaged over the
+        rows' predictors that are no features.
+    """
+    n_chains, n_draws = likelihood.shape
+    density, prediction = _at_points(parameters, points.rows, spec)
+    mean, covariance = overall_moments(parameters, points.outside, spec)
+    names = [*spec.features, *((spec.response,) if spec.response is not None else ())]
+    arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+        "density": ((POINT,), density),
+        "overall_mean": ((VARIABLE,), mean),
+        "overall_covariance": ((VARIABLE, VARIABLE_BIS), covariance),
+    }
+    if prediction is not None:
+        arrays["prediction"] = ((POINT,), prediction)
+    variables = {
+        name: ((CHAIN, DRAW, *dims), value.reshape(n_chains, n_draws, *value.shape[1:]))
+        for name, (dims, value) in arrays.items()
+    }
+    return xr.Dataset(
+        {"log_likelihood": ((CHAIN, DRAW), likelihood), **variables},
+        coords={POINT: points.place, VARIABLE: names, VARIABLE_BIS: names},
+    )
+
+
+def _at_points(
+    parameters: Parameters, rows: Rows, spec: ModelSpec
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """log p(x, y) and E[y | x], each (draw, point)."""
+    total, k = parameters.weight.shape
+    size = max(1, _BATCH_NUMBERS // (len(rows.y) * k))
+    density, prediction = [], []
+    for first in range(0, total, size):
+        part = parameters.take(slice(first, first + size))
+        component = np.log(part.weight)[:, None, :] + feature_log_density(rows.x, part)
+        joint = component + response_log_density(rows.y, rows.u, part)
+        density.append(log_likelihood(joint))
+        if spec.response is not None:
+            line = response_mean(rows.u, part)
+            prediction.append((responsibility(component) * line).sum(axis=-1))
+    return np.concatenate(density), np.concatenate(prediction) if prediction else None
+
+
+def overall_moments(
+    parameters: Parameters, outside: Outside, spec: ModelSpec
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (draw, variable) and covariance (draw, variable, variable) of the whole mixture.
+
+    With w_k and S_k the mean and covariance of cluster k's (x, y), the mixture has the mean
+    m = Σ_k π_k w_k and the covariance Σ_k π_k (S_k + (w_k − m)(w_k − m)').
+    """
+    means, covariances = [], []
+    k, width = parameters.weight.shape[1], len(spec.features) + 1
+    size = max(1, _BATCH_NUMBERS // (k * width**2))
+    for first in range(0, len(parameters.weight), size):
+        part = parameters.take(slice(first, first + size))
+        center, covariance = cluster_moments(part, outside, spec)
+        mean = np.einsum("mk,mki->mi", part.weight, center)
+        deviation = center - mean[:, None, :]
+        within = np.einsum("mk,mkij->mij", part.weight, covariance)
+        between = np.einsum("mk,mki,mkj->mij", part.weight, deviation, deviation)
+        means.append(mean)
+        covariances.append(within + between)
+    return np.concatenate(means), np.concatenate(covariances)
+
+
+def cluster_moments(
+    parameters: Parameters, outside: Outside, spec: ModelSpec
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (draw, cluster, variable) and covariance of each cluster's features and response."""
+    n_draws, k = parameters.weight.shape
+    mean, covariance = np.zeros((n_draws, k, 0)), np.zeros((n_draws, k, 0, 0))
+    if parameters.mean is not None and parameters.cholesky is not None:
+        mean = parameters.mean
+        covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
+    if parameters.sigma is None:
+        return mean, covariance
+    assert parameters.intercept is not None
+    assert parameters.slope is not None
+    slope = parameters.slope
+    # The slopes as those of the features: a predictor that is one takes part in x's spread.
+    inside = np.zeros((n_draws, k, len(spec.features)))
+    for index, name in enumerate(spec.predictors):
+        if name in spec.features:
+            inside[..., spec.features.index(name)] = slope[..., index]
+    response = parameters.intercept + (inside * mean).sum(-1) + slope @ outside.mean
+    cross = np.einsum("mkij,mkj->mki", covariance, inside)
+    given = np.einsum("mki,ij,mkj->mk", slope, outside.covariance, slope)
+    variance = (cross * inside).sum(-1) + given + parameters.sigma**2
+    joint = np.block(
+        [[covariance, cross[..., None]], [cross[..., None, :], variance[..., None, None]]]
+    )
+    return np.concatenate([mean, response[..., None]], axis=-1), joint

@@ -1,0 +1,305 @@
+"""Densities and predictions of rows, from a fitted tree alone.
+
+    p(y | x) = Σ_k p(k | x) N(y | b_k + u'θ_k, σ_k²),   p(k | x) ∝ π_k N(x | μ_k, Σ_k)
+
+Everything is averaged over the posterior draws and streams over rows, so that no array of
+draws × rows × clusters is held whole.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from joblib import Parallel, delayed
+
+from jointmix.base.arguments import number_list, probabilities, whole_number
+from jointmix.base.errors import DataError, SpecError
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    OBS,
+)
+from jointmix.families.parameters import (
+    Parameters,
+    feature_log_density,
+    log_likelihood,
+    response_mean,
+)
+from jointmix.kernel.predictive import density_at, predictive
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.allocations import Shares, each_batch
+from jointmix.posterior.conditioning import by_pattern, marginal
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+    row_batches,
+    spread,
+    table_rows,
+)
+
+#: Rows that one thread predicts at a time.
+_BLOCK = 256
+_MOST_NUMBERS = 500_000_000
+#: Points at which a density is evaluated, at most.
+_MOST_POINTS = 1_000_000
+#: Share of the fit's rows whose density marks the border of what was fitted, and rows and draws
+#: looked at.
+_EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
+#: Quantiles between which a grid of points lies, but for a margin.
+_REACH = (0.0005, 0.9995)
+#: Height of a second peak against the first, and depth of the valley between them.
+_PEAK, _VALLEY = 0.05, 0.05
+
+
+def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
+    """Log densities of each row in each draw.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    table
+        New rows with all columns of the model; None takes the rows of the fit.
+
+    Returns
+    -------
+    xarray.Dataset
+        `joint`, log p(x, y); `feature`, log p(x); `conditional`, log p(y | x): dims chain, draw,
+        obs; natural log, on the users' scale. Without a response `joint` equals `feature`;
+        without features `joint` equals `conditional`.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, or the result would not fit in 12 GB.
+    """
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    rows, has_response = table_rows(tree, spec, table, spec.response)
+    if spec.response is not None and not has_response:
+        raise DataError(f"The log density needs the response; the table lacks {spec.response!r}.")
+    n_draws, n_rows = len(parameters.weight), len(rows.x)
+    if n_draws * n_rows > _MOST_NUMBERS:
+        raise DataError(
+            f"Log densities of {n_rows} rows in {n_draws} draws would need "
+            f"{n_draws * n_rows * 24 / 1e9:.0f} GB; pass fewer rows at a time."
+        )
+    joint, feature = [], []
+    for _, part in row_batches(rows, parameters):
+        first, second = part.log_density(parameters)
+        feature.append(log_likelihood(first))
+        joint.append(log_likelihood(first + second))
+    posterior = tree["posterior"].to_dataset()
+    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], n_rows)
+    arrays = {
+        "joint": np.concatenate(joint, axis=-1).reshape(shape),
+        "feature": np.concatenate(feature, axis=-1).reshape(shape),
+    }
+    arrays["conditional"] = arrays["joint"] - arrays["feature"]
+    coords = {name: posterior[name].values for name in (CHAIN, DRAW)}
+    return xr.Dataset(
+        {name: ((CHAIN, DRAW, OBS), value) for name, value in arrays.items()},
+        coords={**coords, OBS: np.arange(n_rows)},
+    )
+
+
+def predict(
+    tree: xr.DataTree, table: object = None, quantiles: Sequence[float] = (0.05, 0.5, 0.95)
+) -> xr.Dataset:
+    """Predict the response from the features and predictors.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    table
+        New rows with the features and predictors (the response is not used); None takes the
+        rows of the fit. Missing features are integrated out, exactly: inside a cluster they are
+        Gaussian given the others, through their slopes too.
+    quantiles
+        Probabilities in (0, 1).
+
+    Returns
+    -------
+    xarray.Dataset
+        In the response's units, by row: `mean`, `sd`, and `quantiles` (obs, quantile) of the
+        posterior predictive distribution, from its own distribution function; the variance's
+        parts `variance_within` (the clusters' noise), `variance_between` (not knowing the
+        cluster) and `variance_parameters` (not knowing the parameters), which add up to sd²;
+        `responsibility` (obs, cluster), p(k | x); `log_density` (obs), the log of the posterior
+        mean of p(x), of the features that are there. Two flags: `extrapolated`, p(x) is lower
+        than for 99% of the rows of the fit, in the same features; `multimodal`, p(y | x) falls by
+        5% or more between two peaks of which the lower has 5% or more of the higher's height,
+        each cluster's predictive distribution being taken as normal.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, or a predictor that is no feature holds missing entries: the model
+        has no distribution for it.
+    SpecError
+        If the model has no response, or a quantile lies outside (0, 1).
+    """
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    if spec.response is None:
+        raise SpecError("This model has no response to predict.")
+    probability = probabilities("quantiles", quantiles)
+    rows, _ = table_rows(tree, spec, table, None, spec.features)
+    parts, order = [], []
+    for group, known, model, present in by_pattern(rows, parameters, spec):
+        least = _least_density(observed_rows(tree, spec), parameters, present, spec)
+        moments = _predicted(known, model, probability)
+        moments["extrapolated"] = moments["log_density"] < least
+        parts.append(moments)
+        order.append(group)
+    dims = {"responsibility": (OBS, CLUSTER), "quantiles": (OBS, "quantile")}
+    back = np.argsort(np.concatenate(order))
+    return xr.Dataset(
+        {
+            name: (dims.get(name, (OBS,)), np.concatenate([part[name] for part in parts])[back])
+            for name in parts[0]
+        },
+        coords={
+            OBS: np.arange(len(rows.x)),
+            CLUSTER: tree["posterior"][CLUSTER].values,
+            "quantile": probability,
+        },
+    )
+
+
+def predictive_density(
+    tree: xr.DataTree, table: object = None, points: Sequence[float] | int = 200
+) -> xr.DataArray:
+    """The density p(y | x) of the response on a grid.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    table
+        As for `predict`: new rows, in which features may be missing; None takes the fit's.
+    points
+        Values of the response; or how many, at least 2, evenly spaced over what the rows'
+        predictive distributions reach: from 0.05% to 99.95%, and a tenth of that on either side.
+
+    Returns
+    -------
+    xarray.DataArray
+        (obs, point), per unit of the response, averaged over all draws; the coordinate ``point``
+        holds the values of the response.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, a predictor that is no feature holds missing entries, or rows times
+        points would not fit in 4 GB.
+    SpecError
+        If the model has no response, or the points are too few or not finite.
+    """
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    if spec.response is None:
+        raise SpecError("This model has no response to predict.")
+    at = _points(tree, table, points)
+    rows, _ = table_rows(tree, spec, table, None, spec.features)
+    if len(rows.y) * len(at) > _MOST_NUMBERS:
+        raise DataError(
+            f"Densities of {len(rows.y)} rows at {len(at)} points would need "
+            f"{len(rows.y) * len(at) * 8 / 1e9:.0f} GB; pass fewer rows at a time."
+        )
+    found = np.empty((len(rows.y), len(at)))
+
+    def evaluate(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+        assert model.sigma is not None
+        center = np.ascontiguousarray(response_mean(part.u, model))
+        values = np.empty((len(place), len(at)))
+        density_at(at, shares[0], center, np.ascontiguousarray(model.sigma), values)
+        found[place] = values
+
+    each_batch(evaluate, rows, parameters, spec)
+    coords = {OBS: np.arange(len(rows.y)), "point": at}
+    return xr.DataArray(found, coords=coords, dims=(OBS, "point"), name=spec.response)
+
+
+def _points(tree: xr.DataTree, table: object, points: Sequence[float] | int) -> np.ndarray:
+    if isinstance(points, int):
+        points = whole_number("points", points, 2, _MOST_POINTS)
+        reach = predict(tree, table, _REACH)["quantiles"].values
+        low, high = float(reach.min()), float(reach.max())
+        margin = (high - low) / 10
+        return np.linspace(low - margin, high + margin, points)
+    at = number_list("points", points)
+    if at.size == 0 or not np.isfinite(at).all():
+        raise SpecError("points must be finite values of the response, at least one.")
+    return at
+
+
+def _least_density(
+    rows: Rows, parameters: Parameters, present: np.ndarray, spec: ModelSpec
+) -> float:
+    """The log of p(x) that 1% of the fit's rows lie below, in the features that are present."""
+    if not present.any():
+        return -np.inf
+    some = rows.take(spread(len(rows.y), _MOST_ROWS))
+    model = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
+    if not present.all():
+        some, model = marginal(some, model, present, spec)
+    parts = []
+    for _, part in row_batches(some, model):
+        component = np.log(model.weight)[:, None, :] + feature_log_density(part.x, model)
+        density = log_likelihood(component)
+        parts.append(log_likelihood(density.T) - np.log(len(density)))
+    return float(np.quantile(np.concatenate(parts), _EXTRAPOLATED))
+
+
+def _predicted(
+    rows: Rows, parameters: Parameters, probability: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What `predict` gives for rows that miss nothing, in threads of a few hundred rows each."""
+
+    def block(first: int) -> list[np.ndarray]:
+        part = rows.take(slice(first, first + _BLOCK))
+        total, share, quantile = predictive(part.x, part.u, parameters, probability)
+        peaks = _multimodal(share[..., 0], share[..., 1], share[..., 2])
+        return [total, share[..., 0], quantile, peaks]
+
+    found = Parallel(n_jobs=-1, prefer="threads")(
+        delayed(block)(first) for first in range(0, len(rows.y), _BLOCK)
+    )
+    total, share, quantile, peaks = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    mean, within, between, uncertain, density = total.T
+    return {
+        "mean": mean,
+        "sd": np.sqrt(within + between + uncertain),
+        "variance_within": within,
+        "variance_between": between,
+        "variance_parameters": uncertain,
+        "responsibility": share,
+        "log_density": density,
+        "multimodal": peaks,
+        "quantiles": quantile,
+    }
+
+
+def _multimodal(weight: np.ndarray, center: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Whether a mixture of normals has two peaks with a valley between them, (obs,).
+
+    Parameters
+    ----------
+    weight, center, variance
+        Of the normals of each row, (obs, cluster).
+    """
+    # A cluster that a row never belongs to has no peak.
+    sd = np.where(variance > 0, np.sqrt(variance), 1.0)
+    grid = center[..., None] + sd[..., None] * np.linspace(-4, 4, 65)
+    grid = np.sort(grid.reshape(len(grid), -1), axis=1)
+    density = np.zeros(grid.shape)
+    for k in range(weight.shape[1]):
+        white = (grid - center[:, k, None]) / sd[:, k, None]
+        density += (weight[:, k] / sd[:, k])[:, None] * np.exp(-0.5 * white**2)
+    left = np.maximum.accumulate(density, axis=1)
+    right = np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
+    lower = np.minimum(left, right)
+    high = lower >= _PEAK * density.max(axis=1, keepdims=True)
+    return np.asarray((high & (density < (1 - _VALLEY) * lower)).any(axis=1))

@@ -1,0 +1,360 @@
+"""Rows drawn from a fit or from the prior, and how the table's own compare with them."""
+
+from collections.abc import Iterable
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from jointmix.base.arguments import whole_number
+from jointmix.base.errors import DataError, SchemaError, SpecError
+from jointmix.base.schema import (
+    CHAIN,
+    COMPONENT,
+    DRAW,
+    OBS,
+    PARAMETERS,
+)
+from jointmix.families.parameters import Parameters, lower_factor, response_mean
+from jointmix.model.dataset import make_dataset
+from jointmix.model.graph import prior_draws
+from jointmix.model.rows import Rows, users_rows
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.allocations import Shares, draw_clusters, each_batch
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+    spread,
+    table_rows,
+)
+
+_GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
+_MOST_NUMBERS = 250_000_000
+#: Tail probability beyond which a statistic of the table is called unusual.
+_UNUSUAL = 0.01
+_BOUNDS = (0.05, 0.5, 0.95)
+
+
+def predictive_draws(
+    tree: xr.DataTree, table: object = None, draws: int = 1_000, seed: int = 1
+) -> xr.DataArray:
+    """Draws of the response given the features and predictors.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    table
+        As for `predict`: new rows, in which features may be missing; None takes the fit's.
+    draws
+        At most that many of the posterior's are used, evenly spaced in each chain.
+    seed
+        Of the clusters and the noise.
+
+    Returns
+    -------
+    xarray.DataArray
+        (chain, draw, obs), in the response's units, named after it.
+
+    Raises
+    ------
+    SpecError
+        If the model has no response, or ``draws`` is below 1.
+    DataError
+        If a column is absent, or the draws would not fit in 2 GB.
+    """
+    spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
+    if spec.response is None:
+        raise SpecError("This model has no response to predict.")
+    rows, _ = table_rows(tree, spec, table, None, spec.features)
+    parameters = posterior_parameters(used)
+    n_draws = len(parameters.weight)
+    _check_size(n_draws, len(rows.y), 1)
+    y = np.empty((n_draws, len(rows.y)))
+
+    def draw(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+        assert model.sigma is not None
+        # A generator for each batch: threads finish in any order.
+        rng = np.random.default_rng([seed, int(place[0])])
+        z = draw_clusters(shares[0], rng)
+        line = np.take_along_axis(response_mean(part.u, model), z[..., None], axis=2)[..., 0]
+        noise = np.take_along_axis(model.sigma, z, axis=1)
+        y[:, place] = line + noise * rng.standard_normal(z.shape)
+
+    each_batch(draw, rows, parameters, spec)
+    posterior = used["posterior"].to_dataset()
+    coords = {name: posterior[name].values for name in (CHAIN, DRAW)}
+    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], len(rows.y))
+    return xr.DataArray(
+        y.reshape(shape),
+        coords={**coords, OBS: np.arange(len(rows.y))},
+        dims=(CHAIN, DRAW, OBS),
+        name=spec.response,
+    )
+
+
+def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree:
+    """Tables like the fit's own, drawn from its posterior predictive distribution.
+
+    Each draw of the parameters gives as many rows as the fit has: clusters, features and the
+    response; predictors that are no features are the fit's.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    draws
+        Tables, at most; evenly spaced in each chain.
+    seed
+        Of the rows.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``posterior_predictive``, a variable for each feature and the response, under its own name
+        (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash;
+        ``observed_data`` with the same names; ``allocation``, the rows' clusters from 0; and
+        ``posterior``, the draws used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
+
+    Raises
+    ------
+    SpecError
+        If ``draws`` is below 1.
+    DataError
+        If the tables would not fit in 2 GB.
+    """
+    spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
+    posterior = used["posterior"].to_dataset()
+    chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
+    rows = observed_rows(tree, spec)
+    drawn = drawn_tables(posterior_parameters(used), rows, spec, seed)
+    return _as_tree("posterior", posterior, drawn, rows, spec, chains)
+
+
+def prior_predictive(
+    table: object, spec: ModelSpec, draws: int = 500, seed: int = 1
+) -> xr.DataTree:
+    """Tables drawn from the prior, before any fit.
+
+    Parameters
+    ----------
+    table
+        As `fit` takes it. Its columns' centres and scales are those on which the priors are
+        stated, and its predictors that are no features are kept.
+    spec
+        The model.
+    draws
+        Tables.
+    seed
+        Of parameters and rows.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``prior``, parameters on the users' scale (chain, draw, component, ...), their labels free;
+        ``prior_predictive`` and ``observed_data`` as in `replicate`.
+
+    Raises
+    ------
+    SpecError
+        If ``draws`` is below 1.
+    DataError
+        If the table cannot be fitted, or the tables would not fit in 2 GB.
+    """
+    draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
+    dataset = make_dataset(table, spec)
+    _check_size(draws, len(dataset.values), len(spec.columns))
+    arrays = prior_draws(dataset, spec, draws, seed)
+    scaled = dict(arrays)
+    if "sd" in scaled:
+        factor = lower_factor(scaled.pop("correlation"))
+        scaled["cholesky"] = scaled.pop("sd")[..., None] * factor
+    parameters = model_scaling(dataset, spec).to_users(Parameters(**scaled))
+    if "sd" in arrays:
+        arrays["sd"] = arrays["sd"] * model_scaling(dataset, spec).feature[1]
+    arrays |= {name: value for name, value in parameters.each().items() if name in PARAMETERS}
+    chains = {CHAIN: np.array([0]), DRAW: np.arange(draws)}
+    prior = xr.Dataset(
+        {
+            name: ((CHAIN, DRAW, COMPONENT, *PARAMETERS[name]), value[None])
+            for name, value in arrays.items()
+        },
+        coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
+    )
+    rows = users_rows(dataset, spec)
+    drawn = drawn_tables(parameters, rows, spec, seed)
+    return _as_tree("prior", prior, drawn, rows, spec, chains)
+
+
+def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
+    """Where statistics of the observed table fall among those of the drawn ones.
+
+    Gelman, Meng and Stern (1996, Statistica Sinica 6). From the posterior, p-values of statistics
+    that the model fits directly, such as means, lie near one half by themselves.
+
+    Parameters
+    ----------
+    predictive
+        What `replicate` or `prior_predictive` gave.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a statistic, such as "kurtosis[width]" or "correlation[width, length]":
+        ``observed``; ``q05``, ``q50`` and ``q95`` of the drawn tables; ``p``, the share of drawn
+        tables with a larger value, half of the equal ones added; ``unusual``, whether p is below
+        0.01 or above 0.99.
+
+    Raises
+    ------
+    SchemaError
+        If the tree has no such group, or nothing observed.
+    """
+    groups = predictive.children if isinstance(predictive, xr.DataTree) else {}
+    found = [name for name in _GROUPS.values() if name in groups]
+    if not found or "observed_data" not in groups:
+        raise SchemaError("predictive_checks takes what replicate or prior_predictive gave.")
+    drawn, observed = predictive[found[0]].to_dataset(), predictive["observed_data"].to_dataset()
+    names = [str(name) for name in observed.data_vars]
+    table = np.stack([observed[name].values for name in names])
+    tables = [drawn[name].transpose(CHAIN, DRAW, OBS).values for name in names]
+    n_draws = drawn.sizes[CHAIN] * drawn.sizes[DRAW]
+    flat = [values.reshape(n_draws, -1) for values in tables]
+    own = _statistics(table, names)
+    values = pd.DataFrame(
+        [_statistics(np.stack([one[s] for one in flat]), names) for s in range(n_draws)]
+    )
+    # Rounding must not tell equal values apart.
+    close = np.isclose(values, pd.Series(own), rtol=1e-12, atol=0)
+    share = ((values > pd.Series(own)) & ~close).mean() + close.mean(axis=0) / 2
+    bounds = values.quantile(_BOUNDS)
+    return pd.DataFrame(
+        {
+            "observed": pd.Series(own),
+            **{f"q{100 * q:02.0f}": bounds.loc[q] for q in _BOUNDS},
+            "p": share,
+            "unusual": (share < _UNUSUAL) | (share > 1 - _UNUSUAL),
+        }
+    ).rename_axis("statistic")
+
+
+def _statistics(columns: np.ndarray, names: list[str]) -> dict[str, float]:
+    """Of one table, (column, obs)."""
+    center, spread_ = columns.mean(axis=1), columns.std(axis=1)
+    white = (columns - center[:, None]) / spread_[:, None]
+    each = {
+        "mean": center,
+        "sd": spread_,
+        "skewness": (white**3).mean(axis=1),
+        "kurtosis": (white**4).mean(axis=1),
+        "minimum": columns.min(axis=1),
+        "maximum": columns.max(axis=1),
+    }
+    found = {
+        f"{label}[{name}]": float(value)
+        for i, name in enumerate(names)
+        for label, value in ((label, values[i]) for label, values in each.items())
+    }
+    correlation = white @ white.T / columns.shape[1]
+    for i, j in combinations(range(len(names)), 2):
+        found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
+    return found
+
+
+def _check_size(n_draws: int, n_rows: int, n_columns: int) -> None:
+    if n_draws * n_rows * n_columns > _MOST_NUMBERS:
+        raise DataError(
+            f"{n_draws} draws of {n_rows} rows would need "
+            f"{n_draws * n_rows * n_columns * 8 / 1e9:.0f} GB; take fewer draws or rows."
+        )
+
+
+def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
+    """The posterior with at most as many draws, evenly spaced in each chain."""
+    draws = whole_number("draws", draws, 1)
+    posterior_parameters(tree)
+    posterior = tree["posterior"].to_dataset()
+    most = max(1, draws // posterior.sizes[CHAIN])
+    chosen = posterior.isel({DRAW: spread(posterior.sizes[DRAW], most)})
+    if posterior.sizes[CHAIN] > draws:
+        chosen = chosen.isel({CHAIN: slice(draws)})
+    return xr.DataTree.from_dict({"posterior": chosen})
+
+
+def drawn_tables(
+    parameters: Parameters, rows: Rows, spec: ModelSpec, seed: int
+) -> dict[str, np.ndarray]:
+    """Drawn tables, a variable a column and ``cluster``, each (draw, obs)."""
+    n_draws, n = len(parameters.weight), len(rows.y)
+    _check_size(n_draws, n, len(spec.columns))
+    rng = np.random.default_rng(seed)
+    below = parameters.weight.cumsum(axis=1)
+    drawn = {"cluster": np.empty((n_draws, n), dtype=int)}
+    names = [*spec.features, *((spec.response,) if spec.response is not None else ())]
+    columns = {name: np.empty((n_draws, n)) for name in names}
+    u = rows.u.copy()
+    for s in range(n_draws):
+        z = (rng.random((n, 1)) * below[s, -1] >= below[s, :-1]).sum(axis=1)
+        drawn["cluster"][s] = z
+        if parameters.mean is not None and parameters.cholesky is not None:
+            noise = rng.standard_normal((n, len(spec.features)))
+            x = parameters.mean[s][z] + np.einsum("nij,nj->ni", parameters.cholesky[s][z], noise)
+            for i, name in enumerate(spec.features):
+                columns[name][s] = x[:, i]
+            for i, name in enumerate(spec.predictors):
+                if name in spec.features:
+                    u[:, i] = x[:, spec.features.index(name)]
+        if spec.response is not None:
+            assert parameters.sigma is not None
+            one = parameters.take(s)
+            line = response_mean(u, one)[np.arange(n), z]
+            columns[spec.response][s] = line + parameters.sigma[s][z] * rng.standard_normal(n)
+    return drawn | {f"column {name}": value for name, value in columns.items()}
+
+
+def _as_tree(
+    group: str,
+    parameters: xr.Dataset,
+    drawn: dict[str, np.ndarray],
+    rows: Rows,
+    spec: ModelSpec,
+    chains: dict[str, np.ndarray],
+) -> xr.DataTree:
+    """Groups with a variable for each column, as ArviZ's plots take them."""
+    shape = (len(chains[CHAIN]), len(chains[DRAW]), len(rows.y))
+    obs = {OBS: np.arange(len(rows.y))}
+    dims = (CHAIN, DRAW, OBS)
+    observed = dict(zip(spec.features, rows.x.T, strict=True))
+    if spec.response is not None:
+        observed[spec.response] = rows.y
+    variables = _variables(observed)
+    tables = xr.Dataset(
+        {variables[n]: (dims, drawn[f"column {n}"].reshape(shape)) for n in observed},
+        coords={**chains, **obs},
+    )
+    allocated = (dims, drawn["cluster"].reshape(shape))
+    return xr.DataTree.from_dict(
+        {
+            group: parameters,
+            _GROUPS[group]: tables,
+            "observed_data": xr.Dataset(
+                {variables[name]: (OBS, value) for name, value in observed.items()}, coords=obs
+            ),
+            "allocation": xr.Dataset({"allocation": allocated}, coords={**chains, **obs}),
+        }
+    )
+
+
+def _variables(columns: Iterable[str]) -> dict[str, str]:
+    """A variable's name for each column: its own, unless that is a dim's or holds a slash."""
+    found: dict[str, str] = {}
+    for name in columns:
+        # A slash would be a path inside the tree.
+        plain = name.replace("/", "_")
+        while plain in (CHAIN, DRAW, OBS, *found.values()):
+            plain = f"{plain}_column"
+        found[name] = plain
+    return found

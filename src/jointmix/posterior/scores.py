@@ -1,0 +1,284 @@
+"""How well a fit predicts rows that it has not seen: leave-one-out densities, PIT and CRPS."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.utils import ELPDData
+
+from jointmix.base.arguments import whole_number
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import OBS
+from jointmix.families.parameters import Parameters, log_likelihood, response_mean
+from jointmix.kernel.calibration import calibration
+from jointmix.model.rows import Rows
+from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+    row_batches,
+    spread,
+)
+from jointmix.posterior.leave_one_out import left_out
+
+#: Draws that are used, evenly spaced, and those of the rough value that every row is given when
+#: only some are left out.
+_MOST_DRAWS, _ROUGH_DRAWS = 2_000, 50
+KINDS = ("joint", "feature", "conditional")
+#: Central intervals whose coverage the text states.
+_INTERVAL = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Predictive scores of a fit.
+
+    Attributes
+    ----------
+    table
+        One row a density: ``joint`` p(x, y), ``feature`` p(x) and ``conditional`` p(y | x), as far
+        as the model has them. ``elpd``, the expected log predictive density of all rows; ``se``,
+        its standard error; ``p``, the effective number of parameters; ``subsampling_se``, the
+        error from leaving out some rows only, 0 if all were.
+    pointwise
+        By row (obs), those left out: ``joint``, ``feature`` and ``conditional``, log densities on
+        the users' scale; ``pareto_k``, NaN where a refit replaced the approximation; with a
+        response, ``pit``, F(y | x, rest), and ``crps``, the continuous ranked probability score of
+        y given x in the response's units; ``row``, the row's number in the table.
+    method
+        "loo", "kfold", or "loo with refits".
+    n_rows, n_draws
+        Rows of the fit, and draws used.
+    """
+
+    table: pd.DataFrame
+    pointwise: xr.Dataset
+    method: str
+    n_rows: int
+    n_draws: int
+
+    @property
+    def influential(self) -> pd.DataFrame:
+        """The rows whose Pareto k exceeds 0.7, the largest first: ``row``, ``pareto_k``, ``joint``.
+
+        The index is the row's number in the fit. Their densities are not to be trusted.
+        """
+        shape = self.pointwise["pareto_k"].values
+        place = np.flatnonzero(shape > LARGEST_PARETO_SHAPE)
+        order = place[np.argsort(-shape[place], kind="stable")]
+        some = self.pointwise[["row", "pareto_k", "joint"]].isel({OBS: order})
+        return some.to_dataframe()[["row", "pareto_k", "joint"]]
+
+    @property
+    def text(self) -> str:
+        """The scores in sentences."""
+        parts = [
+            f"{name} {line['elpd']:.1f} ± {line['se']:.1f}" for name, line in self.table.iterrows()
+        ]
+        said = [f"Expected log predictive density ({self.method}): {', '.join(parts)}."]
+        used = self.pointwise.sizes[OBS]
+        if used < self.n_rows:
+            error = float(self.table["subsampling_se"].max())
+            said.append(f"{used} of {self.n_rows} rows were left out, an error of {error:.1f}.")
+        if "pit" in self.pointwise:
+            pit = self.pointwise["pit"].values
+            inside = np.mean(np.abs(pit - 0.5) <= _INTERVAL / 2)
+            said.append(
+                f"Central {_INTERVAL:.0%} intervals of y given x hold {inside:.1%} of the rows; "
+                f"mean CRPS {float(self.pointwise['crps'].mean()):.4g}."
+            )
+        high = self.influential
+        if len(high):
+            named = ", ".join(str(row) for row in high["row"].head(5))
+            rows, them = ("row", "its") if len(high) == 1 else (f"{len(high)} rows:", "their")
+            said.append(
+                f"Pareto k exceeds {LARGEST_PARETO_SHAPE} in table {rows} {named}"
+                f"{', …' if len(high) > 5 else ''}; {them} log density is optimistic: "
+                "jointmix.reloo fits anew without each such row, jointmix.kfold without a tenth "
+                "of all rows at a time."
+            )
+        return " ".join(said)
+
+    def __str__(self) -> str:
+        """The text."""
+        return self.text
+
+    def elpd_data(self, kind: str = "joint") -> ELPDData:
+        """One of the densities as ArviZ has it, for `arviz.compare` and `arviz.plot_khat`.
+
+        Raises
+        ------
+        SpecError
+            If there is no such density, or some rows only were left out.
+        """
+        if kind not in self.table.index:
+            raise SpecError(f"kind must be one of {list(self.table.index)}; got {kind!r}.")
+        if self.pointwise.sizes[OBS] < self.n_rows:
+            raise SpecError("ArviZ needs every row left out; raise most_rows.")
+        line, high = self.table.loc[kind], len(self.influential)
+        return ELPDData(
+            elpd=float(line["elpd"]),
+            se=float(line["se"]),
+            p=float(line["p"]),
+            n_samples=self.n_draws,
+            n_data_points=self.n_rows,
+            scale="log",
+            warning=high > 0,
+            good_k=LARGEST_PARETO_SHAPE,
+            elpd_i=self.pointwise[kind],
+            pareto_k=self.pointwise["pareto_k"],
+        )
+
+
+def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
+    """Leave-one-out scores by Pareto-smoothed importance sampling.
+
+    Vehtari, Gelman and Gabry (2017, doi:10.1007/s11222-016-9696-4). All densities take the weights
+    of the whole row's, so that joint = feature + conditional row by row. With more rows than
+    ``most_rows`` as many drawn at random are left out, and the sum over all is estimated by the
+    difference from a rough value that every row has (Magnusson, Vehtari, Jonasson and Andersen
+    2020, PMLR 108). At most 2,000 draws are used.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    most_rows
+        Rows that are left out one by one.
+    seed
+        Of the rows drawn.
+
+    Raises
+    ------
+    SchemaError
+        If the tree is not a fit with identified draws.
+    SpecError
+        If ``most_rows`` is below 2.
+    """
+    most_rows, seed = whole_number("most_rows", most_rows, 2), whole_number("seed", seed, 0)
+    spec, thinned = fitted_spec(tree), _thinned(tree)
+    rows = observed_rows(tree, spec)
+    n, place = len(rows.y), np.arange(len(rows.y))
+    rough = None
+    if n > most_rows:
+        place = np.sort(np.random.default_rng(seed).choice(n, most_rows, replace=False))
+        few = thinned.take(spread(len(thinned.weight), _ROUGH_DRAWS).tolist())
+        rough = _mean_density(rows, few)
+    chosen = rows.take(place)
+    values = {name: np.empty(len(place)) for name in ("joint", "feature", "pareto_k")}
+    if spec.response is not None:
+        values |= {name: np.empty(len(place)) for name in ("pit", "crps")}
+    for part in left_out(chosen, thinned):
+        values["joint"][part.place], values["feature"][part.place] = part.density
+        values["pareto_k"][part.place] = part.shape
+        if spec.response is not None:
+            weight = part.feature + part.weight.T[..., None]
+            found = _calibration(part.rows, thinned, weight)
+            values["pit"][part.place], values["crps"][part.place] = found
+    return make_scores(tree, place, values, "loo", rough)
+
+
+def score_new(tree: xr.DataTree, rows: Rows) -> dict[str, np.ndarray]:
+    """Scores of rows that a fit has not seen, by name, each (obs,)."""
+    spec, thinned = fitted_spec(tree), _thinned(tree)
+    density = _mean_density(rows, thinned)
+    values = {**density, "pareto_k": np.full(len(rows.y), np.nan)}
+    if spec.response is not None:
+        values |= {name: np.empty(len(rows.y)) for name in ("pit", "crps")}
+        for place, part in row_batches(rows, thinned):
+            of_x, _ = part.log_density(thinned)
+            values["pit"][place], values["crps"][place] = _calibration(part, thinned, of_x)
+    return values
+
+
+def _thinned(tree: xr.DataTree) -> Parameters:
+    parameters = posterior_parameters(tree)
+    return parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
+
+
+def _mean_density(rows: Rows, parameters: Parameters) -> dict[str, np.ndarray]:
+    """Logs of the posterior means of p(x, y) and p(x), (obs,)."""
+    joint, feature = np.empty(len(rows.y)), np.empty(len(rows.y))
+    size = np.log(len(parameters.weight))
+    for place, part in row_batches(rows, parameters):
+        of_x, of_y = part.log_density(parameters)
+        joint[place] = log_likelihood(log_likelihood(of_x + of_y).T) - size
+        feature[place] = log_likelihood(log_likelihood(of_x).T) - size
+    return {"joint": joint, "feature": feature}
+
+
+def _calibration(
+    rows: Rows, parameters: Parameters, log_weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    assert parameters.sigma is not None
+    pit, crps = np.empty(len(rows.y)), np.empty(len(rows.y))
+    center = np.ascontiguousarray(response_mean(rows.u, parameters))
+    log_weight = np.ascontiguousarray(log_weight)
+    sigma = np.ascontiguousarray(parameters.sigma)
+    calibration(np.ascontiguousarray(rows.y), log_weight, center, sigma, pit, crps)
+    return pit, crps
+
+
+def make_scores(
+    tree: xr.DataTree,
+    place: np.ndarray,
+    values: dict[str, np.ndarray],
+    method: str,
+    rough: dict[str, np.ndarray] | None = None,
+) -> Scores:
+    """Scores of the fit's rows at ``place``.
+
+    Parameters
+    ----------
+    values
+        As `score_new` gives them, (obs,).
+    rough
+        Log densities of all rows by a few draws, if some rows only were left out.
+    """
+    spec, thinned = fitted_spec(tree), _thinned(tree)
+    seen = _mean_density(observed_rows(tree, spec).take(place), thinned)
+    n = int(tree.attrs["n_obs"])
+    values = {**values, "conditional": values["joint"] - values["feature"]}
+    kinds = [
+        *(("joint",) if spec.response is not None or spec.features else ()),
+        *(("feature",) if spec.features else ()),
+        *(("conditional",) if spec.response is not None else ()),
+    ]
+    lines = []
+    for kind in kinds:
+        pointwise = values[kind]
+        scale, m = n / len(place), len(place)
+        optimism = _part(seen, kind) - pointwise
+        total, error = float(pointwise.sum()), 0.0
+        if rough is not None:
+            guess = _part(rough, kind)
+            gap = pointwise - guess[place]
+            total = float(guess.sum() + n * gap.mean())
+            error = float(n * np.sqrt((1 - m / n) * gap.var(ddof=1) / m))
+        lines.append(
+            {
+                "density": kind,
+                "elpd": total,
+                "se": float(np.sqrt(n * pointwise.var(ddof=1))),
+                "p": float(scale * optimism.sum()),
+                "subsampling_se": error,
+            }
+        )
+    names = [*(kind for kind in KINDS if kind in kinds), "pareto_k", "pit", "crps"]
+    pointwise_values = {name: (OBS, values[name]) for name in names if name in values}
+    number = tree["constant_data"].to_dataset()["row"].values[place]
+    return Scores(
+        pd.DataFrame(lines).set_index("density"),
+        xr.Dataset({**pointwise_values, "row": (OBS, number)}, coords={OBS: place}),
+        method,
+        n,
+        len(thinned.weight),
+    )
+
+
+def _part(density: dict[str, np.ndarray], kind: str) -> np.ndarray:
+    if kind == "conditional":
+        return density["joint"] - density["feature"]
+    return density[kind]

@@ -1,0 +1,179 @@
+"""How far results rest on the prior and on the likelihood: power scaling of identified draws."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats import psense
+
+from jointmix.base.errors import SchemaError
+from jointmix.base.schema import CHAIN, DRAW, require_group
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import (
+    LKJ,
+    Dirichlet,
+    Fixed,
+    Gamma,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    LogNormal,
+    Normal,
+    StudentT,
+)
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters
+from jointmix.posterior.summaries import entries, identified_parameters, is_constant
+
+#: Kallioinen, Paananen, Bürkner and Vehtari (2024), section 4.
+THRESHOLD = 0.05
+_WEAK = "weak likelihood: the prior decides"
+_CONFLICT = "prior and data may conflict"
+
+
+def log_prior(tree: xr.DataTree) -> xr.DataArray:
+    """Log prior density of the identified draws up to a constant, (chain, draw).
+
+    On the model's scale, of the parameters as their priors are stated: weights, locations, standard
+    deviations (variances under an inverse gamma), and correlation matrices, whose LKJ(η) density is
+    det(R)^(η − 1). Parameters that clusters share count once.
+
+    Raises
+    ------
+    SchemaError
+        If the tree is not a fit with identified draws.
+    """
+    spec = fitted_spec(tree)
+    parameters = fitted_scaling(tree, spec).to_model(posterior_parameters(tree))
+    total = np.zeros(len(parameters.weight))
+    if isinstance(spec.priors.weight, Dirichlet) and spec.n_clusters > 1:
+        total += (spec.priors.weight.concentration - 1) * np.log(parameters.weight).sum(axis=1)
+    for prior, values in (
+        (spec.priors.mean, parameters.mean),
+        (spec.priors.intercept if spec.intercept else None, parameters.intercept),
+        (spec.priors.slope, parameters.slope),
+    ):
+        if values is not None and isinstance(prior, Normal | StudentT):
+            total += _location(prior, values).reshape(len(total), -1).sum(axis=1)
+    for name, values in _scales(spec, parameters).items():
+        prior = getattr(spec.priors, name)
+        if not isinstance(prior, Fixed):
+            stated = values**2 if isinstance(prior, InverseGamma) else values
+            total += scale_log_density(prior, stated).reshape(len(total), -1).sum(axis=1)
+    total += _correlation(spec, parameters)
+    posterior = tree["posterior"].to_dataset()
+    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
+    coords = {name: posterior[name].values for name in (CHAIN, DRAW)}
+    return xr.DataArray(total.reshape(shape), coords=coords, dims=(CHAIN, DRAW), name="log_prior")
+
+
+def _location(prior: Normal | StudentT, values: np.ndarray) -> np.ndarray:
+    from scipy.stats import norm, t
+
+    family = t(prior.df) if isinstance(prior, StudentT) else norm()
+    return np.asarray(family.logpdf((values - prior.loc) / prior.scale))
+
+
+def _scales(spec: ModelSpec, parameters: Parameters) -> dict[str, np.ndarray]:
+    """Standard deviations that have priors of their own, (draw, ...)."""
+    found = {}
+    if parameters.cholesky is not None and spec.covariance != "fixed":
+        sd = np.linalg.norm(parameters.cholesky, axis=-1)
+        if spec.covariance == "tied":
+            sd = sd[:, :1]
+        found["sd"] = sd[..., :1] if spec.covariance == "spherical" else sd
+    if parameters.sigma is not None and spec.noise != "fixed":
+        found["sigma"] = parameters.sigma[:, :1] if spec.noise == "shared" else parameters.sigma
+    return found
+
+
+def scale_log_density(prior: object, value: np.ndarray) -> np.ndarray:
+    """Log density of a standard deviation, or under an inverse gamma of a variance."""
+    from scipy.stats import gamma, halfnorm, invgamma, lognorm, t
+
+    match prior:
+        case InverseGamma():
+            found = invgamma.logpdf(value, prior.shape, scale=prior.scale)
+        case HalfNormal():
+            found = halfnorm.logpdf(value, scale=prior.scale)
+        case HalfStudentT():
+            found = np.log(2) + t.logpdf(value, prior.df, scale=prior.scale)
+        case LogNormal():
+            found = lognorm.logpdf(value, prior.scale, scale=np.exp(prior.loc))
+        case Gamma():
+            found = gamma.logpdf(value, prior.shape, scale=1 / prior.rate)
+        case _:
+            raise TypeError(f"{prior!r} is no prior of a scale")
+    return np.asarray(found)
+
+
+def _correlation(spec: ModelSpec, parameters: Parameters) -> np.ndarray:
+    prior = spec.priors.correlation
+    free = spec.covariance in ("full", "tied") and isinstance(prior, LKJ)
+    if parameters.cholesky is None or not free:
+        return np.zeros(len(parameters.weight))
+    factor = parameters.cholesky[:, :1] if spec.covariance == "tied" else parameters.cholesky
+    sd = np.linalg.norm(factor, axis=-1)
+    diagonal = np.diagonal(factor, axis1=-2, axis2=-1)
+    assert isinstance(prior, LKJ)
+    return np.asarray((prior.eta - 1) * 2 * np.log(diagonal / sd).sum(axis=(1, 2)))
+
+
+def sensitivity(tree: xr.DataTree) -> pd.DataFrame:
+    """Power-scaling sensitivity of each identified parameter to the prior and to the likelihood.
+
+    Kallioinen, Paananen, Bürkner and Vehtari (2024, doi:10.1007/s11222-023-10366-5): the change of
+    a parameter's marginal distribution when the prior, or the likelihood, is raised to a power near
+    1, by importance sampling without a refit.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an entry, such as "slope[1, width]": ``prior`` and ``likelihood``, the two
+        sensitivities; ``diagnosis``, empty unless the prior's exceeds 0.05. Entries that never
+        vary are left out.
+
+    Raises
+    ------
+    SchemaError
+        If the tree is not a fit with identified draws.
+    """
+    likelihood = require_group(tree, "invariant")["log_likelihood"].transpose(CHAIN, DRAW)
+    draws = {
+        name: values
+        for name, values in identified_parameters(tree).items()
+        if not bool(is_constant(values).all())
+    }
+    lost = [name for name, values in draws.items() if not np.isfinite(values.values).all()]
+    if lost:
+        raise SchemaError(
+            f"The draws of {', '.join(lost)} are not all finite; fit the model again."
+        )
+    groups = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset(draws),
+            "log_prior": xr.Dataset({"log_prior": log_prior(tree)}),
+            "log_likelihood": xr.Dataset({"log_likelihood": likelihood}),
+        }
+    )
+    # Entries that never vary have no distribution to change.
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        by_prior, by_data = (psense(groups, group=group) for group in ("prior", "likelihood"))
+    lines = {
+        label: (value, other)
+        for name in draws
+        for (label, value), (_, other) in zip(
+            entries(_labelled(by_prior[name], draws[name]), name),
+            entries(_labelled(by_data[name], draws[name]), name),
+            strict=True,
+        )
+    }
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=["prior", "likelihood"]).dropna()
+    weak = np.where(table["likelihood"] < THRESHOLD, _WEAK, _CONFLICT)
+    table["diagnosis"] = np.where(table["prior"] > THRESHOLD, weak, "")
+    return table.rename_axis("parameter")
+
+
+def _labelled(found: xr.DataArray, draws: xr.DataArray) -> xr.DataArray:
+    """With the coordinates of the draws, of which ArviZ keeps the dims' own only."""
+    one = draws.isel({CHAIN: 0, DRAW: 0}, drop=True)
+    return one.copy(data=found.transpose(*one.dims).values)

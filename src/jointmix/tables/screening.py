@@ -1,0 +1,210 @@
+"""What is wrong with the numbers of a table, before any model is fitted to them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jointmix.tables.issues import (
+    Issue,
+    error,
+    listed,
+    quoted,
+    warning,
+)
+
+LARGEST = 1e150  # Squares of larger numbers leave float64.
+SMALLEST_SPREAD = 1e-150  # Squares of smaller deviations vanish in float64.
+CONDITION_ERROR, CONDITION_NOTE = 1e10, 1e6
+DUPLICATE_SHARE_NOTE = 0.1
+#: Significant digits of a column's deviations below which rounding is worth naming.
+FEWEST_DIGITS = 4
+#: Residual sd over the response's sd from which the response counts as known exactly.
+EXACT_RATIO = 1e-8
+#: Rows from which a last row that is the sum of the others is no chance.
+_ROWS_FOR_TOTAL = 5
+_EPSILON = float(np.finfo(float).eps)
+
+
+def magnitude_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
+    """Infinite and too large entries, of columns (N, C)."""
+    issues = []
+    for name, column in zip(names, values.T, strict=True):
+        infinite = np.flatnonzero(np.isinf(column))
+        if infinite.size:
+            statement = (
+                f"Column {quoted(name)} has infinite entries: {infinite.size}, the first in row "
+                f"{infinite[0]} (from 0)"
+            )
+            remedy = "replace them or leave those rows out"
+            row = int(infinite[0])
+            issues.append(error("infinite", statement, remedy, name, row, float(infinite.size)))
+        large = np.flatnonzero(np.isfinite(column) & (np.abs(column) > LARGEST))
+        if large.size:
+            statement = (
+                f"Column {quoted(name)} has entries beyond ±{LARGEST:g}, the first in row "
+                f"{large[0]} (from 0)"
+            )
+            remedy = "give it in another unit"
+            row = int(large[0])
+            issues.append(error("too_large", statement, remedy, name, row, float(large.size)))
+    return issues
+
+
+def missing_issues(absent: np.ndarray, names: Sequence[str], may_drop: bool) -> list[Issue]:
+    """Missing entries (N, C) of columns in which none may be.
+
+    Parameters
+    ----------
+    may_drop
+        Whether rows may be left out instead: at a fit, not at a prediction.
+    """
+    other = ' or leave those rows out with missing="drop"' if may_drop else ""
+    issues, blank = [], blank_tail(absent) if may_drop else 0
+    kept = len(absent) - blank
+    if blank:
+        which = "row is" if blank == 1 else f"{blank} rows are"
+        statement = f"The last {which} blank in every column used, from row {kept} (from 0)"
+        issues.append(error("blank_rows", statement, f"delete them{other}", "", kept, float(blank)))
+    for name, column in zip(names, absent[:kept].T, strict=True):
+        rows = np.flatnonzero(column)
+        if rows.size:
+            statement = (
+                f"Column {quoted(name)} has missing entries: {rows.size}, the first in row "
+                f"{rows[0]} (from 0)"
+            )
+            first, count = int(rows[0]), float(rows.size)
+            issues.append(error("missing", statement, f"fill them in{other}", name, first, count))
+    return issues
+
+
+def blank_tail(absent: np.ndarray) -> int:
+    """Rows at the end in which everything is missing; 0 if that is so of all rows."""
+    blank = absent.all(axis=1)
+    if absent.shape[1] < 2 or blank.all():
+        return 0
+    return int(np.argmin(blank[::-1]))
+
+
+def spread_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
+    """Columns (N, C) that are constant, or vary so little that squares vanish."""
+    issues = []
+    for name, column in zip(names, values.T, strict=True):
+        spread = float(np.ptp(column))
+        if spread == 0:
+            statement = (
+                f"Column {quoted(name)} is constant: all of the {len(column)} rows used hold "
+                f"{column[0]:g}"
+            )
+            issues.append(error("constant", statement, "leave it out", name, None, 0.0))
+        elif spread < SMALLEST_SPREAD:
+            statement = (
+                f"Column {quoted(name)} varies by only {spread:.3g}, which vanishes when squared"
+            )
+            remedy = "give it in another unit"
+            issues.append(error("small_spread", statement, remedy, name, None, spread))
+    return issues
+
+
+def collinear_issue(values: np.ndarray, names: tuple[str, ...], limit: float) -> Issue | None:
+    """Columns (N, C) that depend on each other linearly, or nearly so.
+
+    Parameters
+    ----------
+    limit
+        Condition number beyond which that is an error.
+    """
+    condition, part = condition_number(values)
+    if condition <= CONDITION_NOTE:
+        return None
+    involved = listed(name for name, takes_part in zip(names, part, strict=True) if takes_part)
+    if condition > limit:
+        statement = (
+            f"Columns {involved} are collinear (condition number {condition:.2g}, "
+            f"at most {limit:g} is allowed)"
+        )
+        return error("collinear", statement, "leave one of them out", involved, None, condition)
+    message = (
+        f"Columns {involved} are nearly collinear (condition number {condition:.2g}), so their "
+        "separate slopes or variances are known poorly."
+    )
+    remedy = "Leave out one of the columns, or read their slopes together."
+    return warning("near_collinear", message, remedy, involved, None, condition)
+
+
+def condition_number(values: np.ndarray) -> tuple[float, np.ndarray]:
+    """Condition number of the standardised columns, and which of them (C,) take part."""
+    centred = values - values.mean(axis=0)
+    scaled = centred / np.abs(centred).max(axis=0)
+    scaled /= np.sqrt((scaled**2).mean(axis=0))
+    _, singular, rows = np.linalg.svd(scaled, full_matrices=len(scaled) < scaled.shape[1])
+    deficient = len(singular) < values.shape[1] or singular[-1] == 0
+    condition = np.inf if deficient else float(singular[0] / singular[-1])
+    weight = np.abs(rows[-1])
+    return condition, weight > 0.05 * weight.max()
+
+
+def exact_ratio(u: np.ndarray, y: np.ndarray, constant: bool) -> tuple[float, float]:
+    """Residual sd over sd of y (N,) regressed on u (N, R), and what rounding alone leaves of it.
+
+    Parameters
+    ----------
+    constant
+        Whether the regression has an intercept.
+    """
+    sd = float(y.std())
+    scale = np.abs(u).max(axis=0, initial=0.0)
+    design = u / np.where(scale > 0, scale, 1)
+    target = y
+    if constant:
+        design, target = design - design.mean(axis=0), y - y.mean()
+    spread = np.abs(design).max(axis=0, initial=0.0)
+    unit = np.where(spread > 0, spread, 1)
+    # The coefficient of a column without spread is zero.
+    design = design / unit
+    coefficient = np.linalg.lstsq(design, target / sd, rcond=None)[0]
+    residual = target / sd - design @ coefficient
+    rounding = np.abs(y).max() / sd + (np.abs(coefficient) / unit).sum()
+    return float(np.sqrt((residual**2).mean())), 4 * _EPSILON * float(rounding)
+
+
+def digits_warning(column: np.ndarray, name: str) -> Issue | None:
+    """An offset so large against the spread that float64 keeps few digits of what varies."""
+    top, sd = float(np.abs(column).max()), float(column.std())
+    digits = float(np.log10(sd / np.spacing(top)))
+    if digits >= FEWEST_DIGITS:
+        return None
+    message = (
+        f"Column {quoted(name)} varies by {sd:.2g} around values as large as {top:.2g}, so that "
+        f"about {max(digits, 0):.0f} significant digits of what varies are left."
+    )
+    remedy = "Subtract a constant from the column where it was still known in full."
+    return warning("digits_lost", message, remedy, name, None, max(digits, 0.0))
+
+
+def duplicate_warning(values: np.ndarray) -> Issue | None:
+    """Rows (N, C) that repeat another row in every column."""
+    _, first, counts = np.unique(values, axis=0, return_index=True, return_counts=True)
+    n = len(values)
+    repeated = n - len(counts)
+    if repeated <= DUPLICATE_SHARE_NOTE * n:
+        return None
+    message = f"{repeated} of {n} rows repeat another row in every column used."
+    row = int(np.setdiff1d(np.arange(n), first)[0])
+    remedy = "Make sure that no row is counted twice."
+    return warning("duplicate_rows", message, remedy, "", row, repeated / n)
+
+
+def total_warning(values: np.ndarray, names: Sequence[str]) -> Issue | None:
+    """A last row (of N, C) that is the sum of all others in every column."""
+    n = len(values)
+    if n < _ROWS_FOR_TOTAL:
+        return None
+    sums = values[:-1].sum(axis=0)
+    size = np.abs(values[:-1]).sum(axis=0)
+    # Decimal fractions add up to within rounding; entries of a real row do not.
+    same = np.abs(values[-1] - sums) <= 1e-9 * size
+    if not (same & (sums != 0)).all():
+        return None
+    message = f"The last row is the sum of all others in {listed(names)}."
+    remedy = "Delete that row if it is a row of totals."
+    return warning("total_row", message, remedy, listed(names), None, float(n))

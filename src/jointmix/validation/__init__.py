@@ -1,0 +1,1 @@
+"""Proof: agreement of implementations, calibration, and the NumPyro twin."""

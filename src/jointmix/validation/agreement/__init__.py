@@ -1,0 +1,221 @@
+"""Whether the package's PyMC model, its kernel, NumPy, SciPy and NumPyro are the same posterior."""
+
+import os
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
+from jointmix.fitting.workflow import Clock, Prepared, prepare
+from jointmix.kernel.layout import n_free
+from jointmix.model.dataset import Dataset, make_dataset, minimum_rows
+from jointmix.model.serialised import spec_to_dict
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import fitted_spec
+from jointmix.sampling import Progress
+from jointmix.sampling.target import Target
+from jointmix.validation.agreement.both import free_target, sample_both
+from jointmix.validation.agreement.certificate import Certificate, attach, stored_certificate
+from jointmix.validation.agreement.chart import Model
+from jointmix.validation.agreement.comparison import Comparison, Difference
+from jointmix.validation.agreement.implementations import YOURS, explain, make_sides
+from jointmix.validation.agreement.problem import Problem, extreme_points, random_points
+
+__all__ = [
+    "Certificate",
+    "Difference",
+    "attach",
+    "crosscheck",
+    "stored_certificate",
+    "use_double_precision",
+]
+
+_PACKAGES = ("jointmix", "pymc", "pytensor", "numpyro", "jax", "funsor", "numpy", "scipy")
+#: Points at which the mistakes of an implementation that differs are sought.
+_EXPLAINED = 6
+
+
+def crosscheck(
+    table: object,
+    spec: ModelSpec,
+    *,
+    model: Model | None = None,
+    names: Mapping[str, str] | None = None,
+    points: int = 1000,
+    posterior: bool = True,
+    fit: xr.DataTree | None = None,
+    seed: int = 1,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Certify that independent implementations of a model are the same posterior.
+
+    Log densities of the priors (Jacobians included), of the rows, of x and y given each
+    component, and gradients are evaluated by the compiled kernel, PyMC on Numba and on JAX,
+    NumPyro with enumerated and with summed allocations, NumPy, SciPy and, where the predictors
+    are the features, scikit-learn; at random and at extreme points. Then PyMC's and NumPyro's
+    posteriors are sampled, labels identified alike, and compared.
+
+    Parameters
+    ----------
+    table
+        As `jointmix.fit` takes it.
+    spec
+        The model and the sampler's settings.
+    model
+        A NumPyro model of your own, without arguments, to be held against the others. Its sites
+        are on the scale of the specification: the columns' own with ``standardize=False``.
+        Its allocations may be a discrete site, which is then enumerated.
+    names
+        What your sites hold: quantity → site, with the quantities weight, mean, sd, variance,
+        log_sd, correlation, correlation_cholesky, covariance, covariance_cholesky, precision,
+        intercept, slope, sigma, noise_variance and log_sigma, and the observed sites x, y, or
+        rows for both. What is left out is sought under its own name.
+    points
+        Number of random points, at least 1.
+    posterior
+        Whether to sample and compare both posteriors; without it rows may be too few for a fit.
+    fit
+        A fit of the same table and specification, whose draws are taken instead of new ones, and
+        which the certificate is attached to, for its report.
+    seed
+        Of the points and of sampling.
+    progress
+        Called as ``progress(stage, done, total, note)``.
+
+    Returns
+    -------
+    Certificate
+        ``passed`` says whether all agree: densities to 1e-12 of the magnitude of what enters
+        them, gradients to 1e-9 of their largest entry, summaries of the posteriors within what
+        their Monte Carlo errors explain. ``findings`` says what is wrong and where.
+
+    Raises
+    ------
+    MissingExtraError
+        If JAX, NumPyro or funsor is not installed.
+    DataError, SpecError
+        If the table cannot be fitted, or the names do not match model and specification.
+    SchemaError
+        If the fit is of other data or another specification.
+    """
+    _require()
+    if points < 1:
+        raise SpecError(f"points must be at least 1; got {points}.")
+    _reserve_devices(spec.sampler.chains)
+    report, began = progress or (lambda *_: None), time.perf_counter()
+    dataset = make_dataset(table, spec, for_fit=False)
+    prepared = None
+    if posterior or (len(dataset.row) >= minimum_rows(spec) and n_free(spec)):
+        of_modes = seed if fit is None else int(fit.attrs["seed"])
+        prepared = prepare(table, spec, of_modes, Clock(progress))
+    if fit is not None:
+        _check_fit(fit, dataset, spec)
+    problem, center = _problem(dataset, spec, prepared, model, seed)
+    seconds = {"prepare": time.perf_counter() - began}
+    densities = _compare_densities(problem, center, model, names, points, seed, report, seconds)
+    compared = None
+    usable = model is None or YOURS in densities["implementations"]
+    if posterior and usable and prepared is not None:
+        began = time.perf_counter()
+        compared = sample_both(prepared, fit, problem, model, names, seed, report)
+        seconds["posterior"] = time.perf_counter() - began
+    certificate = Certificate(
+        **densities,
+        n_rows=len(problem.rows.y),
+        n_components=spec.n_clusters,
+        dim=problem.dim,
+        posterior=compared,
+        seconds={name: round(spent, 3) for name, spent in seconds.items()},
+        digest=dataset.digest,
+        versions={name: version(name) for name in _PACKAGES},
+    )
+    if fit is not None:
+        attach(fit, certificate)
+    return certificate
+
+
+def _problem(
+    dataset: Dataset, spec: ModelSpec, prepared: Prepared | None, model: Model | None, seed: int
+) -> tuple[Problem, np.ndarray]:
+    """The posterior, ordered if its own is, and a point of high density (dim,).
+
+    A model of somebody else's has no cone: its density is the unordered one everywhere. Where
+    rows are too few for a fit no modes are known; zero takes their place.
+    """
+    if prepared is None:
+        problem = Problem(dataset, spec, None)
+        return problem, np.zeros(problem.dim)
+    problem = Problem(dataset, spec, prepared.start.direction if model is None else None)
+    return problem, free_target(Target(dataset, spec, prepared.start), problem).point(seed)
+
+
+def _compare_densities(
+    problem: Problem,
+    center: np.ndarray,
+    model: Model | None,
+    names: Mapping[str, str] | None,
+    n_points: int,
+    seed: int,
+    report: Progress,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """All that a certificate says of densities and gradients, by its attributes' names."""
+    sides, findings = make_sides(problem, model, names, report, seconds)
+    at = random_points(problem, center, n_points, seed)
+    extreme = extreme_points(problem, center)
+    report("points", 0, 1, f"{len(at) + len(extreme)} points")
+    comparison = Comparison(problem, sides)
+    differences = comparison.run(np.concatenate([at, extreme]))
+    seconds |= {f"points: {name}": spent for name, spent in comparison.seconds.items()}
+    findings += explain(problem, sides, differences, at[:_EXPLAINED])
+    notes = [note for side in sides for note in side.notes] + comparison.notes()
+    return {
+        "implementations": tuple(side.name for side in sides),
+        "n_points": len(at),
+        "n_extreme": len(extreme),
+        "differences": tuple(differences),
+        "findings": tuple(dict.fromkeys(findings)),
+        "notes": tuple(dict.fromkeys(notes)),
+    }
+
+
+def use_double_precision() -> None:
+    """Have JAX compute in doubles from here on, as a cross-check does.
+
+    Raises
+    ------
+    MissingExtraError
+        If JAX, NumPyro or funsor is not installed.
+    """
+    _require()
+    import numpyro
+
+    numpyro.enable_x64()
+
+
+def _require() -> None:
+    for package in ("jax", "numpyro", "funsor"):
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"A cross-check needs the package {package}: pip install 'jointmix[jax]'."
+            )
+
+
+def _reserve_devices(chains: int) -> None:
+    """One JAX device a chain, so that NumPyro's run side by side; no effect on a JAX that runs."""
+    name = "--xla_force_host_platform_device_count"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if name not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {name}={chains}".strip()
+
+
+def _check_fit(fit: xr.DataTree, dataset: Dataset, spec: ModelSpec) -> None:
+    if fit.attrs.get("data_hash") != dataset.digest:
+        raise SchemaError("The fit is of other data than the table.")
+    if spec_to_dict(fitted_spec(fit)) != spec_to_dict(spec):
+        raise SchemaError("The fit is of another specification.")

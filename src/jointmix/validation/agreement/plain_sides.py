@@ -1,0 +1,201 @@
+"""The posterior in the compiled kernel, in NumPy, in SciPy and in scikit-learn."""
+
+import numpy as np
+
+from jointmix.families.parameters import (
+    Parameters,
+    feature_log_density,
+    log_likelihood,
+    response_log_density,
+)
+from jointmix.families.priors.priors import Dirichlet, StudentT
+from jointmix.kernel import layout
+from jointmix.kernel.entry import evaluate
+from jointmix.model.location import coordinates, householder
+from jointmix.posterior.sensitivity import scale_log_density
+from jointmix.validation.agreement.problem import (
+    CORRELATION,
+    LOCATION,
+    SD,
+    SIGMA,
+    WEIGHT,
+    Problem,
+)
+from jointmix.validation.agreement.terms import Side, Terms
+
+
+def kernel_side(problem: Problem) -> Side:
+    """The package's own compiled kernel: the log density that is sampled, and its gradient."""
+    array = layout.make_problem(problem.dataset, problem.spec, problem.direction)
+
+    def at(q: np.ndarray) -> Terms:
+        gradient, total = np.empty_like(q), np.empty(len(q))
+        for i, point in enumerate(np.ascontiguousarray(q)):
+            total[i] = evaluate(array, point, gradient[i])
+        return Terms(total=total, gradient=gradient)
+
+    return Side("kernel", at)
+
+
+def numpy_side(problem: Problem) -> Side:
+    """The densities that predictions, labels and scores are computed from."""
+
+    def at(q: np.ndarray) -> Terms:
+        parameters, rows = problem.parameters(q), problem.rows
+        features = feature_log_density(rows.x, parameters)
+        response = response_log_density(rows.y, rows.u, parameters)
+        joint = np.log(parameters.weight)[:, None, :] + features + response
+        total = log_likelihood(joint)
+        return Terms(likelihood=total.sum(1), rows=total, features=features, response=response)
+
+    return Side("NumPy", at)
+
+
+def scipy_side(problem: Problem) -> Side:
+    """All terms from ``scipy.stats``, one component at a time."""
+    from scipy.special import logsumexp
+
+    def at(q: np.ndarray) -> Terms:
+        parameters = problem.parameters(q)
+        pairs = [_scipy_components(problem, parameters.take(i)) for i in range(len(q))]
+        features, response = (np.stack(part) for part in zip(*pairs, strict=True))
+        joint = np.log(parameters.weight)[:, None, :] + features + response
+        rows, prior = logsumexp(joint, axis=-1), scipy_prior(problem, q)
+        likelihood = rows.sum(1)
+        total = likelihood + sum(prior.values(), start=np.zeros(len(q)))
+        return Terms(prior, likelihood, total, rows, features, response)
+
+    return Side("SciPy", at)
+
+
+def _scipy_components(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+    """log p(x | k) and log p(y | x, k) at one point, each (obs, component)."""
+    from scipy.stats import Covariance, multivariate_normal, norm
+
+    rows, k = problem.rows, len(parameters.weight)
+    features, response = np.zeros((len(rows.y), k)), np.zeros((len(rows.y), k))
+    for j in range(k):
+        if parameters.mean is not None and parameters.cholesky is not None:
+            covariance = Covariance.from_cholesky(parameters.cholesky[j])
+            features[:, j] = multivariate_normal.logpdf(rows.x, parameters.mean[j], covariance)
+        if parameters.sigma is not None:
+            assert parameters.intercept is not None
+            assert parameters.slope is not None
+            line = parameters.intercept[j] + rows.u @ parameters.slope[j]
+            response[:, j] = norm.logpdf(rows.y, line, parameters.sigma[j])
+    return features, response
+
+
+def scipy_prior(problem: Problem, q: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:
+    """Log prior densities of q, Jacobians written out, by block, each (point,)."""
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    priors = problem.spec.priors
+    for name in problem.slices:
+        block = problem.block(q, name)
+        match name:
+            case "weight":
+                assert isinstance(priors.weight, Dirichlet)
+                found[(name,)] = _weight_prior(block, priors.weight.concentration)
+            case "location":
+                found[(name,)] = _location_prior(problem, block)
+            case "sd":
+                assert not isinstance(priors.sd, Dirichlet)
+                found[(name,)] = scale_prior(priors.sd, block).reshape(len(q), -1).sum(1)
+            case "correlation":
+                found[(name,)] = _correlation_prior(problem, block)
+            case "sigma":
+                found[(name,)] = scale_prior(priors.sigma, block).reshape(len(q), -1).sum(1)
+    assert set(problem.slices) <= {WEIGHT, LOCATION, SD, CORRELATION, SIGMA}
+    return found
+
+
+def _weight_prior(logit: np.ndarray, concentration: float) -> np.ndarray:
+    """Dirichlet(a, …, a) of π = softmax(q, −Σq), whose Jacobian is K Π π_k."""
+    from scipy.special import gammaln, log_softmax
+
+    k = logit.shape[1] + 1
+    log_weight = log_softmax(np.column_stack([logit, -logit.sum(1)]), axis=1)
+    constant = gammaln(k * concentration) - k * gammaln(concentration)
+    return np.asarray(concentration * log_weight.sum(1) + constant + np.log(k))
+
+
+def _location_prior(problem: Problem, value: np.ndarray) -> np.ndarray:
+    """Of ξ, inside the cone where there is one, with Σ log gaps for its Jacobian."""
+    from scipy.stats import norm, t
+
+    xi, jacobian = value, np.zeros(len(value))
+    if problem.direction is not None:
+        gaps = np.exp(value[:, 1:, 0])
+        place = np.cumsum(np.concatenate([value[:, :1, 0], gaps], axis=1), axis=1)
+        eta = np.concatenate([place[:, :, None], value[:, :, 1:]], axis=2)
+        xi, jacobian = eta @ householder(problem.direction), value[:, 1:, 0].sum(1)
+    total = jacobian.copy()
+    for i, item in enumerate(coordinates(problem.spec)):
+        family = t(item.prior.df) if isinstance(item.prior, StudentT) else norm()
+        total += family.logpdf(xi[:, :, i]).sum(1)
+    return total
+
+
+def scale_prior(prior: object, q: np.ndarray) -> np.ndarray:
+    """Log density of q = log s, or log s² of an inverse-gamma variance, of the shape of q."""
+    # The Jacobian of the logarithm is the value itself.
+    return scale_log_density(prior, np.exp(q)) + q
+
+
+def _correlation_prior(problem: Problem, logit: np.ndarray) -> np.ndarray:
+    """LKJ(η) through partial correlations 2u − 1, u ~ Beta(a, a), a = η + (D − 2 − j)/2."""
+    from scipy.special import betaln, log_expit
+
+    d = len(problem.spec.features)
+    column = np.tril_indices(d, -1)[1]
+    shape = problem.spec.priors.correlation.eta + (d - 2 - column) / 2
+    # Beta(a, a) of expit(q) times u (1 − u): both factors to the power a.
+    own = shape * (log_expit(logit) + log_expit(-logit)) - betaln(shape, shape)
+    return np.asarray(own.sum(axis=(1, 2)))
+
+
+def sklearn_side(problem: Problem) -> Side | None:
+    """Rows by scikit-learn's Gaussian mixture on (x, y); None unless the predictors are x."""
+    spec = problem.spec
+    if spec.response is None or not spec.features or set(spec.predictors) != set(spec.features):
+        return None
+    from importlib.util import find_spec
+
+    if find_spec("sklearn") is None:
+        return None
+    from sklearn.mixture import GaussianMixture
+
+    rows = problem.rows
+    place = [spec.predictors.index(name) for name in spec.features]
+    both = np.column_stack([rows.x, rows.y])
+
+    def at(q: np.ndarray) -> Terms:
+        parameters, found = problem.parameters(q), np.empty((len(q), len(both)))
+        for i in range(len(q)):
+            mixture = GaussianMixture(len(parameters.weight[i]), covariance_type="full")
+            mixture.weights_ = parameters.weight[i]
+            mixture.means_, mixture.precisions_cholesky_ = _stacked(parameters.take(i), place)
+            found[i] = mixture.score_samples(both)
+        return Terms(likelihood=found.sum(1), rows=found)
+
+    return Side("scikit-learn", at)
+
+
+def _stacked(parameters: Parameters, place: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Means (K, D + 1) of (x, y) and upper triangular U with precisions U U', (K, D + 1, D + 1).
+
+    The covariance of (x, y) has the factor [[L, 0], [θ'L, σ]], whose inverse is
+    [[L⁻¹, 0], [−θ'/σ, 1/σ]], and U is the inverse transposed.
+    """
+    assert parameters.mean is not None
+    assert parameters.cholesky is not None
+    assert parameters.intercept is not None
+    assert parameters.slope is not None
+    assert parameters.sigma is not None
+    slope, sigma = parameters.slope[:, place], parameters.sigma[:, None]
+    line = parameters.intercept + (slope * parameters.mean).sum(1)
+    k, d = parameters.mean.shape
+    inverse = np.zeros((k, d + 1, d + 1))
+    inverse[:, :d, :d] = np.linalg.inv(parameters.cholesky)
+    inverse[:, d, :d], inverse[:, d, d] = -slope / sigma, 1 / sigma[:, 0]
+    return np.column_stack([parameters.mean, line]), np.swapaxes(inverse, 1, 2)

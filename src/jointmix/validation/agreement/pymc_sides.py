@@ -1,0 +1,52 @@
+"""The package's PyMC model, compiled by Numba or by JAX."""
+
+import warnings
+from typing import Literal
+
+import numpy as np
+
+from jointmix.model.component import Product
+from jointmix.model.graph import build_model
+from jointmix.validation.agreement.problem import Problem, block_name
+from jointmix.validation.agreement.terms import Side, Terms
+
+Linker = Literal["numba", "jax"]
+_NAMES: dict[Linker, str] = {"numba": "PyMC on Numba", "jax": "PyMC on JAX"}
+
+
+def pymc_side(problem: Problem, linker: Linker) -> Side:
+    """Rows, priors by variable and the gradient of the PyMC model; compiled here."""
+    import pytensor
+    import pytensor.tensor as pt
+
+    product: Product = "sum" if linker == "numba" else "dot"
+    model = build_model(problem.dataset, problem.spec, problem.direction, product)
+    (rows,) = model.logp(vars=model.observed_RVs, sum=False)
+    priors = [model.logp(vars=[variable]) for variable in model.free_RVs]
+    names = [(block_name(variable.name),) for variable in model.free_RVs]
+    total = rows.sum() + sum(priors)
+    gradient = pt.grad(total, model.value_vars) if priors else []
+    outputs = [rows, *priors, *gradient]
+    with warnings.catch_warnings():
+        # JAX drops PyTensor's check that weights sum to one, and PyTensor says so.
+        warnings.filterwarnings("ignore", message="Skipping", category=UserWarning)
+        function = pytensor.function(
+            model.value_vars, outputs, mode=linker.upper(), on_unused_input="ignore"
+        )
+        function(*(np.zeros(shape) for _, shape in problem.slices.values()))
+    slices = list(problem.slices.values())
+
+    def at(q: np.ndarray) -> Terms:
+        found, own = np.empty((len(q), len(problem.rows.y))), np.empty((len(priors), len(q)))
+        slope = np.empty_like(q)
+        for i, point in enumerate(q):
+            parts = [point[where].reshape(shape) for where, shape in slices]
+            found[i], *rest = function(*parts)
+            own[:, i] = rest[: len(priors)]
+            if len(slices):
+                slope[i] = np.concatenate([np.ravel(part) for part in rest[len(priors) :]])
+        likelihood = found.sum(1)
+        prior: dict[tuple[str, ...], np.ndarray] = dict(zip(names, own, strict=True))
+        return Terms(prior, likelihood, likelihood + own.sum(0), found, gradient=slope)
+
+    return Side(_NAMES[linker], at)

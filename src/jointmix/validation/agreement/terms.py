@@ -1,0 +1,105 @@
+"""What an implementation gives at points, and how large the numbers are that enter it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters, response_mean
+from jointmix.model.rows import Rows
+
+_LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Log densities at points, in nats on the model's scale; None for what is not told apart.
+
+    Attributes
+    ----------
+    prior
+        Blocks of unconstrained values, one or several → the log density of their prior as a
+        density of q, Jacobian included, (point,).
+    likelihood, total
+        Σ_i log p(x_i, y_i), and with all priors, (point,).
+    rows
+        log p(x_i, y_i), (point, obs).
+    features, response
+        log p(x_i | k) and log p(y_i | x_i, k), (point, obs, component).
+    gradient
+        Of the total in q, (point, dim).
+    underflow
+        Where the implementation's sum over components underflows, (point,): likelihood, total
+        and gradient are not compared there.
+    """
+
+    prior: dict[tuple[str, ...], np.ndarray] | None = None
+    likelihood: np.ndarray | None = None
+    total: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    features: np.ndarray | None = None
+    response: np.ndarray | None = None
+    gradient: np.ndarray | None = None
+    underflow: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One implementation: its name, and its terms at points (point, dim)."""
+
+    name: str
+    evaluate: Callable[[np.ndarray], Terms]
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """Sums of the magnitudes of what enters each term: what rounding is relative to.
+
+    Attributes
+    ----------
+    features, response
+        (point, obs, component).
+    rows
+        (point, obs).
+    """
+
+    features: np.ndarray
+    response: np.ndarray
+    rows: np.ndarray
+
+
+def sizes(rows: Rows, parameters: Parameters) -> Sizes:
+    """Magnitudes at parameters with one batch dim, each at least one.
+
+    log N(x | μ, LL') is −½ |L⁻¹(x − μ)|² and logs; any order of computing it rounds numbers of
+    the size ½ ‖ |L⁻¹| (|x| + |μ|) ‖² and of the logs' magnitudes. A row's size is the largest of
+    its components' sizes weighted by their shares of the density.
+    """
+    n, k = len(rows.y), parameters.weight.shape[-1]
+    features = np.ones((len(parameters.weight), n, k))
+    response = np.ones_like(features)
+    if parameters.mean is not None and parameters.cholesky is not None:
+        inverse = np.abs(np.linalg.inv(parameters.cholesky))
+        reach = np.abs(rows.x) + np.abs(parameters.mean)[..., None, :]
+        white = reach @ np.swapaxes(inverse, -1, -2)
+        logs = np.abs(np.log(np.diagonal(parameters.cholesky, axis1=-2, axis2=-1))).sum(-1)
+        square = (white**2).sum(-1) / 2 + logs[..., None] + rows.x.shape[1] * _LOG_2PI / 2
+        features += np.swapaxes(square, -1, -2)
+    if parameters.sigma is not None:
+        assert parameters.intercept is not None
+        assert parameters.slope is not None
+        absolute = Parameters(
+            weight=parameters.weight,
+            intercept=np.abs(parameters.intercept),
+            slope=np.abs(parameters.slope),
+        )
+        reach = np.abs(rows.y)[:, None] + response_mean(np.abs(rows.u), absolute)
+        sigma = parameters.sigma[..., None, :]
+        response += (reach / sigma) ** 2 / 2 + np.abs(np.log(sigma)) + _LOG_2PI / 2
+    weight = np.log(parameters.weight)[..., None, :]
+    own, line = rows.log_density(parameters)
+    joint = own + line
+    share = np.exp(joint - joint.max(-1, keepdims=True))
+    total = features + response + np.abs(weight)
+    return Sizes(features, response, (share * total).max(-1))

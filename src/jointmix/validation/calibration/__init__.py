@@ -1,0 +1,260 @@
+"""Simulation-based calibration: does the fit find, as often as it says, what made the data?
+
+Parameters are drawn from the prior, a table is drawn at them, and the model is fitted to it: over
+many tables the rank of each true quantity among its posterior draws is uniform if prior,
+likelihood, sampler and what is computed from the draws are all right (Talts, Betancourt, Simpson,
+Vehtari and Gelman 2018, arXiv:1804.06788; Modrák et al. 2025, doi:10.1214/23-BA1404, on which
+quantities to rank).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from joblib import delayed
+
+from jointmix.base.arguments import function_or_none, whole_number
+from jointmix.base.errors import (
+    DataError,
+    SamplingError,
+    SpecError,
+    StorageError,
+)
+from jointmix.base.processes import check_scheduler, on_cluster, side_by_side
+from jointmix.families.priors.priors import Fixed
+from jointmix.fitting.workflow import fit
+from jointmix.kernel.layout import n_free
+from jointmix.model.dataset import minimum_rows
+from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.sampling import Progress
+from jointmix.storage.files import check_writable
+from jointmix.validation.calibration.quantities import free_quantities
+from jointmix.validation.calibration.replicates import (
+    BLOCK,
+    Analysis,
+    Replicate,
+    run_replicate,
+    true_arrays,
+)
+from jointmix.validation.calibration.result import (
+    Calibration,
+    keep_calibration,
+    read_calibration,
+    require_same_model,
+    spec_digest,
+    write_calibration,
+)
+
+__all__ = [
+    "Calibration",
+    "Replicate",
+    "calibrate",
+    "keep_calibration",
+    "read_calibration",
+    "require_same_model",
+    "write_calibration",
+]
+
+#: Draws among which a truth is ranked: 100 possible ranks.
+_RANKED = 99
+#: Seconds between writes of what is finished.
+_WRITE_SECONDS = 15.0
+_PACKAGES = ("jointmix", "pymc", "nutpie", "numpy")
+
+
+def calibrate(
+    spec: ModelSpec,
+    n_rows: int,
+    replicates: int = 100,
+    *,
+    seed: int = 1,
+    jobs: int = 1,
+    store: str | Path | None = None,
+    dask: str | None = None,
+    analyse: Analysis | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Fit tables drawn from the prior, and rank the truths among their posterior draws.
+
+    The tables live on the scale on which the priors are stated: the specification is taken with
+    ``standardize=False``. Predictors that are no features are standard normal. Clusters are sorted
+    in the truth and in the draws by one rule, so that free and ordered labels are calibrated alike.
+    Ranked are all free parameters, the log likelihood, means and covariances of the whole mixture,
+    densities and predictions at rows, the complete log likelihood and cluster sizes of drawn
+    allocations, and a new response.
+
+    Parameters
+    ----------
+    spec
+        The model and the sampler; a fit uses one core.
+    n_rows
+        Rows of each table.
+    replicates
+        Number of tables. More of them later go on where fewer ended.
+    seed
+        Of all randomness: replicate i is the same whatever the number of replicates or jobs.
+    jobs
+        Tables at a time, each in a process of its own if more than one.
+    store
+        A .json file that keeps what is finished every 15 seconds, and at the end; a calibration
+        that was interrupted goes on from it.
+    dask
+        Address of a Dask scheduler, such as "tcp://host:8786", whose workers fit in the place of
+        ``jobs`` processes.
+    analyse
+        Called as ``analyse(table, spec, seed)`` for a fitted tree: what is calibrated in the
+        place of `jointmix.fit`.
+    progress
+        Called as ``progress("calibrate", done, total, note)``.
+
+    Returns
+    -------
+    Calibration
+        Ranks, with `table`, `text` and `passed`.
+
+    Raises
+    ------
+    SpecError
+        If a count is no whole number or too small, everything is fixed, or a value is fixed on the
+        users' scale of a model whose priors are on another.
+    DataError
+        If there are fewer rows than the model needs.
+    StorageError
+        If the store cannot be written, or holds the calibration of something else.
+    SamplingError
+        If a worker died, or the Dask scheduler does not answer, has no workers or is lost.
+    MissingExtraError
+        If Dask is asked for and not installed.
+    """
+    spec, seed = _own_scale(require_spec(spec)), whole_number("seed", seed, 0)
+    function_or_none("analyse", analyse)
+    function_or_none("progress", progress)
+    _check_counts(spec, n_rows, replicates, jobs)
+    if dask is not None:
+        check_scheduler(dask)
+    known: dict[int, Replicate] = {}
+    date = ""
+    if store is not None:
+        known, date = _stored(check_writable(store), spec, n_rows, seed)
+    todo = [number for number in range(replicates) if number not in known]
+    tell = progress or (lambda *_: None)
+    written = time.monotonic()
+
+    def result() -> Calibration:
+        numbers = sorted(number for number in known if number < replicates)
+        found = tuple(known[number] for number in numbers)
+        versions = {name: version(name) for name in _PACKAGES}
+        return Calibration(spec, n_rows, seed, _RANKED, found, date, versions)
+
+    try:
+        for each in _run(spec, n_rows, todo, seed, jobs, dask, analyse or fit_one):
+            known[each.number] = each
+            date = datetime.now(UTC).date().isoformat()
+            tell("calibrate", len(known), replicates, each.failure)
+            if store is not None and time.monotonic() - written > _WRITE_SECONDS:
+                write_calibration(result(), store)
+                written = time.monotonic()
+    except BrokenProcessPool as error:
+        kept = f"; {len(known)} tables are kept in {store}" if store is not None else ""
+        raise SamplingError(
+            f"A worker process was killed, perhaps for want of memory{kept}; use fewer jobs."
+        ) from error
+    finally:
+        if store is not None and todo and known:
+            write_calibration(result(), store)
+    return result()
+
+
+def fit_one(table: dict[str, np.ndarray], spec: ModelSpec, seed: int) -> xr.DataTree:
+    """`jointmix.fit` on one core: what is calibrated unless something else is given."""
+    return fit(table, replace(spec, sampler=replace(spec.sampler, cores=1)), seed=seed)
+
+
+def _run(
+    spec: ModelSpec,
+    n_rows: int,
+    todo: Sequence[int],
+    seed: int,
+    jobs: int,
+    dask: str | None,
+    analyse: Analysis,
+) -> Iterator[Replicate]:
+    if not todo:
+        return
+    blocks = {number // BLOCK for number in todo}
+    truths = {block: true_arrays(spec, block, seed) for block in sorted(blocks)}
+    names = free_quantities(true_arrays(spec, 0, seed), spec)
+    tasks = (
+        delayed(run_replicate)(
+            spec,
+            {
+                name: values[number % BLOCK, None]
+                for name, values in truths[number // BLOCK].items()
+            },
+            n_rows,
+            number,
+            seed,
+            _RANKED,
+            names,
+            analyse,
+        )
+        for number in todo
+    )
+    yield from side_by_side(tasks, jobs) if dask is None else on_cluster(tasks, dask)
+
+
+def _own_scale(spec: ModelSpec) -> ModelSpec:
+    """The model with its priors on the scale of the table.
+
+    Raises
+    ------
+    SpecError
+        If a value is fixed on the users' scale while the priors are on the standardised one.
+    """
+    if n_free(spec) == 0:
+        raise SpecError("Everything in the model is fixed, so that there is nothing to calibrate.")
+    if not spec.standardize:
+        return spec
+    fixed = [
+        name
+        for name, prior in vars(spec.priors).items()
+        if isinstance(prior, Fixed) and name != "weight"
+    ]
+    if fixed:
+        raise SpecError(
+            f"The fixed {fixed[0]} is on the columns' scale and the priors on the standardised "
+            "one, and calibration draws tables on the priors' scale; set standardize = false."
+        )
+    return replace(spec, standardize=False)
+
+
+def _check_counts(spec: ModelSpec, n_rows: int, replicates: int, jobs: int) -> None:
+    whole_number("replicates", replicates, 2)
+    whole_number("jobs", jobs, 1)
+    needed = minimum_rows(spec)
+    if whole_number("n_rows", n_rows, 1) < needed:
+        raise DataError(f"This model needs tables of at least {needed} rows; got {n_rows}.")
+
+
+def _stored(
+    store: Path, spec: ModelSpec, n_rows: int, seed: int
+) -> tuple[dict[int, Replicate], str]:
+    """What a store holds of this calibration."""
+    if store.suffix != ".json":
+        raise StorageError(f"{store}: the name of a calibration must end in .json.")
+    if not store.exists():
+        return {}, ""
+    found = read_calibration(store)
+    same = (spec_digest(found.spec), found.n_rows, found.seed, found.n_ranked)
+    if same != (spec_digest(spec), n_rows, seed, _RANKED):
+        raise StorageError(
+            f"{store}: holds the calibration of another model, number of rows or seed; name "
+            "another file."
+        )
+    return {each.number: each for each in found.replicates}, found.date

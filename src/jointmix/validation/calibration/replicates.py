@@ -1,0 +1,259 @@
+"""One replicate: parameters and a table from the prior, a fit, and the truth's ranks in it."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import arviz_stats
+import numpy as np
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from jointmix.base.errors import JointmixError
+from jointmix.base.schema import (
+    CHAIN,
+    CLUSTER,
+    DRAW,
+    PARAMETERS,
+)
+from jointmix.families.parameters import Parameters
+from jointmix.model.dataset import make_dataset, minimum_rows
+from jointmix.model.graph import prior_draws
+from jointmix.model.rows import Rows
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.allocations import allocation_draws
+from jointmix.posterior.draws import draw_parameters, observed_rows
+from jointmix.posterior.replication import drawn_tables, predictive_draws
+from jointmix.validation.calibration.quantities import (
+    drawn_quantities,
+    invariant_quantities,
+    new_response,
+    parameter_quantities,
+    true_invariants,
+)
+
+#: Draws of the prior made at a time; a replicate's truth does not depend on how many are run.
+BLOCK = 100
+#: How often the draws are doubled where too few of them are effective.
+_DOUBLINGS = 3
+
+#: Gives the fit of a table, from the table, the model and a seed.
+Analysis = Callable[[dict[str, np.ndarray], ModelSpec, int], xr.DataTree]
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """What one replicate gave.
+
+    Attributes
+    ----------
+    number
+        From 0.
+    ranks
+        Quantity → how many of the thinned draws lie below the truth; empty if the fit failed.
+    ess
+        Smallest bulk effective sample size of the quantities, over all draws.
+    draws
+        Draws of all chains, before thinning.
+    divergences
+        Their number.
+    verdict
+        Of the fit.
+    seconds
+        Of wall clock.
+    failure
+        Why there is no fit; empty if there is one.
+    """
+
+    number: int
+    ranks: dict[str, int] = field(default_factory=dict)
+    ess: float = 0.0
+    draws: int = 0
+    divergences: int = 0
+    verdict: str = ""
+    seconds: float = 0.0
+    failure: str = ""
+
+
+def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]:
+    """Parameters of one block of replicates, by name, (replicate, cluster, ...), from the prior."""
+    rng = np.random.default_rng(seed)
+    n = max(2 * len(spec.columns), minimum_rows(spec)) + 1
+    # The model asks for rows; the prior does not depend on them.
+    rows = make_dataset({name: rng.normal(size=n) for name in spec.columns}, spec)
+    own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
+    return prior_draws(rows, spec, BLOCK, own)
+
+
+def as_parameters(arrays: Mapping[str, np.ndarray]) -> Parameters:
+    """Parameters by name as `Parameters`."""
+    scaled = dict(arrays)
+    if "sd" in scaled:
+        factor = np.linalg.cholesky(scaled.pop("correlation"))
+        scaled["cholesky"] = scaled.pop("sd")[..., None] * factor
+    return Parameters(**scaled)
+
+
+def run_replicate(
+    spec: ModelSpec,
+    arrays: Mapping[str, np.ndarray],
+    n_rows: int,
+    number: int,
+    seed: int,
+    n_ranked: int,
+    names: tuple[str, ...],
+    analyse: Analysis,
+) -> Replicate:
+    """Draw a table at true parameters, fit it, and rank the truth among the draws.
+
+    Parameters
+    ----------
+    spec
+        The model, priors on the scale of the table.
+    arrays
+        The true parameters by name, (1, cluster, ...).
+    n_rows
+        Rows of the table.
+    number, seed
+        Of the replicate, and of the calibration: together they settle all randomness.
+    n_ranked
+        Draws among which the truth is ranked.
+    names
+        The parameters that are ranked; what is not drawn is left out.
+    analyse
+        The fit to be calibrated.
+    """
+    began = time.perf_counter()
+    rng = np.random.default_rng([seed, number, 1])
+    table, clusters = _table(spec, as_parameters(arrays), n_rows, rng)
+    try:
+        tree, ess = _fit(table, spec, int(rng.integers(2**31)), n_ranked, names, analyse)
+    except JointmixError as error:
+        failure = f"{type(error).__name__}: {error}"
+        return Replicate(number, seconds=time.perf_counter() - began, failure=failure)
+    ranks = _ranks(tree, arrays, clusters, spec, n_ranked, names, rng)
+    posterior, stats = tree["posterior"], tree["sample_stats"].to_dataset()
+    return Replicate(
+        number=number,
+        ranks=ranks,
+        ess=ess,
+        draws=posterior.sizes[CHAIN] * posterior.sizes[DRAW],
+        divergences=int(stats["diverging"].sum()) if "diverging" in stats else 0,
+        verdict=str(tree.attrs.get("verdict", "")),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _table(
+    spec: ModelSpec, truth: Parameters, n_rows: int, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Columns by name, and the cluster of each row, (1, obs); predictors outside are N(0, 1)."""
+    u = rng.normal(size=(n_rows, len(spec.predictors)))
+    rows = Rows(np.zeros((n_rows, len(spec.features))), u, np.zeros(n_rows))
+    drawn = drawn_tables(truth, rows, spec, int(rng.integers(2**31)))
+    table = {name: u[:, i] for i, name in enumerate(spec.predictors)}
+    table |= {
+        name: drawn[f"column {name}"][0] for name in spec.columns if f"column {name}" in drawn
+    }
+    return {name: table[name] for name in spec.columns}, drawn["cluster"]
+
+
+def _fit(
+    table: dict[str, np.ndarray],
+    spec: ModelSpec,
+    seed: int,
+    n_ranked: int,
+    names: tuple[str, ...],
+    analyse: Analysis,
+) -> tuple[xr.DataTree, float]:
+    """The fit, with draws doubled until enough of them are effective, and how many are."""
+    for doubling in range(_DOUBLINGS + 1):
+        settings = replace(spec.sampler, draws=spec.sampler.draws * 2**doubling)
+        # Sums over another number of threads round differently, and chains amplify it.
+        with threadpool_limits(1):
+            tree = analyse(table, replace(spec, sampler=settings), seed)
+        ess = _least_ess(tree, spec, names)
+        if ess >= n_ranked:
+            break
+    return tree, ess
+
+
+def _smooth(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Parameters and invariants of all draws, name → (chain, draw)."""
+    posterior = tree["posterior"].to_dataset()
+    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
+    own = parameter_quantities(_arrays(posterior), spec)
+    found = {name: own[name].reshape(shape) for name in names}
+    return found | invariant_quantities(tree["invariant"].to_dataset(), spec)
+
+
+def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """Parameters by name, (draw, cluster, ...), chains one after the other."""
+    found = {}
+    for name, rest in PARAMETERS.items():
+        if name in posterior:
+            values = posterior[name].transpose(CHAIN, DRAW, CLUSTER, *rest).values
+            found[name] = values.reshape(-1, *values.shape[2:])
+    return found
+
+
+def _least_ess(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> float:
+    stacked = np.stack(list(_smooth(tree, spec, names).values()))
+    values = xr.DataArray(stacked, dims=("quantity", CHAIN, DRAW))
+    return float(arviz_stats.ess(values).min())
+
+
+def _ranks(
+    tree: xr.DataTree,
+    truth: Mapping[str, np.ndarray],
+    clusters: np.ndarray,
+    spec: ModelSpec,
+    n_ranked: int,
+    names: tuple[str, ...],
+    rng: np.random.Generator,
+) -> dict[str, int]:
+    rows, point = observed_rows(tree, spec), as_parameters(truth)
+    invariant = tree["invariant"].to_dataset()
+    smooth = {name: values.ravel() for name, values in _smooth(tree, spec, names).items()}
+    total = len(next(iter(smooth.values())))
+    kept = ((np.arange(n_ranked) + 0.5) * total / n_ranked).astype(int)
+    own = parameter_quantities(truth, spec)
+    true = {name: float(own[name][0]) for name in names}
+    true |= true_invariants(point, rows, invariant, spec)
+    drawn = {name: values[kept] for name, values in smooth.items()}
+    response = new_response(point, rows, rng, spec)
+    of_truth = drawn_quantities(truth, point, rows, clusters, response, spec)
+    true |= {name: float(value[0]) for name, value in of_truth.items()}
+    drawn |= _drawn(_thinned(tree, kept), rows, spec, int(rng.integers(2**31)))
+    return {name: _rank(true[name], drawn[name], rng) for name in true}
+
+
+def _rank(true: float, draws: np.ndarray, rng: np.random.Generator) -> int:
+    """How many draws lie below; of equal ones a random number."""
+    equal = int((draws == true).sum())
+    return int((draws < true).sum() + rng.integers(equal + 1))
+
+
+def _thinned(tree: xr.DataTree, kept: np.ndarray) -> xr.DataTree:
+    """The fit with these draws alone, as one chain."""
+    posterior = tree["posterior"].to_dataset()
+    chain, draw = np.divmod(kept, posterior.sizes[DRAW])
+    place = {CHAIN: xr.DataArray(chain, dims="kept"), DRAW: xr.DataArray(draw, dims="kept")}
+    bare = posterior.drop_vars([CHAIN, DRAW], errors="ignore").isel(place)
+    one = bare.rename({"kept": DRAW}).expand_dims(CHAIN)
+    result = tree.copy()
+    result["posterior"] = xr.DataTree(one.assign_coords({CHAIN: [0], DRAW: np.arange(len(kept))}))
+    return result
+
+
+def _drawn(tree: xr.DataTree, rows: Rows, spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
+    """`drawn_quantities` of a fit, by the functions that users call."""
+    posterior = tree["posterior"].to_dataset()
+    labels = allocation_draws(tree, seed=seed).values[0]
+    allocation = np.searchsorted(posterior[CLUSTER].values, labels)
+    response = None
+    if spec.response is not None:
+        # Of the fit's own rows the first: a model without columns beside y has no table to give.
+        response = predictive_draws(tree, None, len(labels), seed + 1).values[0, :, 0]
+    parameters = draw_parameters(posterior, CLUSTER)
+    return drawn_quantities(_arrays(posterior), parameters, rows, allocation, response, spec)

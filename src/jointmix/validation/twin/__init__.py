@@ -1,0 +1,225 @@
+"""The joint mixture written a second time, as a NumPyro model on the model's scale.
+
+    π ~ Dirichlet,  z_i ~ Categorical(π)
+    μ, b, θ = loc + scale ξ  with ξ of the priors' standard form, iid over components
+    Σ_k = diag(s_k) R_k diag(s_k),  s or s² ~ a scale family,  R ~ LKJ
+    x_i ~ N(μ_z, Σ_z),  y_i ~ N(b_z + u_i'θ_z, σ_z²)
+
+Nothing here is taken from the PyMC model or from the NumPy densities: agreement between this
+model and those is evidence for both. Only the specification, the scaled data and the order and
+units of the location coordinates ξ are shared. JAX and NumPyro are imported where they are used.
+"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Literal
+
+import numpy as np
+
+from jointmix.base.errors import MissingExtraError, SpecError
+from jointmix.model.dataset import Dataset
+from jointmix.model.location import coordinates, householder
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.validation.twin.likelihood import LIKELIHOODS, component_terms, scaled_rows
+from jointmix.validation.twin.parameters import sample_parameters
+from jointmix.validation.twin.values import check_consistent, free_values
+
+Form = Literal["marginal", "enumerated"]
+
+
+def build_twin(
+    dataset: Dataset,
+    spec: ModelSpec,
+    form: Form = "marginal",
+    direction: np.ndarray | None = None,
+) -> Callable[[], None]:
+    """The joint mixture as a NumPyro model with the data bound.
+
+    The sites `weight` (component), `mean`, `sd` (component, feature), `correlation` (component,
+    feature, feature_bis), `intercept`, `sigma` (component) and `slope` (component, predictor),
+    as far as the model has them, are on the model's scale, as in the PyMC model.
+
+    Parameters
+    ----------
+    dataset, spec
+        The rows and the model.
+    form
+        "marginal" sums over the components, log p(x_i, y_i) being the log densities of the
+        factor site `rows`; "enumerated" has the allocations as the discrete site `z`, and NumPyro
+        sums over them (it needs funsor for that).
+    direction
+        Unit vector c, shape (location,): components are ordered, c'ξ_1 < … < c'ξ_K. The prior
+        density of ξ inside this cone is that of the unordered model, not normalised anew, so the
+        two log densities differ by nothing but the Jacobian of the unconstrained values. Such a
+        model has a posterior, but no prior draws.
+
+    Returns
+    -------
+    Callable
+        A model without arguments, for `numpyro.infer`.
+
+    Raises
+    ------
+    MissingExtraError
+        If NumPyro is not installed, or funsor for the form "enumerated".
+    SpecError
+        If the form is unknown, the direction is no unit vector of the right length, or
+        components that are not exchangeable are to be ordered.
+    """
+    _require("jax", "numpyro")
+    model = _model(dataset, spec, form, direction)
+    if form == "marginal":
+        return model
+    _require("funsor")
+    from numpyro.contrib.funsor import config_enumerate
+
+    return config_enumerate(model)
+
+
+def twin_log_density(
+    dataset: Dataset, spec: ModelSpec, values: dict[str, np.ndarray], form: Form = "marginal"
+) -> dict[str, np.ndarray]:
+    """Parts of the twin's log density at given parameters.
+
+    The prior's density is with respect to the free variables that priors are stated on: the first
+    K − 1 weights; ξ = (μ, b, θ) less the priors' loc, over their scale; variances where the
+    family is inverse gamma, else standard deviations, each shared one once; the entries below the
+    diagonal of the Cholesky factors of the correlation matrices. No Jacobian of a sampler's
+    unconstrained values is in it, and what a spec fixes has no part in it.
+
+    Parameters
+    ----------
+    dataset, spec
+        The rows and the model.
+    values
+        `weight`, `mean`, `sd`, `correlation`, `intercept`, `slope` and `sigma` on the model's
+        scale, component axis first; those that follow from the others or the spec may be absent.
+    form
+        Of the likelihood, as in `build_twin`; without funsor too.
+
+    Returns
+    -------
+    dict
+        `prior` and `likelihood`, scalars; `rows` (obs), log p(x_i, y_i); `features` and
+        `response` (obs, component), log p(x_i | k) and log p(y_i | x_i, k), zero where the model
+        has none. Natural logs, float64, of densities on the model's scale.
+
+    Raises
+    ------
+    MissingExtraError
+        If NumPyro is not installed.
+    SpecError
+        If a needed value is absent, has another shape, or cannot occur under the spec.
+    """
+    _require("jax", "numpyro")
+    _check_form(form)
+    import numpyro
+    from jax.scipy.special import logsumexp
+
+    numpyro.enable_x64()
+    free, scaling = free_values(spec, values), model_scaling(dataset, spec)
+    rows = scaled_rows(dataset, spec, scaling)
+    given = dict(free)
+    if form == "enumerated":
+        # What enumeration does: an axis of components to the left of that of the rows.
+        given["z"] = np.arange(spec.n_clusters)[:, None]
+    with numpyro.handlers.trace() as sites, numpyro.handlers.substitute(data=given):
+        parameters = sample_parameters(spec, scaling, None)
+        LIKELIHOODS[form](parameters, rows)
+    check_consistent(values, {name: site["value"] for name, site in sites.items()})
+    samples = {name: site for name, site in sites.items() if site["type"] == "sample"}
+    found = {name: site["fn"].log_prob(site["value"]) for name, site in samples.items()}
+    if form == "marginal":
+        features, response = component_terms(parameters, rows)
+        total = found["rows"]
+    else:
+        none = np.zeros((spec.n_clusters, len(rows.x)))
+        features, response = (found.get(name, none).T for name in ("x", "y"))
+        total = logsumexp(found["z"].T + features + response, axis=-1)
+    parts = {
+        "prior": sum((found[name].sum() for name in free), start=0.0),
+        "likelihood": total.sum(),
+        "rows": total,
+        "features": features,
+        "response": response,
+    }
+    return {name: np.asarray(part) for name, part in parts.items()}
+
+
+def draw_allocation(
+    dataset: Dataset, spec: ModelSpec, draws: dict[str, np.ndarray], seed: int
+) -> np.ndarray:
+    """Draws of the allocations z_i given the rows, one for each posterior draw.
+
+    Parameters
+    ----------
+    dataset, spec
+        The rows and the model.
+    draws
+        As the values of `twin_log_density`, with one axis of draws in front.
+    seed
+        Of the random key.
+
+    Returns
+    -------
+    numpy.ndarray
+        Component numbers from 0, shape (draw, obs).
+
+    Raises
+    ------
+    MissingExtraError
+        If NumPyro or funsor is not installed.
+    SpecError
+        If a needed variable is absent or has another shape.
+    """
+    _require("jax", "numpyro", "funsor")
+    import jax
+    from numpyro.infer import Predictive
+
+    model, free = build_twin(dataset, spec, "enumerated"), free_values(spec, draws)
+    n_draws = len(next(iter(draws.values())))
+    # Counts the draws where nothing is free.
+    posterior = free | {"draw": np.arange(n_draws)}
+    predictive = Predictive(model, posterior, infer_discrete=True, return_sites=["z"])
+    return np.asarray(predictive(jax.random.PRNGKey(seed))["z"])
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"The NumPyro model needs the package {package}: pip install 'jointmix[jax]'."
+            )
+
+
+def _check_form(form: str) -> None:
+    if form not in LIKELIHOODS:
+        raise SpecError(f"form must be one of {', '.join(LIKELIHOODS)}; got {form!r}.")
+
+
+def _model(
+    dataset: Dataset, spec: ModelSpec, form: Form, direction: np.ndarray | None
+) -> Callable[[], None]:
+    _check_form(form)
+    import numpyro
+
+    numpyro.enable_x64()
+    scaling = model_scaling(dataset, spec)
+    rows, reflection = scaled_rows(dataset, spec, scaling), _reflection(spec, direction)
+
+    def model() -> None:
+        LIKELIHOODS[form](sample_parameters(spec, scaling, reflection), rows)
+
+    return model
+
+
+def _reflection(spec: ModelSpec, direction: np.ndarray | None) -> np.ndarray | None:
+    if direction is None:
+        return None
+    size = len(coordinates(spec))
+    if direction.shape != (size,) or not np.isclose(direction @ direction, 1):
+        raise SpecError(f"direction must be a unit vector of shape ({size},); got {direction!r}.")
+    if not spec.exchangeable:
+        raise SpecError("Clusters told apart by fixed values have no ordering; use None.")
+    return householder(direction)
