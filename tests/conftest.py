@@ -37,6 +37,17 @@ settings.register_profile("usual", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("usual")
 
+#: Parameters and the dims they have besides chain, draw and cluster (or component).
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    "weight": (),
+    "mean": ("feature",),
+    "sd": ("feature",),
+    "correlation": ("feature", "feature_bis"),
+    "intercept": (),
+    "slope": ("predictor",),
+    "sigma": (),
+}
+
 PENGUIN_FEATURES = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm")
 
 _MATRIX = ((2.0, 0.6), (0.6, 1.0))

@@ -8,9 +8,8 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
+from conftest import PARAMETERS
 from pytensor.graph.replace import vectorize_graph
-
-from jointmix.base.schema import PARAMETERS
 
 #: Structures of which a model is compiled on every run: each kind of part once. Compiling takes
 #: seconds; the others are left to the slow tests.

@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal, norm
 
 from jointmix.checks import judge
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.draws import draw_parameters, observed_rows
+from jointmix.posterior.draws import observed_rows, posterior_parameters
 from jointmix.posterior.invariants import choose_points, invariants
 
 N_CHAINS, N_DRAWS = 4, 250
@@ -338,7 +338,7 @@ def _invariant(tree: xr.DataTree, truth: Truth) -> xr.Dataset:
     )
     group = tree["invariant"].to_dataset()
     rows = observed_rows(tree, spec)
-    draws = draw_parameters(tree["posterior"].to_dataset(), "cluster")
+    draws = posterior_parameters(tree)
     points = choose_points(rows, draws.take(0), spec)
     found = invariants(draws, group["log_likelihood"].values, points, spec)
     shown = [*truth.features, *([] if truth.response is None else [truth.response])]

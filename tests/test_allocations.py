@@ -8,7 +8,7 @@ import xarray as xr
 from synthetic import fitted_tree
 
 from jointmix.base.errors import DataError, SpecError
-from jointmix.families.parameters import responsibility
+from jointmix.families.mixture import log_terms, responsibility
 from jointmix.kernel.partition import expected_loss, improve
 from jointmix.posterior.allocations import (
     allocation_draws,
@@ -16,7 +16,11 @@ from jointmix.posterior.allocations import (
     partition,
     responsibilities,
 )
-from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+)
 
 VI = {n: np.array([0.0, *(m * np.log2(m) for m in range(1, n + 1))]) / n for n in (6, 7, 60)}
 
@@ -28,8 +32,10 @@ def tree() -> xr.DataTree:
 
 def shares(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
     """p(k | x) and p(k | x, y) by draw, (draw, obs, cluster)."""
-    parameters = draw_parameters(tree["posterior"].to_dataset(), "cluster")
-    first, second = observed_rows(tree, fitted_spec(tree)).log_density(parameters)
+    parameters = posterior_parameters(tree)
+    first, second = log_terms(
+        fitted_spec(tree).blocks, observed_rows(tree, fitted_spec(tree)), parameters
+    )
     return responsibility(first), responsibility(first + second)
 
 

@@ -33,10 +33,11 @@ from benchmark.runs import Plan, full_plan, quick_plan, run_one, run_plan
 from benchmark.samplers import SAMPLERS, Sampler, Settings, _all_gradients, spec_of
 from benchmark.scores import score
 from benchmark.textbook import textbook_model, textbook_point, textbook_start
+from densities import component_log_density
 from scipy import stats
 
 from jointmix.base.errors import SamplingError, SpecError
-from jointmix.families.parameters import component_log_density, log_likelihood
+from jointmix.families.mixture import log_likelihood
 from jointmix.fitting.recipe import read_recipe
 from jointmix.kernel.values import unconstrain
 from jointmix.model.graph import build_model

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.labels import confidence as module
 from jointmix.labels.assignment import switch_rate
 from jointmix.labels.confidence import (
@@ -20,7 +21,6 @@ from jointmix.labels.confidence import (
     true_permutation_share,
 )
 from jointmix.labels.relabel import ecr, stephens
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 
 K, DRAWS, N = 3, 60, 120

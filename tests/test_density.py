@@ -3,20 +3,18 @@
 import numpy as np
 import oracles
 import pytest
+from densities import (
+    component_log_density,
+    feature_log_density,
+    response_log_density,
+    response_mean,
+)
 from scipy.integrate import quad
 from sklearn.mixture import GaussianMixture
 
-from jointmix.families.parameters import (
-    Parameters,
-    component_log_density,
-    feature_log_density,
-    inverse_lower,
-    log_likelihood,
-    lower_factor,
-    response_log_density,
-    response_mean,
-    responsibility,
-)
+from jointmix.families.matrices import inverse_lower, lower_factor
+from jointmix.families.mixture import log_likelihood, responsibility
+from jointmix.families.parameters import Parameters
 
 N = 1500
 

@@ -10,7 +10,11 @@ from synthetic import fitted_tree
 
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.posterior.differences import contrasts, r_squared
-from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def test_parts_of_the_variance_are_those_of_simulated_responses(options: dict) -
     tree = fitted_tree(n_clusters=3, n_features=2, seed=9, **options)
     found = r_squared(tree)
     spec, rows = fitted_spec(tree), observed_rows(tree, fitted_spec(tree))
-    draws = draw_parameters(tree["posterior"].to_dataset(), "cluster")
+    draws = posterior_parameters(tree)
     rng, n = np.random.default_rng(5), 300_000
     for chain, draw in ((0, 3), (2, 100)):
         own = draws.take(chain * 250 + draw)
@@ -130,7 +134,7 @@ def test_bayesian_r2_by_hand(tree: xr.DataTree) -> None:
     found = r_squared(tree)
     spec, rows = fitted_spec(tree), observed_rows(tree, fitted_spec(tree))
     assert spec.response == "y"
-    draws = draw_parameters(tree["posterior"].to_dataset(), "cluster")
+    draws = posterior_parameters(tree)
     for chain, draw in ((0, 0), (3, 249)):
         own = draws.take(chain * 250 + draw)
         centers, variances = [], []

@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 import xarray as xr
+from conftest import PARAMETERS
 from scipy.special import logsumexp
 
-from jointmix.base.schema import PARAMETERS
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.labels import switch_rate
@@ -208,7 +208,7 @@ def test_a_cluster_without_rows_is_not_occupied() -> None:
     occupied = identified(replace(case, raw=raw, spec=spec)).gathered.occupied
     x, u, y = by_role(case)
     scaling = model_scaling(case.dataset, case.spec)
-    users = scaling.to_users(draw_parameters(raw, "component").take(3)).each()
+    users = scaling.to_users(draw_parameters(raw, "component", case.spec).take(3)).each()
     both = oracles.responsibility(oracles.unfactored(users), x, u, y)
     by_hand = 1 - np.prod(1 - both, axis=0)
     np.testing.assert_allclose(np.sort(occupied[3]), np.sort(by_hand), rtol=0, atol=1e-10)
@@ -284,7 +284,7 @@ def test_one_cluster() -> None:
 
 def test_draws_as_parameters() -> None:
     case = known(SPECS["joint"])
-    parameters = draw_parameters(case.raw, "component")
+    parameters = draw_parameters(case.raw, "component", case.spec)
     for index in (0, 7, CHAINS * DRAWS - 1):
         one = case.raw.isel(chain=index // DRAWS, draw=index % DRAWS)
         sd, factor = one["sd"].values, parameters.cholesky[index]
@@ -293,7 +293,7 @@ def test_draws_as_parameters() -> None:
         np.testing.assert_allclose(factor @ factor.transpose(0, 2, 1), covariance, rtol=1e-13)
         np.testing.assert_array_equal(parameters.slope[index], one["slope"].values)
     turned = case.raw.transpose("predictor", "component", "draw", "chain", ...)
-    for name, value in draw_parameters(turned, "component").each().items():
+    for name, value in draw_parameters(turned, "component", case.spec).each().items():
         np.testing.assert_array_equal(value, parameters.each()[name])
 
 

@@ -25,7 +25,7 @@ def start_of(name: str) -> tuple[ModelSpec, Dataset, Start]:
     mode = fit_em(dataset, spec, 1).best
     share = mode_share(rows, scaling.to_model(mode.parameters))
     ordering = Ordering("direction", direction_of(spec), np.nan, "")
-    return spec, dataset, make_start(mode, spec, scaling, ordering, share, rows.u)
+    return spec, dataset, make_start(mode, spec, scaling, ordering, share, rows)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import mpmath
 import numpy as np
 import pytest
 from conftest import STRUCTURES
+from densities import component_log_density
 from scipy.special import softmax
 from test_kernel import check_gradient, prior_of, rows_of, target_of
 
-from jointmix.families.parameters import Parameters, component_log_density, log_likelihood
+from jointmix.families.mixture import log_likelihood
+from jointmix.families.parameters import Parameters
 from jointmix.kernel.rows import block_length, exponential, sweep
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling import Target

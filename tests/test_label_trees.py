@@ -5,14 +5,19 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import PARAMETERS
+from densities import component_log_density
 from synthetic import fitted_tree
 
 from jointmix import diagnose, identify, load, raw_draws, save
 from jointmix.base.errors import SchemaError, SpecError
-from jointmix.base.schema import PARAMETERS
 from jointmix.fitting.identification import METHODS
 from jointmix.labels import agreement, permute
-from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+)
 
 BY = {"order_by": {"by": "weight"}}
 
@@ -71,11 +76,8 @@ def test_label_free_quantities_stay(four_cluster_fit: xr.DataTree, method: str) 
     rows = observed_rows(found, spec).take(slice(0, 50))
 
     def density(tree: xr.DataTree) -> np.ndarray:
-        terms = sum(
-            rows.log_density(
-                draw_parameters(tree["posterior"].to_dataset(), "cluster").take(slice(0, 40))
-            )
-        )
+        draws = posterior_parameters(tree).take(slice(0, 40))
+        terms = component_log_density(rows.x, rows.u, rows.y, draws)
         return np.asarray(np.logaddexp.reduce(terms, axis=-1))
 
     np.testing.assert_allclose(density(found), density(four_cluster_fit), rtol=1e-12)

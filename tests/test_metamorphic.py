@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import STRUCTURES, direction_of, table
+from densities import component_log_density
 from test_kernel import prior_of, target_of
 
-from jointmix.families.parameters import Parameters, component_log_density
+from jointmix.families.parameters import Parameters
 from jointmix.fitting.workflow import fit
 from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import make_dataset

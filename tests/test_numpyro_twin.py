@@ -12,13 +12,13 @@ import oracles
 import pymc as pm
 import pytensor
 import pytest
-from conftest import STRUCTURES, built, direction_of
+from conftest import PARAMETERS, STRUCTURES, built, direction_of
+from densities import feature_log_density, response_log_density
 from pymc_values import constrained
 
 import jointmix.validation.twin
 from jointmix.base.errors import MissingExtraError, SpecError
-from jointmix.base.schema import PARAMETERS
-from jointmix.families.parameters import Parameters, feature_log_density, response_log_density
+from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import HalfStudentT
 from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates

@@ -12,6 +12,7 @@ from jointmix.families.priors.priors import (
     Priors,
     StudentT,
 )
+from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import make_dataset
 from jointmix.model.location import coordinates, householder
@@ -201,7 +202,7 @@ def test_errors_under_overlap_are_those_of_maximum_likelihood() -> None:
         errors = location_errors(rows, mode.parameters, spec)[:, 0, :, 0] * 2.5**2
         claimed.append(np.sqrt(np.diag(errors)[order]))
         share = mode_share(rows, mode.parameters)
-        blocks = location_covariance(mode, spec, scaling, share, rows.u)
+        blocks = location_covariance(mode, spec, scaling, share, rows)
         naive.append(np.sqrt(blocks[order, 0, 0]) * 2.5)
     spread = np.std(found, axis=0, ddof=1)
     # Four standard errors of a standard deviation of 120 estimates, and of the claims.
@@ -286,7 +287,9 @@ def test_covariance_is_that_of_weighted_least_squares(
     table = {name: rng.normal(size=n) for name in "abcy"}
     scaling = model_scaling(make_dataset(table, spec), spec)
     share, u = rng.dirichlet(np.ones(3), n), np.column_stack([table["c"], table["a"]])
-    found = location_covariance(mode_of(values), spec, scaling, share, u)
+    found = location_covariance(
+        mode_of(values), spec, scaling, share, Rows(np.zeros((n, 2)), u, np.zeros(n))
+    )
     design = np.column_stack([np.ones(n), u])[:, columns]
     for j in range(3):
         means = values["covariance"][j] / share[:, j].sum()
@@ -321,7 +324,9 @@ def test_covariance_is_that_of_estimates() -> None:
             estimates[t, j, 1:] = np.linalg.lstsq(design[own], y[own], rcond=None)[0]
         if t == 0:
             scaling = model_scaling(make_dataset({"a": a, "c": u[:, 1], "y": y}, spec), spec)
-        claims[t] = location_covariance(mode_of(values), spec, scaling, np.eye(2)[hard], u)
+        claims[t] = location_covariance(
+            mode_of(values), spec, scaling, np.eye(2)[hard], Rows(a[:, None], u, y)
+        )
     for j in range(2):
         covariance, claim = np.cov(estimates[:, j].T / 2.5), claims[:, j].mean(0)
         variance = np.diag(claim)

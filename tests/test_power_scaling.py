@@ -55,7 +55,7 @@ def prior_tree(model: dict, priors: dict) -> tuple[xr.DataTree, pm.Model]:
         sampled = pm.sample_prior_predictive(N_DRAWS, random_seed=3, compile_kwargs=FAST)
     drawn = sampled["prior"].to_dataset()
     names = [name for name in tree["posterior"].data_vars if name in drawn]
-    parameters = fitted_scaling(tree, spec).to_users(draw_parameters(drawn[names], COMPONENT))
+    parameters = fitted_scaling(tree, spec).to_users(draw_parameters(drawn[names], COMPONENT, spec))
     posterior = tree["posterior"].to_dataset().isel(chain=[0], draw=slice(N_DRAWS)).copy(deep=True)
     for name, values in parameters.each().items():
         if name in posterior:

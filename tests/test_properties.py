@@ -13,6 +13,7 @@ import mpmath
 import numpy as np
 import pytest
 import xarray as xr
+from densities import component_log_density, feature_log_density, response_log_density
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -24,15 +25,9 @@ from typer.testing import CliRunner
 
 import jointmix.cli as cli
 from jointmix.base.errors import JointmixError
-from jointmix.families.parameters import (
-    Parameters,
-    component_log_density,
-    feature_log_density,
-    inverse_lower,
-    log_likelihood,
-    response_log_density,
-    responsibility,
-)
+from jointmix.families.matrices import inverse_lower
+from jointmix.families.mixture import log_likelihood, responsibility
+from jointmix.families.parameters import Parameters
 from jointmix.fitting.recipe import Recipe, parse_recipe, recipe_text
 from jointmix.labels import agreement, ecr, inverse, order_by, permute, pivotal, switch_rate
 from jointmix.labels.assignment import assign

@@ -7,10 +7,10 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from conftest import PARAMETERS
 from pymc.sampling import jax as pymc_jax
 from test_sampling import one_line, prepared, spec_of
 
-from jointmix.base.schema import PARAMETERS
 from jointmix.sampling import Target, pymc_runs, sample
 
 CHAINS, DRAWS = 3, 5

@@ -5,18 +5,19 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import STRUCTURES, structures, table
+from densities import response_mean
 from scipy.stats import beta, halfnorm, invgamma, kstest, norm
 from synthetic import fitted_tree
 
 import jointmix as jm
 from jointmix.base.errors import DataError, SchemaError, SpecError
-from jointmix.families.parameters import response_mean
+from jointmix.families.mixture import log_terms
 from jointmix.posterior.allocations import responsibilities
 from jointmix.posterior.draws import (
-    draw_parameters,
     fitted_spec,
     observed_rows,
     observed_table,
+    posterior_parameters,
 )
 from jointmix.posterior.prediction import predict, predictive_density
 from jointmix.posterior.replication import (
@@ -72,7 +73,7 @@ def test_densities_on_a_grid(four_cluster_fit: xr.DataTree, gaps: bool) -> None:
     predicted = predict(tree, given)
     assert (np.abs(mean - predicted["mean"]) < 0.01 * predicted["sd"]).all()
     if not gaps:
-        parameters = draw_parameters(tree["posterior"].to_dataset(), "cluster")
+        parameters = posterior_parameters(tree)
         rows = observed_rows(tree, fitted_spec(tree)).take(slice(30))
         some = at[::500]
         share = responsibility_by_draw(tree)[:, :30]
@@ -85,8 +86,10 @@ def test_densities_on_a_grid(four_cluster_fit: xr.DataTree, gaps: bool) -> None:
 
 def responsibility_by_draw(tree: xr.DataTree) -> np.ndarray:
     """p(k | x), (draw, obs, cluster)."""
-    parameters = draw_parameters(tree["posterior"].to_dataset(), "cluster")
-    first, _ = observed_rows(tree, fitted_spec(tree)).log_density(parameters)
+    parameters = posterior_parameters(tree)
+    first, _ = log_terms(
+        fitted_spec(tree).blocks, observed_rows(tree, fitted_spec(tree)), parameters
+    )
     weight = np.exp(first - first.max(-1, keepdims=True))
     return weight / weight.sum(-1, keepdims=True)
 

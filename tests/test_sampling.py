@@ -14,10 +14,10 @@ import nutpie
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import PARAMETERS
 from scipy import stats
 
 from jointmix.base.errors import SamplingError
-from jointmix.base.schema import PARAMETERS
 from jointmix.kernel.allocate import mode_share
 from jointmix.kernel.entry import compiled
 from jointmix.model.dataset import Dataset, make_dataset
@@ -66,7 +66,7 @@ def prepared(table: pd.DataFrame, spec: ModelSpec) -> tuple[Dataset, Start]:
     mode = fit_em(dataset, spec, 1).best
     share = mode_share(rows, scaling.to_model(mode.parameters))
     ordering = choose_ordering(mode, spec, scaling, dataset, 1)
-    return dataset, make_start(mode, spec, scaling, ordering, share, rows.u)
+    return dataset, make_start(mode, spec, scaling, ordering, share, rows)
 
 
 def draws_of(

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import oracles
 import pytest
+from densities import component_log_density
 
-from jointmix.families.parameters import Parameters, component_log_density, log_likelihood
+from jointmix.families.mixture import log_likelihood
+from jointmix.families.parameters import Parameters
 from jointmix.model.dataset import make_dataset
 from jointmix.model.scaling import Scaling, model_scaling, standard_scaling
 from jointmix.model.spec import ModelSpec

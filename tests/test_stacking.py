@@ -6,8 +6,8 @@ from scipy.optimize import minimize
 from scipy.stats import norm, t
 
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.fitting.scouts import group_chains
-from jointmix.model.rows import Rows
 from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.posterior.stacking import stack, stacking_weights
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import PARAMETERS
 from test_sampling import same, spec_of, two_lines
 
 from jointmix import Control, fit, recover
 from jointmix.base.errors import SamplingError, SpecError, StorageError
-from jointmix.base.schema import PARAMETERS
 
 SPEC = spec_of()
 

@@ -10,14 +10,13 @@ import pandas as pd
 import polars as pl
 import pytest
 import xarray as xr
-from conftest import STRUCTURES, structures, table
+from conftest import PARAMETERS, STRUCTURES, structures, table
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 import jointmix.fitting.workflow
 from jointmix import fit, fit_em, load, log_density, predict, save
 from jointmix.base.errors import ColumnTypeError, DataError
-from jointmix.base.schema import PARAMETERS
 from jointmix.model.dataset import make_dataset
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec

@@ -169,4 +169,4 @@ def _start(posterior: Posterior, mode: Mode, seed: int) -> Start:
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     share = mode_share(rows, scaling.to_model(mode.parameters))
     ordering = choose_ordering(mode, spec, scaling, dataset, seed)
-    return make_start(mode, spec, scaling, ordering, share, rows.u)
+    return make_start(mode, spec, scaling, ordering, share, rows)

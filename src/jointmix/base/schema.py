@@ -37,17 +37,6 @@ COMPONENT, CLUSTER = "component", "cluster"
 FEATURE, FEATURE_BIS, PREDICTOR, COLUMN = "feature", "feature_bis", "predictor", "column"
 POINT, VARIABLE, VARIABLE_BIS, SCOUT = "point", "variable", "variable_bis", "scout"
 
-#: Parameters and the dims they have besides chain, draw and cluster (or component).
-PARAMETERS: dict[str, tuple[str, ...]] = {
-    "weight": (),
-    "mean": (FEATURE,),
-    "sd": (FEATURE,),
-    "correlation": (FEATURE, FEATURE_BIS),
-    "intercept": (),
-    "slope": (PREDICTOR,),
-    "sigma": (),
-}
-
 #: Variables of the group ``modes``: the optima found by EM, best first, and where chains sit. Where
 #: they sit in several groups, there are ``stacking_weight`` and ``unreliable`` [group] besides.
 MODES: dict[str, tuple[str, ...]] = {
@@ -56,7 +45,6 @@ MODES: dict[str, tuple[str, ...]] = {
     "bic": ("mode",),
     "icl": ("mode",),
     "smallest_share": ("mode",),
-    **{name: ("mode", CLUSTER, *dims) for name, dims in PARAMETERS.items()},
     "chain_log_likelihood": (CHAIN,),
     "chain_mode": (CHAIN,),
     "chain_group": (CHAIN,),

@@ -12,9 +12,10 @@ import xarray as xr
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, above, counted, listed, skipped
+from jointmix.families.mixture import component_log_density
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.model.degenerate import order_at_zero
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import (
     draw_parameters,
@@ -104,7 +105,7 @@ def closed_clusters(posterior: xr.Dataset, rows: Rows, spec: ModelSpec) -> list[
     posterior, rows
         Identified draws, and the rows, on the users' scale.
     """
-    parameters = draw_parameters(posterior, CLUSTER)
+    parameters = draw_parameters(posterior, CLUSTER, spec)
     parameters = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     found = []
     if spec.features and spec.covariance != "fixed":
@@ -112,7 +113,6 @@ def closed_clusters(posterior: xr.Dataset, rows: Rows, spec: ModelSpec) -> list[
         found += [_closed_features(rows, parameters, small, k, spec) for k in range(small.shape[1])]
     free = spec.response is not None and spec.noise != "fixed"
     if free and np.isfinite(order_at_zero(spec.priors.sigma)):
-        assert parameters.sigma is not None
         small = parameters.sigma / rows.y.std()
         found += [_closed_response(rows, parameters, small, k, spec) for k in range(small.shape[1])]
     return [each for each in found if each is not None]
@@ -137,7 +137,6 @@ def smallest_spread(x: np.ndarray, parameters: Parameters, spec: ModelSpec) -> n
     numpy.ndarray
         (draw, cluster), between 0 and about 1.
     """
-    assert parameters.cholesky is not None
     sd = x.std(axis=0)
     factor = parameters.cholesky / sd[:, None]
     if spec.covariance not in ("full", "tied"):
@@ -147,17 +146,19 @@ def smallest_spread(x: np.ndarray, parameters: Parameters, spec: ModelSpec) -> n
     return np.asarray(np.linalg.svd(white, compute_uv=False)[..., -1])
 
 
-def _held(rows: Rows, parameters: Parameters, draw: int, cluster: int) -> np.ndarray:
+def _held(
+    rows: Rows, parameters: Parameters, draw: int, cluster: int, spec: ModelSpec
+) -> np.ndarray:
     """Places of the rows that a cluster most probably holds in a draw."""
-    features, response = rows.log_density(parameters.take(draw))
-    return np.flatnonzero((features + response).argmax(axis=-1) == cluster)
+    component = component_log_density(spec.blocks, rows, parameters.take(draw))
+    return np.flatnonzero(component.argmax(axis=-1) == cluster)
 
 
 def _closed_features(
     rows: Rows, parameters: Parameters, small: np.ndarray, cluster: int, spec: ModelSpec
 ) -> Closed | None:
     draw, share = int(small[:, cluster].argmin()), float((small[:, cluster] < SMALL).mean())
-    held = _held(rows, parameters, draw, cluster) if share else np.zeros(0, dtype=int)
+    held = _held(rows, parameters, draw, cluster, spec) if share else np.zeros(0, dtype=int)
     if len(held) < 2:
         return None
     scaled = (rows.x[held] - rows.x[held].mean(axis=0)) / rows.x.std(axis=0)
@@ -172,7 +173,6 @@ def _closed_correlation(
     parameters: Parameters, held: np.ndarray, scaled: np.ndarray, cluster: int, spec: ModelSpec
 ) -> Closed | None:
     """Rows in a flat that no column is constant on, where the prior of the sds has no say."""
-    assert parameters.cholesky is not None
     size = scaled.shape[1]
     rank = int((np.linalg.svd(scaled, compute_uv=False) > ROUNDING * np.sqrt(len(held))).sum())
     factor = parameters.cholesky[:, cluster]
@@ -189,7 +189,7 @@ def _closed_response(
     rows: Rows, parameters: Parameters, small: np.ndarray, cluster: int, spec: ModelSpec
 ) -> Closed | None:
     draw, share = int(small[:, cluster].argmin()), float((small[:, cluster] < SMALL).mean())
-    held = _held(rows, parameters, draw, cluster) if share else np.zeros(0, dtype=int)
+    held = _held(rows, parameters, draw, cluster, spec) if share else np.zeros(0, dtype=int)
     if len(held) < 2 or residual_spread(rows.take(held), spec) > ROUNDING * rows.y.std():
         return None
     what = f"whose {quoted(str(spec.response))} their line gives exactly"

@@ -16,7 +16,7 @@ from jointmix.base.schema import (
     require_group,
 )
 from jointmix.checks.finding import Finding, Status, counted, skipped
-from jointmix.families.parameters import inverse_lower, lower_factor
+from jointmix.families.matrices import inverse_lower, lower_factor
 from jointmix.posterior.draws import spread
 
 CODE = "duplicate clusters"

@@ -1,13 +1,11 @@
 """Are all clusters supported by rows? Expected count of each cluster."""
 
-import json
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, below, counted, listed, skipped
+from jointmix.posterior.draws import fitted_spec
 
 CODE = "empty clusters"
 SUBJECT = "clusters"
@@ -19,20 +17,6 @@ OCCUPIED_SOURCE = (
 )
 
 
-def n_cluster_parameters(spec: dict[str, Any]) -> int:
-    """Number of free parameters that one cluster has of its own, besides its weight."""
-    data, model, priors = spec["data"], spec["model"], spec.get("priors", {})
-    d, r = len(data.get("features") or ()), len(data.get("predictors") or ())
-    covariance = model.get("covariance", "full")
-    scales = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": min(d, 1)}.get(covariance, 0)
-    counts = {"mean": d, "sd": scales}
-    if data.get("response"):
-        counts["intercept"] = int(model.get("intercept", True))
-        counts["slope"] = r
-        counts["sigma"] = int(model.get("noise", "cluster") == "cluster")
-    return sum(n for name, n in counts.items() if priors.get(name, {}).get("family") != "fixed")
-
-
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Judge the smallest expected count, posterior mean weight × rows.
 
@@ -42,7 +26,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if "weight" not in posterior or posterior.sizes[CLUSTER] == 1:
         return (skipped(CODE, SUBJECT, "one cluster holds all rows", SOURCE),)
     n_obs = int(tree.attrs["n_obs"])
-    needed = n_cluster_parameters(json.loads(tree.attrs["spec"]))
+    needed = fitted_spec(tree).n_own_parameters
     expected = posterior["weight"].mean(("chain", "draw")) * n_obs
     value = float(expected.min())
     weight = posterior["weight"].isel({CLUSTER: int(expected.values.argmin())})

@@ -16,8 +16,8 @@ from jointmix.base.schema import (
 from jointmix.checks.collapse import ROUNDING, residual_spread
 from jointmix.checks.finding import Finding, Status, listed, skipped
 from jointmix.families.priors.priors import InverseGamma
+from jointmix.families.rows import Rows
 from jointmix.model.degenerate import order_at_zero
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_scaling, fitted_spec, observed_rows
 from jointmix.tables.issues import quoted

@@ -1,1 +1,45 @@
-"""What a cluster can be made of: priors, parameters and densities."""
+"""What a cluster can be made of: the door to families, by name, loaded when asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jointmix.families.protocol import Block, Specified
+
+#: Where the blocks of responses and features are: name → (module, class).
+_RESPONSES = {
+    "normal": ("jointmix.families.normal.block", "NormalResponse"),
+    "student_t": ("jointmix.families.student_t.block", "StudentTResponse"),
+}
+_FEATURES = {"mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures")}
+
+
+def response_families() -> tuple[str, ...]:
+    """Names of the families that a response may have."""
+    return tuple(_RESPONSES)
+
+
+def register(block: type["Block"]) -> None:
+    """Make a family known that is defined outside this package, a block of a response.
+
+    Parameters
+    ----------
+    block
+        A class derived from `jointmix.families.protocol.Block`, at the top of an importable
+        module; its ``family`` is the name that specifications use.
+    """
+    _RESPONSES[block.family] = (block.__module__, block.__name__)
+
+
+def block_class(family: str) -> type["Block"]:
+    """The class of a family."""
+    module, name = {**_FEATURES, **_RESPONSES}[family]
+    found: type[Block] = getattr(import_module(module), name)
+    return found
+
+
+def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
+    """The blocks of a model: of its features, if it has any, then of its response."""
+    names = ["mvnormal"] if spec.features else []
+    names += [family] if spec.response is not None else []
+    return tuple(block_class(name)(spec) for name in names)

@@ -18,20 +18,19 @@ from jointmix.base.schema import (
     DRAW,
     FEATURE,
     OBS,
-    PARAMETERS,
     PREDICTOR,
     SCHEMA_VERSION,
 )
+from jointmix.families.rows import Rows
 from jointmix.fitting.scouts import Levels
 from jointmix.labels.draws import Gathered, Identified
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import Rows
 from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census
 from jointmix.modes.ordering import Ordering
-from jointmix.posterior.draws import draw_parameters
+from jointmix.posterior.draws import draw_parameters, unpacked
 from jointmix.posterior.invariants import choose_points, invariants
 from jointmix.tables.issues import Issue
 
@@ -72,7 +71,7 @@ def tree_groups(
         "posterior": posterior,
         "sample_stats": raw["sample_stats"].to_dataset(),
         "invariant": invariants(
-            draw_parameters(posterior, CLUSTER),
+            draw_parameters(posterior, CLUSTER, spec),
             gathered.log_likelihood.reshape(shape),
             points,
             spec,
@@ -118,18 +117,10 @@ def mode_group(spec: ModelSpec, census: Census, main: Levels, groups: xr.Dataset
         {name: ("mode", np.array([getattr(mode, name) for mode in found])) for name in numbers},
         coords={"mode": np.arange(1, len(found) + 1)},
     )
-    parameters = [mode.parameters.each() for mode in found]
-    for name, rest in PARAMETERS.items():
-        if name in parameters[0]:
-            values = np.stack([each[name] for each in parameters])
-            data[name] = (("mode", CLUSTER, *rest), values)
-    if spec.features:
-        factor = np.stack([each["cholesky"] for each in parameters])
-        sd = np.sqrt((factor**2).sum(-1))
-        unit = factor / sd[..., None]
-        data["sd"] = (("mode", CLUSTER, FEATURE), sd)
-        correlation = unit @ np.swapaxes(unit, -1, -2)
-        data["correlation"] = (("mode", CLUSTER, *PARAMETERS["correlation"]), correlation)
+    variables = [unpacked(mode.parameters, spec) for mode in found]
+    for name, parameter in spec.parameters.items():
+        values = np.stack([each[name] for each in variables])
+        data[name] = (("mode", CLUSTER, *parameter.dims), values)
     data = data.merge(groups)
     data["chain_mode"] = (CHAIN, main.mode + 1)
     data["chain_log_likelihood"] = (CHAIN, main.log_likelihood.mean(axis=1))

@@ -15,7 +15,6 @@ from jointmix.base.schema import (
     COMPONENT,
     DRAW,
     OBS,
-    PARAMETERS,
     require_group,
 )
 from jointmix.checks import judge
@@ -37,6 +36,7 @@ from jointmix.posterior.draws import (
     fitted_scaling,
     fitted_spec,
     observed_rows,
+    posterior_parameters,
 )
 
 METHODS = ("ecr", "ecr_iterative_1", "ecr_iterative_2", "stephens", "pivotal", "order_by")
@@ -152,7 +152,7 @@ def _of_fit(tree: xr.DataTree) -> _Material:
     if not spec.exchangeable:
         raise SpecError("The clusters differ in their fixed values, so labels cannot switch.")
     scaling = fitted_scaling(tree, spec)
-    parameters = scaling.to_model(draw_parameters(require_group(tree, "posterior"), CLUSTER))
+    parameters = scaling.to_model(posterior_parameters(tree))
     values = Responsibilities(scaled_rows(observed_rows(tree, spec), scaling), parameters)
     return _Material(CLUSTER, spec.n_clusters, Allocations(values), values, parameters)
 
@@ -244,8 +244,8 @@ def _pivot_allocation(
         assert isinstance(material.responsibilities, Responsibilities)
         spec = fitted_spec(tree)
         modes = require_group(tree, "modes")
-        known = modes[[name for name in PARAMETERS if name in modes]].isel(mode=[0])
-        point = draw_parameters(known.rename({"mode": DRAW}).expand_dims(CHAIN), CLUSTER).take(0)
+        known = modes[list(spec.parameters)].isel(mode=[0]).rename({"mode": DRAW})
+        point = draw_parameters(known.expand_dims(CHAIN), CLUSTER, spec).take(0)
         scaled = fitted_scaling(tree, spec).to_model(point)
         return mode_share(material.responsibilities.rows, scaled).argmax(axis=-1)
     if _is_map(pivot, "ecr"):

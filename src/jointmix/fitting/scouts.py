@@ -10,10 +10,11 @@ from jointmix.base.errors import SamplingError
 from jointmix.base.schema import CHAIN, CLUSTER, SCOUT
 from jointmix.checks.modes import is_apart
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import mode_share
 from jointmix.labels.draws import chain_modes, identify_draws
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import Rows, make_rows
+from jointmix.model.rows import make_rows
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census
@@ -79,7 +80,7 @@ def scout(
     for index in others:
         mode = census.modes[index]
         share = mode_share(rows, scaling.to_model(mode.parameters))
-        start = make_start(mode, spec, scaling, ordering, share, rows.u)
+        start = make_start(mode, spec, scaling, ordering, share, rows)
         own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
         try:
             raw = sample(dataset, fewer, start, own_seed, progress, control)
@@ -141,7 +142,7 @@ def _errors(log_likelihood: np.ndarray) -> np.ndarray:
 
 
 def weigh_modes(
-    rows: Rows, main: Levels, scouts: list[tuple[int, Levels]]
+    rows: Rows, main: Levels, scouts: list[tuple[int, Levels]], spec: ModelSpec
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Which chains sit together, and the weight of each group where there are several.
 
@@ -173,8 +174,8 @@ def weigh_modes(
         {"chain_group": (CHAIN, group[:n_main] + 1)}, coords={CHAIN: main.posterior[CHAIN].values}
     )
     if group.max() > 0:
-        draws = _group_draws(parts, group)
-        weight, unreliable = stack(rows, draws)
+        draws = _group_draws(parts, group, spec)
+        weight, unreliable = stack(rows, draws, spec)
         groups = groups.assign_coords(group=np.arange(1, len(weight) + 1))
         groups["stacking_weight"], groups["unreliable"] = ("group", weight), ("group", unreliable)
     start = np.repeat([index for index, _ in scouts], CHAINS_A_MODE).astype(int)
@@ -205,11 +206,11 @@ def nested_rhat(draws: np.ndarray) -> float:
     return float(arviz_stats.rhat_nested(draws, superchain_ids=starts.tolist(), method="rank"))
 
 
-def _group_draws(parts: list[Levels], group: np.ndarray) -> list[Parameters]:
+def _group_draws(parts: list[Levels], group: np.ndarray, spec: ModelSpec) -> list[Parameters]:
     """The draws of each group's chains, one after the other."""
     found = []
     chains = [
-        draw_parameters(part.posterior.isel({CHAIN: [index]}), CLUSTER)
+        draw_parameters(part.posterior.isel({CHAIN: [index]}), CLUSTER, spec)
         for part in parts
         for index in range(len(part.mode))
     ]

@@ -27,7 +27,7 @@ from jointmix.families.priors.priors import Dirichlet
 from jointmix.fitting.workflow import fit
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.posterior.draws import draw_parameters, observed_rows, spread
+from jointmix.posterior.draws import observed_rows, posterior_parameters, spread
 from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.sampling import Control, Progress
 
@@ -154,9 +154,11 @@ def _with_clusters(spec: ModelSpec, number: int) -> ModelSpec:
 
 def _pointwise(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     """Leave-one-out log densities and Pareto k of each row, (obs,)."""
-    parameters = draw_parameters(tree["posterior"].to_dataset(), CLUSTER)
+    parameters = posterior_parameters(tree)
     used = spread(len(parameters.weight), _MOST_DRAWS)
-    joint, feature, shape = loo_densities(observed_rows(tree, spec), parameters.take(used.tolist()))
+    joint, feature, shape = loo_densities(
+        observed_rows(tree, spec), parameters.take(used.tolist()), spec
+    )
     return {"joint": joint, "conditional": joint - feature, "shape": shape}
 
 

@@ -17,13 +17,14 @@ from jointmix.base.arguments import (
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import CHAIN
 from jointmix.checks import judge
+from jointmix.families.rows import Rows
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
 from jointmix.fitting.scouts import Levels, scout, weigh_modes
 from jointmix.kernel.allocate import mode_share
 from jointmix.labels.draws import chain_modes, identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.degenerate import table_warnings
-from jointmix.model.rows import Rows, make_rows, users_rows
+from jointmix.model.rows import make_rows, users_rows
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.modes.em import Census, fit_em
@@ -152,7 +153,7 @@ def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepar
     census = fit_em(dataset, spec, seed)
     share = mode_share(rows, scaling.to_model(census.best.parameters))
     ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
-    start = make_start(census.best, spec, scaling, ordering, share, rows.u)
+    start = make_start(census.best, spec, scaling, ordering, share, rows)
     issues = (*table_warnings(dataset, spec), *mode_warnings(dataset, spec, census))
     return Prepared(dataset, spec, seed, planned, scaling, rows, census, issues, ordering, start)
 
@@ -185,7 +186,7 @@ def finish(
         )
     clock.start("checks")
     users = users_rows(dataset, spec)
-    groups, sent = weigh_modes(users, main, scouts)
+    groups, sent = weigh_modes(users, main, scouts, spec)
     tree = xr.DataTree.from_dict(
         {
             **tree_groups(dataset, spec, prepared.scaling, census, identified, raw, users),

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from jointmix.families.parameters import (
-    Parameters,
-    inverse_lower,
-)
+from jointmix.families.matrices import inverse_lower
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.jit import jit
 from jointmix.kernel.rows import (
     SUMS,
@@ -15,7 +14,6 @@ from jointmix.kernel.rows import (
     softmax,
     take_predictors,
 )
-from jointmix.model.rows import Rows
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -100,15 +98,13 @@ def allocate(
     constant, response = np.log(weight), np.zeros((n_draws, k))
     mean, whiten, dense = np.zeros((n_draws, k, 0)), np.zeros((n_draws, k, 0, 0)), False
     line, sigma = np.zeros((n_draws, k, 1)), np.ones((n_draws, k))
-    if parameters.mean is not None and parameters.cholesky is not None:
+    if "mean" in parameters:
         mean, whiten = parameters.mean, inverse_lower(parameters.cholesky)
         diagonal = np.diagonal(whiten, axis1=-2, axis2=-1)
         constant = constant + np.log(diagonal).sum(-1) - 0.5 * mean.shape[-1] * _LOG_2PI
         dense = bool((whiten * (1 - np.eye(mean.shape[-1]))).any())
-    has_response = parameters.sigma is not None
-    if parameters.sigma is not None:
-        assert parameters.intercept is not None
-        assert parameters.slope is not None
+    has_response = "sigma" in parameters
+    if "sigma" in parameters:
         sigma = parameters.sigma
         line = np.concatenate([parameters.intercept[..., None], parameters.slope], axis=-1)
         response = -np.log(sigma) - 0.5 * _LOG_2PI

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from scipy.special import ndtri
 
-from jointmix.families.parameters import Parameters, inverse_lower
+from jointmix.families.matrices import inverse_lower
+from jointmix.families.parameters import Parameters
 from jointmix.kernel.jit import jit
 
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -234,13 +235,10 @@ def predictive(
     quantile
         (obs, quantile), of the distribution function itself.
     """
-    assert parameters.intercept is not None
-    assert parameters.slope is not None
-    assert parameters.sigma is not None
     n_draws, k = parameters.weight.shape
     constant = np.log(parameters.weight)
     mean, whiten = np.zeros((n_draws, k, 0)), np.zeros((n_draws, k, 0, 0))
-    if parameters.mean is not None and parameters.cholesky is not None:
+    if "mean" in parameters:
         mean, whiten = parameters.mean, inverse_lower(parameters.cholesky)
         diagonal = np.diagonal(whiten, axis1=-2, axis2=-1)
         constant = constant + np.log(diagonal).sum(-1) - 0.5 * mean.shape[-1] * _LOG_2PI

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jointmix.base.schema import COMPONENT, PARAMETERS
+from jointmix.base.schema import COMPONENT
 from jointmix.kernel import layout as at
 from jointmix.kernel.entry import expand
 from jointmix.model.location import householder
@@ -58,7 +58,7 @@ def parameter_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
 
 def parameter_dims(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
     """Dims of the parameters, besides chain and draw."""
-    return {name: (COMPONENT, *PARAMETERS[name]) for name in parameter_shapes(spec)}
+    return {name: (COMPONENT, *item.dims) for name, item in spec.parameters.items()}
 
 
 def parameters(problem: np.ndarray, spec: ModelSpec, draws: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate
 from jointmix.labels.assignment import inverse, permute, switch_rate
 from jointmix.labels.relabel import ecr, stephens
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 
 #: Responsibilities (draws × rows × components) that a pass of the comparison may evaluate, and the
@@ -143,7 +143,7 @@ def label_parameters(parameters: Parameters) -> np.ndarray:
     """
     each = parameters.each()
     parts = []
-    if "mean" in each and parameters.cholesky is not None:
+    if "mean" in each and "cholesky" in parameters:
         parts += [each["mean"], np.log(np.sqrt((parameters.cholesky**2).sum(-1)))]
     if "sigma" in each:
         line = (each["intercept"][..., None], each["slope"], np.log(each["sigma"])[..., None])

@@ -16,20 +16,20 @@ from jointmix.base.schema import (
     CLUSTER,
     COMPONENT,
     DRAW,
-    PARAMETERS,
 )
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate, mode_share
 from jointmix.labels.assignment import assign, order_by, permute, switch_rate
 from jointmix.labels.confidence import Confidence, confidence
 from jointmix.labels.relabel import ecr
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import Rows, make_rows
+from jointmix.model.rows import make_rows
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census
 from jointmix.modes.ordering import Ordering
-from jointmix.posterior.draws import draw_parameters
+from jointmix.posterior.draws import draw_parameters, unpacked
 
 #: Numbers (draws × rows × components) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
@@ -159,7 +159,7 @@ def identify_draws(
         The rows, the model, EM's optima, and the constraint under which the draws were made.
     """
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
-    parameters = draw_parameters(raw, COMPONENT)
+    parameters = draw_parameters(raw, COMPONENT, spec)
     pivot = mode_share(rows, scaling.to_model(census.best.parameters)).argmax(-1)
 
     def choose(_: slice, part: Parameters, joint: np.ndarray) -> np.ndarray:
@@ -185,11 +185,7 @@ def _permutations(
     if spec.ordering in ("auto", "none"):
         return ecr(joint.argmax(1), pivot, spec.n_clusters)
     name, column = spec.ordering_variable()
-    if name == "sd":
-        assert parameters.cholesky is not None
-        values = np.sqrt((parameters.cholesky**2).sum(-1))
-    else:
-        values = parameters.each()[name]
+    values = unpacked(parameters, spec)[name]
     if column is not None:
         names = spec.predictors if name == "slope" else spec.features
         values = values[..., names.index(column)]
@@ -215,22 +211,21 @@ def _identified(
     raw: xr.Dataset, parameters: Parameters, permutation: np.ndarray, scaling: Scaling
 ) -> xr.Dataset:
     """The draws with the dim cluster, numbered from 1, on the users' scale."""
-    users = scaling.to_users(parameters).each()
     spec = scaling.spec
+    users = unpacked(scaling.to_users(parameters), spec)
     if not spec.intercept and "intercept" in users:
         users["intercept"] = np.zeros_like(users["intercept"])
-    if "mean" in users:
-        users["sd"] = np.sqrt((users.pop("cholesky") ** 2).sum(-1))
+    if "correlation" in users:
+        # As drawn: the way through a factor would cost its last digits.
         users["correlation"] = raw["correlation"].values.reshape(
             len(permutation), *raw["correlation"].shape[2:]
         )
     shape = (raw.sizes[CHAIN], raw.sizes[DRAW])
     variables = {}
-    for name, rest in PARAMETERS.items():
-        if name in users:
-            values = permute(users[name], permutation)
-            values = values.reshape(*shape, *values.shape[1:])
-            variables[name] = ((CHAIN, DRAW, CLUSTER, *rest), values)
+    for name, parameter in spec.parameters.items():
+        values = permute(users[name], permutation)
+        values = values.reshape(*shape, *values.shape[1:])
+        variables[name] = ((CHAIN, DRAW, CLUSTER, *parameter.dims), values)
     coords = {name: raw.coords[name].values for name in raw.coords if name != COMPONENT}
     coords[CLUSTER] = np.arange(1, spec.n_clusters + 1)
     return xr.Dataset(variables, coords=coords)

@@ -14,7 +14,6 @@ from jointmix.base.schema import (
     COMPONENT,
     FEATURE,
     FEATURE_BIS,
-    PARAMETERS,
     PREDICTOR,
 )
 from jointmix.families.priors.priors import (
@@ -131,7 +130,7 @@ def prior_draws(dataset: Dataset, spec: ModelSpec, draws: int, seed: int) -> dic
     Labels are free: an ordered prior is the same one with its components sorted.
     """
     model = build_model(dataset, spec)
-    names = [name for name in PARAMETERS if name in model.named_vars]
+    names = list(spec.parameters)
     # Compiling would take longer than drawing, and needs a folder that can be written to.
     found = pm.draw([model[name] for name in names], draws, random_seed=seed, mode=_PYTHON)
     return dict(zip(names, found, strict=True))

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.families.priors.priors import Fixed, Normal, StudentT
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import Normal, StudentT
 from jointmix.model.spec import ModelSpec
 
 
@@ -18,19 +19,24 @@ class Coordinate:
 
 
 def coordinates(spec: ModelSpec) -> tuple[Coordinate, ...]:
-    """The free location parameters of a cluster: means, then intercept, then slopes."""
-    priors = spec.priors
-    found: list[Coordinate] = []
-    if not isinstance(priors.mean, Fixed):
-        found += [Coordinate("mean", name, priors.mean) for name in spec.features]
-    if spec.response is None:
-        return tuple(found)
-    if spec.free_intercept:
-        assert not isinstance(priors.intercept, Fixed)
-        found.append(Coordinate("intercept", None, priors.intercept))
-    if not isinstance(priors.slope, Fixed):
-        found += [Coordinate("slope", name, priors.slope) for name in spec.predictors]
-    return tuple(found)
+    """The free location parameters of a cluster, block by block: means, intercept, slopes."""
+    return tuple(
+        Coordinate(parameter.name, label, parameter.prior)
+        for parameter in spec.parameters.values()
+        if parameter.role == "location" and parameter.free
+        if isinstance(parameter.prior, Normal | StudentT)
+        for label in parameter.labels
+    )
+
+
+def location_values(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
+    """The free location parameters, (..., cluster, location), in their own units."""
+    parts = [np.zeros((*parameters.weight.shape, 0))]
+    for parameter in spec.parameters.values():
+        if parameter.role == "location" and parameter.free:
+            values = parameters[parameter.name]
+            parts.append(values if parameter.dims else values[..., None])
+    return np.concatenate(parts, axis=-1)
 
 
 def householder(direction: np.ndarray) -> np.ndarray:

@@ -60,32 +60,15 @@ class Scaling:
 
     def to_users(self, parameters: Parameters) -> Parameters:
         """Parameters of scaled columns as parameters on the users' scale."""
-        arrays = parameters.each()
-        if parameters.mean is not None and parameters.cholesky is not None:
-            center, scale = self.feature
-            arrays["mean"] = center + scale * parameters.mean
-            arrays["cholesky"] = scale[:, None] * parameters.cholesky
-        if parameters.slope is not None and parameters.intercept is not None:
-            (center, scale), (y_center, y_scale) = self.predictor, self.response
-            slope = parameters.slope * (y_scale / scale)
-            arrays |= {"slope": slope, "sigma": arrays["sigma"] * y_scale}
-            arrays["intercept"] = y_center + y_scale * parameters.intercept - slope @ center
-        return Parameters(**arrays)
+        arrays = {name: value for block in self.spec.blocks
+                  for name, value in block.to_users(parameters, self).items()}  # fmt: skip
+        return parameters.replace(**arrays)
 
     def to_model(self, parameters: Parameters) -> Parameters:
         """Parameters on the users' scale as parameters of scaled columns."""
-        arrays = parameters.each()
-        if parameters.mean is not None and parameters.cholesky is not None:
-            center, scale = self.feature
-            arrays["mean"] = (parameters.mean - center) / scale
-            arrays["cholesky"] = parameters.cholesky / scale[:, None]
-        if parameters.slope is not None and parameters.intercept is not None:
-            (center, scale), (y_center, y_scale) = self.predictor, self.response
-            arrays["slope"] = parameters.slope * (scale / y_scale)
-            arrays["sigma"] = arrays["sigma"] / y_scale
-            shifted = parameters.intercept + parameters.slope @ center - y_center
-            arrays["intercept"] = shifted / y_scale
-        return Parameters(**arrays)
+        arrays = {name: value for block in self.spec.blocks
+                  for name, value in block.to_model(parameters, self).items()}  # fmt: skip
+        return parameters.replace(**arrays)
 
 
 def standard_scaling(dataset: Dataset, spec: ModelSpec) -> Scaling:

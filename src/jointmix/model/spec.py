@@ -3,12 +3,22 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from jointmix.base.arguments import choice, shown, whole_number
 from jointmix.base.errors import SpecError
+from jointmix.families import blocks_of, response_families
 from jointmix.families.priors.priors import Fixed, Priors
+from jointmix.families.protocol import (
+    Block,
+    Parameter,
+    Predicted,
+    Weights,
+    count_parameters,
+    own_parameters,
+)
 from jointmix.model.settings import SamplerSpec
 
 COVARIANCES = ("full", "diagonal", "spherical", "tied", "fixed")
@@ -17,7 +27,10 @@ MISSING = ("error", "drop")
 
 #: Constant parts that make the clusters distinguishable when they differ between clusters,
 #: and the number of dims a value has when it is the same for all clusters.
-_SHARED_DIMS = {"weight": 0, "mean": 1, "intercept": 0, "slope": 1, "sigma": 0, "covariance": 2}
+_SHARED_DIMS = {
+    **{"weight": 0, "mean": 1, "covariance": 2},
+    **{"intercept": 0, "slope": 1, "sigma": 0, "df": 0},
+}
 
 
 def _is_name(value: object) -> bool:
@@ -63,6 +76,9 @@ class ModelSpec:
         clusters) or "fixed" (``priors.covariance`` holds it).
     noise
         σ: one per "cluster", one "shared", or "fixed" (``priors.sigma`` holds it).
+    family
+        Of the response: "normal" or "student_t", about the same line b + u'θ; σ is then the scale
+        of the t distribution and ``df`` its degrees of freedom, one a cluster.
     intercept
         False fixes b = 0 on the users' scale.
     standardize
@@ -87,6 +103,7 @@ class ModelSpec:
     response: str | None = None
     covariance: str = "full"
     noise: str = "cluster"
+    family: str = "normal"
     intercept: bool = True
     standardize: bool = True
     ordering: str = "auto"
@@ -100,6 +117,7 @@ class ModelSpec:
         object.__setattr__(self, "predictors", _names("predictors", self.predictors))
         choice("covariance", self.covariance, COVARIANCES)
         choice("noise", self.noise, NOISES)
+        choice("family", self.family, response_families())
         choice("missing", self.missing, MISSING)
         for name in ("intercept", "standardize"):
             if not isinstance(getattr(self, name), bool):
@@ -146,6 +164,7 @@ class ModelSpec:
             "intercept": [(), (n,)],
             "slope": [(), (len(self.predictors),), (n, len(self.predictors))],
             "sigma": [(), (n,)],
+            "df": [(), (n,)],
         }
         for name, allowed in shapes.items():
             prior = getattr(priors, name)
@@ -158,8 +177,10 @@ class ModelSpec:
             weight = priors.weight.array
             if (weight <= 0).any() or abs(weight.sum() - 1) > 1e-9:
                 raise SpecError(f"Fixed weights must be > 0 and sum to 1; got {weight.tolist()}.")
-        if isinstance(priors.sigma, Fixed) and (priors.sigma.array <= 0).any():
-            raise SpecError(f"The fixed sigma must be > 0; got {priors.sigma.array.tolist()}.")
+        for name in ("sigma", "df"):
+            prior = getattr(priors, name)
+            if isinstance(prior, Fixed) and (prior.array <= 0).any():
+                raise SpecError(f"The fixed {name} must be > 0; got {prior.array.tolist()}.")
         if priors.covariance is not None:
             matrices = self.fixed_covariance()
             if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=1e-12) or (
@@ -200,6 +221,49 @@ class ModelSpec:
         if value.ndim <= 1:
             value = np.diag(np.broadcast_to(value, (d,)))
         return np.broadcast_to(value, (self.n_clusters, d, d)).copy()
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The densities that make up log p(row | k): of the features, of the response."""
+        return blocks_of(self, self.family)
+
+    @property
+    def predicted(self) -> Predicted:
+        """The block of the response.
+
+        Raises
+        ------
+        SpecError
+            If there is no response.
+        """
+        if self.response is None:
+            raise SpecError("This model has no response to predict.")
+        block = self.blocks[-1]
+        assert isinstance(block, Predicted)
+        return block
+
+    @cached_property
+    def membership(self) -> Weights:
+        """Who belongs where before the columns are seen."""
+        return Weights(self)
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """All parameters by name: the weights, then those of each block."""
+        found = [*self.membership.parameters]
+        for block in self.blocks:
+            found += block.parameters
+        return {parameter.name: parameter for parameter in found}
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters."""
+        return count_parameters(self.parameters.values())
+
+    @property
+    def n_own_parameters(self) -> int:
+        """Number of free parameters that one cluster's rows alone determine."""
+        return own_parameters(self.parameters.values(), self.n_clusters)
 
     @property
     def free_intercept(self) -> bool:

@@ -10,17 +10,11 @@ import numpy as np
 
 from jointmix.base.arguments import random_source
 from jointmix.families.parameters import Parameters
-from jointmix.families.priors.priors import Fixed
+from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import allocate
 from jointmix.model.dataset import Dataset, require_dataset
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.modes.mstep import (
-    VARIANCE_FLOOR,
-    Problem,
-    make_problem,
-    maximise,
-    moments,
-)
+from jointmix.modes.mstep import Problem, make_problem, maximise
 from jointmix.modes.starts import allocations
 
 #: The starts run on a random subset of large tables; the optima are then polished on all rows.
@@ -77,25 +71,6 @@ class Census:
         return self.modes[0]
 
 
-def count_parameters(spec: ModelSpec) -> int:
-    """Number of free parameters of the model."""
-    k, d, r, priors = spec.n_clusters, len(spec.features), len(spec.predictors), spec.priors
-    covariance = {
-        "full": k * d * (d + 1) // 2,
-        "diagonal": k * d,
-        "spherical": k if d else 0,
-        "tied": d * (d + 1) // 2,
-        "fixed": 0,
-    }[spec.covariance]
-    count = covariance + (0 if isinstance(priors.weight, Fixed) else k - 1)
-    count += 0 if isinstance(priors.mean, Fixed) else k * d
-    if spec.response is not None:
-        count += 0 if isinstance(priors.slope, Fixed) else k * r
-        count += k if spec.free_intercept else 0
-        count += {"cluster": k, "shared": 1, "fixed": 0}[spec.noise]
-    return count
-
-
 def _expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Responsibilities (start, cluster, obs) and log likelihoods (start,)."""
     share, _, value = allocate(problem.columns, problem.places, parameters)
@@ -115,26 +90,26 @@ def _run(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: 
     Starts that have converged drop out; the result holds one batch entry a start.
     """
     active = np.arange(len(share))
-    parameters = maximise(problem, moments(problem, share))
-    result = {name: value.copy() for name, value in parameters.each().items()}
+    parameters = maximise(problem, share, None)
+    result = {name: value.copy() for name, value in parameters.items()}
     previous = np.full(len(share), -np.inf)
     gain = np.full(len(share), np.inf)
     for _ in range(max_iterations):
         share, value = _expect(problem, parameters)
         new_gain = value - previous
         going = ~(np.isfinite(gain) & (_remaining(gain, new_gain) < tolerance))
-        for name, array in parameters.each().items():
+        for name, array in parameters.items():
             result[name][active] = array
         if not going.any():
             break
         active, previous, gain = active[going], value[going], new_gain[going]
-        parameters = maximise(problem, moments(problem, share[going]))
+        parameters = maximise(problem, share[going], parameters.take(np.flatnonzero(going)))
     return Parameters(**result)
 
 
 def subset_rows(spec: ModelSpec) -> int:
     """Rows on which the starts run, enough for every cluster's own parameters."""
-    needed = _SUBSET_ROWS_A_PARAMETER * spec.n_clusters * own_parameters(spec)
+    needed = _SUBSET_ROWS_A_PARAMETER * spec.n_clusters * spec.n_own_parameters
     return max(_SUBSET_ROWS, needed)
 
 
@@ -147,16 +122,14 @@ def _search(problem: Problem, n_starts: int, rng: np.random.Generator) -> Parame
         chosen = np.sort(rng.choice(n, size, replace=False))
         rows = replace(problem, values=problem.values[chosen])
     k = problem.spec.n_clusters
-    hard = allocations(rows.x, rows.u, rows.y if problem.spec.response else None, k, n_starts, rng)
+    x, u, y = rows.rows.x, rows.rows.u, rows.rows.y
+    hard = allocations(x, u, y if problem.spec.response else None, k, n_starts, rng)
     size = max(1, BATCH_NUMBERS // (len(rows.values) * k))
     found = []
     for first in range(0, n_starts, size):
         share = np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1)
         found.append(_run(rows, share, tolerance=1e-2, max_iterations=500))
-    names = found[0].each()
-    return Parameters(
-        **{name: np.concatenate([part.each()[name] for part in found]) for name in names}
-    )
+    return Parameters(**{name: np.concatenate([part[name] for part in found]) for name in found[0]})
 
 
 def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:
@@ -171,10 +144,10 @@ def _describe(problem: Problem, parameters: Parameters, n_starts: int) -> Mode:
     (share,), (value,) = _expect(problem, parameters.batched())
     value += n * problem.scaling.log_jacobian
     entropy = -(share * np.log(np.maximum(share, 1e-300))).sum()
-    bic = -2 * value + count_parameters(spec) * np.log(n)
+    bic = -2 * value + spec.n_parameters * np.log(n)
     users = problem.scaling.to_users(parameters)
     if not spec.intercept:
-        users = replace(users, intercept=np.zeros(spec.n_clusters))
+        users = users.replace(intercept=np.zeros(spec.n_clusters))
     return Mode(
         parameters=_canonical(users, spec),
         log_likelihood=float(value),
@@ -186,26 +159,13 @@ def _describe(problem: Problem, parameters: Parameters, n_starts: int) -> Mode:
     )
 
 
-def own_parameters(spec: ModelSpec) -> int:
-    """Location and scale parameters that a single cluster's rows determine."""
-    d = len(spec.features)
-    own = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": min(d, 1)}
-    count = d + own.get(spec.covariance, 0)
-    if spec.response is not None:
-        count += len(spec.predictors) + spec.intercept + (spec.noise == "cluster")
-    return count
-
-
 def _collapsed(problem: Problem, parameters: Parameters, n: int) -> bool:
     spec = problem.spec
-    if spec.n_clusters > 1 and (parameters.weight * n < own_parameters(spec)).any():
+    if spec.n_clusters > 1 and (parameters.weight * n < spec.n_own_parameters).any():
         return True
-    least = np.inf
-    if parameters.cholesky is not None and problem.covariance is None:
-        least = min(least, np.linalg.svd(parameters.cholesky, compute_uv=False).min() ** 2)
-    if parameters.sigma is not None and problem.sigma is None:
-        least = min(least, parameters.sigma.min() ** 2)
-    return bool(least < 10 * VARIANCE_FLOOR)
+    spreads = [block.spread(parameters) for block in spec.blocks]
+    least = min((float(each.min()) for each in spreads if each is not None), default=np.inf)
+    return least**2 < 10 * VARIANCE_FLOOR
 
 
 def _is_same(one: Mode, other: Mode) -> bool:
@@ -260,7 +220,7 @@ def _polish(problem: Problem, coarse: Parameters, n_starts: int) -> tuple[Mode, 
     best = np.argsort(-likelihood, kind="stable")[:_CONVERGED]
     converged = _run(problem, share[best], _TOLERANCE, max_iterations=3000)
     polished = rest.each()
-    for name, value in converged.each().items():
+    for name, value in converged.items():
         polished[name][best] = value
     modes: list[Mode] = []
     for index in range(len(first)):
@@ -298,7 +258,7 @@ def merged_bic(
     _, value = _expect(problem, found)
     n = len(problem.values)
     value = value + n * problem.scaling.log_jacobian
-    return np.asarray(-2 * value + count_parameters(fewer) * np.log(n))
+    return np.asarray(-2 * value + fewer.n_parameters * np.log(n))
 
 
 def _groups(values: np.ndarray) -> np.ndarray:

@@ -4,14 +4,10 @@ from functools import reduce
 
 import numpy as np
 
-from jointmix.families.parameters import (
-    Parameters,
-    inverse_lower,
-    response_mean,
-    responsibility,
-)
+from jointmix.families.mixture import component_log_density, responsibility
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.model.location import coordinates
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 
 #: Rows that are used, evenly spaced, of large tables; and rows worked on at a time.
@@ -45,68 +41,14 @@ def location_errors(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.n
 
 def _scores(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     """Scores (obs, parameter): of ξ, cluster by cluster, then of weights and scales."""
-    feature, response = rows.log_density(parameters)
-    share = responsibility(feature + response)
-    mean, spread = _feature_scores(rows, parameters, share, spec)
-    line, noise = _response_scores(rows, parameters, share, spec)
-    values = np.concatenate([mean, line], axis=-1)
-    used = _used(spec)
+    share = responsibility(component_log_density(spec.blocks, rows, parameters))
+    n, k = share.shape
+    location, rest = [np.zeros((n, k, 0))], []
+    for block in spec.blocks:
+        scores = block.scores(parameters, rows, share)
+        free = (item.name for item in block.parameters if item.role == "location" and item.free)
+        location += [scores.location[name] for name in free]
+        rest.append(scores.rest)
     scale = np.array([item.prior.scale for item in coordinates(spec)])
-    location = values[..., used] * scale
-    weight = share - parameters.weight
-    return np.concatenate([location.reshape(len(share), -1), weight, spread, noise], axis=1)
-
-
-def _used(spec: ModelSpec) -> list[int]:
-    """Where the free location parameters stand among means, intercept and slopes."""
-    d = len(spec.features)
-    places = []
-    for item in coordinates(spec):
-        if item.parameter == "mean":
-            places.append(spec.features.index(str(item.column)))
-        elif item.parameter == "intercept":
-            places.append(d)
-        else:
-            places.append(d + 1 + spec.predictors.index(str(item.column)))
-    return places
-
-
-def _feature_scores(
-    rows: Rows, parameters: Parameters, share: np.ndarray, spec: ModelSpec
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the means (obs, cluster, feature), and of the free scales (obs, scale)."""
-    n, k = share.shape
-    if parameters.mean is None or parameters.cholesky is None:
-        return np.zeros((n, k, 0)), np.zeros((n, 0))
-    whiten = inverse_lower(parameters.cholesky)
-    white = np.einsum("kij,nkj->nki", whiten, rows.x[:, None, :] - parameters.mean)
-    mean = share[..., None] * np.einsum("kji,nkj->nki", whiten, white)
-    square = white[..., :, None] * white[..., None, :] - np.eye(white.shape[-1])
-    if spec.covariance in ("full", "tied"):
-        row, column = np.tril_indices(white.shape[-1])
-        scale = share[..., None] * square[..., row, column]
-    else:
-        scale = share[..., None] * np.diagonal(square, axis1=-2, axis2=-1)
-    if spec.covariance == "spherical":
-        scale = scale.sum(axis=-1, keepdims=True)
-    if spec.covariance == "tied":
-        scale = scale.sum(axis=1, keepdims=True)
-    if spec.covariance == "fixed":
-        scale = scale[..., :0]
-    return mean, scale.reshape(n, -1)
-
-
-def _response_scores(
-    rows: Rows, parameters: Parameters, share: np.ndarray, spec: ModelSpec
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of intercepts and slopes (obs, cluster, 1 + predictor), and of noises (obs, noise)."""
-    n, k = share.shape
-    if parameters.sigma is None:
-        return np.zeros((n, k, 0)), np.zeros((n, 0))
-    white = (rows.y[:, None] - response_mean(rows.u, parameters)) / parameters.sigma
-    design = np.column_stack([np.ones(n), rows.u])
-    line = (share * white / parameters.sigma)[..., None] * design[:, None, :]
-    noise = share * (white**2 - 1)
-    if spec.noise == "shared":
-        noise = noise.sum(axis=1, keepdims=True)
-    return line, noise if spec.noise != "fixed" else noise[:, :0]
+    scaled = np.concatenate(location, axis=-1) * scale
+    return np.concatenate([scaled.reshape(n, -1), share - parameters.weight, *rest], axis=1)

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jointmix.families.matrices import lower_factor
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, InverseGamma
+from jointmix.families.protocol import Parameter
+from jointmix.families.rows import Rows
 from jointmix.model.location import coordinates
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
@@ -15,6 +18,7 @@ from jointmix.modes.ordering import Ordering, location, location_covariance
 #: Chains start this many standard errors around the mode, wider than the posterior itself.
 _SPREAD = 1.5
 _LEAST_VARIANCE = 1e-6
+_SHAPE_SPREAD = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +51,17 @@ def make_start(
     scaling: Scaling,
     ordering: Ordering,
     share: np.ndarray,
-    u: np.ndarray,
+    rows: Rows,
 ) -> Start:
     """The start at an EM mode, its components sorted along the ordering's direction.
 
     Parameters
     ----------
-    share, u
-        Responsibilities at the mode, (obs, cluster), and scaled predictors, (obs, predictor).
+    share, rows
+        Responsibilities at the mode, (obs, cluster), and the rows on the model's scale.
     """
     xi = location(mode, spec, scaling)
-    covariance = location_covariance(mode, spec, scaling, share, u)
+    covariance = location_covariance(mode, spec, scaling, share, rows)
     order = np.arange(spec.n_clusters)
     if ordering.direction is not None:
         order = np.argsort(xi @ ordering.direction)
@@ -93,13 +97,27 @@ def draw_start(start: Start, spec: ModelSpec, rng: np.random.Generator) -> dict[
         values["weight"] = weight / weight.sum()
     if coordinates(spec):
         values["location"] = _draw_location(start, rng)
-    if spec.features and spec.covariance != "fixed":
-        values |= _draw_covariance(start, spec, rng)
-    if start.parameters.sigma is not None and spec.noise != "fixed":
-        sigma = start.parameters.sigma
-        sigma = sigma[:1] if spec.noise == "shared" else sigma
-        values |= _scale_value("noise", spec.priors.sigma, sigma, _log_noise(sigma, count, rng))
+    for block in spec.blocks:
+        variables = block.variables(start.parameters)
+        for parameter in block.parameters:
+            if parameter.free and parameter.role != "location":
+                value = variables[parameter.name]
+                values |= _draw_free(parameter, value, count, rng)
     return values
+
+
+def _draw_free(
+    parameter: Parameter, value: np.ndarray, count: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Free values behind a scale, shape or correlation (component, ...), jittered."""
+    if parameter.role == "correlation":
+        return {parameter.site: _draw_partial(value[: parameter.free[0]], count, rng)}
+    own = value[tuple(slice(size) for size in parameter.free)]
+    noise = _log_noise(own, count, rng)
+    if parameter.role == "shape":
+        # How heavy tails are, rows say less well than how wide.
+        return {parameter.site: own * np.exp(_SHAPE_SPREAD * noise)}
+    return _scale_value(parameter.site, parameter.prior, own, noise)
 
 
 def _draw_location(start: Start, rng: np.random.Generator) -> np.ndarray:
@@ -128,22 +146,15 @@ def _scale_value(
     return {f"{name}_sd": sd}
 
 
-def _draw_covariance(
-    start: Start, spec: ModelSpec, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    cholesky = start.parameters.cholesky
-    assert cholesky is not None
-    sd = np.sqrt((cholesky**2).sum(-1))
-    own = {"tied": sd[:1], "spherical": sd[:, :1]}.get(spec.covariance, sd)
-    values = _scale_value("feature", spec.priors.sd, own, _log_noise(own, start.count, rng))
-    if spec.covariance not in ("full", "tied") or sd.shape[1] == 1:
-        return values
-    factor = (cholesky / sd[..., None])[: 1 if spec.covariance == "tied" else None]
-    row, column = np.tril_indices(sd.shape[1], -1)
+def _draw_partial(
+    correlation: np.ndarray, count: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Partial correlations of a C-vine, moved to (0, 1): (matrix, pair)."""
+    factor = lower_factor(correlation)
+    row, column = np.tril_indices(factor.shape[1], -1)
     before = 1 - np.cumsum(factor**2, axis=-1) + factor**2
     partial = (factor / np.sqrt(np.maximum(before, 1e-12)))[:, row, column]
-    n = start.count if spec.covariance == "full" else start.count.sum(keepdims=True)
+    n = count if len(factor) == len(count) else count.sum(keepdims=True)
     noise = _SPREAD * rng.normal(size=partial.shape) / np.sqrt(n)[:, None]
     moved = np.tanh(np.arctanh(np.clip(partial, -0.999999, 0.999999)) + noise)
-    values["partial_correlation"] = (moved + 1) / 2
-    return values
+    return np.asarray((moved + 1) / 2)

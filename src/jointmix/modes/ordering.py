@@ -12,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 
 from jointmix.families.priors.priors import Fixed
+from jointmix.families.rows import Rows
 from jointmix.model.dataset import Dataset
-from jointmix.model.location import coordinates
+from jointmix.model.location import coordinates, location_values
 from jointmix.model.rows import make_rows
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
@@ -56,54 +57,32 @@ class Ordering:
 
 def location(mode: Mode, spec: ModelSpec, scaling: Scaling) -> np.ndarray:
     """ξ at an EM mode: (cluster, location), in units of the priors' scales."""
-    parameters = scaling.to_model(mode.parameters).each()
-    columns = {"mean": spec.features, "slope": spec.predictors}
-    parts = []
-    for item in coordinates(spec):
-        value = parameters[item.parameter]
-        if item.column is not None:
-            value = value[:, columns[item.parameter].index(item.column)]
-        parts.append((value - item.prior.loc) / item.prior.scale)
-    return np.stack(parts, axis=1) if parts else np.zeros((spec.n_clusters, 0))
+    items = coordinates(spec)
+    loc = np.array([item.prior.loc for item in items])
+    scale = np.array([item.prior.scale for item in items])
+    return (location_values(scaling.to_model(mode.parameters), spec) - loc) / scale
 
 
 def location_covariance(
-    mode: Mode, spec: ModelSpec, scaling: Scaling, share: np.ndarray, u: np.ndarray
+    mode: Mode, spec: ModelSpec, scaling: Scaling, share: np.ndarray, rows: Rows
 ) -> np.ndarray:
-    """Sampling covariance of ξ at an EM mode, (cluster, location, location).
-
-    The means' is Σ_k / n_k, the regression's σ_k² (U'R_k U)⁻¹, for given responsibilities.
+    """Sampling covariance of ξ at an EM mode for given shares, (cluster, location, location).
 
     Parameters
     ----------
     share
         Responsibilities, (obs, cluster).
-    u
-        Predictors on the model's scale, (obs, predictor).
+    rows
+        On the model's scale.
     """
     parameters = scaling.to_model(mode.parameters)
-    items = coordinates(spec)
-    count = np.maximum(share.sum(0), 1.0)
-    design = np.column_stack([np.ones(len(u)), u])
-    result = np.zeros((spec.n_clusters, len(items), len(items)))
-    for kind in ("mean", "regression"):
-        place = [
-            i for i, item in enumerate(items) if (item.parameter == "mean") == (kind == "mean")
-        ]
-        if not place:
-            continue
-        if kind == "mean":
-            assert parameters.cholesky is not None
-            block = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
-            block = block / count[:, None, None]
-        else:
-            assert parameters.sigma is not None
-            columns = {None: 0} | {name: 1 + i for i, name in enumerate(spec.predictors)}
-            used = design[:, [columns[items[i].column] for i in place]]
-            gram = np.einsum("nk,ni,nj->kij", share, used, used)
-            block = np.linalg.pinv(gram, hermitian=True) * parameters.sigma[:, None, None] ** 2
-        result[(slice(None), *np.ix_(place, place))] = block
-    scale = np.array([item.prior.scale for item in items])
+    scale = np.array([item.prior.scale for item in coordinates(spec)])
+    result, first = np.zeros((spec.n_clusters, len(scale), len(scale))), 0
+    for block in spec.blocks:
+        own = block.errors(parameters, rows, share)
+        last = first + own.shape[-1]
+        result[:, first:last, first:last] = own
+        first = last
     return result / np.outer(scale, scale)
 
 

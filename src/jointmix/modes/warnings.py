@@ -3,14 +3,16 @@
 import numpy as np
 from scipy.stats import chi2
 
-from jointmix.families.parameters import Parameters, inverse_lower
+from jointmix.families.matrices import inverse_lower
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset
 from jointmix.model.dependence import noise_floor
-from jointmix.model.rows import Rows, make_rows, users_rows
+from jointmix.model.rows import make_rows, users_rows
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Census, own_parameters
+from jointmix.modes.em import Census
 from jointmix.tables.issues import (
     Issue,
     listed,
@@ -50,7 +52,7 @@ def mode_warnings(dataset: Dataset, spec: ModelSpec, census: Census) -> tuple[Is
 
 
 def _small_clusters(dataset: Dataset, spec: ModelSpec, share: np.ndarray) -> Issue | None:
-    size, own = share.sum(axis=0), own_parameters(spec)
+    size, own = share.sum(axis=0), spec.n_own_parameters
     small = np.flatnonzero(size < own)
     if spec.n_clusters == 1 or small.size == 0:
         return None
@@ -152,11 +154,10 @@ def _outliers(
 def _whitened(rows: Rows, parameters: Parameters, allocation: np.ndarray) -> np.ndarray:
     """Features and residual of each row, standard normal in its cluster, (obs, column)."""
     parts = []
-    if parameters.mean is not None and parameters.cholesky is not None:
+    if "mean" in parameters:
         inverse = inverse_lower(parameters.cholesky)[allocation]
         parts.append(np.einsum("nij,nj->ni", inverse, rows.x - parameters.mean[allocation]))
-    if parameters.slope is not None and parameters.intercept is not None:
-        assert parameters.sigma is not None
+    if "slope" in parameters:
         line = parameters.intercept[allocation]
         line = line + (rows.u * parameters.slope[allocation]).sum(axis=1)
         parts.append(((rows.y - line) / parameters.sigma[allocation])[:, None])

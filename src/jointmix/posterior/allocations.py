@@ -24,11 +24,11 @@ from jointmix.base.schema import (
     require_group,
 )
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate
 from jointmix.kernel.partition import expected_loss, improve
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.conditioning import by_pattern
+from jointmix.posterior.conditioning import Pattern, by_pattern
 from jointmix.posterior.draws import (
     fitted_spec,
     posterior_parameters,
@@ -301,14 +301,15 @@ def each_batch(work: Work, rows: Rows, parameters: Parameters, spec: ModelSpec) 
     """
     size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
 
-    def one(place: np.ndarray, part: Rows, model: Parameters) -> None:
+    def one(pattern: Pattern, chosen: slice) -> None:
+        part, model = pattern.rows.take(chosen), pattern.parameters
         joint, features, _ = allocate(part.columns, part.places, model, with_features=True)
-        work(place, part, model, (features, joint))
+        work(pattern.place[chosen], part, model, (features, joint))
 
     Parallel(n_jobs=-1, prefer="threads", require="sharedmem")(
-        delayed(one)(group[first : first + size], known.take(slice(first, first + size)), model)
-        for group, known, model, _ in by_pattern(rows, parameters, spec)
-        for first in range(0, len(group), size)
+        delayed(one)(pattern, slice(first, first + size))
+        for pattern in by_pattern(rows, parameters, spec)
+        for first in range(0, len(pattern.place), size)
     )
 
 

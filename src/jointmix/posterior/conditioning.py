@@ -1,47 +1,65 @@
 """Rows with missing features: what the model says of the entries that are there."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.families.parameters import Parameters, lower_factor
-from jointmix.model.rows import Rows
+from jointmix.base.errors import DataError
+from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Block
+from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
 
 
-def by_pattern(
-    rows: Rows, parameters: Parameters, spec: ModelSpec
-) -> Iterator[tuple[np.ndarray, Rows, Parameters, np.ndarray]]:
-    """Groups of rows that miss the same features, each with the model of the others.
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Rows that miss the same features, and the model of the others.
 
-    Yields
+    Attributes
+    ----------
+    place
+        Places of the rows, (row,).
+    rows, parameters, blocks
+        Of what is there: see `marginal`.
+    present
+        Which features are there, (feature,).
+    """
+
+    place: np.ndarray
+    rows: Rows
+    parameters: Parameters
+    blocks: tuple[Block, ...]
+    present: np.ndarray
+
+
+def by_pattern(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Iterator[Pattern]:
+    """Groups of rows that miss the same features.
+
+    Raises
     ------
-    place, rows, parameters, present
-        Places of the group's rows (row,), the rows and parameters of `marginal`, and which
-        features are present (feature,).
+    DataError
+        If the response's family cannot do without a feature that is missing.
     """
     missing = np.isnan(rows.x)
     if not missing.any():
-        yield np.arange(len(rows.y)), rows, parameters, np.ones(rows.x.shape[1], dtype=bool)
+        everything = np.ones(rows.x.shape[1], dtype=bool)
+        yield Pattern(np.arange(len(rows.y)), rows, parameters, spec.blocks, everything)
         return
     patterns, group = np.unique(missing, axis=0, return_inverse=True)
     for index, pattern in enumerate(patterns):
         place = np.flatnonzero(group.ravel() == index)
-        part, reduced = rows.take(place), parameters
+        part = rows.take(place)
         if pattern.any():
-            part, reduced = marginal(part, parameters, ~pattern, spec)
-        yield place, part, reduced, ~pattern
+            yield Pattern(place, *marginal(part, parameters, ~pattern, spec), ~pattern)
+        else:
+            yield Pattern(place, part, parameters, spec.blocks, ~pattern)
 
 
 def marginal(
     rows: Rows, parameters: Parameters, present: np.ndarray, spec: ModelSpec
-) -> tuple[Rows, Parameters]:
+) -> tuple[Rows, Parameters, tuple[Block, ...]]:
     """The model of some of the features and the response, the other features integrated out.
-
-    Inside a cluster the missing features are Gaussian given the others, so that y is again normal
-    about a line. With B = Σ_mo Σ_oo⁻¹ its slope in the features that are present is
-    θ_o + B'θ_m, its intercept b + θ_m'(μ_m − B μ_o) and its variance
-    σ² + θ_m'(Σ_mm − B Σ_om) θ_m.
 
     Parameters
     ----------
@@ -54,43 +72,27 @@ def marginal(
 
     Returns
     -------
-    rows, parameters
+    rows, parameters, blocks
         Of the features present; the predictors are those features, then the predictors that are
-        no features.
+        no features. Where no feature is present, features have no block.
+
+    Raises
+    ------
+    DataError
+        If the response's family cannot do without a feature that is missing.
     """
-    assert parameters.mean is not None
-    assert parameters.cholesky is not None
-    there, gone = np.flatnonzero(present), np.flatnonzero(~present)
-    covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
-    outside = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
-    x = rows.x[:, there]
-    reduced = {"weight": parameters.weight}
-    inner = covariance[..., there[:, None], there]
-    if there.size:
-        reduced |= {"mean": parameters.mean[..., there], "cholesky": lower_factor(inner)}
-    if parameters.sigma is None:
-        return Rows(x, rows.u[:, :0], rows.y), Parameters(**reduced)
-    assert parameters.intercept is not None
-    assert parameters.slope is not None
-    # The slope in every feature, zero where it is no predictor.
-    slope = np.zeros(parameters.mean.shape)
-    for index, name in enumerate(spec.predictors):
-        if name in spec.features:
-            slope[..., spec.features.index(name)] = parameters.slope[..., index]
-    of_gone = slope[..., gone]
-    cross = covariance[..., there[:, None], gone]
-    carried = np.linalg.solve(inner, (cross @ of_gone[..., None]))[..., 0]
-    spread = np.einsum(
-        "...i,...ij,...j->...", of_gone, covariance[..., gone[:, None], gone], of_gone
-    )
-    explained = np.einsum("...i,...ij,...j->...", carried, cross, of_gone)
-    intercept = parameters.intercept + (of_gone * parameters.mean[..., gone]).sum(-1)
-    reduced |= {
-        "intercept": intercept - (carried * parameters.mean[..., there]).sum(-1),
-        "slope": np.concatenate(
-            [slope[..., there] + carried, parameters.slope[..., outside]], axis=-1
-        ),
-        # Rounding may leave less than nothing of what is explained entirely.
-        "sigma": np.sqrt(parameters.sigma**2 + np.maximum(spread - explained, 0.0)),
-    }
-    return Rows(x, np.hstack([x, rows.u[:, outside]]), rows.y), Parameters(**reduced)
+    arrays, blocks, reduced = {"weight": parameters.weight}, [], rows
+    for block in spec.blocks:
+        found = block.marginal(rows, parameters, present)
+        if found is None:
+            gone = [name for name, there in zip(spec.features, present, strict=True) if not there]
+            raise DataError(
+                f"The features {', '.join(gone)} are missing in some rows, and they are predictors "
+                f"of a response of the family {block.family}, which has no closed form without "
+                "them; fill them in or leave those rows out."
+            )
+        reduced, own = found
+        arrays |= own
+        if own:
+            blocks.append(block)
+    return reduced, Parameters(**arrays), tuple(blocks)

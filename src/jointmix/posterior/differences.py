@@ -15,15 +15,15 @@ from jointmix.base.schema import (
     DRAW,
     require_group,
 )
-from jointmix.families.parameters import (
-    Parameters,
-    feature_log_density,
-    response_mean,
+from jointmix.families.mixture import (
+    log_terms,
     responsibility,
 )
-from jointmix.model.rows import Rows
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
+from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
-from jointmix.posterior.invariants import cluster_moments, outside_moments
+from jointmix.posterior.invariants import cluster_moments, noise_variance, outside_moments
 from jointmix.posterior.summaries import (
     bound_names,
     entries,
@@ -146,10 +146,9 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     if spec.response is None:
         raise SpecError("A model without a response has no R².")
     posterior = require_group(tree, "posterior")
-    parameters, rows = draw_parameters(posterior, CLUSTER), observed_rows(tree, spec)
-    assert parameters.sigma is not None
+    parameters, rows = draw_parameters(posterior, CLUSTER, spec), observed_rows(tree, spec)
     mean, covariance = cluster_moments(parameters, outside_moments(rows, spec), spec)
-    noise = parameters.sigma**2
+    noise = noise_variance(parameters, spec)
     explained = covariance[..., -1, -1] - noise
     weight, level = parameters.weight, mean[..., -1]
     inside = (weight * explained).sum(-1)
@@ -160,7 +159,7 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     each = {
         "within": inside / total,
         "between": apart / total,
-        "bayesian_r2": _bayesian_r2(rows, parameters),
+        "bayesian_r2": _bayesian_r2(rows, parameters, spec),
     }
     found = {name: ((CHAIN, DRAW), value.reshape(size)) for name, value in each.items()}
     by_cluster = (explained / (explained + noise)).reshape(*size, -1)
@@ -170,7 +169,7 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     )
 
 
-def _bayesian_r2(rows: Rows, parameters: Parameters) -> np.ndarray:
+def _bayesian_r2(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     """Var(E[y | x, u]) over rows against itself and the mean of Var(y | x, u), (draw,)."""
     n_draws, k = parameters.weight.shape
     size = max(1, _BATCH_NUMBERS // (n_draws * k))
@@ -179,11 +178,11 @@ def _bayesian_r2(rows: Rows, parameters: Parameters) -> np.ndarray:
     first, second, spread = np.zeros(n_draws), np.zeros(n_draws), np.zeros(n_draws)
     for start in range(0, len(rows.y), size):
         part = rows.take(slice(start, start + size))
-        component = np.log(parameters.weight)[:, None, :] + feature_log_density(part.x, parameters)
-        share, line = responsibility(component), response_mean(part.u, parameters) - origin
+        share = responsibility(log_terms(spec.blocks, part, parameters)[0])
+        line = spec.predicted.mean(parameters, part) - origin
         center = (share * line).sum(-1)
-        assert parameters.sigma is not None
-        within = (share * (parameters.sigma[:, None, :] ** 2 + line**2)).sum(-1) - center**2
+        own = spec.predicted.variance(parameters, part)
+        within = (share * (own + line**2)).sum(-1) - center**2
         first += center.sum(1)
         second += (center**2).sum(1)
         spread += within.sum(1)

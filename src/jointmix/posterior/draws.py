@@ -1,7 +1,7 @@
 """Fitted trees and draws as specification, rows and parameters, from which all else is derived."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -12,16 +12,12 @@ from jointmix.base.schema import (
     CLUSTER,
     DRAW,
     OBS,
-    PARAMETERS,
     require_dims,
     require_group,
 )
-from jointmix.families.parameters import (
-    Parameters,
-    lower_factor,
-)
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.model.dataset import new_rows
-from jointmix.model.rows import Rows
 from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
@@ -30,8 +26,6 @@ _NO_SPEC = (
     "The tree does not say which model it was fitted with (its attribute 'spec'); fit the model "
     "with jointmix.fit, or load a file that jointmix.save wrote."
 )
-#: Variables of the posterior that come together or not at all.
-_TOGETHER = (("mean", "sd", "correlation"), ("intercept", "slope", "sigma"))
 #: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
 
@@ -84,36 +78,50 @@ def fitted_scaling(tree: xr.DataTree, spec: ModelSpec) -> Scaling:
     return Scaling(spec, stored["center"].values, stored["scale"].values)
 
 
-def draw_parameters(posterior: xr.Dataset, dim: str) -> Parameters:
+def draw_parameters(posterior: xr.Dataset, dim: str, spec: ModelSpec) -> Parameters:
     """All draws as `Parameters` with one leading dim, chains one after the other.
 
     Parameters
     ----------
     posterior
-        Variables of `schema.PARAMETERS` with dims chain, draw and ``dim``.
+        Variables of the model's parameters with dims chain, draw and ``dim``.
     dim
         "component" or "cluster".
+    spec
+        The model.
 
     Raises
     ------
     SchemaError
         If a variable or a dim is missing, there are no draws, or correlations are singular.
     """
-    require_draws(posterior)
-    arrays = {}
-    for name, rest in PARAMETERS.items():
-        if name in posterior:
-            dims = (CHAIN, DRAW, dim, *rest)
-            values = require_dims(posterior[name], dims).transpose(*dims).values
-            n_chains, n_draws, *shape = values.shape
-            arrays[name] = values.reshape(n_chains * n_draws, *shape)
-    if "sd" in arrays:
-        factor = lower_factor(arrays.pop("correlation"))
-        arrays["cholesky"] = arrays.pop("sd")[..., None] * factor
+    require_draws(posterior, spec)
+    variables = {}
+    for parameter in spec.parameters.values():
+        dims = (CHAIN, DRAW, dim, *parameter.dims)
+        values = require_dims(posterior[parameter.name], dims).transpose(*dims).values
+        n_chains, n_draws, *shape = values.shape
+        variables[parameter.name] = values.reshape(n_chains * n_draws, *shape)
+    return packed(variables, spec)
+
+
+def packed(variables: Mapping[str, np.ndarray], spec: ModelSpec) -> Parameters:
+    """Variables as trees have them, (..., component, ...), as the arrays that densities take."""
+    arrays = {"weight": variables["weight"]}
+    for block in spec.blocks:
+        arrays |= block.packed(variables)
     return Parameters(**arrays)
 
 
-def require_draws(posterior: xr.Dataset) -> None:
+def unpacked(parameters: Parameters, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """The inverse of `packed`: variables as trees have them, in their order."""
+    variables = {"weight": parameters.weight}
+    for block in spec.blocks:
+        variables |= block.variables(parameters)
+    return variables
+
+
+def require_draws(posterior: xr.Dataset, spec: ModelSpec) -> None:
     """Refuse a posterior in which something is missing.
 
     Raises
@@ -121,10 +129,7 @@ def require_draws(posterior: xr.Dataset) -> None:
     SchemaError
         If a variable is missing, or there are no draws.
     """
-    missing = [] if "weight" in posterior else ["weight"]
-    for names in _TOGETHER:
-        if any(name in posterior for name in names):
-            missing += [name for name in names if name not in posterior]
+    missing = [name for name in spec.parameters if name not in posterior]
     if missing:
         raise SchemaError(f"The posterior lacks {', '.join(missing)}; fit the model again.")
     if 0 in (posterior.sizes.get(CHAIN, 1), posterior.sizes.get(DRAW, 1)):
@@ -144,8 +149,7 @@ def posterior_parameters(tree: xr.DataTree) -> Parameters:
     SchemaError
         If the tree holds no draws, or their labels were never identified.
     """
-    posterior = require_group(tree, "posterior")
-    return draw_parameters(posterior, CLUSTER)
+    return draw_parameters(require_group(tree, "posterior"), CLUSTER, fitted_spec(tree))
 
 
 def table_rows(

@@ -16,15 +16,14 @@ from jointmix.base.schema import (
     VARIABLE,
     VARIABLE_BIS,
 )
-from jointmix.families.parameters import (
-    Parameters,
-    feature_log_density,
+from jointmix.families.mixture import (
+    component_log_density,
     log_likelihood,
-    response_log_density,
-    response_mean,
+    log_terms,
     responsibility,
 )
-from jointmix.model.rows import Rows
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
 
 N_POINTS = 10
@@ -70,8 +69,7 @@ def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
     rows, mode
         All rows, and EM's best mode, both on the users' scale.
     """
-    features, response = rows.log_density(mode)
-    level = log_likelihood(features + response)
+    level = log_likelihood(component_log_density(spec.blocks, rows, mode))
     order = np.argsort(-level, kind="stable")
     count = min(N_POINTS, len(order))
     place = order[np.linspace(0, len(order) - 1, count).astype(int)]
@@ -142,12 +140,11 @@ def _at_points(
     density, prediction = [], []
     for first in range(0, total, size):
         part = parameters.take(slice(first, first + size))
-        component = np.log(part.weight)[:, None, :] + feature_log_density(rows.x, part)
-        joint = component + response_log_density(rows.y, rows.u, part)
-        density.append(log_likelihood(joint))
+        component, given = log_terms(spec.blocks, rows, part)
+        density.append(log_likelihood(component + given))
         if spec.response is not None:
-            line = response_mean(rows.u, part)
-            prediction.append((responsibility(component) * line).sum(axis=-1))
+            mean = spec.predicted.mean(part, rows)
+            prediction.append((responsibility(component) * mean).sum(axis=-1))
     return np.concatenate(density), np.concatenate(prediction) if prediction else None
 
 
@@ -180,13 +177,11 @@ def cluster_moments(
     """Mean (draw, cluster, variable) and covariance of each cluster's features and response."""
     n_draws, k = parameters.weight.shape
     mean, covariance = np.zeros((n_draws, k, 0)), np.zeros((n_draws, k, 0, 0))
-    if parameters.mean is not None and parameters.cholesky is not None:
+    if "mean" in parameters:
         mean = parameters.mean
         covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
-    if parameters.sigma is None:
+    if spec.response is None:
         return mean, covariance
-    assert parameters.intercept is not None
-    assert parameters.slope is not None
     slope = parameters.slope
     # The slopes as those of the features: a predictor that is one takes part in x's spread.
     inside = np.zeros((n_draws, k, len(spec.features)))
@@ -196,8 +191,17 @@ def cluster_moments(
     response = parameters.intercept + (inside * mean).sum(-1) + slope @ outside.mean
     cross = np.einsum("mkij,mkj->mki", covariance, inside)
     given = np.einsum("mki,ij,mkj->mk", slope, outside.covariance, slope)
-    variance = (cross * inside).sum(-1) + given + parameters.sigma**2
+    noise = noise_variance(parameters, spec)
+    variance = (cross * inside).sum(-1) + given + noise
     joint = np.block(
         [[covariance, cross[..., None]], [cross[..., None, :], variance[..., None, None]]]
     )
     return np.concatenate([mean, response[..., None]], axis=-1), joint
+
+
+def noise_variance(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
+    """Variance of the response about its line, (draw, cluster); infinite where it has none."""
+    nowhere = Rows(
+        np.zeros((1, len(spec.features))), np.zeros((1, len(spec.predictors))), np.zeros(1)
+    )
+    return np.asarray(spec.predicted.variance(parameters, nowhere)[:, 0])

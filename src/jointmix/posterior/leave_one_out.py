@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from arviz_stats.base import array_stats
 
-from jointmix.families.parameters import Parameters, log_likelihood
-from jointmix.model.rows import Rows
+from jointmix.families.mixture import log_likelihood, log_terms
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
+from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import row_batches
 
 #: The fewest draws of which a tail consists.
@@ -57,16 +59,18 @@ class LeftOut:
         return joint, feature
 
 
-def left_out(rows: Rows, parameters: Parameters) -> Iterator[LeftOut]:
+def left_out(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Iterator[LeftOut]:
     """Leave each row out, a few rows at a time; on one scale with the parameters."""
     for place, part in row_batches(rows, parameters):
-        of_x, of_y = part.log_density(parameters)
+        of_x, of_y = log_terms(spec.blocks, part, parameters)
         pointwise = log_likelihood(of_x + of_y).T
         weight, shape = smoothed(pointwise)
         yield LeftOut(place, part, of_x, pointwise, weight, shape)
 
 
-def loo_densities(rows: Rows, parameters: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def loo_densities(
+    rows: Rows, parameters: Parameters, spec: ModelSpec
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Leave-one-out log densities of each row, log p(x, y | rest) and log p(x | rest).
 
     Their difference is log p(y | x, rest).
@@ -77,7 +81,7 @@ def loo_densities(rows: Rows, parameters: Parameters) -> tuple[np.ndarray, np.nd
         The two log densities and Pareto k, each (obs,).
     """
     joint, feature, shape = (np.empty(len(rows.y)) for _ in range(3))
-    for part in left_out(rows, parameters):
+    for part in left_out(rows, parameters, spec):
         joint[part.place], feature[part.place] = part.density
         shape[part.place] = part.shape
     return joint, feature, shape

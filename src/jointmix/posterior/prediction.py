@@ -20,14 +20,13 @@ from jointmix.base.schema import (
     DRAW,
     OBS,
 )
-from jointmix.families.parameters import (
-    Parameters,
-    feature_log_density,
+from jointmix.families.mixture import (
     log_likelihood,
-    response_mean,
+    log_terms,
 )
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import density_at, predictive
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import Shares, each_batch
 from jointmix.posterior.conditioning import by_pattern, marginal
@@ -88,7 +87,7 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
         )
     joint, feature = [], []
     for _, part in row_batches(rows, parameters):
-        first, second = part.log_density(parameters)
+        first, second = log_terms(spec.blocks, part, parameters)
         feature.append(log_likelihood(first))
         joint.append(log_likelihood(first + second))
     posterior = tree["posterior"].to_dataset()
@@ -148,12 +147,12 @@ def predict(
     probability = probabilities("quantiles", quantiles)
     rows, _ = table_rows(tree, spec, table, None, spec.features)
     parts, order = [], []
-    for group, known, model, present in by_pattern(rows, parameters, spec):
-        least = _least_density(observed_rows(tree, spec), parameters, present, spec)
-        moments = _predicted(known, model, probability)
+    for pattern in by_pattern(rows, parameters, spec):
+        least = _least_density(observed_rows(tree, spec), parameters, pattern.present, spec)
+        moments = _predicted(pattern.rows, pattern.parameters, probability)
         moments["extrapolated"] = moments["log_density"] < least
         parts.append(moments)
-        order.append(group)
+        order.append(pattern.place)
     dims = {"responsibility": (OBS, CLUSTER), "quantiles": (OBS, "quantile")}
     back = np.argsort(np.concatenate(order))
     return xr.Dataset(
@@ -211,8 +210,7 @@ def predictive_density(
     found = np.empty((len(rows.y), len(at)))
 
     def evaluate(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
-        assert model.sigma is not None
-        center = np.ascontiguousarray(response_mean(part.u, model))
+        center = np.ascontiguousarray(spec.predicted.mean(model, part))
         values = np.empty((len(place), len(at)))
         density_at(at, shares[0], center, np.ascontiguousarray(model.sigma), values)
         found[place] = values
@@ -243,12 +241,12 @@ def _least_density(
         return -np.inf
     some = rows.take(spread(len(rows.y), _MOST_ROWS))
     model = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
+    blocks = spec.blocks
     if not present.all():
-        some, model = marginal(some, model, present, spec)
+        some, model, blocks = marginal(some, model, present, spec)
     parts = []
     for _, part in row_batches(some, model):
-        component = np.log(model.weight)[:, None, :] + feature_log_density(part.x, model)
-        density = log_likelihood(component)
+        density = log_likelihood(log_terms(blocks, part, model)[0])
         parts.append(log_likelihood(density.T) - np.log(len(density)))
     return float(np.quantile(np.concatenate(parts), _EXTRAPOLATED))
 

@@ -14,21 +14,23 @@ from jointmix.base.schema import (
     COMPONENT,
     DRAW,
     OBS,
-    PARAMETERS,
 )
-from jointmix.families.parameters import Parameters, lower_factor, response_mean
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.graph import prior_draws
-from jointmix.model.rows import Rows, users_rows
+from jointmix.model.rows import users_rows
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import Shares, draw_clusters, each_batch
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
+    packed,
     posterior_parameters,
     spread,
     table_rows,
+    unpacked,
 )
 
 _GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
@@ -76,13 +78,11 @@ def predictive_draws(
     y = np.empty((n_draws, len(rows.y)))
 
     def draw(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
-        assert model.sigma is not None
         # A generator for each batch: threads finish in any order.
         rng = np.random.default_rng([seed, int(place[0])])
         z = draw_clusters(shares[0], rng)
-        line = np.take_along_axis(response_mean(part.u, model), z[..., None], axis=2)[..., 0]
-        noise = np.take_along_axis(model.sigma, z, axis=1)
-        y[:, place] = line + noise * rng.standard_normal(z.shape)
+        for s in range(n_draws):
+            y[s, place] = spec.blocks[-1].draw(model.take(s), part, z[s], rng)
 
     each_batch(draw, rows, parameters, spec)
     posterior = used["posterior"].to_dataset()
@@ -168,19 +168,16 @@ def prior_predictive(
     dataset = make_dataset(table, spec)
     _check_size(draws, len(dataset.values), len(spec.columns))
     arrays = prior_draws(dataset, spec, draws, seed)
-    scaled = dict(arrays)
-    if "sd" in scaled:
-        factor = lower_factor(scaled.pop("correlation"))
-        scaled["cholesky"] = scaled.pop("sd")[..., None] * factor
-    parameters = model_scaling(dataset, spec).to_users(Parameters(**scaled))
-    if "sd" in arrays:
-        arrays["sd"] = arrays["sd"] * model_scaling(dataset, spec).feature[1]
-    arrays |= {name: value for name, value in parameters.each().items() if name in PARAMETERS}
+    parameters = model_scaling(dataset, spec).to_users(packed(arrays, spec))
+    users = unpacked(parameters, spec)
+    if "correlation" in users:
+        # As drawn: the way through a factor would cost its last digits.
+        users["correlation"] = arrays["correlation"]
     chains = {CHAIN: np.array([0]), DRAW: np.arange(draws)}
     prior = xr.Dataset(
         {
-            name: ((CHAIN, DRAW, COMPONENT, *PARAMETERS[name]), value[None])
-            for name, value in arrays.items()
+            name: ((CHAIN, DRAW, COMPONENT, *spec.parameters[name].dims), value[None])
+            for name, value in users.items()
         },
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
@@ -299,19 +296,18 @@ def drawn_tables(
     for s in range(n_draws):
         z = (rng.random((n, 1)) * below[s, -1] >= below[s, :-1]).sum(axis=1)
         drawn["cluster"][s] = z
-        if parameters.mean is not None and parameters.cholesky is not None:
-            noise = rng.standard_normal((n, len(spec.features)))
-            x = parameters.mean[s][z] + np.einsum("nij,nj->ni", parameters.cholesky[s][z], noise)
+        one = parameters.take(s)
+        for block in spec.blocks:
+            given = Rows(rows.x, u, rows.y)
+            if block.of_response:
+                columns[str(spec.response)][s] = block.draw(one, given, z, rng)
+                continue
+            x = block.draw(one, given, z, rng)
             for i, name in enumerate(spec.features):
                 columns[name][s] = x[:, i]
             for i, name in enumerate(spec.predictors):
                 if name in spec.features:
                     u[:, i] = x[:, spec.features.index(name)]
-        if spec.response is not None:
-            assert parameters.sigma is not None
-            one = parameters.take(s)
-            line = response_mean(u, one)[np.arange(n), z]
-            columns[spec.response][s] = line + parameters.sigma[s][z] * rng.standard_normal(n)
     return drawn | {f"column {name}": value for name, value in columns.items()}
 
 

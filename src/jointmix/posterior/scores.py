@@ -10,10 +10,15 @@ from arviz_stats.utils import ELPDData
 from jointmix.base.arguments import whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import OBS
-from jointmix.families.parameters import Parameters, log_likelihood, response_mean
+from jointmix.families.mixture import (
+    log_likelihood,
+    log_terms,
+)
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel.calibration import calibration
-from jointmix.model.rows import Rows
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
@@ -165,17 +170,17 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
     if n > most_rows:
         place = np.sort(np.random.default_rng(seed).choice(n, most_rows, replace=False))
         few = thinned.take(spread(len(thinned.weight), _ROUGH_DRAWS).tolist())
-        rough = _mean_density(rows, few)
+        rough = _mean_density(rows, few, spec)
     chosen = rows.take(place)
     values = {name: np.empty(len(place)) for name in ("joint", "feature", "pareto_k")}
     if spec.response is not None:
         values |= {name: np.empty(len(place)) for name in ("pit", "crps")}
-    for part in left_out(chosen, thinned):
+    for part in left_out(chosen, thinned, spec):
         values["joint"][part.place], values["feature"][part.place] = part.density
         values["pareto_k"][part.place] = part.shape
         if spec.response is not None:
             weight = part.feature + part.weight.T[..., None]
-            found = _calibration(part.rows, thinned, weight)
+            found = _calibration(part.rows, thinned, weight, spec)
             values["pit"][part.place], values["crps"][part.place] = found
     return make_scores(tree, place, values, "loo", rough)
 
@@ -183,13 +188,13 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
 def score_new(tree: xr.DataTree, rows: Rows) -> dict[str, np.ndarray]:
     """Scores of rows that a fit has not seen, by name, each (obs,)."""
     spec, thinned = fitted_spec(tree), _thinned(tree)
-    density = _mean_density(rows, thinned)
+    density = _mean_density(rows, thinned, spec)
     values = {**density, "pareto_k": np.full(len(rows.y), np.nan)}
     if spec.response is not None:
         values |= {name: np.empty(len(rows.y)) for name in ("pit", "crps")}
         for place, part in row_batches(rows, thinned):
-            of_x, _ = part.log_density(thinned)
-            values["pit"][place], values["crps"][place] = _calibration(part, thinned, of_x)
+            of_x, _ = log_terms(spec.blocks, part, thinned)
+            values["pit"][place], values["crps"][place] = _calibration(part, thinned, of_x, spec)
     return values
 
 
@@ -198,23 +203,22 @@ def _thinned(tree: xr.DataTree) -> Parameters:
     return parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
 
 
-def _mean_density(rows: Rows, parameters: Parameters) -> dict[str, np.ndarray]:
+def _mean_density(rows: Rows, parameters: Parameters, spec: ModelSpec) -> dict[str, np.ndarray]:
     """Logs of the posterior means of p(x, y) and p(x), (obs,)."""
     joint, feature = np.empty(len(rows.y)), np.empty(len(rows.y))
     size = np.log(len(parameters.weight))
     for place, part in row_batches(rows, parameters):
-        of_x, of_y = part.log_density(parameters)
+        of_x, of_y = log_terms(spec.blocks, part, parameters)
         joint[place] = log_likelihood(log_likelihood(of_x + of_y).T) - size
         feature[place] = log_likelihood(log_likelihood(of_x).T) - size
     return {"joint": joint, "feature": feature}
 
 
 def _calibration(
-    rows: Rows, parameters: Parameters, log_weight: np.ndarray
+    rows: Rows, parameters: Parameters, log_weight: np.ndarray, spec: ModelSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-    assert parameters.sigma is not None
     pit, crps = np.empty(len(rows.y)), np.empty(len(rows.y))
-    center = np.ascontiguousarray(response_mean(rows.u, parameters))
+    center = np.ascontiguousarray(spec.predicted.mean(parameters, rows))
     log_weight = np.ascontiguousarray(log_weight)
     sigma = np.ascontiguousarray(parameters.sigma)
     calibration(np.ascontiguousarray(rows.y), log_weight, center, sigma, pit, crps)
@@ -238,7 +242,7 @@ def make_scores(
         Log densities of all rows by a few draws, if some rows only were left out.
     """
     spec, thinned = fitted_spec(tree), _thinned(tree)
-    seen = _mean_density(observed_rows(tree, spec).take(place), thinned)
+    seen = _mean_density(observed_rows(tree, spec).take(place), thinned, spec)
     n = int(tree.attrs["n_obs"])
     values = {**values, "conditional": values["joint"] - values["feature"]}
     kinds = [

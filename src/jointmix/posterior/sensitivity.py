@@ -7,11 +7,9 @@ from arviz_stats import psense
 
 from jointmix.base.errors import SchemaError
 from jointmix.base.schema import CHAIN, DRAW, require_group
-from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import (
     LKJ,
     Dirichlet,
-    Fixed,
     Gamma,
     HalfNormal,
     HalfStudentT,
@@ -20,8 +18,8 @@ from jointmix.families.priors.priors import (
     Normal,
     StudentT,
 )
-from jointmix.model.spec import ModelSpec
-from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters
+from jointmix.families.protocol import Parameter
+from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters, unpacked
 from jointmix.posterior.summaries import entries, identified_parameters, is_constant
 
 #: Kallioinen, Paananen, Bürkner and Vehtari (2024), section 4.
@@ -45,45 +43,34 @@ def log_prior(tree: xr.DataTree) -> xr.DataArray:
     spec = fitted_spec(tree)
     parameters = fitted_scaling(tree, spec).to_model(posterior_parameters(tree))
     total = np.zeros(len(parameters.weight))
-    if isinstance(spec.priors.weight, Dirichlet) and spec.n_clusters > 1:
-        total += (spec.priors.weight.concentration - 1) * np.log(parameters.weight).sum(axis=1)
-    for prior, values in (
-        (spec.priors.mean, parameters.mean),
-        (spec.priors.intercept if spec.intercept else None, parameters.intercept),
-        (spec.priors.slope, parameters.slope),
-    ):
-        if values is not None and isinstance(prior, Normal | StudentT):
-            total += _location(prior, values).reshape(len(total), -1).sum(axis=1)
-    for name, values in _scales(spec, parameters).items():
-        prior = getattr(spec.priors, name)
-        if not isinstance(prior, Fixed):
-            stated = values**2 if isinstance(prior, InverseGamma) else values
-            total += scale_log_density(prior, stated).reshape(len(total), -1).sum(axis=1)
-    total += _correlation(spec, parameters)
+    variables = unpacked(parameters, spec)
+    for parameter in spec.parameters.values():
+        if parameter.free:
+            values = variables[parameter.name]
+            total += _log_prior(parameter, values).reshape(len(total), -1).sum(axis=1)
     posterior = tree["posterior"].to_dataset()
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
     coords = {name: posterior[name].values for name in (CHAIN, DRAW)}
     return xr.DataArray(total.reshape(shape), coords=coords, dims=(CHAIN, DRAW), name="log_prior")
 
 
-def _location(prior: Normal | StudentT, values: np.ndarray) -> np.ndarray:
+def _log_prior(parameter: Parameter, values: np.ndarray) -> np.ndarray:
+    """Log prior density of draws (draw, cluster, ...), up to a constant; shared values once."""
     from scipy.stats import norm, t
 
-    family = t(prior.df) if isinstance(prior, StudentT) else norm()
-    return np.asarray(family.logpdf((values - prior.loc) / prior.scale))
-
-
-def _scales(spec: ModelSpec, parameters: Parameters) -> dict[str, np.ndarray]:
-    """Standard deviations that have priors of their own, (draw, ...)."""
-    found = {}
-    if parameters.cholesky is not None and spec.covariance != "fixed":
-        sd = np.linalg.norm(parameters.cholesky, axis=-1)
-        if spec.covariance == "tied":
-            sd = sd[:, :1]
-        found["sd"] = sd[..., :1] if spec.covariance == "spherical" else sd
-    if parameters.sigma is not None and spec.noise != "fixed":
-        found["sigma"] = parameters.sigma[:, :1] if spec.noise == "shared" else parameters.sigma
-    return found
+    prior = parameter.prior
+    match prior:
+        case Dirichlet():
+            return np.asarray((prior.concentration - 1) * np.log(values))
+        case LKJ():
+            matrices = values[:, : parameter.free[0]]
+            return np.asarray((prior.eta - 1) * np.linalg.slogdet(matrices)[1])
+        case Normal():
+            return np.asarray(norm.logpdf((values - prior.loc) / prior.scale))
+        case StudentT():
+            return np.asarray(t.logpdf((values - prior.loc) / prior.scale, prior.df))
+    own = values[(slice(None), *(slice(size) for size in parameter.free))]
+    return scale_log_density(prior, own**2 if isinstance(prior, InverseGamma) else own)
 
 
 def scale_log_density(prior: object, value: np.ndarray) -> np.ndarray:
@@ -104,18 +91,6 @@ def scale_log_density(prior: object, value: np.ndarray) -> np.ndarray:
         case _:
             raise TypeError(f"{prior!r} is no prior of a scale")
     return np.asarray(found)
-
-
-def _correlation(spec: ModelSpec, parameters: Parameters) -> np.ndarray:
-    prior = spec.priors.correlation
-    free = spec.covariance in ("full", "tied") and isinstance(prior, LKJ)
-    if parameters.cholesky is None or not free:
-        return np.zeros(len(parameters.weight))
-    factor = parameters.cholesky[:, :1] if spec.covariance == "tied" else parameters.cholesky
-    sd = np.linalg.norm(factor, axis=-1)
-    diagonal = np.diagonal(factor, axis1=-2, axis2=-1)
-    assert isinstance(prior, LKJ)
-    return np.asarray((prior.eta - 1) * 2 * np.log(diagonal / sd).sum(axis=(1, 2)))
 
 
 def sensitivity(tree: xr.DataTree) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from jointmix.families.parameters import Parameters
-from jointmix.model.rows import Rows
+from jointmix.families.rows import Rows
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import spread
 from jointmix.posterior.leave_one_out import loo_densities
 
@@ -13,7 +14,7 @@ _MOST_DRAWS, _MOST_ROWS = 1_000, 5_000
 _MOST_ROUNDS = 10_000
 
 
-def stack(rows: Rows, groups: list[Parameters]) -> tuple[np.ndarray, np.ndarray]:
+def stack(rows: Rows, groups: list[Parameters], spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
     """Stacking weights of groups of draws, by leave-one-out predictive densities.
 
     Yao, Vehtari and Gelman (2022), JMLR 23(79): the weights w maximise Σ_n log Σ_g w_g p_g(x_n,
@@ -36,7 +37,7 @@ def stack(rows: Rows, groups: list[Parameters]) -> tuple[np.ndarray, np.ndarray]
     density, unreliable = [], []
     for draws in groups:
         used = spread(len(draws.weight), _MOST_DRAWS)
-        value, _, shape = loo_densities(kept, draws.take(used.tolist()))
+        value, _, shape = loo_densities(kept, draws.take(used.tolist()), spec)
         density.append(value)
         unreliable.append((shape > LARGEST_PARETO_SHAPE).mean())
     return stacking_weights(np.stack(density, axis=1)), np.array(unreliable)

@@ -13,10 +13,10 @@ from jointmix.base.errors import SchemaError
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
+    COMPONENT,
     DRAW,
     FEATURE,
     FEATURE_BIS,
-    PARAMETERS,
     POINT,
     VARIABLE,
     VARIABLE_BIS,
@@ -55,12 +55,11 @@ def identified_parameters(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     """
     posterior = require_group(tree, "posterior")
     found = {}
-    for name, dims in PARAMETERS.items():
-        if name not in posterior:
+    for name, draws in posterior.data_vars.items():
+        if not {CLUSTER, COMPONENT} & set(draws.dims):
             continue
-        draws = require_dims(posterior[name], (CHAIN, DRAW, CLUSTER, *dims))
-        draws = draws.transpose(CHAIN, DRAW, CLUSTER, *dims)
-        found[name] = _lower_triangle(draws) if name == "correlation" else draws
+        draws = require_dims(draws, (CHAIN, DRAW, CLUSTER)).transpose(CHAIN, DRAW, CLUSTER, ...)
+        found[str(name)] = _lower_triangle(draws) if FEATURE_BIS in draws.dims else draws
     if not found or 0 in next(iter(found.values())).shape[:2]:
         raise SchemaError("The posterior holds no draws of this model's parameters.")
     return {name: draws for name, draws in found.items() if draws.size}

@@ -11,7 +11,7 @@ from jointmix.base.arguments import shown
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.base.schema import SECTION_IDS, require_group
 from jointmix.fitting.selection import Comparison
-from jointmix.posterior.draws import require_draws
+from jointmix.posterior.draws import fitted_spec, require_draws
 from jointmix.reporting.documents import (
     PLAIN,
     comparison_document,
@@ -103,7 +103,7 @@ def _document(result: object, title: str | None, sections: Sequence[str] | None)
         raise SpecError(f"title must be text or None; got {shown(title)}.")
     if isinstance(result, xr.DataTree) and "spec" in result.attrs:
         if "posterior" in result.children:
-            require_draws(require_group(result, "posterior"))
+            require_draws(require_group(result, "posterior"), fitted_spec(result))
         return fit_document(result, title, sections)
     kind = getattr(result, "kind", None)
     if not isinstance(result, Comparison) and kind not in PLAIN:

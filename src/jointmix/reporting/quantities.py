@@ -15,7 +15,7 @@ from jointmix.base.schema import (
     PREDICTOR,
 )
 from jointmix.checks.duplicates import bhattacharyya
-from jointmix.families.parameters import lower_factor
+from jointmix.families.matrices import lower_factor
 from jointmix.reporting.fitted import INTERVAL, FittedView
 
 SHARP = 0.9

@@ -8,8 +8,9 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from jointmix.base.schema import CHAIN, PARAMETERS
+from jointmix.base.schema import CHAIN
 from jointmix.model.graph import build_model
+from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
 from jointmix.sampling.blackjax_runs import jaxified, nuts
 from jointmix.sampling.control import Control, Progress
@@ -37,7 +38,7 @@ def run_numpyro(
         )
     # PyMC files NumPyro's potential, −log p, under the name of the log density.
     tree["sample_stats"]["lp"] = -tree["sample_stats"]["lp"]
-    return _from_tree(tree, {"sample_seconds": time.perf_counter() - began})
+    return _from_tree(tree, target.spec, {"sample_seconds": time.perf_counter() - began})
 
 
 def run_blackjax(
@@ -86,7 +87,7 @@ def run_pymc(target: Target, backend: str, seed: int, report: Progress, control:
         "compile_seconds": time.perf_counter() - began - sampling,
         "sample_seconds": sampling,
     }
-    return _from_tree(tree, seconds)
+    return _from_tree(tree, target.spec, seconds)
 
 
 def _arguments(target: Target, seed: int) -> dict[str, Any]:
@@ -105,10 +106,10 @@ def _arguments(target: Target, seed: int) -> dict[str, Any]:
     }
 
 
-def _from_tree(tree: xr.DataTree, seconds: Mapping[str, float]) -> Draws:
+def _from_tree(tree: xr.DataTree, spec: ModelSpec, seconds: Mapping[str, float]) -> Draws:
     posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
     return Draws(
-        {name: np.asarray(posterior[name]) for name in PARAMETERS if name in posterior},
+        {name: np.asarray(posterior[name]) for name in spec.parameters},
         statistics_of(stats),
         stats[CHAIN].values,
         {**seconds},

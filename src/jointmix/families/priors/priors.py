@@ -111,7 +111,7 @@ class LogNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class Gamma:
-    """Gamma prior on the standard deviation, with ``shape`` and ``rate``."""
+    """Gamma prior with ``shape`` and ``rate``, on a standard deviation or degrees of freedom."""
 
     family: ClassVar[str] = "gamma"
     shape: float = 2.0
@@ -200,6 +200,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     "intercept": _LOCATION,
     "slope": _LOCATION,
     "sigma": (*_SCALE, Fixed),
+    "df": (Gamma, Fixed),
 }
 
 
@@ -222,6 +223,9 @@ class Priors:
         A scale family; ``sigma`` may be Fixed (with ``noise="fixed"``).
     correlation
         LKJ.
+    df
+        Of a Student-t response: Gamma (by default that of Juárez and Steel 2010,
+        doi:10.1198/jbes.2009.07145), or Fixed.
     covariance
         Fixed (with ``covariance="fixed"``): a variance, D variances, a D × D matrix,
         or K of those matrices.
@@ -240,6 +244,7 @@ class Priors:
     intercept: LocationPrior = field(default_factory=Normal)
     slope: LocationPrior = field(default_factory=Normal)
     sigma: ScalePrior | Fixed = field(default_factory=lambda: InverseGamma(scale=0.01))
+    df: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=2.0, rate=0.1))
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -109,7 +109,11 @@ class Comparison:
                 under = given[side.name].underflow
                 count = 0 if under is None else int(under.sum())
                 self.underflows[side.name] = self.underflows.get(side.name, 0) + count
-            self._compare(given, sizes(self.problem.rows, self.problem.parameters(chunk)), first)
+            self._compare(
+                given,
+                sizes(self.problem.rows, self.problem.parameters(chunk), self.problem.spec),
+                first,
+            )
         return list(self.found.values())
 
     def notes(self) -> list[str]:

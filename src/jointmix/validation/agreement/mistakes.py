@@ -6,18 +6,15 @@ are off is named. What cannot be explained is located by its rows and components
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
-from jointmix.families.parameters import (
-    Parameters,
-    feature_log_density,
-    log_likelihood,
-    response_log_density,
-)
-from jointmix.model.rows import Rows, users_rows
+from jointmix.families.mixture import block_terms, component_log_density, log_likelihood
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
+from jointmix.model.rows import users_rows
+from jointmix.model.spec import ModelSpec
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Terms, sizes
 
@@ -42,20 +39,20 @@ AXIS = (
 def explain_rows(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
     """Sentences on what is wrong with an implementation's rows at a few points (point, dim)."""
     parameters, rows = problem.parameters(q), problem.rows
-    scale = sizes(rows, parameters)
-    features = feature_log_density(rows.x, parameters)
-    response = response_log_density(rows.y, rows.u, parameters)
+    spec = problem.spec
+    scale = sizes(rows, parameters, spec)
+    features, response = block_terms(spec.blocks, rows, parameters)
     weight = np.log(parameters.weight)[:, None, :]
     total = log_likelihood(weight + features + response)
     if problem.spec.standardize and own.rows is not None:
         raw = users_rows(problem.dataset, problem.spec)
-        unscaled = log_likelihood(np.add(*raw.log_density(parameters)))
+        unscaled = log_likelihood(component_log_density(spec.blocks, raw, parameters))
         if _same(own.rows, unscaled, np.maximum(scale.rows, np.abs(unscaled))):
             return [_RAW]
     found: list[str] = []
     for given, right, size, candidates in (
-        (own.features, features, scale.features, _features(rows, parameters)),
-        (own.response, response, scale.response, _response(rows, parameters)),
+        (own.features, features, scale.features, _features(rows, parameters, spec)),
+        (own.response, response, scale.response, _response(rows, parameters, spec)),
     ):
         if given is not None and not _same(given, right, size):
             word = "x" if right is features else "y"
@@ -63,7 +60,7 @@ def explain_rows(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
             found += [named] if named else [_where(problem, given, right, size, word)]
     if found or own.rows is None or _same(own.rows, total, scale.rows):
         return found
-    joint = _joint(rows, parameters, (weight, features, response), own)
+    joint = _joint(rows, parameters, (weight, features, response), own, spec)
     named = _named(own.rows, scale.rows, joint) or _shifted(own.rows, total)
     return [named or _where(problem, own.rows, total, scale.rows, "(x, y)")]
 
@@ -97,29 +94,33 @@ def _named(given: np.ndarray, size: np.ndarray, candidates: Iterator[Candidate])
     return None
 
 
-def _response(rows: Rows, right: Parameters) -> Iterator[Candidate]:
+def _response(rows: Rows, right: Parameters, spec: ModelSpec) -> Iterator[Candidate]:
     """log p(y | x, k) as usual mistakes would have it."""
-    if right.sigma is None or right.intercept is None or right.slope is None:
+    if spec.response is None:
         return
-    own = response_log_density(rows.y, rows.u, right)
+
+    def at(changed: Parameters) -> np.ndarray:
+        return spec.blocks[-1].log_density(changed, rows)
+
+    own = at(right)
     yield "The term of y counts twice.", 2 * own
     yield "The term of y is missing.", 0 * own
     yield (
         "The intercept is missing from the line of y.",
-        _line(rows, replace(right, intercept=0 * right.intercept)),
+        at(right.replace(intercept=0 * right.intercept)),
     )
     yield (
         "The slopes are missing from the line of y.",
-        _line(rows, replace(right, slope=0 * right.slope)),
+        at(right.replace(slope=0 * right.slope)),
     )
-    yield "The slopes have the wrong sign.", _line(rows, replace(right, slope=-right.slope))
+    yield "The slopes have the wrong sign.", at(right.replace(slope=-right.slope))
     yield (
         "y is given the variance sigma² for a standard deviation.",
-        _line(rows, replace(right, sigma=right.sigma**2)),
+        at(right.replace(sigma=right.sigma**2)),
     )
     yield (
         "y is given the root of sigma for a standard deviation.",
-        _line(rows, replace(right, sigma=np.sqrt(right.sigma))),
+        at(right.replace(sigma=np.sqrt(right.sigma))),
     )
     yield from _wrong_axis(rows, right)
     for i, j in combinations(range(right.slope.shape[-1]), 2):
@@ -127,24 +128,17 @@ def _response(rows: Rows, right: Parameters) -> Iterator[Candidate]:
         order[[i, j]] = j, i
         yield (
             f"The slopes of predictors {i} and {j} are exchanged.",
-            _line(rows, replace(right, slope=right.slope[..., order])),
+            at(right.replace(slope=right.slope[..., order])),
         )
     for order, words in _orders(right.slope.shape[1]):
         yield (
             f"The slopes belong to other components: {words}.",
-            _line(rows, replace(right, slope=right.slope[:, order])),
+            at(right.replace(slope=right.slope[:, order])),
         )
-
-
-def _line(rows: Rows, parameters: Parameters) -> np.ndarray:
-    return response_log_density(rows.y, rows.u, parameters)
 
 
 def _wrong_axis(rows: Rows, right: Parameters) -> Iterator[Candidate]:
     """The sum over predictors of u θ, (component, obs, predictor), taken over rows."""
-    assert right.intercept is not None
-    assert right.slope is not None
-    assert right.sigma is not None
     n, r = rows.u.shape
     if r not in (1, n):
         return
@@ -156,12 +150,16 @@ def _wrong_axis(rows: Rows, right: Parameters) -> Iterator[Candidate]:
     yield sentence, np.swapaxes(density, 1, 2)
 
 
-def _features(rows: Rows, right: Parameters) -> Iterator[Candidate]:
+def _features(rows: Rows, right: Parameters, spec: ModelSpec) -> Iterator[Candidate]:
     """log p(x | k) as usual mistakes would have it."""
-    if right.mean is None or right.cholesky is None:
+    if not spec.features:
         return
+
+    def at(factor: np.ndarray, mean: np.ndarray = right.mean) -> np.ndarray:
+        return spec.blocks[0].log_density(right.replace(cholesky=factor, mean=mean), rows)
+
     factor = right.cholesky
-    own = feature_log_density(rows.x, right)
+    own = at(factor)
     yield "The term of x counts twice.", 2 * own
     yield "The term of x is missing.", 0 * own
     turned = np.swapaxes(factor, -1, -2)
@@ -171,29 +169,25 @@ def _features(rows: Rows, right: Parameters) -> Iterator[Candidate]:
     covariance = factor @ turned
     correlation = covariance / sd[..., :, None] / sd[..., None, :]
     transposed = "The Cholesky factor of x is transposed: it must be lower triangular, Σ = LL'."
-    yield transposed, _cloud(rows, right, np.linalg.cholesky(turned @ factor))
-    yield transposed, _cloud(rows, right, diagonal)
-    yield "The correlations of x are left out.", _cloud(rows, right, sd[..., None] * eye)
+    yield transposed, at(np.linalg.cholesky(turned @ factor))
+    yield transposed, at(diagonal)
+    yield "The correlations of x are left out.", at(sd[..., None] * eye)
     for power, words in ((0.5, "standard deviations for variances"), (2.0, "variances for sds")):
         scale = sd**power
         changed = correlation * scale[..., :, None] * scale[..., None, :]
         sentence = f"The covariance of x is made with {words}."
-        yield sentence, _cloud(rows, right, np.linalg.cholesky(changed))
+        yield sentence, at(np.linalg.cholesky(changed))
     with np.errstate(all="ignore"):
         inverse = np.linalg.inv(covariance)
         if np.isfinite(inverse).all() and (np.linalg.eigvalsh(inverse) > 0).all():
             sentence = "x is given the covariance for a precision, or the other way round."
-            yield sentence, _cloud(rows, right, np.linalg.cholesky(inverse))
+            yield sentence, at(np.linalg.cholesky(inverse))
     for order, words in _orders(right.mean.shape[1]):
-        moved = replace(right, mean=right.mean[:, order])
-        yield f"The means belong to other components: {words}.", feature_log_density(rows.x, moved)
+        moved = at(factor, right.mean[:, order])
+        yield f"The means belong to other components: {words}.", moved
     for order, words in _orders(right.mean.shape[1]):
         sentence = f"The covariances belong to other components: {words}."
-        yield sentence, _cloud(rows, right, factor[:, order])
-
-
-def _cloud(rows: Rows, parameters: Parameters, factor: np.ndarray) -> np.ndarray:
-    return feature_log_density(rows.x, replace(parameters, cholesky=factor))
+        yield sentence, at(factor[:, order])
 
 
 def _orders(k: int) -> Iterator[tuple[np.ndarray, str]]:
@@ -227,6 +221,7 @@ def _joint(
     right: Parameters,
     parts: tuple[np.ndarray, np.ndarray, np.ndarray],
     own: Terms,
+    spec: ModelSpec,
 ) -> Iterator[Candidate]:
     """log p(x, y) with one part mistaken."""
     weight, features, response = parts
@@ -243,9 +238,9 @@ def _joint(
         (weight + features + response).sum(-1),
     )
     if own.response is None:
-        for sentence, changed in _response(rows, right):
+        for sentence, changed in _response(rows, right, spec):
             yield sentence, log_likelihood(weight + features + changed)
-        for sentence, changed in _features(rows, right):
+        for sentence, changed in _features(rows, right, spec):
             yield sentence, log_likelihood(weight + changed + response)
         for order, words in _orders(k):
             sentence = f"x and y belong to different components: {words}."

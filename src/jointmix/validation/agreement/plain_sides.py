@@ -2,12 +2,8 @@
 
 import numpy as np
 
-from jointmix.families.parameters import (
-    Parameters,
-    feature_log_density,
-    log_likelihood,
-    response_log_density,
-)
+from jointmix.families.mixture import block_terms, log_likelihood
+from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, StudentT
 from jointmix.kernel import layout
 from jointmix.kernel.entry import evaluate
@@ -42,8 +38,7 @@ def numpy_side(problem: Problem) -> Side:
 
     def at(q: np.ndarray) -> Terms:
         parameters, rows = problem.parameters(q), problem.rows
-        features = feature_log_density(rows.x, parameters)
-        response = response_log_density(rows.y, rows.u, parameters)
+        features, response = block_terms(problem.spec.blocks, rows, parameters)
         joint = np.log(parameters.weight)[:, None, :] + features + response
         total = log_likelihood(joint)
         return Terms(likelihood=total.sum(1), rows=total, features=features, response=response)
@@ -75,12 +70,10 @@ def _scipy_components(problem: Problem, parameters: Parameters) -> tuple[np.ndar
     rows, k = problem.rows, len(parameters.weight)
     features, response = np.zeros((len(rows.y), k)), np.zeros((len(rows.y), k))
     for j in range(k):
-        if parameters.mean is not None and parameters.cholesky is not None:
+        if "mean" in parameters:
             covariance = Covariance.from_cholesky(parameters.cholesky[j])
             features[:, j] = multivariate_normal.logpdf(rows.x, parameters.mean[j], covariance)
-        if parameters.sigma is not None:
-            assert parameters.intercept is not None
-            assert parameters.slope is not None
+        if "sigma" in parameters:
             line = parameters.intercept[j] + rows.u @ parameters.slope[j]
             response[:, j] = norm.logpdf(rows.y, line, parameters.sigma[j])
     return features, response
@@ -187,11 +180,6 @@ def _stacked(parameters: Parameters, place: list[int]) -> tuple[np.ndarray, np.n
     The covariance of (x, y) has the factor [[L, 0], [θ'L, σ]], whose inverse is
     [[L⁻¹, 0], [−θ'/σ, 1/σ]], and U is the inverse transposed.
     """
-    assert parameters.mean is not None
-    assert parameters.cholesky is not None
-    assert parameters.intercept is not None
-    assert parameters.slope is not None
-    assert parameters.sigma is not None
     slope, sigma = parameters.slope[:, place], parameters.sigma[:, None]
     line = parameters.intercept + (slope * parameters.mean).sum(1)
     k, d = parameters.mean.shape

@@ -6,9 +6,10 @@ from functools import cached_property
 import numpy as np
 
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.kernel import layout, values
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import Rows, make_rows
+from jointmix.model.rows import make_rows
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jointmix.families.parameters import Parameters, response_mean
-from jointmix.model.rows import Rows
+from jointmix.families.mixture import component_log_density
+from jointmix.families.parameters import Parameters
+from jointmix.families.regression import line
+from jointmix.families.rows import Rows
+from jointmix.model.spec import ModelSpec
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -69,7 +72,7 @@ class Sizes:
     rows: np.ndarray
 
 
-def sizes(rows: Rows, parameters: Parameters) -> Sizes:
+def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Sizes:
     """Magnitudes at parameters with one batch dim, each at least one.
 
     log N(x | μ, LL') is −½ |L⁻¹(x − μ)|² and logs; any order of computing it rounds numbers of
@@ -79,27 +82,24 @@ def sizes(rows: Rows, parameters: Parameters) -> Sizes:
     n, k = len(rows.y), parameters.weight.shape[-1]
     features = np.ones((len(parameters.weight), n, k))
     response = np.ones_like(features)
-    if parameters.mean is not None and parameters.cholesky is not None:
+    if "mean" in parameters:
         inverse = np.abs(np.linalg.inv(parameters.cholesky))
         reach = np.abs(rows.x) + np.abs(parameters.mean)[..., None, :]
         white = reach @ np.swapaxes(inverse, -1, -2)
         logs = np.abs(np.log(np.diagonal(parameters.cholesky, axis1=-2, axis2=-1))).sum(-1)
         square = (white**2).sum(-1) / 2 + logs[..., None] + rows.x.shape[1] * _LOG_2PI / 2
         features += np.swapaxes(square, -1, -2)
-    if parameters.sigma is not None:
-        assert parameters.intercept is not None
-        assert parameters.slope is not None
+    if "sigma" in parameters:
         absolute = Parameters(
             weight=parameters.weight,
             intercept=np.abs(parameters.intercept),
             slope=np.abs(parameters.slope),
         )
-        reach = np.abs(rows.y)[:, None] + response_mean(np.abs(rows.u), absolute)
+        reach = np.abs(rows.y)[:, None] + line(absolute, Rows(rows.x, np.abs(rows.u), rows.y))
         sigma = parameters.sigma[..., None, :]
         response += (reach / sigma) ** 2 / 2 + np.abs(np.log(sigma)) + _LOG_2PI / 2
     weight = np.log(parameters.weight)[..., None, :]
-    own, line = rows.log_density(parameters)
-    joint = own + line
+    joint = component_log_density(spec.blocks, rows, parameters)
     share = np.exp(joint - joint.max(-1, keepdims=True))
     total = features + response + np.abs(weight)
     return Sizes(features, response, (share * total).max(-1))

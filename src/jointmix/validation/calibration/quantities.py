@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from jointmix.base.schema import PARAMETERS, POINT
-from jointmix.families.parameters import Parameters, log_likelihood, response_mean
+from jointmix.base.schema import POINT
+from jointmix.families.mixture import component_log_density, log_likelihood, log_terms
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.labels.assignment import order_by, permute
 from jointmix.model.location import coordinates
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import draw_clusters
 from jointmix.posterior.invariants import Points, invariants, outside_moments
@@ -65,14 +66,12 @@ def parameter_quantities(arrays: Arrays, spec: ModelSpec) -> dict[str, np.ndarra
     Parameters
     ----------
     arrays
-        Parameters by the names of `schema.PARAMETERS`, (draw, cluster, ...).
+        Parameters by name, as trees have them, (draw, cluster, ...).
     """
     order = sorting(arrays, spec)
     columns = {"mean": spec.features, "sd": spec.features, "slope": spec.predictors}
     found: dict[str, np.ndarray] = {}
-    for name in PARAMETERS:
-        if name not in arrays:
-            continue
+    for name in spec.parameters:
         values = permute(arrays[name], order)
         for k in range(spec.n_clusters):
             own = values[:, k]
@@ -145,8 +144,8 @@ def true_invariants(
     """
     place = invariant[POINT].values
     points = Points(place, rows.take(place), outside_moments(rows, spec))
-    features, response = rows.log_density(truth)
-    likelihood = log_likelihood(features + response).sum(axis=-1)
+    component = component_log_density(spec.blocks, rows, truth)
+    likelihood = log_likelihood(component).sum(axis=-1)
     own = invariants(truth, likelihood.reshape(1, 1), points, spec)
     return {name: float(value[0, 0]) for name, value in invariant_quantities(own, spec).items()}
 
@@ -181,8 +180,8 @@ def drawn_quantities(
     found: dict[str, np.ndarray] = {}
     k = spec.n_clusters
     if k > 1:
-        features, given = rows.log_density(parameters)
-        each = np.take_along_axis(features + given, allocation[..., None], axis=-1)
+        component = component_log_density(spec.blocks, rows, parameters)
+        each = np.take_along_axis(component, allocation[..., None], axis=-1)
         found["complete_log_likelihood"] = each[..., 0].sum(axis=-1)
         counts = (allocation[:, :, None] == np.arange(k)).sum(axis=1)
         counts = permute(counts, sorting(arrays, spec))
@@ -198,10 +197,8 @@ def new_response(
     """A response at the first row's features and predictors, (1,); None without a response."""
     if spec.response is None:
         return None
-    assert truth.sigma is not None
     first = rows.take(slice(0, 1))
-    features, _ = first.log_density(truth)
+    features, _ = log_terms(spec.blocks, first, truth)
     share = np.exp(features - log_likelihood(features)[..., None])
-    z = draw_clusters(np.swapaxes(share, -1, -2), rng)[0, 0]
-    line = response_mean(first.u, truth)[0, 0, z]
-    return np.array([line + truth.sigma[0, z] * rng.standard_normal()])
+    z = draw_clusters(np.swapaxes(share, -1, -2), rng)[0]
+    return spec.blocks[-1].draw(truth.take(0), first, z, rng)

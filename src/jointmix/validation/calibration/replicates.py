@@ -14,12 +14,11 @@ from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     DRAW,
-    PARAMETERS,
 )
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset, minimum_rows
 from jointmix.model.graph import prior_draws
-from jointmix.model.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import allocation_draws
 from jointmix.posterior.draws import draw_parameters, observed_rows
@@ -190,10 +189,9 @@ def _smooth(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> dict[
 def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
     """Parameters by name, (draw, cluster, ...), chains one after the other."""
     found = {}
-    for name, rest in PARAMETERS.items():
-        if name in posterior:
-            values = posterior[name].transpose(CHAIN, DRAW, CLUSTER, *rest).values
-            found[name] = values.reshape(-1, *values.shape[2:])
+    for name, draws in posterior.data_vars.items():
+        values = draws.transpose(CHAIN, DRAW, CLUSTER, ...).values
+        found[str(name)] = values.reshape(-1, *values.shape[2:])
     return found
 
 
@@ -255,5 +253,5 @@ def _drawn(tree: xr.DataTree, rows: Rows, spec: ModelSpec, seed: int) -> dict[st
     if spec.response is not None:
         # Of the fit's own rows the first: a model without columns beside y has no table to give.
         response = predictive_draws(tree, None, len(labels), seed + 1).values[0, :, 0]
-    parameters = draw_parameters(posterior, CLUSTER)
+    parameters = draw_parameters(posterior, CLUSTER, spec)
     return drawn_quantities(_arrays(posterior), parameters, rows, allocation, response, spec)

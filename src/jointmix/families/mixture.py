@@ -1,0 +1,57 @@
+"""The mixture's log densities from its blocks', outside PyMC.
+
+    p(x, y) = Σ_k π_k Π_b p_b(columns of block b | k)
+
+Everything that reads a density outside the PyMC model reads these two terms, of the features and
+of the response: the likelihood is their logsumexp, responsibilities are their softmax.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Block
+from jointmix.families.rows import Rows
+
+
+def block_terms(
+    blocks: Iterable[Block], rows: Rows, parameters: Parameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """log p(x | k) and log p(y | x, k), each (..., obs, component); zeros for what is absent."""
+    shape = (*parameters.weight.shape[:-1], len(rows.y), parameters.weight.shape[-1])
+    features, response = np.zeros(shape), np.zeros(shape)
+    for block in blocks:
+        if block.of_response:
+            response = response + block.log_density(parameters, rows)
+        else:
+            features = features + block.log_density(parameters, rows)
+    return features, response
+
+
+def log_terms(
+    blocks: Iterable[Block], rows: Rows, parameters: Parameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """log π_k + log p(x | k), and log p(y | x, k), each (..., obs, component)."""
+    features, response = block_terms(blocks, rows, parameters)
+    return np.log(parameters.weight)[..., None, :] + features, response
+
+
+def component_log_density(
+    blocks: Iterable[Block], rows: Rows, parameters: Parameters
+) -> np.ndarray:
+    """log π_k + log p(x | k) + log p(y | x, k), shape (..., obs, component)."""
+    features, response = log_terms(blocks, rows, parameters)
+    return features + response
+
+
+def log_likelihood(component: np.ndarray) -> np.ndarray:
+    """Log density of each row from component log densities (..., N, K): shape (..., N)."""
+    largest = component.max(axis=-1)
+    return largest + np.log(np.exp(component - largest[..., None]).sum(axis=-1))
+
+
+def responsibility(component: np.ndarray) -> np.ndarray:
+    """p(k | row) from component log densities (..., N, K), of the same shape."""
+    scaled = np.exp(component - component.max(axis=-1, keepdims=True))
+    return scaled / scaled.sum(axis=-1, keepdims=True)

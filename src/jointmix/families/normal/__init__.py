@@ -1,0 +1,1 @@
+"""A normal response about a line."""

@@ -1,0 +1,83 @@
+"""A normal response about a line: y | x, k ~ N(b_k + u'θ_k, σ_k²)."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Scores, Step
+from jointmix.families.regression import Regression, line
+from jointmix.families.rows import Rows
+
+_LOG_2PI = float(np.log(2 * np.pi))
+
+
+class NormalResponse(Regression):
+    """y | x, k ~ N(b_k + u'θ_k, σ_k²); exact where features are missing, as x is Gaussian."""
+
+    family: ClassVar[str] = "normal"
+    words: ClassVar[str] = "a Gaussian density of the response about its regression line"
+
+    def log_density_at(self, residual: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """log N(residual | 0, 1)."""
+        del parameters
+        return -0.5 * (residual**2 + _LOG_2PI)
+
+    def variance(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """σ_k², (..., 1, component)."""
+        del rows
+        return parameters.sigma[..., None, :] ** 2
+
+    def draw_noise(
+        self, parameters: Parameters, cluster: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Standard normal, (obs,)."""
+        del parameters
+        return rng.standard_normal(cluster.shape)
+
+    def maximise(self, step: Step) -> dict[str, np.ndarray]:
+        """Least squares, closed form in the weighted second moments."""
+        return self.maximise_line(step, step.average)
+
+    def scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> Scores:
+        """Of b and θ, and of log σ."""
+        white = (rows.y[:, None] - line(parameters, rows)) / parameters.sigma
+        location = self.line_scores(share * white / parameters.sigma, rows)
+        return Scores(location, self.scale_scores(share * (white**2 - 1)))
+
+    def marginal(
+        self, rows: Rows, parameters: Parameters, present: np.ndarray
+    ) -> tuple[Rows, dict[str, np.ndarray]] | None:
+        """The response given some of the features, the others integrated out.
+
+        Inside a cluster the missing features are Gaussian given the others, so that y is again
+        normal about a line. With B = Σ_mo Σ_oo⁻¹ its slope in the features that are present is
+        θ_o + B'θ_m, its intercept b + θ_m'(μ_m − B μ_o) and its variance
+        σ² + θ_m'(Σ_mm − B Σ_om) θ_m.
+        """
+        spec = self.spec
+        there, gone = np.flatnonzero(present), np.flatnonzero(~present)
+        outside = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
+        covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
+        inner = covariance[..., there[:, None], there]
+        # The slope in every feature, zero where it is no predictor.
+        slope = np.zeros(parameters.mean.shape)
+        for index, name in enumerate(spec.predictors):
+            if name in spec.features:
+                slope[..., list(spec.features).index(name)] = parameters.slope[..., index]
+        of_gone = slope[..., gone]
+        cross = covariance[..., there[:, None], gone]
+        carried = np.linalg.solve(inner, (cross @ of_gone[..., None]))[..., 0]
+        spread = np.einsum(
+            "...i,...ij,...j->...", of_gone, covariance[..., gone[:, None], gone], of_gone
+        )
+        explained = np.einsum("...i,...ij,...j->...", carried, cross, of_gone)
+        intercept = parameters.intercept + (of_gone * parameters.mean[..., gone]).sum(-1)
+        slopes = [slope[..., there] + carried, parameters.slope[..., outside]]
+        x = rows.x[:, there]
+        return Rows(x, np.hstack([x, rows.u[:, outside]]), rows.y), {
+            "intercept": intercept - (carried * parameters.mean[..., there]).sum(-1),
+            "slope": np.concatenate(slopes, axis=-1),
+            # Rounding may leave less than nothing of what is explained entirely.
+            "sigma": np.sqrt(parameters.sigma**2 + np.maximum(spread - explained, 0.0)),
+        }

@@ -1,0 +1,335 @@
+"""What a family is: a block's parameters and duties, and every count of parameters.
+
+A block is the density of some columns given others inside a cluster. log p(row | k) is the sum of
+a model's blocks, log π_k comes from the membership, and whatever needs a density, a count, a name
+or a scale asks them. To add a family, derive a class from `Block` (a response that follows a line
+b + u'θ: from `jointmix.families.regression.Regression`), and name it in the door,
+`jointmix.families`, or register it from elsewhere with `jointmix.families.register`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import AnyPrior, Fixed, Priors
+from jointmix.families.rows import Rows
+
+Role = Literal["weight", "location", "scale", "correlation", "shape"]
+
+#: Variances below this, on the standardised scale, mark a collapsed cluster.
+VARIANCE_FLOOR = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter of a block, as people, trees, samplers and reports know it.
+
+    Attributes
+    ----------
+    name, symbol
+        In code (and in trees, where it has the dim cluster in front), and on paper.
+    dims
+        Besides cluster.
+    role
+        "location", on the real line, one entry a label; "scale", positive, in the columns' units;
+        "shape", positive, without unit; "correlation"; "weight".
+    prior
+        What it has, or a `Fixed` value.
+    free
+        Shape of the free values behind it: (K, ...) one a cluster, (1, ...) one for all, () none.
+    site
+        Stem of the name under which a sampler knows the free values.
+    labels
+        Of a location: the column of each entry, None for an entry that has none.
+    meaning
+        What it is, in a few words.
+    """
+
+    name: str
+    symbol: str
+    dims: tuple[str, ...] = ()
+    role: Role
+    prior: AnyPrior | None
+    free: tuple[int, ...]
+    site: str = ""
+    labels: tuple[str | None, ...] = ()
+    meaning: str
+
+    @property
+    def n_free(self) -> int:
+        """Number of free values, over all clusters."""
+        return int(np.prod(self.free)) if self.free else 0
+
+    def n_own(self, n_clusters: int) -> int:
+        """Number of free values that are one cluster's own."""
+        own = len(self.free) > 0 and self.free[0] == n_clusters and self.role != "weight"
+        return int(np.prod(self.free[1:])) if own else 0
+
+
+class Specified(Protocol):
+    """What a block reads of a model's specification."""
+
+    @property
+    def n_clusters(self) -> int: ...
+    @property
+    def features(self) -> Sequence[str]: ...
+    @property
+    def predictors(self) -> Sequence[str]: ...
+    @property
+    def response(self) -> str | None: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def covariance(self) -> str: ...
+    @property
+    def noise(self) -> str: ...
+    @property
+    def intercept(self) -> bool: ...
+    @property
+    def standardize(self) -> bool: ...
+    @property
+    def priors(self) -> Priors: ...
+    @property
+    def free_intercept(self) -> bool: ...
+    def fixed_covariance(self) -> np.ndarray: ...
+
+
+class Scaled(Protocol):
+    """Centres and scales of a model's columns, by role."""
+
+    @property
+    def feature(self) -> tuple[np.ndarray, np.ndarray]: ...
+    @property
+    def predictor(self) -> tuple[np.ndarray, np.ndarray]: ...
+    @property
+    def response(self) -> tuple[float, float]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What an M-step is given: the standardised rows, and who holds them.
+
+    Attributes
+    ----------
+    rows, values
+        By role, and all columns (obs, column), standardised.
+    outer
+        Upper triangle of each row's w w' with w = (1, columns), (obs, pair).
+    scaling
+        Of the columns.
+    share
+        Responsibilities, (start, cluster, obs).
+    previous
+        The parameters that they come from; None for the allocations that EM starts with.
+    """
+
+    rows: Rows
+    values: np.ndarray
+    outer: np.ndarray
+    scaling: Scaled
+    share: np.ndarray
+    previous: Parameters | None
+
+    @cached_property
+    def count(self) -> np.ndarray:
+        """Expected rows of each cluster, (start, cluster)."""
+        return np.maximum(self.second[..., 0, 0], 1e-10)
+
+    @cached_property
+    def second(self) -> np.ndarray:
+        """Second moments of w, weighted by responsibilities: (start, cluster, 1 + column, …)."""
+        return self.moments(self.share)
+
+    @cached_property
+    def average(self) -> np.ndarray:
+        """`second` over `count`."""
+        return self.second / self.count[..., None, None]
+
+    def moments(self, weight: np.ndarray) -> np.ndarray:
+        """Sums of w w' over rows with weights (start, cluster, obs)."""
+        width = 1 + self.values.shape[1]
+        flat = weight.reshape(-1, len(self.values)) @ self.outer
+        i, j = np.triu_indices(width)
+        result = np.empty((len(flat), width, width))
+        result[:, i, j] = result[:, j, i] = flat
+        return result.reshape(*weight.shape[:2], width, width)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Derivatives of each row's log density of one block, times the row's responsibilities.
+
+    Attributes
+    ----------
+    location
+        By parameter, (obs, cluster, entry), in the parameter's own units.
+    rest
+        In the free scales and shapes, on log scales, (obs, value).
+    """
+
+    location: dict[str, np.ndarray]
+    rest: np.ndarray
+
+
+class Block(ABC):
+    """The density of some columns given others, inside a cluster; see the module."""
+
+    #: What the family is called in a specification.
+    family: ClassVar[str]
+    #: Whether it is the density of the response; else of features.
+    of_response: ClassVar[bool]
+    #: In a sentence: "a Gaussian density of the features".
+    words: ClassVar[str]
+    #: Fields of `Priors` that only this family reads.
+    own_priors: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, spec: Specified) -> None:
+        self.spec = spec
+
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All parameters, in the order in which trees, tables and samplers have them."""
+
+    @abstractmethod
+    def log_density(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """Log density of the block's columns, (..., obs, component), natural log."""
+
+    @abstractmethod
+    def draw(
+        self, parameters: Parameters, rows: Rows, cluster: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The block's columns drawn for rows of known clusters.
+
+        Parameters
+        ----------
+        parameters
+            Without batch dims.
+        rows
+            Of which what the block is given is read.
+        cluster
+            Of each row, from 0, (obs,).
+
+        Returns
+        -------
+        numpy.ndarray
+            (obs, column) of features, (obs,) of a response.
+        """
+
+    @abstractmethod
+    def maximise(self, step: Step) -> dict[str, np.ndarray]:
+        """The M-step: arrays (start, cluster, ...) of the block's parameters."""
+
+    @abstractmethod
+    def scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> Scores:
+        """Scores at parameters without batch dims, weighted by ``share`` (obs, cluster)."""
+
+    @abstractmethod
+    def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
+        """Sampling covariance of the free locations given who belongs where.
+
+        (cluster, location, location), at parameters without batch dims, rows with responsibilities
+        ``share`` (obs, cluster), in the parameters' own units.
+        """
+
+    @abstractmethod
+    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """The block's arrays of scaled columns as arrays on the users' scale."""
+
+    @abstractmethod
+    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """The inverse of `to_users`."""
+
+    def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
+        """Values on the scaled columns of what is fixed, (cluster, ...)."""
+        del scaling
+        return {}
+
+    def spread(self, parameters: Parameters) -> np.ndarray | None:
+        """Smallest standard deviation, (..., component); None where nothing can collapse."""
+        del parameters
+        return None
+
+    def marginal(
+        self, rows: Rows, parameters: Parameters, present: np.ndarray
+    ) -> tuple[Rows, dict[str, np.ndarray]] | None:
+        """What is left of the block without the features that are not ``present`` (feature,).
+
+        Returns
+        -------
+        rows, arrays
+            The rows by role, predictors being the features present and then the predictors that
+            are no features; the block's arrays there, none if nothing of it is left. None where
+            there is no closed form.
+        """
+        del rows, parameters, present
+        return None
+
+    def packed(self, variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A tree's variables as the arrays that densities take."""
+        return {parameter.name: variables[parameter.name] for parameter in self.parameters}
+
+    def variables(self, parameters: Parameters) -> dict[str, np.ndarray]:
+        """The inverse of `packed`."""
+        return {parameter.name: parameters[parameter.name] for parameter in self.parameters}
+
+
+@runtime_checkable
+class Predicted(Protocol):
+    """A block of a response that can be predicted: its distribution in each component."""
+
+    def mean(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """E[y | x, k], (..., obs, component)."""
+        ...
+
+    def variance(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """Var(y | x, k), broadcastable to (..., obs, component); infinite where there is none."""
+        ...
+
+
+class Membership(Protocol):
+    """Who belongs where before the columns are seen: log π_k of each row."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Those of the weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The same weights for all rows."""
+
+    spec: Specified = field(repr=False)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """π, with K − 1 free values."""
+        k, prior = self.spec.n_clusters, self.spec.priors.weight
+        free = () if k == 1 or isinstance(prior, Fixed) else (k - 1,)
+        return (
+            Parameter(
+                name="weight", symbol="π", role="weight", prior=prior, free=free, site="weight",
+                meaning="share of rows",
+            ),
+        )  # fmt: skip
+
+
+def count_parameters(parameters: Iterable[Parameter]) -> int:
+    """Number of free values of a model."""
+    return sum(parameter.n_free for parameter in parameters)
+
+
+def own_parameters(parameters: Iterable[Parameter], n_clusters: int) -> int:
+    """Number of free values that one cluster's rows alone determine, its weight left out."""
+    return sum(parameter.n_own(n_clusters) for parameter in parameters)
+
+
+def freed(prior: Any, *shape: int) -> tuple[int, ...]:
+    """The shape of a parameter's free values: none where it is fixed."""
+    return () if isinstance(prior, Fixed) or 0 in shape else shape

@@ -1,0 +1,214 @@
+"""What responses about a line share: b_k + u'θ_k, its scale, its M-step and its scores."""
+
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import Fixed
+from jointmix.families.protocol import VARIANCE_FLOOR, Block, Parameter, Scaled, Step, freed
+from jointmix.families.rows import Rows
+
+
+def line(parameters: Parameters, rows: Rows) -> np.ndarray:
+    """b_k + u'θ_k of each row and component, (..., obs, component)."""
+    value = parameters.slope @ rows.u.T + parameters.intercept[..., None]
+    return np.swapaxes(value, -1, -2)
+
+
+class Regression(Block):
+    """A response whose location is the line b_k + u'θ_k, with a scale σ_k.
+
+    A family of it says how y lies about the line: `log_density_at`, the log density of a
+    standardised residual, `draw_noise`, and how its M-step weighs the rows.
+    """
+
+    of_response: ClassVar[bool] = True
+    #: What σ is, in a few words.
+    sigma_meaning: ClassVar[str] = "sd of the response about its line"
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """b, θ, σ and what the family adds."""
+        spec, k, priors = self.spec, self.spec.n_clusters, self.spec.priors
+        predictors = tuple(spec.predictors)
+        noise = () if spec.noise == "fixed" else ((1,) if spec.noise == "shared" else (k,))
+        return (
+            Parameter(
+                name="intercept", symbol="b", role="location", prior=priors.intercept,
+                free=(k,) if spec.free_intercept else (), labels=(None,),
+                meaning="response where every predictor is 0",
+            ),
+            Parameter(
+                name="slope", symbol="θ", dims=("predictor",), role="location",
+                prior=priors.slope, free=freed(priors.slope, k, len(predictors)),
+                labels=predictors, meaning="change of the response per unit",
+            ),
+            Parameter(
+                name="sigma", symbol="σ", role="scale", prior=priors.sigma, free=noise,
+                site="noise", meaning=self.sigma_meaning,
+            ),
+            *self.further(),
+        )  # fmt: skip
+
+    def further(self) -> tuple[Parameter, ...]:
+        """Parameters besides b, θ and σ."""
+        return ()
+
+    def log_density(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """log p(y | x, k), (..., obs, component)."""
+        sigma = parameters.sigma[..., None, :]
+        residual = (rows.y[:, None] - line(parameters, rows)) / sigma
+        return self.log_density_at(residual, parameters) - np.log(sigma)
+
+    def log_density_at(self, residual: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """Log density of (y − line) / σ, (..., obs, component)."""
+        raise NotImplementedError
+
+    def draw_noise(
+        self, parameters: Parameters, cluster: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(y − line) / σ of rows of known clusters, (obs,)."""
+        raise NotImplementedError
+
+    def draw(
+        self, parameters: Parameters, rows: Rows, cluster: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """y of rows of known clusters, (obs,)."""
+        value = parameters.intercept[cluster] + (rows.u * parameters.slope[cluster]).sum(-1)
+        noise = self.draw_noise(parameters, cluster, rng)
+        return np.asarray(value + parameters.sigma[cluster] * noise)
+
+    def mean(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """E[y | x, k], the line."""
+        return line(parameters, rows)
+
+    def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
+        """Fixed b, θ and σ on scaled columns; a fixed b is the line's value where u is 0 there."""
+        spec, k, priors, found = self.spec, self.spec.n_clusters, self.spec.priors, {}
+        (_, scale), (y_center, y_scale) = scaling.predictor, scaling.response
+        if isinstance(priors.slope, Fixed):
+            slope = np.broadcast_to(priors.slope.array, (k, len(spec.predictors)))
+            found["slope"] = slope * scale / y_scale
+        if not spec.free_intercept:
+            at = priors.intercept.array if isinstance(priors.intercept, Fixed) else np.zeros(())
+            found["intercept"] = (np.broadcast_to(at, (k,)) - y_center) / y_scale
+        if isinstance(priors.sigma, Fixed):
+            found["sigma"] = np.broadcast_to(priors.sigma.array, (k,)) / y_scale
+        return found
+
+    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """b, θ and σ of scaled columns as those on the users' scale."""
+        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response
+        slope = parameters.slope * (y_scale / scale)
+        return {
+            "intercept": y_center + y_scale * parameters.intercept - slope @ center,
+            "slope": slope,
+            "sigma": parameters.sigma * y_scale,
+        }
+
+    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """b, θ and σ on the users' scale as those of scaled columns."""
+        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response
+        shifted = parameters.intercept + parameters.slope @ center - y_center
+        return {
+            "intercept": shifted / y_scale,
+            "slope": parameters.slope * (scale / y_scale),
+            "sigma": parameters.sigma / y_scale,
+        }
+
+    def marginal(
+        self, rows: Rows, parameters: Parameters, present: np.ndarray
+    ) -> tuple[Rows, dict[str, np.ndarray]] | None:
+        """The same line, if no predictor is missing."""
+        spec, features = self.spec, list(self.spec.features)
+        if any(name in features and not present[features.index(name)] for name in spec.predictors):
+            return None
+        inside = [features.index(name) for name in spec.predictors if name in features]
+        outside = [i for i, name in enumerate(spec.predictors) if name not in features]
+        there = np.flatnonzero(present)
+        slope = np.zeros((*parameters.slope.shape[:-1], len(there) + len(outside)))
+        of_predictor = [i for i, name in enumerate(spec.predictors) if name in features]
+        slope[..., np.searchsorted(there, inside)] = parameters.slope[..., of_predictor]
+        slope[..., len(there) :] = parameters.slope[..., outside]
+        x = rows.x[:, there]
+        own = {item.name: parameters[item.name] for item in self.parameters} | {"slope": slope}
+        return Rows(x, np.hstack([x, rows.u[:, outside]]), rows.y), own
+
+    def spread(self, parameters: Parameters) -> np.ndarray | None:
+        """σ, unless it is fixed."""
+        return None if self.spec.noise == "fixed" else parameters.sigma
+
+    def maximise_line(self, step: Step, average: np.ndarray) -> dict[str, np.ndarray]:
+        """b, θ and σ that minimise weighted squares.
+
+        Parameters
+        ----------
+        average
+            Weighted second moments of w = (1, columns) over the clusters' rows, (start, cluster,
+            1 + column, 1 + column).
+        """
+        target, design = self._forms(step.scaling)
+        gram = design @ average @ design.T
+        right = np.einsum("pi,...kij,kj->...kp", design, average, target)
+        coefficient = (np.linalg.pinv(gram, hermitian=True) @ right[..., None])[..., 0]
+        residual = target - coefficient @ design
+        variance = np.einsum("...ki,...kij,...kj->...k", residual, average, residual)
+        known = self.known(step.scaling).get("sigma")
+        if known is not None:
+            variance = np.broadcast_to(known**2, variance.shape)
+        else:
+            variance = np.maximum(variance, 0) + VARIANCE_FLOOR
+            if self.spec.noise == "shared":
+                count = step.count
+                pooled = (count * variance).sum(-1, keepdims=True) / count.sum(-1, keepdims=True)
+                variance = np.broadcast_to(pooled, variance.shape)
+        # The residual is y − b − u'θ as a form in w: its constant is −b.
+        places = [1 + self.spec.columns.index(name) for name in self.spec.predictors]
+        return {
+            "intercept": -residual[..., 0],
+            "slope": -residual[..., places],
+            "sigma": np.sqrt(variance),
+        }
+
+    def _forms(self, scaling: Scaled) -> tuple[np.ndarray, np.ndarray]:
+        """The regression as linear forms in w: target·w (K, …) explained by design·w (free, …).
+
+        Whatever is fixed enters the target; predictors are centred unless b is fixed.
+        """
+        spec, known = self.spec, self.known(scaling)
+        width = 1 + len(spec.columns)
+        target, predictors = np.zeros((spec.n_clusters, width)), np.zeros((0, width))
+        center, scale = scaling.predictor
+        predictors = np.zeros((len(spec.predictors), width))
+        for row, name in enumerate(spec.predictors):
+            predictors[row, 1 + spec.columns.index(name)] = 1
+            if not spec.free_intercept:
+                predictors[row, 0] = center[row] / scale[row]
+        target[:, -1] = 1
+        target[:, 0] = -known["intercept"] if "intercept" in known else 0.0
+        design = np.eye(1, width) if spec.free_intercept else np.zeros((0, width))
+        if "slope" in known:
+            return target - known["slope"] @ predictors, design
+        return target, np.vstack([design, predictors])
+
+    def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
+        """Of b and θ, those that are free: σ_k² (U'R_k U)⁻¹."""
+        slopes = self.spec.priors.slope
+        parts = [np.ones((len(rows.u), 1))] if self.spec.free_intercept else []
+        parts += [] if isinstance(slopes, Fixed) else [rows.u]
+        used = np.concatenate([np.zeros((len(rows.u), 0)), *parts], axis=1)
+        gram = np.einsum("nk,ni,nj->kij", share, used, used)
+        inverse = np.linalg.pinv(gram, hermitian=True)
+        return np.asarray(inverse * parameters.sigma[:, None, None] ** 2)
+
+    def line_scores(self, pull: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
+        """Scores of b and θ from those of the line, ``pull`` (obs, cluster)."""
+        return {"intercept": pull[..., None], "slope": pull[..., None] * rows.u[:, None, :]}
+
+    def scale_scores(self, each: np.ndarray) -> np.ndarray:
+        """Scores of the free scales, (obs, scale), from those of log σ (obs, cluster)."""
+        if self.spec.noise == "fixed":
+            return each[:, :0]
+        return each.sum(axis=1, keepdims=True) if self.spec.noise == "shared" else each

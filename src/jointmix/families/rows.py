@@ -1,0 +1,29 @@
+"""Rows by the role that their columns play."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows by role: x (obs, feature), u (obs, predictor), y (obs)."""
+
+    x: np.ndarray
+    u: np.ndarray
+    y: np.ndarray
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """x, u and y one after another, (column, obs)."""
+        return np.vstack([self.x.T, self.u.T, self.y])
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the predictors stand in `columns`."""
+        return self.x.shape[1] + np.arange(self.u.shape[1])
+
+    def take(self, index: np.ndarray | slice) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.x[index], self.u[index], self.y[index])

@@ -1,0 +1,1 @@
+"""A Student-t response about a line."""
