@@ -33,7 +33,7 @@ FLOOR = {folder: floor for floor, step in enumerate(STEPS) for folder in step}
 HOMES = {
     "pymc": {"model", "sampling", "validation/agreement"},
     "pytensor": {"model", "sampling", "validation/agreement"},
-    "numba": {"kernel"},
+    "numba": {"families", "kernel"},
     "nutpie": {"sampling"},
     "jax": {"sampling", "validation/twin", "validation/agreement"},
     "blackjax": {"sampling"},
