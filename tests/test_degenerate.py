@@ -21,9 +21,10 @@ from jointmix.families.priors.priors import (
     LogNormal,
     Priors,
 )
+from jointmix.families.priors.zero import order_at_zero, rows_to_spike
 from jointmix.fitting.workflow import fit
 from jointmix.model.dataset import make_dataset
-from jointmix.model.degenerate import improper_issues, order_at_zero, rows_to_spike
+from jointmix.model.degenerate import improper_issues
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import _factor
@@ -297,8 +298,7 @@ def test_labels_that_methods_disagree_on_are_not_said_to_be_put_back() -> None:
 
 def test_remedies_of_empty_clusters_do_not_contradict_each_other() -> None:
     tree = fitted_tree(4, 2)
-    weight = tree["posterior"]["weight"].values
-    weight[..., 2:] = 1e-3
+    tree["allocation"]["responsibility"].values[:, 2:] = 1e-3
     tree["labels"]["occupied"].values[..., 3] = 0
     supported, occupied = empty.check(tree)
     assert "Fit with at most 2 clusters" in supported.remedy
