@@ -26,8 +26,8 @@ from jointmix.families.priors.priors import (
     LogNormal,
     Priors,
 )
+from jointmix.families.regression_checks import RegressionChecks
 from jointmix.model.dataset import make_dataset
-from jointmix.model.dependence import noise_floor
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
@@ -444,19 +444,26 @@ def test_exact_ratio_against_numpy() -> None:
     assert ratio < max(rounding, 1e-15)
 
 
+def noise_floor(spec: ModelSpec) -> float | None:
+    """Of 20 rows whose response has a standard deviation of 7."""
+    checks = spec.blocks[-1].checks
+    assert isinstance(checks, RegressionChecks)
+    return checks.noise_floor(20, 7.0)
+
+
 def test_noise_floor_is_the_peak_of_the_posterior() -> None:
     sigma = np.geomspace(1e-4, 1, 200_001)
     spec = replace(SPEC, n_clusters=1, priors=Priors(sigma=InverseGamma(shape=2, scale=0.3)))
     # Density of the variance v times v**(-n/2), n = 20.
     log = -(2 + 1 + 10) * np.log(sigma**2) - 0.3 / sigma**2
     # The grid's step is a relative 5e-5.
-    assert noise_floor(spec, 20, 7.0) == pytest.approx(sigma[log.argmax()], rel=1e-4)
+    assert noise_floor(spec) == pytest.approx(sigma[log.argmax()], rel=1e-4)
     raw = replace(spec, standardize=False)
-    assert noise_floor(raw, 20, 7.0) == pytest.approx(sigma[log.argmax()] / 7, rel=1e-4)
+    assert noise_floor(raw) == pytest.approx(sigma[log.argmax()] / 7, rel=1e-4)
     spec = replace(spec, priors=Priors(sigma=LogNormal(loc=-0.5, scale=0.2)))
     log = -20 * np.log(sigma) - (np.log(sigma) + 0.5) ** 2 / (2 * 0.2**2)
-    assert noise_floor(spec, 20, 7.0) == pytest.approx(sigma[log.argmax()], rel=1e-4)
-    assert noise_floor(replace(spec, priors=Priors(sigma=Gamma())), 20, 7.0) == 0
+    assert noise_floor(spec) == pytest.approx(sigma[log.argmax()], rel=1e-4)
+    assert noise_floor(replace(spec, priors=Priors(sigma=Gamma()))) == 0
 
 
 def structured(dtype: str) -> np.ndarray:

@@ -197,6 +197,7 @@ def test_empty_clusters(tree: xr.DataTree, expected: float, status: str) -> None
     # A cluster has 3 means, 6 (co)variances, an intercept, 3 slopes and a noise: 14.
     share = expected / 342
     tree["posterior"]["weight"].values[:] = [share, (1 - share) / 2, (1 - share) / 2]
+    tree["allocation"]["responsibility"].values[:] = [share, (1 - share) / 2, (1 - share) / 2]
     finding, _ = empty.check(tree)
     assert finding.status == status
     assert finding.value == pytest.approx(expected)

@@ -21,9 +21,10 @@ from jointmix.families.priors.priors import (
     LogNormal,
     Priors,
 )
+from jointmix.families.priors.zero import order_at_zero, rows_to_spike
 from jointmix.fitting.workflow import fit
-from jointmix.model.dataset import make_dataset
-from jointmix.model.degenerate import improper_issues, order_at_zero, rows_to_spike
+from jointmix.model.dataset import make_dataset, notes
+from jointmix.model.degenerate import improper_issues
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import _factor
@@ -148,6 +149,29 @@ def test_tied_responses_are_noted_from_the_rank_of_their_design_on() -> None:
     data.loc[1] = data.loc[0]
     assert found(data, spec) == {"improper:y": 2.0}
     assert found(data, spec_of(features=(), predictors=("a",), response="y")) == {}
+
+
+def test_one_cluster_cannot_close_on_ties_unless_its_tails_reach_the_others() -> None:
+    """Each row beside m tied ones gives σ^ν back: ∫ σ^(c − 1 − m + r + ν(N − m)) dσ at zero."""
+    data, priors = table(), {"sd": HalfNormal(), "sigma": HalfNormal()}
+    data["a"], data["b"] = data["a"].round(), data["b"].round()
+    data.loc[:40, "y"] = 7.0
+    given = {"predictors": ("a",), "response": "y", "n_clusters": 1, "covariance": "diagonal"}
+    dataset = make_dataset(data, spec_of(**given))
+    for options, noted, harmless in (
+        ({}, False, True),
+        ({"n_clusters": 2}, True, False),
+        ({"family": "student_t"}, True, False),
+        ({"family": "student_t", "priors": Priors(df=Fixed(value=1.9), **priors)}, True, False),
+        ({"family": "student_t", "priors": Priors(df=Fixed(value=2.1), **priors)}, False, False),
+    ):
+        spec = spec_of(**{**given, "priors": Priors(**priors), **options})
+        # 41 rows, 3 of them just enough, and 19 others: ν up to 38 / 19.
+        assert ("improper:y" in found(data, spec)) == noted
+        ties = {note.column: note.remedy for note in notes(dataset, spec) if note.code == "ties"}
+        alone = spec.n_clusters == 1
+        assert ties["a"].startswith("None is needed, as one cluster holds") == alone
+        assert ties["y"].startswith("None is needed") == harmless
 
 
 def test_identical_rows_are_told_of_under_a_full_covariance() -> None:
@@ -297,8 +321,7 @@ def test_labels_that_methods_disagree_on_are_not_said_to_be_put_back() -> None:
 
 def test_remedies_of_empty_clusters_do_not_contradict_each_other() -> None:
     tree = fitted_tree(4, 2)
-    weight = tree["posterior"]["weight"].values
-    weight[..., 2:] = 1e-3
+    tree["allocation"]["responsibility"].values[:, 2:] = 1e-3
     tree["labels"]["occupied"].values[..., 3] = 0
     supported, occupied = empty.check(tree)
     assert "Fit with at most 2 clusters" in supported.remedy

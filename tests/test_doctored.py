@@ -145,10 +145,12 @@ def unsorted_draws(tree: xr.DataTree) -> None:
         variable.values[0, 100:160] = variable.values[0, 100:160][:, [1, 0, 2]]
 
 
-def weight_of(cluster: int, value: float) -> Doctor:
+def share_of(cluster: int, value: float) -> Doctor:
+    """A cluster that holds such a share of the rows."""
+
     def doctor(tree: xr.DataTree) -> None:
-        weight = tree["posterior"]["weight"].values
-        weight[..., cluster] *= value / weight[..., cluster].mean()
+        share = tree["allocation"]["responsibility"].values
+        share[:, cluster] *= value / share[:, cluster].mean()
 
     return doctor
 
@@ -247,8 +249,8 @@ DOCTORED: dict[str, tuple[Doctor, str, str]] = {
     "a superfluous neighbour": (
         attribute("ordering", evidence=-12.5, kind="none"), "separation:clusters", "caution",
     ),
-    "a nearly empty cluster": (weight_of(1, 0.01), "empty clusters:clusters", "caution"),
-    "an empty cluster": (weight_of(1, 1e-4), "empty clusters:clusters", "fail"),
+    "a nearly empty cluster": (share_of(1, 0.01), "empty clusters:clusters", "caution"),
+    "an empty cluster": (share_of(1, 1e-4), "empty clusters:clusters", "fail"),
     "a cluster without rows": (unoccupied(0.1), "empty clusters:occupied", "caution"),
     "a duplicate": (duplicated, "duplicate clusters:clusters", "caution"),
     "nearly a duplicate": (near_duplicate, "duplicate clusters:clusters", "caution"),

@@ -1,5 +1,7 @@
 """Quantities that labels do not enter: right, and unchanged by any permutation."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracles
 import pytest
@@ -142,3 +144,20 @@ def test_points_run_from_the_densest_to_the_sparsest_row() -> None:
     assert (np.diff(level[points.place]) < 0).all()
     few = rows.take(np.arange(4))
     assert sorted(choose_points(few, mode, spec).place) == [0, 1, 2, 3]
+
+
+def test_moments_of_a_t_response_stay_finite_and_smooth_where_it_has_no_variance() -> None:
+    """The squared scale takes the variance's place at any ν, also in R² and distances."""
+    spec = replace(SPECS["outside"], family="student_t")
+    draws, rows = material(spec, 9)
+    normal = batch(draws)
+    expected = overall_moments(normal, outside_moments(rows, spec), SPECS["outside"])
+    for df in (0.7, 2.0, 2.0001, 50.0):
+        heavy = normal.replace(df=np.full(normal.sigma.shape, df))
+        points = choose_points(rows, heavy.take(0), spec)
+        found = invariants(heavy, np.zeros((2, 3)), points, spec)
+        assert all(np.isfinite(values).all() for values in found.data_vars.values())
+        flat = found["overall_covariance"].values.reshape(6, 3, 3)
+        np.testing.assert_allclose(flat, expected[1], rtol=1e-13)
+        variance = spec.predicted.variance(heavy, rows.take(slice(1)))
+        assert np.isfinite(variance).all() == (df > 2)

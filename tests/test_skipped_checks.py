@@ -20,15 +20,17 @@ from jointmix.checks import (
     switching,
 )
 from jointmix.checks.finding import Finding
+from jointmix.families.priors.density import log_density
 from jointmix.families.priors.priors import (
-    LKJ,
+    Fixed,
     Gamma,
     HalfNormal,
     HalfStudentT,
     InverseGamma,
     LogNormal,
+    Normal,
+    StudentT,
 )
-from jointmix.posterior.sensitivity import scale_log_density
 
 Check = Callable[[xr.DataTree], tuple[Finding, ...]]
 
@@ -128,14 +130,17 @@ def test_separation_is_judged_with_and_without_evidence(
         HalfStudentT(df=3, scale=1.5),
         LogNormal(loc=-0.5, scale=0.6),
         Gamma(shape=2.5, rate=3),
+        Normal(loc=0.4, scale=1.3),
+        StudentT(df=3, loc=-0.2, scale=0.8),
     ],
     ids=lambda prior: prior.family,
 )
-def test_priors_of_scales_integrate_to_one(prior: object) -> None:
-    total, error = quad(lambda v: np.exp(scale_log_density(prior, np.array(v))), 0, np.inf)
+def test_priors_integrate_to_one(prior: object) -> None:
+    least = -np.inf if isinstance(prior, Normal | StudentT) else 0
+    total, error = quad(lambda v: np.exp(log_density(prior, np.array(v))), least, np.inf)
     assert abs(total - 1) < 1e-7 + error
 
 
-def test_a_prior_of_something_else_has_no_density_of_a_scale() -> None:
-    with pytest.raises(TypeError, match="is no prior of a scale"):
-        scale_log_density(LKJ(), np.ones(1))
+def test_a_fixed_value_has_no_density() -> None:
+    with pytest.raises(TypeError, match="is no prior with a density"):
+        log_density(Fixed(value=1.0), np.ones(1))

@@ -5,19 +5,14 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
-from jointmix.base.schema import (
-    CHAIN,
-    CLUSTER,
-    DRAW,
-    FEATURE,
-    FEATURE_BIS,
-    OBS,
-    PREDICTOR,
-    require_group,
-)
+from jointmix.base.errors import SpecError
+from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, counted, skipped
 from jointmix.families.matrices import inverse_lower, lower_factor
-from jointmix.posterior.draws import spread
+from jointmix.families.mixture import cluster_moments
+from jointmix.families.moments import Outside
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows, spread
 
 CODE = "duplicate clusters"
 SUBJECT = "clusters"
@@ -61,60 +56,30 @@ def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> n
 def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
     """Distance of each pair of clusters in each of at most 200 evenly spaced draws, (draw,).
 
-    Of the clusters' Gaussians of (x, y), given predictors that are no features at at most 200
-    evenly spaced rows.
+    Of Gaussians with the clusters' moments of (x, y), given predictors that are no features at at
+    most 200 evenly spaced rows.
     """
-    posterior = require_group(tree, "posterior")
+    spec = fitted_spec(tree)
     # Draws of a lost chain can be too large to be squared: their distances are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, covariance = _gaussians(tree, posterior)
+        mean, covariance = _gaussians(tree, spec)
         return {
             (one, other): bhattacharyya(
                 mean[:, :, one] - mean[:, :, other], covariance[:, one], covariance[:, other]
             )
-            for one, other in combinations(range(posterior.sizes[CLUSTER]), 2)
+            for one, other in combinations(range(spec.n_clusters), 2)
         }
 
 
-def _gaussians(tree: xr.DataTree, draws: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _gaussians(tree: xr.DataTree, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
     """Means (draw, row, cluster, D) and covariances (draw, cluster, D, D) of (x, y)."""
-
-    total = draws.sizes[CHAIN] * draws.sizes[DRAW]
-    kept = spread(total, _MOST_DRAWS)
-
-    def values(name: str, *dims: str) -> np.ndarray:
-        array = draws[name].transpose(CHAIN, DRAW, CLUSTER, *dims).values
-        return array.reshape(total, *array.shape[2:])[kept]
-
-    size = (len(kept), draws.sizes[CLUSTER])
-    mean, covariance = np.zeros((*size, 0)), np.zeros((*size, 0, 0))
-    features: list[str] = []
-    if "mean" in draws:
-        features = draws[FEATURE].values.tolist()
-        mean, sd = values("mean", FEATURE), values("sd", FEATURE)
-        covariance = values("correlation", FEATURE, FEATURE_BIS)
-        covariance = covariance * sd[..., :, None] * sd[..., None, :]
-    if "sigma" not in draws:
-        return mean[:, None], covariance
-    inside, given = np.zeros((*size, len(features))), np.zeros((size[0], 1, size[1]))
-    if "intercept" in draws:
-        given = given + values("intercept")[:, None]
-    for name in draws[PREDICTOR].values.tolist() if "slope" in draws else ():
-        slope = values("slope", PREDICTOR)[..., draws[PREDICTOR].values.tolist().index(name)]
-        if name in features:
-            inside[..., features.index(name)] = slope
-        else:
-            u = tree["constant_data"]["u"].sel({PREDICTOR: name}).transpose(OBS).values
-            rows = u[spread(len(u), _MOST_ROWS)]
-            given = given + rows[None, :, None] * slope[:, None, :]
-    response = given + (inside * mean).sum(axis=-1)[:, None]
-    cross = np.einsum("mkij,mkj->mki", covariance, inside)
-    variance = (cross * inside).sum(axis=-1) + values("sigma") ** 2
-    joint = np.block(
-        [[covariance, cross[..., None]], [cross[..., None, :], variance[..., None, None]]]
-    )
-    repeated = np.broadcast_to(mean[:, None], (*response.shape[:2], *mean.shape[1:]))
-    return np.concatenate([repeated, response[..., None]], axis=-1), joint
+    posterior, rows = require_group(tree, "posterior"), observed_rows(tree, spec)
+    parameters = draw_parameters(posterior, CLUSTER, spec)
+    outside = np.where([name in spec.features for name in spec.predictors], 0.0, rows.u)
+    held = outside[spread(len(outside), _MOST_ROWS)] if outside.any() else outside[:1]
+    kept = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
+    moments = cluster_moments(spec.blocks, kept, Outside(held, np.zeros((held.shape[1],) * 2)))
+    return moments.mean, moments.covariance
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
@@ -122,7 +87,10 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     labels = require_group(tree, "posterior")[CLUSTER].values
     if labels.size == 1:
         return (skipped(CODE, SUBJECT, "there is one cluster only", SOURCE),)
-    distances = cluster_distances(tree)
+    try:
+        distances = cluster_distances(tree)
+    except SpecError as error:
+        return (skipped(CODE, SUBJECT, str(error).rstrip("."), SOURCE),)
     finite = {pair: values[np.isfinite(values)] for pair, values in distances.items()}
     medians = {pair: float(np.median(values)) for pair, values in finite.items() if values.size}
     if not medians:

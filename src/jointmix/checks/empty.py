@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from jointmix.base.schema import CLUSTER, require_group
+from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.checks.finding import Finding, Status, below, counted, listed, skipped
 from jointmix.posterior.draws import fitted_spec
 
@@ -18,16 +18,17 @@ OCCUPIED_SOURCE = (
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
-    """Judge the smallest expected count, posterior mean weight × rows.
+    """Judge the smallest expected count, the sum of the rows' probabilities to belong there.
 
-    Fewer rows than the cluster has parameters is a caution, less than one row a failure.
+    Fewer rows than the cluster has parameters is a caution, less than one row a failure. Weights
+    do not tell: a Dirichlet prior's share keeps that of an empty cluster from zero, 2 / (N + 2K)
+    for one of concentration 2, and fixed weights say nothing of the rows.
     """
     posterior = require_group(tree, "posterior")
     if "weight" not in posterior or posterior.sizes[CLUSTER] == 1:
         return (skipped(CODE, SUBJECT, "one cluster holds all rows", SOURCE),)
-    n_obs = int(tree.attrs["n_obs"])
     needed = fitted_spec(tree).n_own_parameters
-    expected = posterior["weight"].mean(("chain", "draw")) * n_obs
+    expected = require_group(tree, "allocation")["responsibility"].sum(OBS)
     value = float(expected.min())
     weight = posterior["weight"].isel({CLUSTER: int(expected.values.argmin())})
     low, high = (float(bound) for bound in weight.quantile((0.055, 0.945)))
@@ -35,7 +36,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     status = below(value, max(needed, FAIL), FAIL)
     message = (
         f"The smallest cluster has {value:,.1f} expected rows for its {needed} free parameters "
-        f"(weight {value / n_obs:.2g}, 89% interval {low:.2g} to {high:.2g})."
+        f"(weight {float(weight.mean()):.2g}, 89% interval {low:.2g} to {high:.2g})."
     )
     if short:
         noun, verb = ("Cluster", "is") if len(short) == 1 else ("Clusters", "are")

@@ -8,7 +8,6 @@ import xarray as xr
 from jointmix.base.errors import SpecError
 from jointmix.checks.finding import Finding, Status
 from jointmix.model.spec import ModelSpec
-from jointmix.model.ties import ties_are_harmless
 from jointmix.posterior.draws import fitted_spec
 
 SOURCE = "Checked on the table before the fit"
@@ -35,7 +34,9 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
 
 def _harmless(note: dict[str, Any], spec: ModelSpec | None) -> bool:
     if note["code"] == "ties":
-        return spec is not None and ties_are_harmless(spec, str(note["subject"]))
+        column = note["subject"]
+        blocks = [block for block in spec.blocks if column in block.columns] if spec else []
+        return any(block.checks.harmless_ties(column) for block in blocks)
     return note["code"] in INFORMATIVE
 
 

@@ -5,7 +5,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jointmix.families.protocol import Block, Specified
+    from jointmix.families.protocol import Block
+    from jointmix.families.specified import Specified
 
 #: Where the blocks of responses and features are: name → (module, class).
 _RESPONSES = {

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from jointmix.families.moments import Moments, Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
@@ -55,3 +56,17 @@ def responsibility(component: np.ndarray) -> np.ndarray:
     """p(k | row) from component log densities (..., N, K), of the same shape."""
     scaled = np.exp(component - component.max(axis=-1, keepdims=True))
     return scaled / scaled.sum(axis=-1, keepdims=True)
+
+
+def cluster_moments(blocks: Iterable[Block], parameters: Parameters, outside: Outside) -> Moments:
+    """Means and covariances of each cluster's columns, at draws (draw,)."""
+    n_draws, k = parameters.weight.shape
+    found = Moments(
+        columns=(),
+        mean=np.zeros((n_draws, len(outside.rows), k, 0)),
+        explained=np.zeros((n_draws, k, 0, 0)),
+        noise=np.zeros((n_draws, k, 0)),
+    )
+    for block in blocks:
+        found = block.moments(found, parameters, outside)
+    return found

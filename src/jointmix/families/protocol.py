@@ -8,16 +8,19 @@ b + u'θ: from `jointmix.families.regression.Regression`), and name it in the do
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from jointmix.families.checks import Checks
+from jointmix.families.moments import Moments, Outside
 from jointmix.families.parameters import Parameters
-from jointmix.families.priors.priors import AnyPrior, Fixed, Priors
+from jointmix.families.priors.priors import AnyPrior, Fixed
 from jointmix.families.rows import Rows
+from jointmix.families.specified import Scaled, Specified
 
 Role = Literal["weight", "location", "scale", "correlation", "shape"]
 
@@ -69,45 +72,6 @@ class Parameter:
         """Number of free values that are one cluster's own."""
         own = len(self.free) > 0 and self.free[0] == n_clusters and self.role != "weight"
         return int(np.prod(self.free[1:])) if own else 0
-
-
-class Specified(Protocol):
-    """What a block reads of a model's specification."""
-
-    @property
-    def n_clusters(self) -> int: ...
-    @property
-    def features(self) -> Sequence[str]: ...
-    @property
-    def predictors(self) -> Sequence[str]: ...
-    @property
-    def response(self) -> str | None: ...
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-    @property
-    def covariance(self) -> str: ...
-    @property
-    def noise(self) -> str: ...
-    @property
-    def intercept(self) -> bool: ...
-    @property
-    def standardize(self) -> bool: ...
-    @property
-    def priors(self) -> Priors: ...
-    @property
-    def free_intercept(self) -> bool: ...
-    def fixed_covariance(self) -> np.ndarray: ...
-
-
-class Scaled(Protocol):
-    """Centres and scales of a model's columns, by role."""
-
-    @property
-    def feature(self) -> tuple[np.ndarray, np.ndarray]: ...
-    @property
-    def predictor(self) -> tuple[np.ndarray, np.ndarray]: ...
-    @property
-    def response(self) -> tuple[float, float]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,9 +151,23 @@ class Block(ABC):
     words: ClassVar[str]
     #: Fields of `Priors` that only this family reads.
     own_priors: ClassVar[tuple[str, ...]] = ()
+    #: What can go wrong with it.
+    checked: ClassVar[type[Checks]] = Checks
 
     def __init__(self, spec: Specified) -> None:
         self.spec = spec
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of which it is the density."""
+        if self.of_response:
+            return (str(self.spec.response),)
+        return tuple(self.spec.features)
+
+    @cached_property
+    def checks(self) -> Checks:
+        """What a table, a mode and draws are looked at for."""
+        return self.checked(self.spec, self.columns)
 
     @property
     @abstractmethod
@@ -263,6 +241,11 @@ class Block(ABC):
         """Smallest standard deviation, (..., component); None where nothing can collapse."""
         del parameters
         return None
+
+    def moments(self, before: Moments, parameters: Parameters, outside: Outside) -> Moments:
+        """The moments of earlier blocks' columns with the block's own, where it has such."""
+        del parameters, outside
+        return before
 
     def marginal(
         self, rows: Rows, parameters: Parameters, present: np.ndarray

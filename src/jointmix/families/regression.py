@@ -5,10 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from jointmix.families.checks import Checks
+from jointmix.families.moments import Moments, Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.protocol import VARIANCE_FLOOR, Block, Parameter, Scaled, Step, freed
+from jointmix.families.protocol import VARIANCE_FLOOR, Block, Parameter, Step, freed
+from jointmix.families.regression_checks import RegressionChecks
 from jointmix.families.rows import Rows
+from jointmix.families.specified import Scaled
 
 
 def line(parameters: Parameters, rows: Rows) -> np.ndarray:
@@ -25,6 +29,7 @@ class Regression(Block):
     """
 
     of_response: ClassVar[bool] = True
+    checked: ClassVar[type[Checks]] = RegressionChecks
     #: What σ is, in a few words.
     sigma_meaning: ClassVar[str] = "sd of the response about its line"
 
@@ -140,6 +145,31 @@ class Regression(Block):
         x = rows.x[:, there]
         own = {item.name: parameters[item.name] for item in self.parameters} | {"slope": slope}
         return Rows(x, np.hstack([x, rows.u[:, outside]]), rows.y), own
+
+    def moments(self, before: Moments, parameters: Parameters, outside: Outside) -> Moments:
+        """Those of the line, and σ² about it.
+
+        A predictor that is a feature takes part in the features' spread.
+        """
+        features, slope = list(before.columns), parameters.slope
+        inside = np.zeros((*slope.shape[:2], len(features)))
+        for index, name in enumerate(self.spec.predictors):
+            if name in features:
+                inside[..., features.index(name)] = slope[..., index]
+        level = parameters.intercept[:, None] + (inside[:, None] * before.mean).sum(-1)
+        level = level + np.swapaxes(slope @ outside.rows.T, -1, -2)
+        cross = np.einsum("mkij,mkj->mki", before.explained, inside)
+        given = np.einsum("mki,ij,mkj->mk", slope, outside.covariance, slope)
+        variance = (cross * inside).sum(-1) + given
+        return Moments(
+            columns=(*before.columns, *self.columns),
+            mean=np.concatenate([before.mean, level[..., None]], axis=-1),
+            explained=np.block(
+                [[before.explained, cross[..., None]],
+                 [cross[..., None, :], variance[..., None, None]]]
+            ),
+            noise=np.concatenate([before.noise, parameters.sigma[..., None] ** 2], axis=-1),
+        )  # fmt: skip
 
     def spread(self, parameters: Parameters) -> np.ndarray | None:
         """σ, unless it is fixed."""

@@ -9,9 +9,7 @@ import numpy as np
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import DataError
-from jointmix.model.dependence import exact_issue, independent_groups
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.model.ties import tie_warning
 from jointmix.tables.columns import convert, read_columns
 from jointmix.tables.issues import (
     Issue,
@@ -29,6 +27,7 @@ from jointmix.tables.screening import (
     magnitude_issues,
     missing_issues,
     spread_issues,
+    tie_warning,
     total_warning,
 )
 
@@ -159,19 +158,38 @@ def _row_issues(
     issues += flat
     if not for_fit:
         return issues
-    varying = [name for name in names if name not in {issue.column for issue in flat}]
-
-    def select(wanted: Sequence[str]) -> np.ndarray:
-        return used[:, [names.index(name) for name in wanted]]
-
+    varying = {name for name in names if name not in {issue.column for issue in flat}}
+    table = _Columns(used, names)
+    found: list[Issue | None] = []
     for group, limit in independent_groups(spec).items():
-        if set(group) <= set(varying):
-            found = collinear_issue(select(group), group, limit)
-            issues += [found] if found is not None and found.severity == "error" else []
-    if spec.response is not None and {spec.response, *spec.predictors} <= set(varying):
-        found = exact_issue(select(spec.predictors), select([spec.response])[:, 0], spec)
-        issues += [found] if found is not None and found.severity == "error" else []
-    return issues
+        if set(group) <= varying:
+            found.append(collinear_issue(table.select(group), group, limit))
+    for block in spec.blocks:
+        read = {*block.columns, *(spec.predictors if block.of_response else ())}
+        if read <= varying:
+            found.append(block.checks.exact_issue(table))
+    return issues + [issue for issue in found if issue is not None and issue.severity == "error"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """Columns (obs, column) by name, before they are a Dataset."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+    def select(self, names: Iterable[str]) -> np.ndarray:
+        return self.values[:, [self.names.index(name) for name in names]]
+
+
+def independent_groups(spec: ModelSpec) -> dict[tuple[str, ...], float]:
+    """The columns that must be linearly independent, with the largest condition number allowed."""
+    limits: dict[tuple[str, ...], float] = {}
+    for block in spec.blocks:
+        for names, limit in block.checks.independent.items():
+            if len(names) > 1 and set(names) not in map(set, limits):
+                limits[names] = limit
+    return limits
 
 
 def new_rows(
@@ -211,15 +229,15 @@ def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
     duplicate rows, a row of totals, rows left out. Ties are counted in the columns that have a
     density, the features and the response.
     """
-    modelled = (*spec.features, *((spec.response,) if spec.response else ()))
     found: list[Issue | None] = list(dataset.warnings)
-    found += [tie_warning(dataset.select([name])[:, 0], name, spec) for name in modelled]
+    for block in spec.blocks:
+        for name in block.checks.measured:
+            harmless = block.checks.harmless_ties(name)
+            found.append(tie_warning(dataset.select([name])[:, 0], name, harmless))
     found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
     groups = independent_groups(spec).items()
     found += [collinear_issue(dataset.select(group), group, limit) for group, limit in groups]
-    if spec.response is not None:
-        y = dataset.select([spec.response])[:, 0]
-        found.append(exact_issue(dataset.select(spec.predictors), y, spec))
+    found += [block.checks.exact_issue(dataset) for block in spec.blocks]
     found.append(duplicate_warning(dataset.values))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
         found.append(total_warning(dataset.values, dataset.columns))
@@ -242,9 +260,7 @@ def require_dataset(dataset: object) -> Dataset:
 
 def minimum_rows(spec: ModelSpec) -> int:
     """The fewest rows with which each of K clusters could have its own parameters."""
-    of_features = (len(spec.features) + 1 if spec.covariance == "full" else 2) * bool(spec.features)
-    of_response = (len(spec.predictors) + 2) * (spec.response is not None)
-    return spec.n_clusters * max(of_features, of_response)
+    return spec.n_clusters * max(block.checks.minimum_rows for block in spec.blocks)
 
 
 def _digest(columns: Sequence[str], values: np.ndarray) -> str:

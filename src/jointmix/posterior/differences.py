@@ -16,6 +16,7 @@ from jointmix.base.schema import (
     require_group,
 )
 from jointmix.families.mixture import (
+    cluster_moments,
     log_terms,
     responsibility,
 )
@@ -23,7 +24,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
-from jointmix.posterior.invariants import cluster_moments, noise_variance, outside_moments
+from jointmix.posterior.invariants import outside_moments
 from jointmix.posterior.summaries import (
     bound_names,
     entries,
@@ -147,10 +148,10 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
         raise SpecError("A model without a response has no R².")
     posterior = require_group(tree, "posterior")
     parameters, rows = draw_parameters(posterior, CLUSTER, spec), observed_rows(tree, spec)
-    mean, covariance = cluster_moments(parameters, outside_moments(rows, spec), spec)
-    noise = noise_variance(parameters, spec)
-    explained = covariance[..., -1, -1] - noise
-    weight, level = parameters.weight, mean[..., -1]
+    moments = cluster_moments(spec.blocks, parameters, outside_moments(rows, spec))
+    noise = spec.predicted.variance(parameters, rows.take(slice(1)))[:, 0]
+    explained = moments.explained[..., -1, -1]
+    weight, level = parameters.weight, moments.mean[:, 0, :, -1]
     inside = (weight * explained).sum(-1)
     overall = (weight * level).sum(-1, keepdims=True)
     apart = (weight * (level - overall) ** 2).sum(-1)

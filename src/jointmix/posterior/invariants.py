@@ -17,11 +17,13 @@ from jointmix.base.schema import (
     VARIABLE_BIS,
 )
 from jointmix.families.mixture import (
+    cluster_moments,
     component_log_density,
     log_likelihood,
     log_terms,
     responsibility,
 )
+from jointmix.families.moments import Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
@@ -47,18 +49,7 @@ class Points:
 
     place: np.ndarray
     rows: Rows
-    outside: "Outside"
-
-
-@dataclass(frozen=True, eq=False)
-class Outside:
-    """Mean (predictor,) and covariance (predictor, predictor) of predictors that are no features.
-
-    Zeros stand for those that are: they vary with the features.
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
+    outside: Outside
 
 
 def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
@@ -84,7 +75,7 @@ def outside_moments(rows: Rows, spec: ModelSpec) -> Outside:
     if free:
         center[free] = rows.u[:, free].mean(axis=0)
         covariance[np.ix_(free, free)] = np.cov(rows.u[:, free].T, bias=True)
-    return Outside(center, covariance)
+    return Outside(center[None], covariance)
 
 
 def invariants(
@@ -108,12 +99,12 @@ def invariants(
         points; ``prediction`` [chain draw point], E[y | x] there, in the response's units;
         ``overall_mean`` [chain draw variable] and ``overall_covariance`` [chain draw variable
         variable_bis] of the features and the response under the whole mixture, averaged over the
-        rows' predictors that are no features.
+        rows' predictors that are no features; for the squared scale in it see `Moments`.
     """
     n_chains, n_draws = likelihood.shape
     density, prediction = _at_points(parameters, points.rows, spec)
     mean, covariance = overall_moments(parameters, points.outside, spec)
-    names = [*spec.features, *((spec.response,) if spec.response is not None else ())]
+    names = list(cluster_moments(spec.blocks, parameters.take(slice(1)), points.outside).columns)
     arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "density": ((POINT,), density),
         "overall_mean": ((VARIABLE,), mean),
@@ -161,7 +152,8 @@ def overall_moments(
     size = max(1, _BATCH_NUMBERS // (k * width**2))
     for first in range(0, len(parameters.weight), size):
         part = parameters.take(slice(first, first + size))
-        center, covariance = cluster_moments(part, outside, spec)
+        own = cluster_moments(spec.blocks, part, outside)
+        center, covariance = own.mean[:, 0], own.covariance
         mean = np.einsum("mk,mki->mi", part.weight, center)
         deviation = center - mean[:, None, :]
         within = np.einsum("mk,mkij->mij", part.weight, covariance)
@@ -169,39 +161,3 @@ def overall_moments(
         means.append(mean)
         covariances.append(within + between)
     return np.concatenate(means), np.concatenate(covariances)
-
-
-def cluster_moments(
-    parameters: Parameters, outside: Outside, spec: ModelSpec
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (draw, cluster, variable) and covariance of each cluster's features and response."""
-    n_draws, k = parameters.weight.shape
-    mean, covariance = np.zeros((n_draws, k, 0)), np.zeros((n_draws, k, 0, 0))
-    if "mean" in parameters:
-        mean = parameters.mean
-        covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
-    if spec.response is None:
-        return mean, covariance
-    slope = parameters.slope
-    # The slopes as those of the features: a predictor that is one takes part in x's spread.
-    inside = np.zeros((n_draws, k, len(spec.features)))
-    for index, name in enumerate(spec.predictors):
-        if name in spec.features:
-            inside[..., spec.features.index(name)] = slope[..., index]
-    response = parameters.intercept + (inside * mean).sum(-1) + slope @ outside.mean
-    cross = np.einsum("mkij,mkj->mki", covariance, inside)
-    given = np.einsum("mki,ij,mkj->mk", slope, outside.covariance, slope)
-    noise = noise_variance(parameters, spec)
-    variance = (cross * inside).sum(-1) + given + noise
-    joint = np.block(
-        [[covariance, cross[..., None]], [cross[..., None, :], variance[..., None, None]]]
-    )
-    return np.concatenate([mean, response[..., None]], axis=-1), joint
-
-
-def noise_variance(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
-    """Variance of the response about its line, (draw, cluster); infinite where it has none."""
-    nowhere = Rows(
-        np.zeros((1, len(spec.features))), np.zeros((1, len(spec.predictors))), np.zeros(1)
-    )
-    return np.asarray(spec.predicted.variance(parameters, nowhere)[:, 0])

@@ -170,9 +170,8 @@ def prior_predictive(
     arrays = prior_draws(dataset, spec, draws, seed)
     parameters = model_scaling(dataset, spec).to_users(packed(arrays, spec))
     users = unpacked(parameters, spec)
-    if "correlation" in users:
-        # As drawn: the way through a factor would cost its last digits.
-        users["correlation"] = arrays["correlation"]
+    # As drawn, as they have no units: the way through a factor would cost their last digits.
+    users |= {name: arrays[name] for name in users if spec.parameters[name].role == "correlation"}
     chains = {CHAIN: np.array([0]), DRAW: np.arange(draws)}
     prior = xr.Dataset(
         {

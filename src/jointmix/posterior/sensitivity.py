@@ -7,17 +7,8 @@ from arviz_stats import psense
 
 from jointmix.base.errors import SchemaError
 from jointmix.base.schema import CHAIN, DRAW, require_group
-from jointmix.families.priors.priors import (
-    LKJ,
-    Dirichlet,
-    Gamma,
-    HalfNormal,
-    HalfStudentT,
-    InverseGamma,
-    LogNormal,
-    Normal,
-    StudentT,
-)
+from jointmix.families.priors.density import log_density
+from jointmix.families.priors.priors import InverseGamma
 from jointmix.families.protocol import Parameter
 from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters, unpacked
 from jointmix.posterior.summaries import entries, identified_parameters, is_constant
@@ -56,41 +47,12 @@ def log_prior(tree: xr.DataTree) -> xr.DataArray:
 
 def _log_prior(parameter: Parameter, values: np.ndarray) -> np.ndarray:
     """Log prior density of draws (draw, cluster, ...), up to a constant; shared values once."""
-    from scipy.stats import norm, t
-
     prior = parameter.prior
-    match prior:
-        case Dirichlet():
-            return np.asarray((prior.concentration - 1) * np.log(values))
-        case LKJ():
-            matrices = values[:, : parameter.free[0]]
-            return np.asarray((prior.eta - 1) * np.linalg.slogdet(matrices)[1])
-        case Normal():
-            return np.asarray(norm.logpdf((values - prior.loc) / prior.scale))
-        case StudentT():
-            return np.asarray(t.logpdf((values - prior.loc) / prior.scale, prior.df))
-    own = values[(slice(None), *(slice(size) for size in parameter.free))]
-    return scale_log_density(prior, own**2 if isinstance(prior, InverseGamma) else own)
-
-
-def scale_log_density(prior: object, value: np.ndarray) -> np.ndarray:
-    """Log density of a standard deviation, or under an inverse gamma of a variance."""
-    from scipy.stats import gamma, halfnorm, invgamma, lognorm, t
-
-    match prior:
-        case InverseGamma():
-            found = invgamma.logpdf(value, prior.shape, scale=prior.scale)
-        case HalfNormal():
-            found = halfnorm.logpdf(value, scale=prior.scale)
-        case HalfStudentT():
-            found = np.log(2) + t.logpdf(value, prior.df, scale=prior.scale)
-        case LogNormal():
-            found = lognorm.logpdf(value, prior.scale, scale=np.exp(prior.loc))
-        case Gamma():
-            found = gamma.logpdf(value, prior.shape, scale=1 / prior.rate)
-        case _:
-            raise TypeError(f"{prior!r} is no prior of a scale")
-    return np.asarray(found)
+    if parameter.role == "correlation":
+        return log_density(prior, values[:, : parameter.free[0]])
+    if parameter.role in ("scale", "shape"):
+        values = values[(slice(None), *(slice(size) for size in parameter.free))]
+    return log_density(prior, values**2 if isinstance(prior, InverseGamma) else values)
 
 
 def sensitivity(tree: xr.DataTree) -> pd.DataFrame:

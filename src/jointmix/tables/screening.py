@@ -22,6 +22,8 @@ FEWEST_DIGITS = 4
 EXACT_RATIO = 1e-8
 #: Rows from which a last row that is the sum of the others is no chance.
 _ROWS_FOR_TOTAL = 5
+#: Share of a column's rows that have ties from which it counts as rounded.
+TIED_SHARE_NOTE = 0.5
 _EPSILON = float(np.finfo(float).eps)
 
 
@@ -179,6 +181,31 @@ def digits_warning(column: np.ndarray, name: str) -> Issue | None:
     )
     remedy = "Subtract a constant from the column where it was still known in full."
     return warning("digits_lost", message, remedy, name, None, max(digits, 0.0))
+
+
+def tie_warning(column: np.ndarray, name: str, harmless: str) -> Issue | None:
+    """Values of a column (N,) that many rows share, as rounding leaves them.
+
+    Parameters
+    ----------
+    harmless
+        Why no cluster can close on them, a clause; "" if one can.
+    """
+    _, counts = np.unique(column, return_counts=True)
+    tied, n = int(counts[counts > 1].sum()), len(column)
+    if tied <= TIED_SHARE_NOTE * n:
+        return None
+    message = (
+        f"Column {quoted(name)} holds rounded values: {tied} of {n} rows share theirs with "
+        f"another row ({len(counts)} distinct values)."
+    )
+    remedy = (
+        f"None is needed, {harmless}."
+        if harmless
+        else "Use a prior on the scale that vanishes at zero faster than any power, such as the "
+        "default inverse-gamma; a cluster can otherwise close on tied rows."
+    )
+    return warning("ties", message, remedy, name, None, tied / n)
 
 
 def duplicate_warning(values: np.ndarray) -> Issue | None:

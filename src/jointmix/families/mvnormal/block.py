@@ -6,19 +6,22 @@ from typing import ClassVar
 
 import numpy as np
 
+from jointmix.families.checks import Checks
 from jointmix.families.matrices import inverse_lower, lower_factor
+from jointmix.families.moments import Moments, Outside
+from jointmix.families.mvnormal.checks import GaussianChecks
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import (
     VARIANCE_FLOOR,
     Block,
     Parameter,
-    Scaled,
     Scores,
     Step,
     freed,
 )
 from jointmix.families.rows import Rows
+from jointmix.families.specified import Scaled
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -29,6 +32,7 @@ class GaussianFeatures(Block):
     family: ClassVar[str] = "mvnormal"
     of_response: ClassVar[bool] = False
     words: ClassVar[str] = "a Gaussian density of the features"
+    checked: ClassVar[type[Checks]] = GaussianChecks
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -188,6 +192,13 @@ class GaussianFeatures(Block):
             return np.zeros((len(parameters.mean), 0, 0))
         covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
         return np.asarray(covariance / np.maximum(share.sum(0), 1.0)[:, None, None])
+
+    def moments(self, before: Moments, parameters: Parameters, outside: Outside) -> Moments:
+        """μ and Σ; no block of features comes before."""
+        del before
+        mean = np.repeat(parameters.mean[:, None], len(outside.rows), axis=1)
+        covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
+        return Moments(self.columns, mean, covariance, np.zeros(parameters.mean.shape))
 
     def marginal(
         self, rows: Rows, parameters: Parameters, present: np.ndarray

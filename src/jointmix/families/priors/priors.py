@@ -188,9 +188,6 @@ FAMILIES: dict[str, type[AnyPrior]] = {
     kind.family: kind for kind in (*_LOCATION, *_SCALE, LKJ, Dirichlet)
 }
 
-#: Scale families under which tied rows cannot pull a variance to zero, and a known scale.
-ZERO_AVOIDING = frozenset({"inverse_gamma", "log_normal", "fixed"})
-
 _ALLOWED: dict[str, tuple[type, ...]] = {
     "weight": (Dirichlet, Fixed),
     "mean": _LOCATION,

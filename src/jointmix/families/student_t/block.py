@@ -5,11 +5,14 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from jointmix.families.checks import Checks
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.protocol import Parameter, Scaled, Scores, Step, freed
+from jointmix.families.protocol import Parameter, Scores, Step, freed
 from jointmix.families.regression import Regression, line
 from jointmix.families.rows import Rows
+from jointmix.families.specified import Scaled
+from jointmix.families.student_t.checks import StudentTChecks
 
 #: Between these the M-step looks for degrees of freedom: beyond 200 a t cannot be told from a
 #: normal distribution, and below a half no row has a say in where the line lies.
@@ -25,6 +28,7 @@ class StudentTResponse(Regression):
     family: ClassVar[str] = "student_t"
     words: ClassVar[str] = "a Student-t density of the response about its regression line"
     own_priors: ClassVar[tuple[str, ...]] = ("df",)
+    checked: ClassVar[type[Checks]] = StudentTChecks
     sigma_meaning: ClassVar[str] = "scale of the response about its line"
 
     def further(self) -> tuple[Parameter, ...]:

@@ -4,11 +4,11 @@ import numpy as np
 
 from jointmix.families.mixture import block_terms, log_likelihood
 from jointmix.families.parameters import Parameters
+from jointmix.families.priors.density import log_density
 from jointmix.families.priors.priors import Dirichlet, StudentT
 from jointmix.kernel.entry import evaluate
 from jointmix.kernel.problem import make_problem
 from jointmix.model.location import coordinates, householder
-from jointmix.posterior.sensitivity import scale_log_density
 from jointmix.validation.agreement.problem import (
     CORRELATION,
     LOCATION,
@@ -132,7 +132,7 @@ def _location_prior(problem: Problem, value: np.ndarray) -> np.ndarray:
 def scale_prior(prior: object, q: np.ndarray) -> np.ndarray:
     """Log density of q = log s, or log s² of an inverse-gamma variance, of the shape of q."""
     # The Jacobian of the logarithm is the value itself.
-    return scale_log_density(prior, np.exp(q)) + q
+    return log_density(prior, np.exp(q)) + q
 
 
 def _correlation_prior(problem: Problem, logit: np.ndarray) -> np.ndarray:

@@ -1,0 +1,53 @@
+"""What a block reads of a model and of a table: no more than these names."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from jointmix.families.priors.priors import Priors
+
+
+class Specified(Protocol):
+    """What a block reads of a model's specification."""
+
+    @property
+    def n_clusters(self) -> int: ...
+    @property
+    def features(self) -> Sequence[str]: ...
+    @property
+    def predictors(self) -> Sequence[str]: ...
+    @property
+    def response(self) -> str | None: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def covariance(self) -> str: ...
+    @property
+    def noise(self) -> str: ...
+    @property
+    def intercept(self) -> bool: ...
+    @property
+    def standardize(self) -> bool: ...
+    @property
+    def priors(self) -> Priors: ...
+    @property
+    def free_intercept(self) -> bool: ...
+    def fixed_covariance(self) -> np.ndarray: ...
+
+
+class Scaled(Protocol):
+    """Centres and scales of a model's columns, by role."""
+
+    @property
+    def feature(self) -> tuple[np.ndarray, np.ndarray]: ...
+    @property
+    def predictor(self) -> tuple[np.ndarray, np.ndarray]: ...
+    @property
+    def response(self) -> tuple[float, float]: ...
+
+
+class Table(Protocol):
+    """Columns by name, (obs, name), on the users' scale."""
+
+    def select(self, names: Iterable[str]) -> np.ndarray: ...
