@@ -1,5 +1,7 @@
 """How sure labels are: what is compared, with what, and the shares by hand and by SciPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracles
 import pytest
@@ -161,7 +163,7 @@ def test_fewer_draws_are_compared_where_there_are_many_numbers(monkeypatch) -> N
 
 def test_label_parameters_by_hand() -> None:
     _, parameters, _, draws = known()
-    points = label_parameters(parameters)
+    points = label_parameters(parameters, SPEC)
     assert points.shape == (DRAWS, K, 2 + 2 + 1 + 2 + 1)
     first = draws[0]
     sd = np.sqrt(np.diagonal(first["covariance"], axis1=1, axis2=2))
@@ -174,13 +176,19 @@ def test_parameters_that_all_clusters_share_tell_nothing() -> None:
     _, parameters, _, _ = known()
     arrays = parameters.each()
     arrays["sigma"] = np.broadcast_to(arrays["sigma"][:, :1], (DRAWS, K))
-    assert label_parameters(Parameters(**arrays)).shape == (DRAWS, K, 7)
-    only_weights = Parameters(weight=arrays["weight"])
-    np.testing.assert_array_equal(
-        label_parameters(only_weights), np.log(arrays["weight"])[..., None]
-    )
+    assert label_parameters(Parameters(**arrays), SPEC).shape == (DRAWS, K, 7)
     half = Parameters(weight=arrays["weight"], mean=arrays["mean"], cholesky=arrays["cholesky"])
-    assert label_parameters(half).shape == (DRAWS, K, 4)
+    features = ModelSpec(n_clusters=K, features=["a", "b"])
+    assert label_parameters(half, features).shape == (DRAWS, K, 4)
+
+
+def test_shapes_tell_clusters_apart_by_their_logarithm() -> None:
+    _, parameters, _, _ = known()
+    df = np.random.default_rng(8).uniform(2, 40, (DRAWS, K))
+    student = replace(SPEC, family="student_t")
+    points = label_parameters(parameters.replace(df=df), student)
+    np.testing.assert_array_equal(points[..., :-1], label_parameters(parameters, SPEC))
+    np.testing.assert_array_equal(points[..., -1], np.log(df))
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])

@@ -95,7 +95,11 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     columns = draw(st.lists(names, min_size=2, max_size=5, unique=True))
     response, *others = columns
     fixed_covariance, fixed_noise = draw(st.booleans()), draw(st.booleans())
+    family = draw(st.sampled_from(["normal", "student_t"]))
+    df = draw(st.builds(Gamma, shape=positive, rate=positive) | st.builds(Fixed, value=positive))
+    own = {"df": df} if family == "student_t" else {}
     priors = Priors(
+        **own,
         weight=draw(st.builds(Dirichlet, concentration=positive)),
         mean=draw(locations),
         sd=draw(scales),
@@ -112,6 +116,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         response=response,
         covariance="fixed" if fixed_covariance else draw(st.sampled_from(["full", "tied"])),
         noise="fixed" if fixed_noise else draw(st.sampled_from(["cluster", "shared"])),
+        family=family,
         intercept=draw(st.booleans()),
         standardize=draw(st.booleans()),
         ordering=draw(st.sampled_from(["auto", "none", "weight", f"mean[{others[0]}]"])),
@@ -271,6 +276,18 @@ BAD_TEXTS = {
     "prior unknown": (
         MINIMAL + "[priors.slopes]\nfamily = 'normal'\n",
         "[priors] has no parameter 'slopes' (did you mean 'slope'?)",
+    ),
+    "response family unknown": (
+        MINIMAL.replace("[model]", '[model]\nfamily = "student"'),
+        "[model] has no family 'student' (did you mean 'student_t'?); it may be normal, student_t",
+    ),
+    "family no text": (
+        MINIMAL.replace("[model]", "[model]\nfamily = [1]"),
+        "[model] has no family [1]; it may be normal, student_t",
+    ),
+    "prior of another family": (
+        MINIMAL + '[priors.df]\nfamily = "gamma"\nshape = 3.0\n',
+        "A normal response has no df; leave out its prior, or take another family.",
     ),
     "family unknown": (
         MINIMAL + "[priors.mean]\nfamily = 'norma'\n",

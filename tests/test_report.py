@@ -14,9 +14,10 @@ from synthetic import fitted_tree
 
 from jointmix.base.errors import SchemaError, SpecError, StorageError
 from jointmix.checks import judge
+from jointmix.families.priors.priors import FAMILIES
+from jointmix.families.priors.words import standard_interval
 from jointmix.reporting import SECTION_IDS, render_html, report
 from jointmix.reporting.figures import COLOURS, INK, MUTED, PAPER
-from jointmix.reporting.prior_meaning import standard_interval
 from jointmix.reporting.quantities import ellipse, entropy_bits, thinned
 from jointmix.reporting.text import (
     clean,
@@ -339,7 +340,9 @@ def test_priors_meanings_agree_with_simulation(prior: dict) -> None:
         # With eta = 1 and two features a correlation is uniform on (−1, 1).
         "lkj": lambda: rng.uniform(-1, 1, size=n),
     }[prior["family"]]()
-    found = standard_interval(prior, n_clusters=3, n_features=2)
+    family = FAMILIES[prior["family"]]
+    values = {name: value for name, value in prior.items() if name != "family"}
+    found = standard_interval(family(**values), n_clusters=3, n_features=2)
     inside = ((draws > found[0]) & (draws < found[1])).mean()
     # The binomial standard error is 0.0007.
     assert inside == pytest.approx(0.9, abs=0.003)

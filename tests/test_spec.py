@@ -40,6 +40,14 @@ CONTRADICTIONS = {
         {"features": [], "predictors": [], "response": None},
         "A model needs features, a response, or both; got neither.",
     ),
+    "family alone": (
+        {"predictors": [], "response": None, "family": "student_t"},
+        "family is that of the response; got family='student_t' and response=None.",
+    ),
+    "df of a normal": (
+        {"priors": Priors(df=Gamma(shape=3.0, rate=0.1))},
+        "A normal response has no df; leave out its prior, or take another family.",
+    ),
     "predictors alone": ({"response": None}, "Predictors need a response; got response=None."),
     "response a feature": (
         {"response": "a"},

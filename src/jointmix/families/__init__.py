@@ -40,6 +40,13 @@ def block_class(family: str) -> type["Block"]:
     return found
 
 
+def foreign_priors(family: str | None) -> tuple[str, ...]:
+    """Fields of `Priors` that only other responses than one of ``family`` read."""
+    everyones = [name for one in response_families() for name in block_class(one).own_priors]
+    own = block_class(family).own_priors if family is not None else ()
+    return tuple(name for name in dict.fromkeys(everyones) if name not in own)
+
+
 def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
     """The blocks of a model: of its features, if it has any, then of its response."""
     names = ["mvnormal"] if spec.features else []

@@ -268,7 +268,7 @@ def _highest(tree: xr.DataTree) -> int:
 def _points(tree: xr.DataTree, material: _Material) -> np.ndarray:
     """Parameters (draw, component, parameter) by which components are matched."""
     if material.parameters is not None:
-        return label_parameters(material.parameters)
+        return label_parameters(material.parameters, fitted_spec(tree))
     posterior, dim = require_group(tree, "posterior"), material.dim
     parts = []
     for variable in posterior.data_vars.values():

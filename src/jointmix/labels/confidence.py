@@ -102,7 +102,7 @@ def confidence(
     kept = compared_draws(len(permutation), len(rows.y) * k)
     values = Responsibilities(rows, parameters.take(kept.tolist()), spec)
     other, found = other_method(values, permutation[kept], method)
-    points = permute(label_parameters(values.parameters), permutation[kept])
+    points = permute(label_parameters(values.parameters, spec), permutation[kept])
     return Confidence(
         agreement=agreement(permutation[kept], found),
         other=other,
@@ -135,21 +135,22 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
     return 1 - switch_rate(np.take_along_axis(inverse(other), one, axis=1))
 
 
-def label_parameters(parameters: Parameters) -> np.ndarray:
+def label_parameters(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     """The parameters by which clusters are told apart, (draw, component, parameter).
 
-    Means, intercept and slopes, and the logarithms of the standard deviations; those that are
-    the same for all clusters say nothing and are left out.
+    Locations, and the logarithms of scales and shapes; those that are the same for all clusters
+    say nothing and are left out.
     """
-    each = parameters.each()
     parts = []
-    if "mean" in each and "cholesky" in parameters:
-        parts += [each["mean"], np.log(np.sqrt((parameters.cholesky**2).sum(-1)))]
-    if "sigma" in each:
-        line = (each["intercept"][..., None], each["slope"], np.log(each["sigma"])[..., None])
-        parts += list(line)
-    if not parts:
-        parts.append(np.log(each["weight"])[..., None])
+    for block in spec.blocks:
+        variables = block.variables(parameters)
+        for parameter in block.parameters:
+            value = variables[parameter.name]
+            value = value.reshape(*value.shape[:2], -1)
+            if parameter.role == "location":
+                parts.append(value)
+            elif parameter.role in ("scale", "shape"):
+                parts.append(np.log(value))
     points = np.concatenate(parts, axis=-1)
     return points[..., np.ptp(points, axis=1).max(axis=0) > 0]
 

@@ -7,15 +7,21 @@ from typing import Any
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import SpecError
+from jointmix.families import response_families
 from jointmix.families.priors.priors import FAMILIES, AnyPrior, Priors
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 
-# Keys of the tables [data] and [model], with the fields of ModelSpec that they fill.
+# Keys of the tables [data] and [model], with the fields of ModelSpec that they fill. A family that
+# is the default is not written, nor are priors that only other families read: what a model's tables
+# are does not depend on which families there are besides.
 DATA_KEYS = {name: name for name in ("features", "predictors", "response", "missing")}
 MODEL_KEYS = {
     "clusters": "n_clusters",
-    **{name: name for name in ("covariance", "noise", "intercept", "standardize", "ordering")},
+    **{
+        name: name
+        for name in ("family", "covariance", "noise", "intercept", "standardize", "ordering")
+    },
 }
 SAMPLER_KEYS = tuple(item.name for item in fields(SamplerSpec))
 PRIOR_KEYS = tuple(item.name for item in fields(Priors))
@@ -30,12 +36,16 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
     dict
         Tables "data", "model", "priors" and "sampler"; entries that are None are left out.
     """
-    priors = without_none({name: getattr(spec.priors, name) for name in PRIOR_KEYS})
+    read = [name for name in PRIOR_KEYS if name not in spec.foreign_priors]
+    priors = without_none({name: getattr(spec.priors, name) for name in read})
+    model = {key: getattr(spec, name) for key, name in MODEL_KEYS.items()}
+    if spec.family == ModelSpec.family:
+        del model["family"]
     return {
         "data": without_none(
             {key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()}
         ),
-        "model": {key: getattr(spec, name) for key, name in MODEL_KEYS.items()},
+        "model": model,
         "priors": {name: _prior_to_dict(prior) for name, prior in priors.items()},
         "sampler": without_none({name: getattr(spec.sampler, name) for name in SAMPLER_KEYS}),
     }
@@ -58,6 +68,9 @@ def spec_from_dict(tables: Mapping[str, Any]) -> ModelSpec:
     refuse_unknown("[priors]", "parameter", priors, PRIOR_KEYS)
     if "clusters" not in model:
         raise SpecError("[model] needs clusters, their number.")
+    family, families = model.get("family", ModelSpec.family), response_families()
+    if family not in families:
+        raise SpecError(f"[model] has no family {shown(family)}{_hint(family, families)}.")
     return ModelSpec(
         **{DATA_KEYS[key]: value for key, value in data.items()},
         **{MODEL_KEYS[key]: value for key, value in model.items()},

@@ -10,7 +10,7 @@ import numpy as np
 from jointmix.base.arguments import choice, shown, whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
-from jointmix.families import blocks_of, response_families
+from jointmix.families import blocks_of, foreign_priors, response_families
 from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.families.protocol import (
     Block,
@@ -128,6 +128,7 @@ class ModelSpec:
         if not isinstance(self.sampler, SamplerSpec):
             raise SpecError(f"sampler must be a SamplerSpec object; got {shown(self.sampler)}.")
         self._check_roles()
+        self._check_family()
         self._check_fixed()
         self._check_ordering()
 
@@ -145,6 +146,19 @@ class ModelSpec:
             )
         if response is not None and not self.intercept and not self.predictors:
             raise SpecError("A response needs predictors or an intercept; got neither.")
+
+    def _check_family(self) -> None:
+        if self.response is None and self.family != ModelSpec.family:
+            raise SpecError(
+                f"family is that of the response; got family={shown(self.family)} and "
+                "response=None."
+            )
+        for name in self.foreign_priors:
+            if getattr(self.priors, name) != getattr(Priors(), name):
+                raise SpecError(
+                    f"A {self.family} response has no {name}; leave out its prior, or take "
+                    "another family."
+                )
 
     def _check_fixed(self) -> None:
         priors, n, d = self.priors, self.n_clusters, len(self.features)
@@ -275,6 +289,11 @@ class ModelSpec:
     def n_own_parameters(self) -> int:
         """Number of free parameters that one cluster's rows alone determine."""
         return own_parameters(self.parameters.values(), self.n_clusters)
+
+    @property
+    def foreign_priors(self) -> tuple[str, ...]:
+        """Priors that only other families read."""
+        return foreign_priors(self.family)
 
     @property
     def free_intercept(self) -> bool:

@@ -1,5 +1,6 @@
 """How clusters differ, and how much of the response's variance they explain."""
 
+from collections.abc import Iterable
 from itertools import combinations
 
 import arviz_stats
@@ -22,6 +23,7 @@ from jointmix.families.mixture import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
+from jointmix.model.serialised import PRIOR_KEYS
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
 from jointmix.posterior.invariants import outside_moments
@@ -35,12 +37,11 @@ from jointmix.posterior.summaries import (
 
 #: Numbers (draws × rows × clusters) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
-_CONTRASTED = ("weight", "mean", "sd", "intercept", "slope", "sigma")
 
 
 def contrasts(
     tree: xr.DataTree,
-    parameters: tuple[str, ...] = ("mean", "intercept", "slope", "sigma"),
+    parameters: Iterable[str] | None = None,
     interval: float = 0.89,
 ) -> pd.DataFrame:
     """Differences between all pairs of clusters, draw by draw.
@@ -50,8 +51,8 @@ def contrasts(
     tree
         A fitted tree.
     parameters
-        Any of weight, mean, sd, intercept, slope and sigma; those that the model has not are
-        left out.
+        Names such as weight, mean, sd, intercept, slope, sigma and df; those that the model has
+        not are left out. By default all locations, and the scales and shapes of the response.
     interval
         Probability inside the equal-tailed interval.
 
@@ -71,14 +72,9 @@ def contrasts(
     SchemaError
         If the draws' labels were never identified.
     """
-    parameters = several("parameters", parameters, "parameters' names")
-    unknown = [name for name in parameters if not isinstance(name, str) or name not in _CONTRASTED]
-    if unknown:
-        raise SpecError(
-            f"contrasts takes any of {', '.join(_CONTRASTED)}; got {shown(unknown[0])}."
-        )
     lower, upper = bound_names(interval)
     draws = identified_parameters(tree)
+    parameters = _contrasted(fitted_spec(tree), parameters)
     names: list[str] = []
     frames: list[pd.DataFrame] = []
     for name in (name for name in parameters if name in draws):
@@ -109,6 +105,27 @@ def contrasts(
         return pd.DataFrame(columns=columns)
     table = pd.concat(frames, ignore_index=True).rename(columns={"lower": lower, "upper": upper})
     return table[columns].set_axis(names, axis="index")
+
+
+def _contrasted(spec: ModelSpec, parameters: Iterable[str] | None) -> tuple[str, ...]:
+    """The parameters asked for, or those by which clusters are usually told apart."""
+    if parameters is None:
+        return tuple(
+            parameter.name
+            for block in spec.blocks
+            for parameter in block.parameters
+            if parameter.role == "location"
+            or (block.of_response and parameter.role in ("scale", "shape"))
+        )
+    names = several("parameters", parameters, "parameters' names")
+    # Those that other models have are known too.
+    known = dict.fromkeys([*PRIOR_KEYS, *spec.parameters])
+    for name in ("correlation", "covariance"):
+        known.pop(name, None)
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise SpecError(f"contrasts takes any of {', '.join(known)}; got {shown(name)}.")
+    return names
 
 
 def _named(entry: str, parameter: str, pair: str) -> str:
@@ -182,7 +199,8 @@ def _bayesian_r2(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndar
         share = responsibility(log_terms(spec.blocks, part, parameters)[0])
         line = spec.predicted.mean(parameters, part) - origin
         center = (share * line).sum(-1)
-        own = spec.predicted.variance(parameters, part)
+        # Of an infinite variance no share is none; 0 × ∞ would be no number.
+        own = np.where(share > 0, spec.predicted.variance(parameters, part), 0.0)
         within = (share * (own + line**2)).sum(-1) - center**2
         first += center.sum(1)
         second += (center**2).sum(1)

@@ -114,14 +114,19 @@ def _section(module: ModuleType, view: FittedView) -> Section:
 
 def _default_title(view: FittedView) -> str:
     """A title that names the model: what is explained, and in how many clusters."""
-    n = int(view.spec["model"]["clusters"])
+    n = view.model.n_clusters
     count = "1 cluster" if n == 1 else f"{n} clusters"
     if view.response is None:
-        return f"Gaussian mixture of {len(view.features)} features in {count}"
-    response = view.names[view.response]
+        return f"{view.words[0].kind('mixture')} of {len(view.features)} features in {count}"
+    response, words = view.names[view.response], view.words[-1]
     if n == 1:
-        return f"Regression of {response}"
-    kind = "Cluster-weighted regression" if view.features else "Mixture of regressions"
+        kind = words.kind("regression")
+        return f"{kind[0].upper()}{kind[1:]} of {response}"
+    kind = (
+        f"Cluster-weighted {words.kind('regression')}"
+        if view.features
+        else f"Mixture of {words.kind('regressions')}"
+    )
     return f"{kind} of {response} in {count}"
 
 

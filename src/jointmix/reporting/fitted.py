@@ -18,7 +18,11 @@ from jointmix.base.schema import (
     require_group,
 )
 from jointmix.checks import Finding, findings_from_dataset, run_checks
-from jointmix.posterior.draws import fitted_spec, observed_table
+from jointmix.families.protocol import Block, Parameter
+from jointmix.families.words import BlockWords, words_of
+from jointmix.model.serialised import spec_from_dict
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import observed_table
 from jointmix.posterior.scores import Scores, loo
 from jointmix.posterior.summaries import identified_parameters, invariant_quantities, statistics
 from jointmix.reporting.elements import Cell
@@ -88,24 +92,29 @@ class FittedView:
             ) from error
 
     @cached_property
-    def spec(self) -> dict[str, Any]:
-        """The specification, as in its TOML file."""
-        return self.attribute("spec")
+    def model(self) -> ModelSpec:
+        """The specification."""
+        return spec_from_dict(self.attribute("spec"))
+
+    @cached_property
+    def words(self) -> tuple[BlockWords, ...]:
+        """How people read each of the model's blocks."""
+        return tuple(words_of(block) for block in self.model.blocks)
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the columns that cluster."""
-        return tuple(self.spec["data"].get("features") or ())
+        return tuple(self.model.features)
 
     @property
     def predictors(self) -> tuple[str, ...]:
         """Names of the columns that explain the response."""
-        return tuple(self.spec["data"].get("predictors") or ())
+        return tuple(self.model.predictors)
 
     @property
     def response(self) -> str | None:
         """Name of the response."""
-        return self.spec["data"].get("response")
+        return self.model.response
 
     @property
     def n_obs(self) -> int:
@@ -171,6 +180,21 @@ class FittedView:
         entry = self.statistics[parameter].isel(position)
         return Estimate(**{name: float(entry[name]) for name in Estimate.__dataclass_fields__})
 
+    def own(self, block: Block, cluster: int) -> dict[str, Estimate]:
+        """Estimates of the scales and shapes that a cluster has one of, by name."""
+        return {
+            parameter.name: self.estimate(parameter.name, cluster=cluster)
+            for parameter in block.parameters
+            if parameter.role in ("scale", "shape") and not parameter.dims
+        }
+
+    def caption(self, parameter: Parameter) -> str:
+        """What a picture of a parameter shows."""
+        for words in self.words:
+            if parameter in words.block.parameters:
+                return words.caption(parameter)
+        return f"{parameter.name.capitalize()}: {parameter.meaning}"
+
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """Results of the checks: those stored, or computed where none are."""
@@ -206,8 +230,7 @@ class FittedView:
         # PyMC, which draws them, loads slowly.
         from jointmix.posterior.replication import prior_predictive
 
-        spec = fitted_spec(self.tree)
-        return prior_predictive(observed_table(self.tree, spec), spec, self.n_tables)
+        return prior_predictive(observed_table(self.tree, self.model), self.model, self.n_tables)
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:

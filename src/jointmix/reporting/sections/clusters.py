@@ -6,10 +6,12 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.schema import FEATURE, PREDICTOR
+from jointmix.families.protocol import Parameter
 from jointmix.posterior.summaries import PAIR
 from jointmix.reporting import diagrams, figures
 from jointmix.reporting.contrasted import contrast_table
 from jointmix.reporting.elements import (
+    Bullets,
     Cell,
     Element,
     Figure,
@@ -36,14 +38,6 @@ MAX_ROWS = 5000
 _ELLIPSE = 0.90
 #: Features beyond which rows are drawn as profiles too, and rows drawn so.
 _PLANE, _MOST_PROFILES = 3, 300
-_WORDS = {
-    "weight": "Weight: share of the rows",
-    "mean": "Mean of each feature",
-    "sd": "Standard deviation of each feature",
-    "intercept": "Intercept: the response where every predictor is 0",
-    "slope": "Slope: change of the response per unit of a predictor",
-    "sigma": "Noise: standard deviation of the response about its line",
-}
 
 
 def section(view: FittedView) -> Section:
@@ -57,8 +51,9 @@ def section(view: FittedView) -> Section:
         elements.append(_regressions(view))
     rows = _estimates(view)
     elements += [Heading(text="Estimates"), Prose(text=_reading()), _overview(view, rows)]
+    elements += _remarks(view)
     elements += _forests(view, rows)
-    correlations = [row for row in rows if row.parameter == "correlation" and not row.fixed]
+    correlations = [row for row in rows if row.parameter.role == "correlation" and not row.fixed]
     if correlations:
         elements.append(_correlations(view, correlations))
     if len(view.clusters) > 1:
@@ -233,7 +228,7 @@ def _labels(view: FittedView, values: xr.Dataset) -> list[tuple[str, dict[str, i
 class Row:
     """One entry of a parameter, and its estimate in each cluster."""
 
-    parameter: str
+    parameter: Parameter
     column: str
     estimates: tuple[Estimate, ...]
 
@@ -248,11 +243,25 @@ def _estimates(view: FittedView) -> list[Row]:
         Row(
             parameter,
             label,
-            tuple(view.estimate(parameter, cluster=k, **at) for k in range(len(view.clusters))),
+            tuple(
+                view.estimate(parameter.name, cluster=k, **at) for k in range(len(view.clusters))
+            ),
         )
-        for parameter, values in view.statistics.items()
-        for label, at in _labels(view, values)
+        for parameter in view.model.parameters.values()
+        if parameter.name in view.statistics
+        for label, at in _labels(view, view.statistics[parameter.name])
     ]
+
+
+def _remarks(view: FittedView) -> list[Element]:
+    """What scales and shapes of each cluster mean, where a family says it."""
+    items = []
+    for k, value in enumerate(view.clusters):
+        said = [words.remark(view.own(words.block, k)) for words in view.words]
+        text = "; ".join(sentence for sentence in said if sentence)
+        if text:
+            items.append(Cell(text=f"Cluster {value}: {text}.", cluster=k))
+    return [Bullets(items=tuple(items))] if items else []
 
 
 def _overview(view: FittedView, rows: list[Row]) -> Table:
@@ -264,7 +273,7 @@ def _overview(view: FittedView, rows: list[Row]) -> Table:
         ),
         rows=tuple(
             (
-                Cell(text=row.parameter),
+                Cell(text=row.parameter.name),
                 Cell(text=row.column or "–"),
                 *(
                     Cell(text=estimate.value, detail=estimate.bounds, numeric=True)
@@ -272,7 +281,7 @@ def _overview(view: FittedView, rows: list[Row]) -> Table:
                 ),
             )
             for row in rows
-            if row.parameter != "correlation"
+            if row.parameter.role != "correlation"
         ),
     )
 
@@ -286,7 +295,7 @@ def _precision(view: FittedView, rows: list[Row]) -> Table:
         ),
         rows=tuple(
             (
-                Cell(text=row.parameter),
+                Cell(text=row.parameter.name),
                 Cell(text=row.column or "–"),
                 mark,
                 *number_cells(
@@ -328,11 +337,11 @@ def _forests(view: FittedView, rows: list[Row]) -> list[Figure]:
     """Intervals of the free parameters; those with one entry a cluster share a figure."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        if not row.fixed and row.parameter != "correlation":
-            groups.setdefault(row.parameter if row.column else "", []).append(row)
+        if not row.fixed and row.parameter.role != "correlation":
+            groups.setdefault(row.parameter.name if row.column else "", []).append(row)
     return [
         Figure(
-            caption=_group_caption(members),
+            caption=_group_caption(view, members),
             panels=tuple(_forest(view, row) for row in members),
             table=_precision(view, members),
         )
@@ -340,8 +349,8 @@ def _forests(view: FittedView, rows: list[Row]) -> list[Figure]:
     ]
 
 
-def _group_caption(rows: list[Row]) -> str:
-    words = dict.fromkeys(_WORDS[row.parameter] for row in rows)
+def _group_caption(view: FittedView, rows: list[Row]) -> str:
+    words = dict.fromkeys(view.caption(row.parameter) for row in rows)
     return f"{'. '.join(words)}. Lines are 89% intervals."
 
 
@@ -355,7 +364,7 @@ def _forest(view: FittedView, row: Row) -> Panel:
             [estimate.mean for estimate in row.estimates],
             [estimate.lower for estimate in row.estimates],
             [estimate.upper for estimate in row.estimates],
-            row.column or row.parameter,
+            row.column or row.parameter.name,
         ),
-        alt=f"{row.parameter}{f' of {row.column}' if row.column else ''}: {numbers}.",
+        alt=f"{row.parameter.name}{f' of {row.column}' if row.column else ''}: {numbers}.",
     )

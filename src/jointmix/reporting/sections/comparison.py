@@ -125,19 +125,21 @@ def _criteria(table: pd.DataFrame) -> Table:
 
 
 def _fits(comparison: Comparison) -> Table:
-    """Weight and noise of each cluster, one fit after the other."""
-    rows = []
+    """Weight of each cluster and the response's scale there, one fit after the other."""
+    words = FittedView(comparison.trees[comparison.best]).words[-1]
+    rows, what = [], [words.scale] if words.block.of_response else []
     for number, tree in comparison.trees.items():
         view = FittedView(tree)
         for k, mark in enumerate(view.marks):
-            weight = view.estimate("weight", cluster=k)
-            noise = view.estimate("sigma", cluster=k).text if view.response is not None else "–"
-            rows.append((Cell(text=str(number)), mark, *number_cells(percent(weight.mean), noise)))
+            weight = percent(view.estimate("weight", cluster=k).mean)
+            scales = [estimate.text for estimate in view.own(view.model.blocks[-1], k).values()]
+            cells = number_cells(weight, *scales[: len(what)])
+            rows.append((Cell(text=str(number)), mark, *cells))
     return Table(
-        caption="Share of the rows and noise of each cluster",
+        caption=" and ".join(["Share of the rows", *what]) + " of each cluster",
         columns=(
             *(Cell(text="clusters"), Cell(text="cluster")),
-            *number_cells("weight", "noise, 89% interval"),
+            *number_cells("weight", *(f"{name}, 89% interval" for name in what)),
         ),
         rows=tuple(rows),
     )

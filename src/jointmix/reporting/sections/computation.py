@@ -6,8 +6,6 @@ from jointmix.reporting.text import number
 
 ID, TITLE = "computation", "Computation"
 
-_LENGTHS = ("chains", "draws", "tune")
-
 
 def section(view: FittedView) -> Section:
     """Sampler and settings, versions, and seconds of each stage."""
@@ -15,13 +13,13 @@ def section(view: FittedView) -> Section:
 
 
 def _facts(view: FittedView) -> Facts:
-    sampler, attrs = view.spec.get("sampler", {}), view.tree.attrs
+    sampler, attrs = view.model.sampler, view.tree.attrs
     items = [
-        ("Sampler", str(sampler.get("sampler", "–"))),
+        ("Sampler", sampler.sampler),
         ("Run on", str(attrs["backend"])),
         ("Why there", str(attrs["backend_reason"])),
         ("Adaptation", str(attrs.get("adaptation") or "–")),
-        ("Chains, draws, tuning", ", ".join(str(sampler.get(key, "–")) for key in _LENGTHS)),
+        ("Chains, draws, tuning", f"{sampler.chains}, {sampler.draws}, {sampler.tune}"),
         ("Seed", str(int(attrs["seed"]))),
         ("Machine", str(attrs["machine"])),
         ("SHA-256 of the values used", str(attrs["data_hash"])),

@@ -1,5 +1,6 @@
 """The model that was fitted, and what its priors mean."""
 
+from jointmix.base.schema import CLUSTER
 from jointmix.reporting import equations
 from jointmix.reporting.elements import (
     Cell,
@@ -13,34 +14,10 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.model_graph import model_graph
-from jointmix.reporting.prior_meaning import in_words, meanings
+from jointmix.reporting.prior_meaning import described, meanings
 from jointmix.reporting.text import interval, places_for
 
 ID, TITLE = "model", "Model"
-
-#: Symbol, code name, dims and meaning.
-_PARAMETERS = (
-    ("π", "weight", "cluster", "share of rows"),
-    ("μ", "mean", "cluster, feature", "centre of the features"),
-    ("s", "sd", "cluster, feature", "standard deviation of the features"),
-    ("R", "correlation", "cluster, feature, feature_bis", "correlation of the features"),
-    ("b", "intercept", "cluster", "response where every predictor is 0"),
-    ("θ", "slope", "cluster, predictor", "change of the response per unit"),
-    ("σ", "sigma", "cluster", "sd of the response about its line"),
-)
-_COVARIANCES = {
-    "full": "Each cluster has its own full covariance matrix, Σ = diag(s) R diag(s).",
-    "diagonal": "Inside a cluster the features are uncorrelated; each has its own variance.",
-    "spherical": "Inside a cluster the features are uncorrelated, with one variance on the "
-    "modelling scale.",
-    "tied": "All clusters share one full covariance matrix.",
-    "fixed": "The covariance matrices are fixed by the user.",
-}
-_NOISES = {
-    "cluster": "Each cluster has its own noise σ.",
-    "shared": "All clusters share one noise σ.",
-    "fixed": "The noise σ is fixed by the user.",
-}
 
 
 def section(view: FittedView) -> Section:
@@ -60,14 +37,8 @@ def section(view: FittedView) -> Section:
 
 
 def _structure(view: FittedView) -> str:
-    model, parts = view.spec["model"], []
-    if view.features:
-        parts.append(_COVARIANCES[model.get("covariance", "full")])
-    if view.response is not None:
-        parts.append(_NOISES[model.get("noise", "cluster")])
-        if not model.get("intercept", True):
-            parts.append("The regressions pass through the origin (b = 0).")
-    if model.get("standardize", True):
+    parts = [sentence for words in view.words for sentence in words.structure]
+    if view.model.standardize:
         parts.append(
             "Columns are centred and scaled before the fit; every number in this report is back "
             "on the columns' own scale."
@@ -76,11 +47,15 @@ def _structure(view: FittedView) -> str:
 
 
 def _parameters(view: FittedView) -> Table:
-    priors = view.spec.get("priors", {})
     rows = tuple(
-        text_cells(symbol, name, dims, meaning, in_words(priors.get(name)))
-        for symbol, name, dims, meaning in _PARAMETERS
-        if name in view.posterior
+        text_cells(
+            parameter.symbol,
+            parameter.name,
+            ", ".join((CLUSTER, *parameter.dims)),
+            parameter.meaning,
+            described(view, parameter),
+        )
+        for parameter in view.model.parameters.values()
     )
     return Table(
         caption="Parameters and their priors, on the modelling scale",
@@ -91,10 +66,9 @@ def _parameters(view: FittedView) -> Table:
 
 def _priors(view: FittedView) -> list[Element]:
     rows = []
-    for parameter, column, words, bounds in meanings(view):
-        if bounds is None:
-            text = "fixed" if words == "fixed by the user" else "not free"
-        else:
+    for parameter, column, bounds in meanings(view):
+        text = "fixed"
+        if bounds is not None:
             spread = float(bounds[1] - bounds[0]) / 3.3
             text = interval(float(bounds[0]), float(bounds[1]), places_for(spread, bounds[0]))
         name = view.names[column] if column else "–"

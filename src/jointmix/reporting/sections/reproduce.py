@@ -1,9 +1,8 @@
 """What the results do not say, and how to compute them again."""
 
-from typing import Any
-
 import tomli_w
 
+from jointmix.model.serialised import spec_to_dict
 from jointmix.reporting.elements import (
     Bullets,
     Cell,
@@ -58,7 +57,7 @@ def section(view: FittedView) -> Section:
         Heading(text="Limits"),
         Bullets(items=tuple(Cell(text=limit) for limit in _limits(view))),
         Heading(text="Repeat this fit"),
-        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(without_none(view.spec))),
+        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(spec_to_dict(view.model))),
         Prose(text=_PLACE),
         Code(caption="From the command line", text=_COMMAND.format(seed=seed)),
         Code(caption="From Python", text=_PYTHON.format(seed=seed)),
@@ -66,15 +65,6 @@ def section(view: FittedView) -> Section:
         Bullets(items=tuple(Cell(text=source) for source in _SOURCES)),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
-
-
-def without_none(value: Any) -> Any:
-    """Nested tables without their empty entries, which TOML cannot hold."""
-    if isinstance(value, dict):
-        return {key: without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_none(item) for item in value if item is not None]
-    return value
 
 
 def _limits(view: FittedView) -> list[str]:
@@ -90,9 +80,10 @@ def _limits(view: FittedView) -> list[str]:
     if view.response is None or not view.predictors:
         del found[2]
     if n > 1:
+        form = view.words[0].form
         found.append(
-            "Clusters are Gaussian components. A group whose shape is not Gaussian may be "
-            "described by several of them, and a cluster need not be a kind that exists by itself."
+            f"Clusters are {form} components. A group whose shape is not {form} may be described "
+            "by several of them, and a cluster need not be a kind that exists by itself."
         )
     if view.tree.attrs.get("approximation"):
         found.append(f"The posterior is an approximation ({view.tree.attrs['approximation']}).")

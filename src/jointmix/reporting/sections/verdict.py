@@ -97,8 +97,8 @@ def _cluster_sentence(view: FittedView, cluster: int) -> str:
 
 def _regression_sentence(view: FittedView, cluster: int) -> str:
     response = view.names[view.response or ""]
-    noise = view.estimate("sigma", cluster=cluster)
-    scatter = f"rows scatter about it with a standard deviation of {noise.text}"
+    words = view.words[-1]
+    scatter = f"rows scatter about it with {words.scatter(view.own(words.block, cluster))}"
     if not view.predictors:
         level = view.estimate("intercept", cluster=cluster)
         return f"There {response} is {level.text} on average; {scatter}."

@@ -1,0 +1,58 @@
+"""How people read Gaussian features."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from jointmix.families.mathml import density, letter, row, sign, squared, under
+from jointmix.families.words import BlockWords, Node
+
+_STRUCTURES = {
+    "full": "Each cluster has its own full covariance matrix, Σ = diag(s) R diag(s).",
+    "diagonal": "Inside a cluster the features are uncorrelated; each has its own variance.",
+    "spherical": "Inside a cluster the features are uncorrelated, with one variance on the "
+    "modelling scale.",
+    "tied": "All clusters share one full covariance matrix.",
+    "fixed": "The covariance matrices are fixed by the user.",
+}
+
+
+class GaussianFeaturesWords(BlockWords):
+    """N(x | μ_k, Σ_k), with the structure of Σ."""
+
+    captions: ClassVar[Mapping[str, str]] = {
+        "mean": "Mean of each feature",
+        "sd": "Standard deviation of each feature",
+    }
+
+    @property
+    def form(self) -> str:
+        """A cluster's."""
+        return "Gaussian"
+
+    @property
+    def term(self) -> str:
+        """N(x | μ_k, Σ_k)."""
+        location = under(letter("μ", bold=True), self.index)
+        return density("<mi>𝒩</mi>", self.variable, location, self._covariance)
+
+    @property
+    def _covariance(self) -> str:
+        kind = self.block.spec.covariance
+        if kind == "tied":
+            return letter("Σ", bold=True)
+        if kind == "diagonal":
+            inside = squared(letter("s", bold=True), self.index)
+            return row("<mi>diag</mi>", sign("("), inside, sign(")"))
+        if kind == "spherical":
+            return row(squared(letter("s"), self.index), letter("I", bold=True))
+        return under(letter("Σ", bold=True), self.index)
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """What the covariance matrices are like."""
+        return (_STRUCTURES[self.block.spec.covariance],)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """μ and Σ."""
+        return (Node("μ", "means"), Node("Σ", "covariances"))

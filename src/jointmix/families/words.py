@@ -1,0 +1,172 @@
+"""How people read a block: its equation, sentences, captions and place in the model's graph.
+
+A class of blocks has its words in the module ``words`` beside its own, in a class of its name with
+"Words" behind it: `jointmix.families.normal.block.NormalResponse` in
+``jointmix.families.normal.words.NormalResponseWords``. `words_of` finds them, for families that
+are registered from elsewhere too; a class without words has those of the class it derives from,
+in the end `BlockWords`, which are plain and made of `Block.words` and `Parameter.meaning`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import ClassVar, Protocol
+
+from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, under
+from jointmix.families.protocol import Block, Parameter
+
+
+class Estimated(Protocol):
+    """A scalar's estimate: as text with its interval, and the interval's bounds."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def lower(self) -> float: ...
+    @property
+    def upper(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Node:
+    """A circle of the model's graph: what stands in it, and what that is."""
+
+    label: str
+    words: str
+
+
+class BlockWords:
+    """The words of a block; a family overrides what it can say better.
+
+    Parameters
+    ----------
+    block
+        Whose words they are.
+    """
+
+    #: What its scale is called in a table's head.
+    scale: ClassVar[str] = "scale"
+    #: Captions of parameters' pictures, where `Parameter.meaning` will not do.
+    captions: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+
+    @property
+    def form(self) -> str:
+        """Of a cluster, as in "clusters are Gaussian components"."""
+        return self.block.family.replace("_", " ")
+
+    def kind(self, noun: str) -> str:
+        """A mixture or regression of the family, inside a title."""
+        return f"{self.form} {noun}"
+
+    @property
+    def index(self) -> str:
+        """The cluster's index in MathML, or nothing where there is one cluster."""
+        return K if self.block.spec.n_clusters > 1 else ""
+
+    @property
+    def variable(self) -> str:
+        """What the block is the density of, in MathML."""
+        return Y_I if self.block.of_response else X_I
+
+    @property
+    def term(self) -> str:
+        """The density inside a cluster, in MathML."""
+        symbols = [self.symbol(parameter) for parameter in self.block.parameters]
+        return density(f"<mi>{self.form}</mi>", self.variable, *symbols)
+
+    def symbol(self, parameter: Parameter) -> str:
+        """A parameter's symbol, with the cluster's index unless all clusters share it."""
+        shared = len(parameter.free) > 0 and parameter.free[0] == 1
+        base = letter(parameter.symbol, bold=bool(parameter.dims))
+        return under(base, "" if shared else self.index)
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """Sentences on what clusters share and what is fixed."""
+        return ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Parameters of the model's graph, the outermost first."""
+        return tuple(Node(item.symbol, item.meaning) for item in self.block.parameters)
+
+    def caption(self, parameter: Parameter) -> str:
+        """What a picture of a parameter shows."""
+        plain = f"{parameter.name.capitalize()}: {parameter.meaning}"
+        return self.captions.get(parameter.name, plain)
+
+    def scatter(self, estimates: Mapping[str, Estimated]) -> str:
+        """How rows of one cluster scatter about their line, after "rows scatter about it with"."""
+        return " and ".join(
+            f"{parameter.meaning} {estimates[parameter.name].text}"
+            for parameter in self.block.parameters
+            if parameter.name in estimates
+        )
+
+    def remark(self, estimates: Mapping[str, Estimated]) -> str:
+        """What one cluster's scales and shapes mean, as a sentence's end; empty if nothing."""
+        del estimates
+        return ""
+
+
+class RegressionWords(BlockWords):
+    """What responses about a line share."""
+
+    scale: ClassVar[str] = "noise"
+    captions: ClassVar[Mapping[str, str]] = {
+        "intercept": "Intercept: the response where every predictor is 0",
+        "slope": "Slope: change of the response per unit of a predictor",
+    }
+
+    @property
+    def line(self) -> str:
+        """b_k + u'θ_k, as far as it is there, in MathML."""
+        spec, parts = self.block.spec, []
+        if spec.intercept:
+            parts.append(under(letter("b"), self.index))
+        if spec.predictors:
+            transposed = f"<msubsup>{letter('u', bold=True)}{letter('i')}<mo>⊤</mo></msubsup>"
+            parts += ["<mo>+</mo>"] * bool(parts)
+            parts.append(row(transposed, under(letter("θ", bold=True), self.index)))
+        return row(*parts)
+
+    @property
+    def scale_index(self) -> str:
+        """The index of σ in MathML: none where the clusters share it."""
+        return "" if self.block.spec.noise == "shared" else self.index
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """Whose the σ are, and whether lines pass through the origin."""
+        noise = {
+            "cluster": f"Each cluster has its own {self.scale} σ.",
+            "shared": f"All clusters share one {self.scale} σ.",
+            "fixed": f"The {self.scale} σ is fixed by the user.",
+        }[self.block.spec.noise]
+        origin = "The regressions pass through the origin (b = 0)."
+        return (noise,) if self.block.spec.intercept else (noise, origin)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What the family adds, σ, and the coefficients as one."""
+        spec = self.block.spec
+        parts = {"b": "intercepts"} if spec.intercept else {}
+        parts |= {"θ": "slopes"} if spec.predictors else {}
+        added = [node for node in super().nodes if node.label not in ("b", "θ", "σ")]
+        line = Node(", ".join(parts), " and ".join(parts.values()))
+        return (*added, Node("σ", self.scale), line)
+
+
+def words_of(block: Block) -> BlockWords:
+    """The words of a block: those of the nearest of its classes that has some."""
+    for kind in type(block).__mro__:
+        package = kind.__module__.rpartition(".")[0]
+        if package and find_spec(f"{package}.words"):
+            found = getattr(import_module(f"{package}.words"), f"{kind.__name__}Words", None)
+            if found is not None:
+                return found(block)
+    return BlockWords(block)
