@@ -1,6 +1,7 @@
 """The NumPyro model against SciPy, the NumPy densities and the PyMC model, at equal parameters."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from functools import cache
@@ -18,14 +19,15 @@ from pymc_values import constrained
 
 import jointmix.validation.twin
 from jointmix.base.errors import MissingExtraError, SpecError
+from jointmix.families import response_families
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import HalfStudentT
 from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
-from jointmix.validation.twin import build_twin, draw_allocation, twin_log_density
-from jointmix.validation.twin.values import free_values
+from jointmix.validation.twin import build_twin, twin_log_density
+from jointmix.validation.twin.priors import free_values
 
 FORMS = ("marginal", "enumerated")
 Values = dict[str, np.ndarray]
@@ -342,23 +344,6 @@ def test_nuts_samples_inside_the_cone(name: str, form: str) -> None:
         assert (np.diff(xi @ direction) > 0).all()
 
 
-def test_allocations_are_drawn_by_bayes_rule() -> None:
-    pytest.importorskip("funsor")
-    spec, dataset = bare(6, 1, 3, 1)
-    values, n_draws = random_values(spec, 1), 4000
-    draws = {key: np.broadcast_to(value, (n_draws, *value.shape)) for key, value in values.items()}
-    z = draw_allocation(dataset, spec, draws, seed=5)
-    assert z.shape == (n_draws, 6)
-    x, u, y = columns(spec, dataset)
-    expected = oracles.responsibility(with_covariance(values), x, u, y)
-    share = np.stack([(z == k).mean(0) for k in range(3)], axis=1)
-    # Five standard errors: exceeded by one of 18 frequencies in 1e5 seeds.
-    error = np.sqrt(expected * (1 - expected) / n_draws)
-    assert (np.abs(share - expected) <= 5 * error + 1e-9).all()
-    again = draw_allocation(dataset, spec, draws, seed=5)
-    np.testing.assert_array_equal(z, again)
-
-
 def test_what_cannot_be_built_is_refused() -> None:
     spec, dataset = bare(6, 2, 2, 1)
     with pytest.raises(SpecError, match="marginal, enumerated; got 'sum'"):
@@ -395,12 +380,9 @@ def test_values_that_the_model_cannot_have_are_refused() -> None:
 @pytest.mark.parametrize("package", ["jax", "numpyro", "funsor"])
 def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, dataset = bare(6, 1, 2, 1)
-    draws = {key: value[None] for key, value in random_values(spec, 1).items()}
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"{package}: pip install 'jointmix\[jax\]'\.$"):
         build_twin(dataset, spec, "enumerated")
-    with pytest.raises(MissingExtraError, match=package):
-        draw_allocation(dataset, spec, draws, seed=1)
 
 
 def test_importing_it_loads_no_jax() -> None:
@@ -414,7 +396,19 @@ def test_importing_it_loads_no_jax() -> None:
 
 
 def test_it_is_written_independently() -> None:
+    """No twin reads a density, a graph or compiled rows of the package."""
+    allowed = {
+        "base.errors", "base.schema", "families.parameters", "families.priors.priors",
+        "families.protocol", "families.rows", "model.dataset", "model.location", "model.scaling",
+        "model.spec",
+    }  # fmt: skip
     folder = Path(jointmix.validation.twin.__file__).parent
-    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
-    for module in ("component", "model", "initial", "density", "sampling", "kernel"):
-        assert f"jointmix.{module}" not in source
+    families = {path.stem for path in folder.glob("*.py")} & {"mvnormal", *response_families()}
+    assert len(families) == 3
+    for path in sorted(folder.glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        found = set(re.findall(r"^\s*from jointmix\.(\S+) import", source, flags=re.MULTILINE))
+        own = {name.removeprefix("validation.twin.") for name in found if "validation" in name}
+        assert found - {f"validation.twin.{name}" for name in own} <= allowed, path.name
+        # One family does not read another either.
+        assert not own & families, path.name
