@@ -19,7 +19,6 @@ from jointmix.model.spec import ModelSpec
 from jointmix.validation.agreement.chart import Chart
 from jointmix.validation.agreement.comparison import Comparison, Difference, odd_ones
 from jointmix.validation.agreement.implementations import (
-    TWIN_NAMES,
     YOURS,
     explain,
     make_sides,
@@ -59,7 +58,7 @@ def without_numba(problem: Problem) -> list[Side]:
     sides = [kernel_side(problem), pymc_side(problem, "jax")]
     for form in ("marginal", "enumerated"):
         twin = build_twin(problem.dataset, problem.spec, form, problem.direction)
-        sides.append(numpyro_side(problem, f"NumPyro {form}", twin, TWIN_NAMES))
+        sides.append(numpyro_side(problem, f"NumPyro {form}", twin))
     sides += [numpy_side(problem), scipy_side(problem)]
     mixture = sklearn_side(problem)
     return sides + ([] if mixture is None else [mixture])
@@ -255,7 +254,7 @@ def test_sites_come_back_as_unconstrained_values(name: str) -> None:
     if not problem.dim:
         pytest.skip("nothing is free")
     twin = build_twin(problem.dataset, problem.spec, "marginal", problem.direction)
-    chart: Chart = inspect(problem, twin, TWIN_NAMES).chart
+    chart: Chart = inspect(problem, twin).chart
     q = 0.7 * np.random.default_rng(8).normal(size=(5, problem.dim))
     samples = {site: np.asarray(v) for site, v in jax.vmap(chart.values)(q).items()}
     # Logs of differences of places, and arctanh near one, lose a few digits.
