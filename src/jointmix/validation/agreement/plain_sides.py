@@ -8,10 +8,9 @@ from jointmix.families.priors.priors import LKJ, Dirichlet, StudentT
 from jointmix.kernel import layout
 from jointmix.kernel.entry import evaluate
 from jointmix.model.location import coordinates
-from jointmix.posterior.sensitivity import scale_log_density
 from jointmix.validation.agreement.problem import Problem, cone
 from jointmix.validation.agreement.terms import Side, Terms
-from jointmix.validation.twin.priors import full_shape
+from jointmix.validation.twin.priors import full_shape, positive_log_density
 
 
 def kernel_side(problem: Problem) -> Side:
@@ -107,7 +106,7 @@ def _location_prior(problem: Problem, value: np.ndarray) -> np.ndarray:
 def positive_prior(prior: object, q: np.ndarray) -> np.ndarray:
     """Log density of q, the log of what a prior of positive numbers is of, of the shape of q."""
     # The Jacobian of the logarithm is the value itself.
-    return scale_log_density(prior, np.exp(q)) + q
+    return positive_log_density(prior, np.exp(q)) + q
 
 
 def _correlation_prior(logit: np.ndarray, d: int, eta: float) -> np.ndarray:

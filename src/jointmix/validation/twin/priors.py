@@ -154,6 +154,26 @@ def _positive(parameter: Parameter) -> Array:
     raise TypeError(f"{prior!r} is no prior of a positive number")
 
 
+def positive_log_density(prior: object, value: np.ndarray) -> np.ndarray:
+    """`_positive` by `scipy.stats`: log densities of a scale or a shape, or of a scale's square."""
+    from scipy.stats import gamma, halfnorm, invgamma, lognorm, t
+
+    match prior:
+        case InverseGamma():
+            found = invgamma.logpdf(value, prior.shape, scale=prior.scale)
+        case HalfNormal():
+            found = halfnorm.logpdf(value, scale=prior.scale)
+        case HalfStudentT():
+            found = np.log(2) + t.logpdf(value, prior.df, scale=prior.scale)
+        case LogNormal():
+            found = lognorm.logpdf(value, prior.scale, scale=np.exp(prior.loc))
+        case Gamma():
+            found = gamma.logpdf(value, prior.shape, scale=1 / prior.rate)
+        case _:
+            raise TypeError(f"{prior!r} is no prior of a positive number")
+    return np.asarray(found)
+
+
 def free_values(spec: ModelSpec, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Values of the model's sample sites from parameters with any batch dims in front.
 
