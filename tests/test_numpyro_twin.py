@@ -16,17 +16,23 @@ import pytest
 from conftest import PARAMETERS, STRUCTURES, built, direction_of
 from densities import feature_log_density, response_log_density
 from pymc_values import constrained
+from scipy.stats import gamma, t
 
 import jointmix.validation.twin
 from jointmix.base.errors import MissingExtraError, SpecError
 from jointmix.families import response_families
 from jointmix.families.parameters import Parameters
-from jointmix.families.priors.priors import HalfStudentT
+from jointmix.families.priors.priors import Fixed, HalfStudentT, Priors
+from jointmix.families.protocol import Block
+from jointmix.families.rows import Rows
+from jointmix.families.student_t.block import StudentTResponse
 from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
+from jointmix.validation.agreement.terms import sizes
 from jointmix.validation.twin import build_twin, twin_log_density
+from jointmix.validation.twin.family import twins
 from jointmix.validation.twin.priors import free_values
 
 FORMS = ("marginal", "enumerated")
@@ -225,6 +231,83 @@ def test_rows_are_the_pointwise_log_likelihood() -> None:
     found = log_likelihood(build_twin(dataset, spec), stacked)["rows"]
     expected = [twin_log_density(dataset, spec, values)["rows"] for values in draws]
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def student_t(n: int, spread: float, seed: int) -> tuple[ModelSpec, Dataset, Values]:
+    """A Student-t model at random parameters; ``spread`` is that of log ν and log σ."""
+    spec, dataset = bare(n, 1, 3, 2)
+    values, rng = random_values(spec, seed), np.random.default_rng(seed)
+    for name in ("df", "sigma"):
+        values[name] = np.exp(spread * rng.normal(size=3))
+    return dataclasses.replace(spec, family="student_t"), dataset, values
+
+
+@pytest.mark.parametrize("spread", [0.5, 5.0])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_student_t_response_equals_scipy(spread: float, seed: int) -> None:
+    """Also where ν is 1e-7 or 1e7, and σ likewise."""
+    spec, dataset, values = student_t(20, spread, seed)
+    _, u, y = columns(spec, dataset)
+    line = values["intercept"] + u @ values["slope"].T
+    expected = t.logpdf(y[:, None], values["df"], line, values["sigma"])
+    plain = Parameters(**oracles.factored(with_covariance(values)))
+    scale = sizes(Rows(*columns(spec, dataset)), plain.batched(), spec).response[0]
+    for form in FORMS:
+        found = twin_log_density(dataset, spec, values, form)
+        assert (np.abs(found["response"] - expected) <= 1e-12 * scale).all()
+        # Where nothing is extreme that is relative to the density itself.
+        assert spread > 1 or difference(found["response"], expected) < 1e-12
+
+
+def test_the_gradient_of_a_student_t_response_is_that_of_finite_differences() -> None:
+    import jax
+    from numpyro.infer.util import potential_energy, unconstrain_fn
+
+    spec, dataset, values = student_t(12, 0.7, 4)
+    model = build_twin(dataset, spec)
+    at = unconstrain_fn(model, (), {}, free_values(spec, values))
+    energy = jax.jit(lambda point: potential_energy(model, (), {}, point))
+    gradient = jax.grad(energy)(at)
+    step = 1e-5
+    for name in ("df", "noise_variance", "slope_xi", "intercept_xi"):
+        found = np.asarray(gradient[name])
+        for index in np.ndindex(found.shape):
+            up, down = (
+                energy(at | {name: at[name].at[index].add(sign * step)}) for sign in (1, -1)
+            )
+            # Third derivatives times step² are below 1e-8, roundings of 1e2 over step below 1e-8.
+            np.testing.assert_allclose(found[index], (up - down) / (2 * step), rtol=1e-6, atol=1e-6)
+
+
+def test_known_degrees_of_freedom_are_known_on_any_scale() -> None:
+    spec, dataset, values = student_t(9, 0.5, 5)
+    known = dataclasses.replace(
+        spec, standardize=True, priors=Priors(df=Fixed(value=tuple(values["df"])))
+    )
+    found = twin_log_density(dataset, known, values)
+    free = twin_log_density(dataset, dataclasses.replace(known, priors=Priors()), values)
+    np.testing.assert_allclose(found["rows"], free["rows"], rtol=1e-14)
+    prior = gamma(2.0, scale=10.0).logpdf(values["df"]).sum()
+    np.testing.assert_allclose(free["prior"] - found["prior"], prior, rtol=1e-12)
+
+
+def test_a_family_from_outside_brings_its_twin() -> None:
+    class Mine(StudentTResponse):
+        family = "mine"
+        twin = "jointmix.validation.twin.student_t:StudentTTwin"
+
+    class Without(StudentTResponse):
+        family = "without"
+
+    @dataclasses.dataclass
+    class Holder:
+        blocks: tuple[Block, ...]
+
+    spec = student_t(5, 0.5, 6)[0]
+    (twin,) = twins(Holder((Mine(spec),)))
+    assert type(twin).__name__ == "StudentTTwin"
+    with pytest.raises(SpecError, match=r"'without' has no independent .* of Without\."):
+        twins(Holder((Without(spec),)))
 
 
 def mirrored(direction: np.ndarray, xi: np.ndarray) -> np.ndarray:
