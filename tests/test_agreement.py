@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from conftest import STRUCTURES, built, direction_of, structures, table
 from numpyro_users import ENUMERATED, MARGINAL, NAMES, names_for, users_model
+from scipy.stats import norm, t
 from test_numpyro_twin import bare as bare_rows
 
 import jointmix
 from jointmix.base.errors import MissingExtraError, SpecError
 from jointmix.families.priors.priors import LKJ, Fixed, Priors
-from jointmix.model.dataset import Dataset
+from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.agreement.chart import Chart
 from jointmix.validation.agreement.comparison import Comparison, Difference, odd_ones
 from jointmix.validation.agreement.implementations import (
-    TWIN_NAMES,
     YOURS,
     explain,
     make_sides,
@@ -59,7 +59,7 @@ def without_numba(problem: Problem) -> list[Side]:
     sides = [kernel_side(problem), pymc_side(problem, "jax")]
     for form in ("marginal", "enumerated"):
         twin = build_twin(problem.dataset, problem.spec, form, problem.direction)
-        sides.append(numpyro_side(problem, f"NumPyro {form}", twin, TWIN_NAMES))
+        sides.append(numpyro_side(problem, f"NumPyro {form}", twin))
     sides += [numpy_side(problem), scipy_side(problem)]
     mixture = sklearn_side(problem)
     return sides + ([] if mixture is None else [mixture])
@@ -86,6 +86,91 @@ def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> No
     assert not problem.dim or {"prior", "gradient"} <= terms
     # Extremes apart, NumPyro's own sum over components serves.
     assert comparison.underflows["NumPyro enumerated"] < 60
+
+
+#: Structures with a Student-t response, whose df are free, or known and different.
+STUDENT_T = {
+    "free": (STRUCTURES["predictors in another order"], {}),
+    "known": (STRUCTURES["shared noise"], {"df": Fixed(value=(3.0, 5.0, 30.0, 1.0))}),
+    "no features": (STRUCTURES["no features"], {}),
+}
+
+
+def student_t(name: str) -> Problem:
+    spec, known = STUDENT_T[name]
+    spec = dataclasses.replace(spec, family="student_t", priors=Priors(**known))
+    return Problem(make_dataset(table(), spec), spec, direction_of(spec))
+
+
+def without_compiling(problem: Problem) -> list[Side]:
+    """Those that need neither Numba nor PyMC."""
+    twin = build_twin(problem.dataset, problem.spec, "enumerated", problem.direction)
+    sides = [numpyro_side(problem, "NumPyro enumerated", twin)]
+    return [*sides, numpy_side(problem), scipy_side(problem)]
+
+
+@pytest.mark.parametrize("name", ["free", pytest.param("known", marks=pytest.mark.slow),
+                                  pytest.param("no features", marks=pytest.mark.slow)])  # fmt: skip
+def test_a_student_t_response_agrees_at_random_and_extreme_points(name: str) -> None:
+    problem = student_t(name)
+    sides = without_compiling(problem)
+    twin = build_twin(problem.dataset, problem.spec, "marginal", problem.direction)
+    sides.append(numpyro_side(problem, "NumPyro marginal", twin))
+    differences = Comparison(problem, sides).run(points_of(problem, 300, seed=13))
+    assert failures(differences) == []
+    assert {"prior", "response", "rows", "gradient"} <= {item.term for item in differences}
+    assert ("df" in problem.slices) == (name != "known")
+    # Not a Gaussian mixture.
+    assert sklearn_side(problem) is None
+
+
+def test_the_gradient_of_a_student_t_model_is_that_of_finite_differences() -> None:
+    problem = student_t("free")
+    q = points_of(problem, 1, seed=14)[0]
+    step = 1e-5 * np.concatenate([np.eye(problem.dim), -np.eye(problem.dim)])
+    up, down = np.split(scipy_side(problem).evaluate(q + step).total, 2)
+    twin = build_twin(problem.dataset, problem.spec, "marginal", problem.direction)
+    found = numpyro_side(problem, "NumPyro", twin).evaluate(q[None]).gradient[0]
+    # Roundings of 1e3 over step, and third derivatives times step².
+    np.testing.assert_allclose(found, (up - down) / 2e-5, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("variance", "y is given the variance sigma² for a scale"),
+        ("normal", "a normal distribution in place of Student's t"),
+        ("other df", r"degrees of freedom belong to other components: .*\[1, 0\]"),
+        ("sd", "sigma is taken for the standard deviation of y"),
+        ("line", "The intercept is missing"),
+    ],
+)
+def test_a_mistake_with_students_t_is_named(mistake: str, words: str) -> None:
+    problem = student_t("free")
+
+    def wrong(q: np.ndarray) -> Terms:
+        """By SciPy, with one thing wrong."""
+        p, rows, terms = problem.parameters(q), problem.rows, scipy_side(problem).evaluate(q)
+        df, sigma, b = (p[name][:, None, :] for name in ("df", "sigma", "intercept"))
+        line = rows.u @ np.swapaxes(p.slope, 1, 2) + (0 if mistake == "line" else b)
+        if mistake == "variance":
+            sigma = sigma**2
+        if mistake == "sd":
+            sigma = sigma * np.sqrt((df - 2) / df)
+        if mistake == "other df":
+            df = df[..., ::-1]
+        family = norm(line, sigma) if mistake == "normal" else t(df, line, sigma)
+        return dataclasses.replace(terms, response=family.logpdf(rows.y[:, None]), rows=None)
+
+    center = np.zeros(problem.dim)
+    where, _ = problem.slices["df"]
+    center[where] = 1.5, 2.5
+    q = center + 0.1 * np.random.default_rng(15).normal(size=(6, problem.dim))
+    sides = [numpy_side(problem), scipy_side(problem), Side("wrong", wrong)]
+    differences = Comparison(problem, sides).run(q)
+    assert {item.term for item in failures(differences)} == {"response"}
+    (finding,) = explain(problem, sides, differences, q)[1:]
+    assert re.search(words, finding), finding
 
 
 @pytest.mark.slow
@@ -255,7 +340,7 @@ def test_sites_come_back_as_unconstrained_values(name: str) -> None:
     if not problem.dim:
         pytest.skip("nothing is free")
     twin = build_twin(problem.dataset, problem.spec, "marginal", problem.direction)
-    chart: Chart = inspect(problem, twin, TWIN_NAMES).chart
+    chart: Chart = inspect(problem, twin).chart
     q = 0.7 * np.random.default_rng(8).normal(size=(5, problem.dim))
     samples = {site: np.asarray(v) for site, v in jax.vmap(chart.values)(q).items()}
     # Logs of differences of places, and arctanh near one, lose a few digits.

@@ -33,13 +33,13 @@ from jointmix.base.errors import (
 )
 from jointmix.base.processes import on_cluster
 from jointmix.cli import app
-from jointmix.kernel.problem import n_free
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import render_html, report
 from jointmix.storage.trees import save
 from jointmix.validation.calibration import (
     Calibration,
     Replicate,
+    _own_scale,
     calibrate,
     fit_one,
     keep_calibration,
@@ -51,7 +51,8 @@ from jointmix.validation.calibration.quantities import (
     parameter_quantities,
     sorting_variable,
 )
-from jointmix.validation.calibration.replicates import as_parameters, true_arrays
+from jointmix.validation.calibration.replicates import true_arrays
+from jointmix.validation.calibration.result import spec_digest
 from jointmix.validation.calibration.uniformity import (
     coverage,
     deviation,
@@ -60,6 +61,7 @@ from jointmix.validation.calibration.uniformity import (
     p_value,
     simultaneous_band,
 )
+from jointmix.validation.twin.priors import full_shape
 
 SPEC = ModelSpec(
     n_clusters=2,
@@ -165,7 +167,7 @@ def test_free_quantities_are_as_many_as_the_model_has(name: str) -> None:
     extra = 0
     if spec.n_clusters > 2:
         extra = 1  # Of K weights K − 1 are free, and all are ranked.
-    assert len(names) == n_free(spec) + extra
+    assert len(names) == spec.n_parameters + extra
     assert len(set(names)) == len(names)
 
 
@@ -197,14 +199,39 @@ def test_clusters_with_known_weights_are_not_sorted() -> None:
     assert sorting_variable(known) is None
 
 
-def test_parameters_keep_their_covariances() -> None:
-    spec = replace(STRUCTURES["four features"], standardize=False)
-    arrays = true_arrays(spec, 0, 5)
-    own = as_parameters(arrays)
-    covariance = own.cholesky @ np.swapaxes(own.cholesky, -1, -2)
-    sd = arrays["sd"]
-    expected = sd[..., :, None] * arrays["correlation"] * sd[..., None, :]
-    assert np.allclose(covariance, expected, rtol=1e-12, atol=1e-14)
+def test_quantities_of_a_student_t_model_have_its_degrees_of_freedom() -> None:
+    spec = replace(SPEC, family="student_t", standardize=False)
+    rng = np.random.default_rng(11)
+    arrays = {
+        name: rng.gamma(2.0, size=(50, *full_shape(item, spec)))
+        for name, item in spec.parameters.items()
+    }
+    found = parameter_quantities(arrays, spec)
+    assert list(found)[-2:] == ["df[1]", "df[2]"]
+    # Clusters are sorted by their means, and df moves with them.
+    first = arrays["mean"][:, :, 0].argmin(axis=1)
+    assert (found["df[1]"] == arrays["df"][np.arange(50), first]).all()
+    assert {"df[1]", "df[2]"} <= set(free_quantities(arrays, spec))
+    known = {name: Fixed(value=value) for name, value in (("mean", (1.0,)), ("slope", (2.0,)))}
+    only = replace(
+        spec, noise="shared", covariance="tied", priors=Priors(**known, intercept=Fixed(value=0.0))
+    )
+    assert sorting_variable(only) == ("df", None)
+
+
+def test_degrees_of_freedom_may_be_known_on_any_scale() -> None:
+    spec = replace(SPEC, family="student_t", priors=Priors(df=Fixed(value=4.0)))
+    assert not _own_scale(spec).standardize
+
+
+STORED = Path(__file__).parents[1] / "reports" / "calibration"
+
+
+@pytest.mark.parametrize("path", sorted(STORED.glob("*.json")), ids=lambda path: path.stem)
+def test_stored_calibrations_are_read_and_are_of_the_same_models(path: Path) -> None:
+    found, stored = read_calibration(path), json.loads(path.read_text("utf-8"))
+    assert spec_digest(found.spec) == stored["spec_sha256"]
+    assert found.passed == stored["passed"]
 
 
 def test_a_calibration_ranks_parameters_invariants_and_draws(small: Calibration) -> None:

@@ -15,7 +15,7 @@ from benchmark.samplers import Outcome, Settings
 from benchmark.textbook import textbook_model, textbook_start
 from jointmix.modes.initial import draw_start
 from jointmix.validation.twin import Form, build_twin
-from jointmix.validation.twin.values import free_values
+from jointmix.validation.twin.priors import free_values
 
 
 def numpyro_nuts(

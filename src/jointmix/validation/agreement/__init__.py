@@ -12,7 +12,6 @@ import xarray as xr
 
 from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
 from jointmix.fitting.workflow import Clock, Prepared, prepare
-from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset, make_dataset, minimum_rows
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
@@ -71,10 +70,10 @@ def crosscheck(
         are on the scale of the specification: the columns' own with ``standardize=False``.
         Its allocations may be a discrete site, which is then enumerated.
     names
-        What your sites hold: quantity → site, with the quantities weight, mean, sd, variance,
-        log_sd, correlation, correlation_cholesky, covariance, covariance_cholesky, precision,
-        intercept, slope, sigma, noise_variance and log_sigma, and the observed sites x, y, or
-        rows for both. What is left out is sought under its own name.
+        What your sites hold: quantity → site. Quantities are the parameters' names, log_ and the
+        name of those that are positive, variance and noise_variance, correlation_cholesky,
+        covariance, covariance_cholesky, precision, and the observed sites x, y, or rows for both.
+        What is left out is sought under its own name.
     points
         Number of random points, at least 1.
     posterior
@@ -110,7 +109,7 @@ def crosscheck(
     report, began = progress or (lambda *_: None), time.perf_counter()
     dataset = make_dataset(table, spec, for_fit=False)
     prepared = None
-    if posterior or (len(dataset.row) >= minimum_rows(spec) and n_free(spec)):
+    if posterior or (len(dataset.row) >= minimum_rows(spec) and spec.n_parameters):
         of_modes = seed if fit is None else int(fit.attrs["seed"])
         prepared = prepare(table, spec, of_modes, Clock(progress))
     if fit is not None:

@@ -14,7 +14,7 @@ from jointmix.sampling.result import normalised
 from jointmix.sampling.target import Target
 from jointmix.validation.agreement.certificate import PosteriorAgreement, Run
 from jointmix.validation.agreement.chart import Model
-from jointmix.validation.agreement.implementations import TWIN_NAMES, YOURS
+from jointmix.validation.agreement.implementations import YOURS
 from jointmix.validation.agreement.numpyro_side import inspect
 from jointmix.validation.agreement.nuts import sample_model
 from jointmix.validation.agreement.posterior import compare_posteriors, least_ess
@@ -48,7 +48,7 @@ def sample_both(
     fit = _fit(prepared, seed, report) if fit is None else fit
     name = YOURS
     if model is None:
-        model, names = build_twin(dataset, spec, "marginal", problem.direction), TWIN_NAMES
+        model, names = build_twin(dataset, spec, "marginal", problem.direction), None
         name = "NumPyro"
     report("sample", 0, 1, name)
     target = free_target(Target(dataset, spec, prepared.start), problem)

@@ -12,32 +12,17 @@ from typing import Any
 import numpy as np
 
 from jointmix.base.errors import SpecError
-from jointmix.families.priors.priors import InverseGamma
-from jointmix.model.location import coordinates, householder
+from jointmix.model.location import householder
 from jointmix.validation.agreement.problem import (
-    CORRELATION,
     LOCATION,
-    SD,
-    SIGMA,
     WEIGHT,
     Problem,
+    locations,
+    of_square,
 )
 
 Array = Any  # A JAX array: naming its type would import JAX.
 Model = Callable[[], object]
-
-#: What a site can hold, and the blocks of q that it is a function of.
-BLOCKS_OF: dict[str, tuple[str, ...]] = {
-    "weight": (WEIGHT,),
-    **dict.fromkeys(
-        ("mean", "intercept", "slope", "mean_xi", "intercept_xi", "slope_xi", "place", "across"),
-        (LOCATION,),
-    ),
-    **dict.fromkeys(("sd", "variance", "log_sd"), (SD,)),
-    **dict.fromkeys(("correlation", "correlation_cholesky"), (CORRELATION,)),
-    **dict.fromkeys(("covariance", "covariance_cholesky", "precision"), (SD, CORRELATION)),
-    **dict.fromkeys(("sigma", "noise_variance", "log_sigma"), (SIGMA,)),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +34,7 @@ class Chart:
     problem
         The posterior.
     sites
-        Quantity, of `BLOCKS_OF` → the site that holds it and the site's shape.
+        Quantity, of `Problem.quantities` → the site that holds it and the site's shape.
     """
 
     problem: Problem
@@ -64,7 +49,7 @@ class Chart:
         """Blocks that sites carry together → those sites' quantities."""
         merged: list[tuple[set[str], list[str]]] = []
         for quantity in self.sites:
-            blocks = {b for b in BLOCKS_OF[quantity] if b in self.problem.slices}
+            blocks = set(self.problem.quantities[quantity]) & set(self.problem.slices)
             touching = [item for item in merged if item[0] & blocks]
             merged = [item for item in merged if not item[0] & blocks]
             names = [name for item in touching for name in item[1]]
@@ -82,26 +67,24 @@ class Chart:
 
         slices = [self.problem.slices[block] for block in blocks]
         index = np.concatenate([np.arange(where.start, where.stop) for where, _ in slices])
-        if blocks == (CORRELATION,):
-            return self._log_det_of_matrices(names[0], q)
+        if [self.problem.role(block) for block in blocks] == ["correlation"]:
+            return self._log_det_of_matrices(blocks[0], names[0], q)
 
         def flat(part: Array) -> Array:
             found = quantities(self.problem, q.at[index].set(part), names)
-            return jnp.concatenate([free(name, found[name]) for name in names])
+            return jnp.concatenate([free(self.problem, name, found[name]) for name in names])
 
         return jnp.linalg.slogdet(jax.jacfwd(flat)(q[index]))[1]
 
-    def _log_det_of_matrices(self, name: str, q: Array) -> Array:
+    def _log_det_of_matrices(self, block: str, name: str, q: Array) -> Array:
         """The sum over correlation matrices, each a function of its own row of the block."""
         import jax
         import jax.numpy as jnp
 
-        where, shape = self.problem.slices[CORRELATION]
-        d = len(self.problem.spec.features)
+        where, shape = self.problem.slices[block]
 
         def flat(logit: Array) -> Array:
-            factor = correlation_factor(logit, d)
-            return free(name, _of_factor(factor)[name])
+            return free(self.problem, name, _of_logits(block, logit[None])[name])
 
         jacobian = jax.vmap(jax.jacfwd(flat))(q[where].reshape(shape))
         return jnp.linalg.slogdet(jacobian)[1].sum()
@@ -125,7 +108,7 @@ class Chart:
 
         def coordinates(q: Array) -> dict[str, Array]:
             found = quantities(self.problem, q, self.sites)
-            return {name: free(name, found[name]) for name in self.sites}
+            return {name: free(self.problem, name, found[name]) for name in self.sites}
 
         sizes = jax.eval_shape(coordinates, np.zeros(self.problem.dim))
         for own, names in carried.items():
@@ -146,33 +129,26 @@ def quantities(problem: Problem, q: Array, names: Iterable[str]) -> dict[str, Ar
     Others that depend on the same blocks of q come with them.
     """
     import jax
+    import jax.numpy as jnp
 
     found: dict[str, Array] = {}
-    wanted = {block for name in names for block in BLOCKS_OF[name]}
-    block = {
-        name: q[where].reshape(shape)
-        for name, (where, shape) in problem.slices.items()
-        if name in wanted
-    }
-    if WEIGHT in block:
-        import jax.numpy as jnp
-
-        logit = jnp.append(block[WEIGHT], -block[WEIGHT].sum())
-        found["weight"] = jax.nn.softmax(logit)
-    if LOCATION in block:
-        found |= _locations(problem, block[LOCATION])
-    priors = problem.spec.priors
-    if SD in block:
-        found |= _scales(block[SD], isinstance(priors.sd, InverseGamma), ("sd", "variance"))
-    if CORRELATION in block:
-        d = len(problem.spec.features)
-        factor = jax.vmap(lambda logit: correlation_factor(logit, d))(block[CORRELATION])
-        found |= _of_factor(factor)
-    if SIGMA in block:
-        pair = ("sigma", "noise_variance")
-        found |= _scales(block[SIGMA], isinstance(priors.sigma, InverseGamma), pair)
-    if SD in block and CORRELATION in wanted:
-        found |= _covariances(problem, found)
+    wanted = {block for name in names for block in problem.quantities[name]}
+    for block, (where, shape) in problem.slices.items():
+        if block not in wanted:
+            continue
+        value = q[where].reshape(shape)
+        if block == WEIGHT:
+            found[WEIGHT] = jax.nn.softmax(jnp.append(value, -value.sum()))
+        elif block == LOCATION:
+            found |= _locations(problem, value)
+        elif problem.role(block) == "correlation":
+            found |= _of_logits(block, value)
+        else:
+            found |= _positive(problem, block, value)
+    for twin in problem.twins:
+        for name in set(twin.further) & set(names):
+            if set(twin.further[name]) & set(found):
+                found[name] = twin.quantity(name, found)
     return found
 
 
@@ -186,74 +162,54 @@ def _locations(problem: Problem, value: Array) -> dict[str, Array]:
         found = {"place": place, "across": value[:, 1:]}
         reflection = householder(problem.direction)
         xi = jnp.concatenate([place[:, None], value[:, 1:]], axis=1) @ reflection
-    items = coordinates(problem.spec)
-    for name in dict.fromkeys(item.parameter for item in items):
-        index = [i for i, item in enumerate(items) if item.parameter == name]
-        prior, own = items[index[0]].prior, xi[:, index[0] : index[-1] + 1]
-        found[f"{name}_xi"] = own
+    first = 0
+    for name, prior, width in locations(problem.spec):
+        own = found[f"{name}_xi"] = xi[:, first : first + width]
+        first += width
         place = prior.loc + prior.scale * own
-        found[name] = place[:, 0] if name == "intercept" else place
+        found[name] = place if problem.spec.parameters[name].dims else place[:, 0]
     return found
 
 
-def _scales(value: Array, variance: bool, names: tuple[str, str]) -> dict[str, Array]:
+def _positive(problem: Problem, block: str, value: Array) -> dict[str, Array]:
+    """A scale with its square, or a shape, and its logarithm."""
     import jax.numpy as jnp
 
-    sd, square = names
-    log_sd = value / 2 if variance else value
-    return {sd: jnp.exp(log_sd), square: jnp.exp(2 * log_sd), f"log_{sd}": log_sd}
+    item = problem.spec.parameters[block]
+    log = value / 2 if of_square(item) else value
+    found = {block: jnp.exp(log), f"log_{block}": log}
+    if item.role == "scale":
+        found |= {f"{item.site}_sd": jnp.exp(log), f"{item.site}_variance": jnp.exp(2 * log)}
+    return found
 
 
-def correlation_factor(logit: Array, d: int) -> Array:
-    """The Cholesky factor (d, d) of a correlation matrix from its partial correlations' log odds.
+def _of_logits(block: str, logit: Array) -> dict[str, Array]:
+    """Correlation matrices and their Cholesky factors (matrix, d, d) from log odds (matrix, pair).
 
-    p = tanh(q/2) and √(1 − p²) = 1/cosh(q/2), so that nothing cancels.
+    Partial correlations are p = tanh(q/2) with √(1 − p²) = 1/cosh(q/2), so that nothing cancels.
     """
     import jax.numpy as jnp
 
+    d = (1 + round((1 + 8 * logit.shape[-1]) ** 0.5)) // 2
     row, column = np.tril_indices(d, -1)
-    zeros = jnp.zeros((d, d))
-    partial = zeros.at[row, column].set(jnp.tanh(logit / 2)) + jnp.eye(d)
-    log_rest = zeros.at[row, column].set(-jnp.log(jnp.cosh(logit / 2)))
-    before = jnp.exp(jnp.cumsum(log_rest, axis=1) - log_rest)
-    return partial * before * np.tri(d)
+    zeros = jnp.zeros((len(logit), d, d))
+    partial = zeros.at[:, row, column].set(jnp.tanh(logit / 2)) + jnp.eye(d)
+    log_rest = zeros.at[:, row, column].set(-jnp.log(jnp.cosh(logit / 2)))
+    before = jnp.exp(jnp.cumsum(log_rest, axis=-1) - log_rest)
+    factor = partial * before * np.tri(d)
+    return {f"{block}_cholesky": factor, block: factor @ jnp.swapaxes(factor, -1, -2)}
 
 
-def _of_factor(factor: Array) -> dict[str, Array]:
-    import jax.numpy as jnp
-
-    return {
-        "correlation_cholesky": factor,
-        "correlation": factor @ jnp.swapaxes(factor, -1, -2),
-    }
-
-
-def _covariances(problem: Problem, found: dict[str, Array]) -> dict[str, Array]:
-    import jax.numpy as jnp
-
-    k, d = problem.spec.n_clusters, len(problem.spec.features)
-    n = 1 if problem.spec.covariance == "tied" else k
-    factor = found.get("correlation_cholesky", jnp.broadcast_to(jnp.eye(d), (n, d, d)))
-    cholesky = jnp.broadcast_to(found["sd"], (n, d))[:, :, None] * factor
-    covariance = cholesky @ jnp.swapaxes(cholesky, -1, -2)
-    return {
-        "covariance_cholesky": cholesky,
-        "covariance": covariance,
-        "precision": jnp.linalg.inv(covariance),
-    }
-
-
-def free(name: str, value: Array) -> Array:
+def free(problem: Problem, name: str, value: Array) -> Array:
     """The coordinates of a quantity that can be chosen freely, one after another."""
-    if name == "weight":
+    blocks = problem.quantities[name]
+    if blocks == (WEIGHT,):
         # All but one: the determinant is the same for each, and precise without the largest.
         rest = (value.argmax() + 1 + np.arange(value.size - 1)) % value.size
         return value[rest]
-    if name in ("correlation", "correlation_cholesky"):
-        row, column = np.tril_indices(value.shape[-1], -1)
-        return value[..., row, column].ravel()
-    if name in ("covariance", "covariance_cholesky", "precision"):
-        row, column = np.tril_indices(value.shape[-1])
+    if any(block != LOCATION and problem.role(block) == "correlation" for block in blocks):
+        # The diagonal of a correlation matrix, and so that of its factor, is known.
+        row, column = np.tril_indices(value.shape[-1], -1 if len(blocks) == 1 else 0)
         return value[..., row, column].ravel()
     return value.ravel()
 

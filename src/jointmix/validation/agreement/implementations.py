@@ -25,11 +25,6 @@ from jointmix.validation.twin import build_twin
 
 #: The name of a model that is handed in.
 YOURS = "your model"
-#: Sites of the package's own NumPyro model, where they are not called as what they hold.
-TWIN_NAMES = {
-    "variance": "feature_variance", "sd": "feature_sd",
-    "noise_variance": "noise_variance", "sigma": "noise_sd",
-}  # fmt: skip
 
 
 def make_sides(
@@ -48,10 +43,7 @@ def make_sides(
         "kernel": lambda: kernel_side(problem),
         "PyMC on Numba": lambda: pymc_side(problem, "numba"),
         "PyMC on JAX": lambda: pymc_side(problem, "jax"),
-        **{
-            name: partial(numpyro_side, problem, name, twin, TWIN_NAMES)
-            for name, twin in twins.items()
-        },
+        **{name: partial(numpyro_side, problem, name, twin) for name, twin in twins.items()},
         "NumPy": lambda: numpy_side(problem),
         "SciPy": lambda: scipy_side(problem),
         "scikit-learn": lambda: sklearn_side(problem),

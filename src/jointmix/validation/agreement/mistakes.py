@@ -6,7 +6,7 @@ are off is named. What cannot be explained is located by its rows and components
 
 import re
 from collections.abc import Iterator
-from itertools import combinations
+from functools import partial
 
 import numpy as np
 
@@ -14,11 +14,10 @@ from jointmix.families.mixture import block_terms, component_log_density, log_li
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.rows import users_rows
-from jointmix.model.spec import ModelSpec
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Terms, sizes
-
-Candidate = tuple[str, np.ndarray]
+from jointmix.validation.twin.family import Candidate, orders
+from jointmix.validation.twin.regression import AXIS
 
 #: Relative differences below which numbers are taken for the same.
 _SAME = 1e-9
@@ -29,10 +28,6 @@ _FEW = 5
 _RAW = (
     "The rows are on the columns' own scale, the specification is on the standardised one: set "
     "standardize=False, or give the model columns of mean zero and standard deviation one."
-)
-AXIS = (
-    "Under enumeration arrays have the components in front, (component, obs, predictor), so that "
-    ".sum(axis=1) sums over rows: use .sum(axis=-1)"
 )
 
 
@@ -50,17 +45,17 @@ def explain_rows(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
         if _same(own.rows, unscaled, np.maximum(scale.rows, np.abs(unscaled))):
             return [_RAW]
     found: list[str] = []
-    for given, right, size, candidates in (
-        (own.features, features, scale.features, _features(rows, parameters, spec)),
-        (own.response, response, scale.response, _response(rows, parameters, spec)),
+    for given, right, size, word in (
+        (own.features, features, scale.features, "x"),
+        (own.response, response, scale.response, "y"),
     ):
         if given is not None and not _same(given, right, size):
-            word = "x" if right is features else "y"
+            candidates = _of_block(problem, word, rows, parameters)
             named = _named(given, size, candidates) or _permuted(given, right, size, word)
             found += [named] if named else [_where(problem, given, right, size, word)]
     if found or own.rows is None or _same(own.rows, total, scale.rows):
         return found
-    joint = _joint(rows, parameters, (weight, features, response), own, spec)
+    joint = _joint(problem, parameters, (weight, features, response), own)
     named = _named(own.rows, scale.rows, joint) or _shifted(own.rows, total)
     return [named or _where(problem, own.rows, total, scale.rows, "(x, y)")]
 
@@ -94,114 +89,15 @@ def _named(given: np.ndarray, size: np.ndarray, candidates: Iterator[Candidate])
     return None
 
 
-def _response(rows: Rows, right: Parameters, spec: ModelSpec) -> Iterator[Candidate]:
-    """log p(y | x, k) as usual mistakes would have it."""
-    if spec.response is None:
-        return
-
-    def at(changed: Parameters) -> np.ndarray:
-        return spec.blocks[-1].log_density(changed, rows)
-
-    own = at(right)
-    yield "The term of y counts twice.", 2 * own
-    yield "The term of y is missing.", 0 * own
-    yield (
-        "The intercept is missing from the line of y.",
-        at(right.replace(intercept=0 * right.intercept)),
-    )
-    yield (
-        "The slopes are missing from the line of y.",
-        at(right.replace(slope=0 * right.slope)),
-    )
-    yield "The slopes have the wrong sign.", at(right.replace(slope=-right.slope))
-    yield (
-        "y is given the variance sigma² for a standard deviation.",
-        at(right.replace(sigma=right.sigma**2)),
-    )
-    yield (
-        "y is given the root of sigma for a standard deviation.",
-        at(right.replace(sigma=np.sqrt(right.sigma))),
-    )
-    yield from _wrong_axis(rows, right)
-    for i, j in combinations(range(right.slope.shape[-1]), 2):
-        order = np.arange(right.slope.shape[-1])
-        order[[i, j]] = j, i
-        yield (
-            f"The slopes of predictors {i} and {j} are exchanged.",
-            at(right.replace(slope=right.slope[..., order])),
-        )
-    for order, words in _orders(right.slope.shape[1]):
-        yield (
-            f"The slopes belong to other components: {words}.",
-            at(right.replace(slope=right.slope[:, order])),
-        )
-
-
-def _wrong_axis(rows: Rows, right: Parameters) -> Iterator[Candidate]:
-    """The sum over predictors of u θ, (component, obs, predictor), taken over rows."""
-    n, r = rows.u.shape
-    if r not in (1, n):
-        return
-    # (point, component, predictor): taken for one number a row.
-    line = right.intercept[..., None] + right.slope * rows.u.sum(axis=0)
-    sigma = right.sigma[..., None]
-    density = -0.5 * (((rows.y - line) / sigma) ** 2 + np.log(2 * np.pi)) - np.log(sigma)
-    sentence = f"The predictors of y are summed over rows. {AXIS}."
-    yield sentence, np.swapaxes(density, 1, 2)
-
-
-def _features(rows: Rows, right: Parameters, spec: ModelSpec) -> Iterator[Candidate]:
-    """log p(x | k) as usual mistakes would have it."""
-    if not spec.features:
-        return
-
-    def at(factor: np.ndarray, mean: np.ndarray = right.mean) -> np.ndarray:
-        return spec.blocks[0].log_density(right.replace(cholesky=factor, mean=mean), rows)
-
-    factor = right.cholesky
-    own = at(factor)
-    yield "The term of x counts twice.", 2 * own
-    yield "The term of x is missing.", 0 * own
-    turned = np.swapaxes(factor, -1, -2)
-    eye = np.eye(factor.shape[-1])
-    sd = np.sqrt((factor**2).sum(-1))
-    diagonal = factor * eye
-    covariance = factor @ turned
-    correlation = covariance / sd[..., :, None] / sd[..., None, :]
-    transposed = "The Cholesky factor of x is transposed: it must be lower triangular, Σ = LL'."
-    yield transposed, at(np.linalg.cholesky(turned @ factor))
-    yield transposed, at(diagonal)
-    yield "The correlations of x are left out.", at(sd[..., None] * eye)
-    for power, words in ((0.5, "standard deviations for variances"), (2.0, "variances for sds")):
-        scale = sd**power
-        changed = correlation * scale[..., :, None] * scale[..., None, :]
-        sentence = f"The covariance of x is made with {words}."
-        yield sentence, at(np.linalg.cholesky(changed))
-    with np.errstate(all="ignore"):
-        inverse = np.linalg.inv(covariance)
-        if np.isfinite(inverse).all() and (np.linalg.eigvalsh(inverse) > 0).all():
-            sentence = "x is given the covariance for a precision, or the other way round."
-            yield sentence, at(np.linalg.cholesky(inverse))
-    for order, words in _orders(right.mean.shape[1]):
-        moved = at(factor, right.mean[:, order])
-        yield f"The means belong to other components: {words}.", moved
-    for order, words in _orders(right.mean.shape[1]):
-        sentence = f"The covariances belong to other components: {words}."
-        yield sentence, at(factor[:, order])
-
-
-def _orders(k: int) -> Iterator[tuple[np.ndarray, str]]:
-    """Orders of components that mistakes produce: reversed, shifted by one, two exchanged."""
-    seen = {tuple(range(k))}
-    swaps = []
-    for i, j in combinations(range(k), 2):
-        order = np.arange(k)
-        order[[i, j]] = j, i
-        swaps.append(order)
-    for order in (np.arange(k)[::-1], np.roll(np.arange(k), 1), np.roll(np.arange(k), -1), *swaps):
-        if tuple(order) not in seen:
-            seen.add(tuple(order))
-            yield order, f"component k has those of {order.tolist()}[k]"
+def _of_block(problem: Problem, column: str, rows: Rows, right: Parameters) -> Iterator[Candidate]:
+    """Log densities of x or of y given each component, as usual mistakes would have them."""
+    for block, twin in zip(problem.spec.blocks, problem.twins, strict=True):
+        if twin.column == column:
+            density = partial(block.log_density, rows=rows)
+            own = density(right)
+            yield f"The term of {column} counts twice.", 2 * own
+            yield f"The term of {column} is missing.", 0 * own
+            yield from twin.mistakes(right, rows, density)
 
 
 def _permuted(given: np.ndarray, right: np.ndarray, size: np.ndarray, word: str) -> str | None:
@@ -217,18 +113,17 @@ def _permuted(given: np.ndarray, right: np.ndarray, size: np.ndarray, word: str)
 
 
 def _joint(
-    rows: Rows,
+    problem: Problem,
     right: Parameters,
     parts: tuple[np.ndarray, np.ndarray, np.ndarray],
     own: Terms,
-    spec: ModelSpec,
 ) -> Iterator[Candidate]:
     """log p(x, y) with one part mistaken."""
     weight, features, response = parts
     yield "The weights are missing.", log_likelihood(features + response)
     k = weight.shape[-1]
     yield "The weights are all taken for 1/K.", log_likelihood(features + response) - np.log(k)
-    for order, words in _orders(k):
+    for order, words in orders(k):
         sentence = f"The weights belong to other components: {words}."
         yield sentence, log_likelihood(weight[..., order] + features + response)
     mean = (np.exp(weight) * (features + response)).sum(-1)
@@ -238,11 +133,12 @@ def _joint(
         (weight + features + response).sum(-1),
     )
     if own.response is None:
-        for sentence, changed in _response(rows, right, spec):
+        rows = problem.rows
+        for sentence, changed in _of_block(problem, "y", rows, right):
             yield sentence, log_likelihood(weight + features + changed)
-        for sentence, changed in _features(rows, right, spec):
+        for sentence, changed in _of_block(problem, "x", rows, right):
             yield sentence, log_likelihood(weight + changed + response)
-        for order, words in _orders(k):
+        for order, words in orders(k):
             sentence = f"x and y belong to different components: {words}."
             yield sentence, log_likelihood(weight + features + response[..., order])
 

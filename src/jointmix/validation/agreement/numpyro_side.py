@@ -9,7 +9,6 @@ import numpy as np
 
 from jointmix.base.errors import SpecError
 from jointmix.validation.agreement.chart import (
-    BLOCKS_OF,
     Array,
     Chart,
     Model,
@@ -70,7 +69,7 @@ def numpyro_side(
     model
         A model without arguments, whose sites are on the model's scale.
     names
-        Quantity (a key of `chart.BLOCKS_OF`, or x, y, rows, z) → site; a quantity that is left
+        Quantity (a key of `Problem.quantities`, or x, y, rows, z) → site; a quantity that is left
         out is sought under its own name.
 
     Raises
@@ -120,13 +119,13 @@ def inspect(problem: Problem, model: Model, names: dict[str, str]) -> Structure:
     import jax
     from numpyro import handlers
 
-    unknown = set(names) - set(BLOCKS_OF) - set(ROWS)
+    unknown = set(names) - set(problem.quantities) - set(ROWS)
     if unknown:
         raise SpecError(
             f"names has no quantity {', '.join(sorted(unknown))!r}; it may be "
-            f"{', '.join([*BLOCKS_OF, *ROWS])}."
+            f"{', '.join([*problem.quantities, *ROWS])}."
         )
-    quantity_of = {names.get(own, own): own for own in BLOCKS_OF}
+    quantity_of = {names.get(own, own): own for own in problem.quantities}
     shapes: dict[str, tuple[int, ...]] = {}
     samples: dict[str, _Site] = {}
 

@@ -4,20 +4,13 @@ import numpy as np
 
 from jointmix.families.mixture import block_terms, log_likelihood
 from jointmix.families.parameters import Parameters
-from jointmix.families.priors.density import log_density
-from jointmix.families.priors.priors import Dirichlet, StudentT
+from jointmix.families.priors.priors import LKJ, Dirichlet, StudentT
 from jointmix.kernel.entry import evaluate
 from jointmix.kernel.problem import make_problem
-from jointmix.model.location import coordinates, householder
-from jointmix.validation.agreement.problem import (
-    CORRELATION,
-    LOCATION,
-    SD,
-    SIGMA,
-    WEIGHT,
-    Problem,
-)
+from jointmix.model.location import coordinates
+from jointmix.validation.agreement.problem import Problem, cone
 from jointmix.validation.agreement.terms import Side, Terms
+from jointmix.validation.twin.priors import full_shape
 
 
 def kernel_side(problem: Problem) -> Side:
@@ -65,40 +58,27 @@ def scipy_side(problem: Problem) -> Side:
 
 def _scipy_components(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """log p(x | k) and log p(y | x, k) at one point, each (obs, component)."""
-    from scipy.stats import Covariance, multivariate_normal, norm
-
-    rows, k = problem.rows, len(parameters.weight)
-    features, response = np.zeros((len(rows.y), k)), np.zeros((len(rows.y), k))
-    for j in range(k):
-        if "mean" in parameters:
-            covariance = Covariance.from_cholesky(parameters.cholesky[j])
-            features[:, j] = multivariate_normal.logpdf(rows.x, parameters.mean[j], covariance)
-        if "sigma" in parameters:
-            line = parameters.intercept[j] + rows.u @ parameters.slope[j]
-            response[:, j] = norm.logpdf(rows.y, line, parameters.sigma[j])
-    return features, response
+    found = dict.fromkeys("xy", np.zeros((len(problem.rows.y), len(parameters.weight))))
+    for twin in problem.twins:
+        found[twin.column] = twin.log_density(parameters, problem.rows)
+    return found["x"], found["y"]
 
 
 def scipy_prior(problem: Problem, q: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:
     """Log prior densities of q, Jacobians written out, by block, each (point,)."""
     found: dict[tuple[str, ...], np.ndarray] = {}
-    priors = problem.spec.priors
     for name in problem.slices:
-        block = problem.block(q, name)
-        match name:
-            case "weight":
-                assert isinstance(priors.weight, Dirichlet)
-                found[(name,)] = _weight_prior(block, priors.weight.concentration)
-            case "location":
-                found[(name,)] = _location_prior(problem, block)
-            case "sd":
-                assert not isinstance(priors.sd, Dirichlet)
-                found[(name,)] = scale_prior(priors.sd, block).reshape(len(q), -1).sum(1)
-            case "correlation":
-                found[(name,)] = _correlation_prior(problem, block)
-            case "sigma":
-                found[(name,)] = scale_prior(priors.sigma, block).reshape(len(q), -1).sum(1)
-    assert set(problem.slices) <= {WEIGHT, LOCATION, SD, CORRELATION, SIGMA}
+        block, item = problem.block(q, name), problem.spec.parameters.get(name)
+        prior = None if item is None else item.prior
+        if item is None:
+            found[(name,)] = _location_prior(problem, block)
+        elif isinstance(prior, Dirichlet):
+            found[(name,)] = _weight_prior(block, prior.concentration)
+        elif isinstance(prior, LKJ):
+            d = full_shape(item, problem.spec)[-1]
+            found[(name,)] = _correlation_prior(block, d, prior.eta)
+        else:
+            found[(name,)] = positive_prior(prior, block).reshape(len(q), -1).sum(1)
     return found
 
 
@@ -116,41 +96,34 @@ def _location_prior(problem: Problem, value: np.ndarray) -> np.ndarray:
     """Of ξ, inside the cone where there is one, with Σ log gaps for its Jacobian."""
     from scipy.stats import norm, t
 
-    xi, jacobian = value, np.zeros(len(value))
-    if problem.direction is not None:
-        gaps = np.exp(value[:, 1:, 0])
-        place = np.cumsum(np.concatenate([value[:, :1, 0], gaps], axis=1), axis=1)
-        eta = np.concatenate([place[:, :, None], value[:, :, 1:]], axis=2)
-        xi, jacobian = eta @ householder(problem.direction), value[:, 1:, 0].sum(1)
-    total = jacobian.copy()
+    total, xi = cone(problem, value)
     for i, item in enumerate(coordinates(problem.spec)):
         family = t(item.prior.df) if isinstance(item.prior, StudentT) else norm()
-        total += family.logpdf(xi[:, :, i]).sum(1)
+        total = total + family.logpdf(xi[:, :, i]).sum(1)
     return total
 
 
-def scale_prior(prior: object, q: np.ndarray) -> np.ndarray:
-    """Log density of q = log s, or log s² of an inverse-gamma variance, of the shape of q."""
+def positive_prior(prior: object, q: np.ndarray) -> np.ndarray:
+    """Log density of q, the log of what a prior of positive numbers is of, of the shape of q."""
     # The Jacobian of the logarithm is the value itself.
-    return log_density(prior, np.exp(q)) + q
+    return positive_log_density(prior, np.exp(q)) + q
 
 
-def _correlation_prior(problem: Problem, logit: np.ndarray) -> np.ndarray:
+def _correlation_prior(logit: np.ndarray, d: int, eta: float) -> np.ndarray:
     """LKJ(η) through partial correlations 2u − 1, u ~ Beta(a, a), a = η + (D − 2 − j)/2."""
     from scipy.special import betaln, log_expit
 
-    d = len(problem.spec.features)
     column = np.tril_indices(d, -1)[1]
-    shape = problem.spec.priors.correlation.eta + (d - 2 - column) / 2
+    shape = eta + (d - 2 - column) / 2
     # Beta(a, a) of expit(q) times u (1 − u): both factors to the power a.
     own = shape * (log_expit(logit) + log_expit(-logit)) - betaln(shape, shape)
     return np.asarray(own.sum(axis=(1, 2)))
 
 
 def sklearn_side(problem: Problem) -> Side | None:
-    """Rows by scikit-learn's Gaussian mixture on (x, y); None unless the predictors are x."""
-    spec = problem.spec
-    if spec.response is None or not spec.features or set(spec.predictors) != set(spec.features):
+    """Rows by scikit-learn's Gaussian mixture on (x, y); None if they are none, or x is not u."""
+    spec, gaussian = problem.spec, [twin.of_response for twin in problem.twins if twin.gaussian]
+    if gaussian != [False, True] or set(spec.predictors) != set(spec.features):
         return None
     from importlib.util import find_spec
 

@@ -8,20 +8,11 @@ import numpy as np
 
 from jointmix.families.priors.priors import (
     Dirichlet,
-    Fixed,
     InverseGamma,
     StudentT,
 )
-from jointmix.model.location import coordinates
-from jointmix.validation.agreement.plain_sides import scale_prior, scipy_prior
-from jointmix.validation.agreement.problem import (
-    CORRELATION,
-    LOCATION,
-    SD,
-    SIGMA,
-    WEIGHT,
-    Problem,
-)
+from jointmix.validation.agreement.plain_sides import positive_prior, scipy_prior
+from jointmix.validation.agreement.problem import LOCATION, WEIGHT, Problem, locations
 from jointmix.validation.agreement.terms import Terms
 
 #: Differences of sums of log densities below which they are taken for the same.
@@ -29,13 +20,6 @@ _SAME = 1e-7
 _FACTORS = {
     "half": 0.5, "twice": 2.0, "a quarter of": 0.25, "four times": 4.0,
 }  # fmt: skip
-_WORDS = {
-    WEIGHT: "weights",
-    LOCATION: "means, intercepts and slopes",
-    SD: "standard deviations of the features",
-    CORRELATION: "correlations",
-    SIGMA: "noise",
-}
 
 
 def explain_prior(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
@@ -59,7 +43,7 @@ def explain_prior(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
 def _explain(
     problem: Problem, q: np.ndarray, blocks: tuple[str, ...], gap: np.ndarray, scale: float
 ) -> str:
-    words = " and ".join(_WORDS[block] for block in blocks)
+    words = " and ".join(_words(problem, block) for block in blocks)
     for block in blocks:
         for sentence, change in _changes(problem, q, block, gap):
             if np.abs(gap - change).max() <= _SAME * scale and np.abs(change).max() > 0:
@@ -75,11 +59,18 @@ def _explain(
     )
 
 
+def _words(problem: Problem, block: str) -> str:
+    """What a block holds."""
+    if block == LOCATION:
+        return ", ".join(name for name, _, _ in locations(problem.spec))
+    return problem.spec.parameters[block].meaning
+
+
 def _changes(
     problem: Problem, q: np.ndarray, block: str, gap: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """What usual mistakes add to the log prior density of a block; ``gap`` is what was added."""
-    words, own = _WORDS[block], scipy_prior(problem, q)[(block,)]
+    words, own = _words(problem, block), scipy_prior(problem, q)[(block,)]
     value = problem.block(q, block)
     yield f"The prior of the {words} counts twice.", own
     yield f"The prior of the {words} is missing.", -own
@@ -102,7 +93,7 @@ def _jacobians(problem: Problem, block: str, value: np.ndarray) -> Iterator[np.n
         yield log_weight.sum(1)
     elif block == LOCATION and problem.direction is not None:
         yield value[:, 1:, 0].sum(1)
-    elif block in (SD, SIGMA):
+    elif problem.role(block) in ("scale", "shape"):
         total = value.reshape(len(value), -1).sum(1)
         n = value[0].size
         # Of s and of s², in logs of either.
@@ -117,12 +108,12 @@ def _locations(
     """Other scales: of a normal prior the one that fits, of a t prior multiples and powers."""
     from scipy.stats import norm, t
 
-    items = coordinates(problem.spec)
     if problem.direction is not None:
         return
-    for name in dict.fromkeys(item.parameter for item in items):
-        prior = next(item.prior for item in items if item.parameter == name)
-        xi = value[:, :, [i for i, item in enumerate(items) if item.parameter == name]]
+    place = 0
+    for name, prior, width in locations(problem.spec):
+        xi = value[:, :, place : place + width]
+        place += width
         family = t(prior.df) if isinstance(prior, StudentT) else norm()
         factors = [factor for _, factor in _multiples(prior.scale)]
         if not isinstance(prior, StudentT):
@@ -153,8 +144,8 @@ def _families(
     problem: Problem, q: np.ndarray, block: str, own: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Other values of a prior's own parameters, and an inverse gamma of the sd itself."""
-    name = {WEIGHT: "weight", SD: "sd", CORRELATION: "correlation", SIGMA: "sigma"}[block]
-    prior: Any = getattr(problem.spec.priors, name)
+    prior: Any = problem.spec.parameters[block].prior
+    words_of = _words(problem, block)
     for item in fields(prior):
         number = getattr(prior, item.name)
         if isinstance(number, bool) or not isinstance(number, int | float):
@@ -165,16 +156,16 @@ def _families(
         for words, changed in choices:
             if changed == number:
                 continue
-            priors = replace(problem.spec.priors, **{name: replace(prior, **{item.name: changed})})
+            priors = replace(problem.spec.priors, **{block: replace(prior, **{item.name: changed})})
             other = Problem(
                 problem.dataset, replace(problem.spec, priors=priors), problem.direction
             )
             sentence = (
-                f"The prior of the {_WORDS[block]} has {words} {item.name}, {changed:.6g} for "
+                f"The prior of the {words_of} has {words} {item.name}, {changed:.6g} for "
                 f"{number:.6g}."
             )
             yield sentence, scipy_prior(other, q)[(block,)] - own
-    if isinstance(prior, InverseGamma) and not isinstance(prior, Fixed):
+    if isinstance(prior, InverseGamma):
         value = problem.block(q, block).reshape(len(q), -1) / 2
-        sentence = f"The prior of the {_WORDS[block]} is stated on them, not on their squares."
-        yield sentence, scale_prior(prior, value).sum(1) - value.shape[1] * np.log(2) - own
+        sentence = f"The prior of the {words_of} is stated on it, not on its square."
+        yield sentence, positive_prior(prior, value).sum(1) - value.shape[1] * np.log(2) - own

@@ -7,7 +7,7 @@ import numpy as np
 
 from jointmix.model.component import Product
 from jointmix.model.graph import build_model
-from jointmix.validation.agreement.problem import Problem, block_name
+from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Side, Terms
 
 Linker = Literal["numba", "jax"]
@@ -23,7 +23,7 @@ def pymc_side(problem: Problem, linker: Linker) -> Side:
     model = build_model(problem.dataset, problem.spec, problem.direction, product)
     (rows,) = model.logp(vars=model.observed_RVs, sum=False)
     priors = [model.logp(vars=[variable]) for variable in model.free_RVs]
-    names = [(block_name(variable.name),) for variable in model.free_RVs]
+    names = [(problem.block_of(variable.name),) for variable in model.free_RVs]
     total = rows.sum() + sum(priors)
     gradient = pt.grad(total, model.value_vars) if priors else []
     outputs = [rows, *priors, *gradient]

@@ -7,11 +7,9 @@ import numpy as np
 
 from jointmix.families.mixture import component_log_density
 from jointmix.families.parameters import Parameters
-from jointmix.families.regression import line
 from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
-
-_LOG_2PI = float(np.log(2 * np.pi))
+from jointmix.validation.twin.family import twins
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,29 +73,14 @@ class Sizes:
 def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Sizes:
     """Magnitudes at parameters with one batch dim, each at least one.
 
-    log N(x | μ, LL') is −½ |L⁻¹(x − μ)|² and logs; any order of computing it rounds numbers of
-    the size ½ ‖ |L⁻¹| (|x| + |μ|) ‖² and of the logs' magnitudes. A row's size is the largest of
-    its components' sizes weighted by their shares of the density.
+    Each family says how large the numbers are that enter its log density. A row's size is the
+    largest of its components' sizes weighted by their shares of the density.
     """
-    n, k = len(rows.y), parameters.weight.shape[-1]
-    features = np.ones((len(parameters.weight), n, k))
-    response = np.ones_like(features)
-    if "mean" in parameters:
-        inverse = np.abs(np.linalg.inv(parameters.cholesky))
-        reach = np.abs(rows.x) + np.abs(parameters.mean)[..., None, :]
-        white = reach @ np.swapaxes(inverse, -1, -2)
-        logs = np.abs(np.log(np.diagonal(parameters.cholesky, axis1=-2, axis2=-1))).sum(-1)
-        square = (white**2).sum(-1) / 2 + logs[..., None] + rows.x.shape[1] * _LOG_2PI / 2
-        features += np.swapaxes(square, -1, -2)
-    if "sigma" in parameters:
-        absolute = Parameters(
-            weight=parameters.weight,
-            intercept=np.abs(parameters.intercept),
-            slope=np.abs(parameters.slope),
-        )
-        reach = np.abs(rows.y)[:, None] + line(absolute, Rows(rows.x, np.abs(rows.u), rows.y))
-        sigma = parameters.sigma[..., None, :]
-        response += (reach / sigma) ** 2 / 2 + np.abs(np.log(sigma)) + _LOG_2PI / 2
+    shape = (len(parameters.weight), len(rows.y), parameters.weight.shape[-1])
+    found = {"x": np.ones(shape), "y": np.ones(shape)}
+    for twin in twins(spec):
+        found[twin.column] += twin.size(parameters, rows)
+    features, response = found["x"], found["y"]
     weight = np.log(parameters.weight)[..., None, :]
     joint = component_log_density(spec.blocks, rows, parameters)
     share = np.exp(joint - joint.max(-1, keepdims=True))

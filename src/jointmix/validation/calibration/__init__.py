@@ -29,7 +29,6 @@ from jointmix.base.errors import (
 from jointmix.base.processes import check_scheduler, on_cluster, side_by_side
 from jointmix.families.priors.priors import Fixed
 from jointmix.fitting.workflow import fit
-from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import minimum_rows
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.sampling import Progress
@@ -217,14 +216,15 @@ def _own_scale(spec: ModelSpec) -> ModelSpec:
     SpecError
         If a value is fixed on the users' scale while the priors are on the standardised one.
     """
-    if n_free(spec) == 0:
+    if not spec.n_parameters:
         raise SpecError("Everything in the model is fixed, so that there is nothing to calibrate.")
     if not spec.standardize:
         return spec
+    unitless = [item.name for item in spec.parameters.values() if item.role in ("weight", "shape")]
     fixed = [
         name
         for name, prior in vars(spec.priors).items()
-        if isinstance(prior, Fixed) and name != "weight"
+        if isinstance(prior, Fixed) and name not in unitless
     ]
     if fixed:
         raise SpecError(

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from jointmix.base.schema import POINT
+from jointmix.base.schema import FEATURE, POINT, PREDICTOR
 from jointmix.families.mixture import component_log_density, log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Parameter
 from jointmix.families.rows import Rows
 from jointmix.labels.assignment import order_by, permute
-from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import draw_clusters
 from jointmix.posterior.invariants import Points, invariants, outside_moments
@@ -35,19 +35,20 @@ def sorting_variable(spec: ModelSpec) -> tuple[str, int | None] | None:
         return None
     name, column = spec.ordering_variable()
     if spec.ordering in ("auto", "none"):
-        items = coordinates(spec)
-        if items:
-            name, column = items[0].parameter, items[0].column
-        elif spec.features and spec.covariance in ("full", "diagonal", "spherical"):
-            name, column = "sd", spec.features[0]
-        elif spec.response is not None and spec.noise == "cluster":
-            name, column = "sigma", None
-        else:
-            name, column = "weight", None
-    if column is None:
-        return name, None
-    names = spec.predictors if name == "slope" else spec.features
-    return name, tuple(names).index(column)
+        own = [item for item in spec.parameters.values() if item.n_own(spec.n_clusters)]
+        # Locations, then whatever a cluster has for itself.
+        first = [*(item for item in own if item.role == "location"), *own]
+        name, column = (
+            ("weight", None) if not first else (first[0].name, _columns(first[0], spec)[0])
+        )
+    place = None if column is None else _columns(spec.parameters[name], spec).index(column)
+    return name, place
+
+
+def _columns(parameter: Parameter, spec: ModelSpec) -> tuple[str | None, ...]:
+    """Columns of a parameter's entries; one entry without a column where it has no dims."""
+    names = {FEATURE: spec.features, PREDICTOR: spec.predictors}
+    return tuple(names[parameter.dims[0]]) if parameter.dims else (None,)
 
 
 def sorting(arrays: Arrays, spec: ModelSpec) -> np.ndarray:
@@ -69,19 +70,17 @@ def parameter_quantities(arrays: Arrays, spec: ModelSpec) -> dict[str, np.ndarra
         Parameters by name, as trees have them, (draw, cluster, ...).
     """
     order = sorting(arrays, spec)
-    columns = {"mean": spec.features, "sd": spec.features, "slope": spec.predictors}
     found: dict[str, np.ndarray] = {}
-    for name in spec.parameters:
-        values = permute(arrays[name], order)
+    for name, parameter in spec.parameters.items():
+        values, columns = permute(arrays[name], order), _columns(parameter, spec)
         for k in range(spec.n_clusters):
             own = values[:, k]
-            if name == "correlation":
-                for i in range(own.shape[-1]):
-                    for j in range(i):
-                        key = f"correlation[{k + 1}, {spec.features[i]}, {spec.features[j]}]"
-                        found[key] = own[:, i, j]
-            elif name in columns:
-                for j, column in enumerate(columns[name]):
+            if len(parameter.dims) == 2:
+                for i, row in enumerate(columns):
+                    for j, column in enumerate(columns[:i]):
+                        found[f"{name}[{k + 1}, {row}, {column}]"] = own[:, i, j]
+            elif parameter.dims:
+                for j, column in enumerate(columns):
                     found[f"{name}[{k + 1}, {column}]"] = own[:, j]
             else:
                 found[f"{name}[{k + 1}]"] = own

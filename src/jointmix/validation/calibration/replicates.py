@@ -21,7 +21,7 @@ from jointmix.model.dataset import make_dataset, minimum_rows
 from jointmix.model.graph import prior_draws
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import allocation_draws
-from jointmix.posterior.draws import draw_parameters, observed_rows
+from jointmix.posterior.draws import draw_parameters, observed_rows, packed
 from jointmix.posterior.replication import drawn_tables, predictive_draws
 from jointmix.validation.calibration.quantities import (
     drawn_quantities,
@@ -84,15 +84,6 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
     return prior_draws(rows, spec, BLOCK, own)
 
 
-def as_parameters(arrays: Mapping[str, np.ndarray]) -> Parameters:
-    """Parameters by name as `Parameters`."""
-    scaled = dict(arrays)
-    if "sd" in scaled:
-        factor = np.linalg.cholesky(scaled.pop("correlation"))
-        scaled["cholesky"] = scaled.pop("sd")[..., None] * factor
-    return Parameters(**scaled)
-
-
 def run_replicate(
     spec: ModelSpec,
     arrays: Mapping[str, np.ndarray],
@@ -124,7 +115,7 @@ def run_replicate(
     """
     began = time.perf_counter()
     rng = np.random.default_rng([seed, number, 1])
-    table, clusters = _table(spec, as_parameters(arrays), n_rows, rng)
+    table, clusters = _table(spec, packed(arrays, spec), n_rows, rng)
     try:
         tree, ess = _fit(table, spec, int(rng.integers(2**31)), n_ranked, names, analyse)
     except JointmixError as error:
@@ -196,7 +187,8 @@ def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
 
 
 def _least_ess(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> float:
-    stacked = np.stack(list(_smooth(tree, spec, names).values()))
+    # A variance may be infinite. Effective sizes are of ranks, which the largest number has too.
+    stacked = np.minimum(np.stack(list(_smooth(tree, spec, names).values())), np.finfo(float).max)
     values = xr.DataArray(stacked, dims=("quantity", CHAIN, DRAW))
     return float(arviz_stats.ess(values).min())
 
@@ -210,7 +202,7 @@ def _ranks(
     names: tuple[str, ...],
     rng: np.random.Generator,
 ) -> dict[str, int]:
-    rows, point = observed_rows(tree, spec), as_parameters(truth)
+    rows, point = observed_rows(tree, spec), packed(truth, spec)
     invariant = tree["invariant"].to_dataset()
     smooth = {name: values.ravel() for name, values in _smooth(tree, spec, names).items()}
     total = len(next(iter(smooth.values())))

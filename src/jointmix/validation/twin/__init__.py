@@ -2,12 +2,14 @@
 
     π ~ Dirichlet,  z_i ~ Categorical(π)
     μ, b, θ = loc + scale ξ  with ξ of the priors' standard form, iid over components
-    Σ_k = diag(s_k) R_k diag(s_k),  s or s² ~ a scale family,  R ~ LKJ
-    x_i ~ N(μ_z, Σ_z),  y_i ~ N(b_z + u_i'θ_z, σ_z²)
+    scales or their squares, and shapes ~ families on positive numbers,  R ~ LKJ
+    x_i | z, y_i | x_i, z ~ the families of the model's blocks, one file each
 
 Nothing here is taken from the PyMC model or from the NumPy densities: agreement between this
-model and those is evidence for both. Only the specification, the scaled data and the order and
-units of the location coordinates ξ are shared. JAX and NumPyro are imported where they are used.
+model and those is evidence for both. Only the specification with its parameters' names, dims and
+priors, the scaled data and the order and units of the location coordinates ξ are shared. JAX and
+NumPyro are imported where they are used. `jointmix.validation.twin.family` says how a family
+brings its own.
 """
 
 from collections.abc import Callable
@@ -21,9 +23,13 @@ from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates, householder
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
-from jointmix.validation.twin.likelihood import LIKELIHOODS, component_terms, scaled_rows
-from jointmix.validation.twin.parameters import sample_parameters
-from jointmix.validation.twin.values import check_consistent, free_values
+from jointmix.validation.twin.likelihood import (
+    LIKELIHOODS,
+    component_terms,
+    sample_parameters,
+    scaled_rows,
+)
+from jointmix.validation.twin.priors import check_consistent, free_values
 
 Form = Literal["marginal", "enumerated"]
 
@@ -36,9 +42,8 @@ def build_twin(
 ) -> Callable[[], None]:
     """The joint mixture as a NumPyro model with the data bound.
 
-    The sites `weight` (component), `mean`, `sd` (component, feature), `correlation` (component,
-    feature, feature_bis), `intercept`, `sigma` (component) and `slope` (component, predictor),
-    as far as the model has them, are on the model's scale, as in the PyMC model.
+    The sites by the names of the spec's parameters, (component, *core), are on the model's scale,
+    as in the PyMC model.
 
     Parameters
     ----------
@@ -83,8 +88,8 @@ def twin_log_density(
     """Parts of the twin's log density at given parameters.
 
     The prior's density is with respect to the free variables that priors are stated on: the first
-    K − 1 weights; ξ = (μ, b, θ) less the priors' loc, over their scale; variances where the
-    family is inverse gamma, else standard deviations, each shared one once; the entries below the
+    K − 1 weights; ξ, locations less the priors' loc, over their scale; squares of scales where the
+    family is inverse gamma, else scales and shapes, each shared one once; the entries below the
     diagonal of the Cholesky factors of the correlation matrices. No Jacobian of a sampler's
     unconstrained values is in it, and what a spec fixes has no part in it.
 
@@ -93,8 +98,8 @@ def twin_log_density(
     dataset, spec
         The rows and the model.
     values
-        `weight`, `mean`, `sd`, `correlation`, `intercept`, `slope` and `sigma` on the model's
-        scale, component axis first; those that follow from the others or the spec may be absent.
+        Parameters by name on the model's scale, component axis first; those that follow from the
+        others or the spec may be absent.
     form
         Of the likelihood, as in `build_twin`; without funsor too.
 
@@ -126,15 +131,15 @@ def twin_log_density(
         given["z"] = np.arange(spec.n_clusters)[:, None]
     with numpyro.handlers.trace() as sites, numpyro.handlers.substitute(data=given):
         parameters = sample_parameters(spec, scaling, None)
-        LIKELIHOODS[form](parameters, rows)
+        LIKELIHOODS[form](spec, parameters, rows)
     check_consistent(values, {name: site["value"] for name, site in sites.items()})
     samples = {name: site for name, site in sites.items() if site["type"] == "sample"}
     found = {name: site["fn"].log_prob(site["value"]) for name, site in samples.items()}
     if form == "marginal":
-        features, response = component_terms(parameters, rows)
+        features, response = component_terms(spec, parameters, rows)
         total = found["rows"]
     else:
-        none = np.zeros((spec.n_clusters, len(rows.x)))
+        none = np.zeros((spec.n_clusters, len(rows.y)))
         features, response = (found.get(name, none).T for name in ("x", "y"))
         total = logsumexp(found["z"].T + features + response, axis=-1)
     parts = {
@@ -145,44 +150,6 @@ def twin_log_density(
         "response": response,
     }
     return {name: np.asarray(part) for name, part in parts.items()}
-
-
-def draw_allocation(
-    dataset: Dataset, spec: ModelSpec, draws: dict[str, np.ndarray], seed: int
-) -> np.ndarray:
-    """Draws of the allocations z_i given the rows, one for each posterior draw.
-
-    Parameters
-    ----------
-    dataset, spec
-        The rows and the model.
-    draws
-        As the values of `twin_log_density`, with one axis of draws in front.
-    seed
-        Of the random key.
-
-    Returns
-    -------
-    numpy.ndarray
-        Component numbers from 0, shape (draw, obs).
-
-    Raises
-    ------
-    MissingExtraError
-        If NumPyro or funsor is not installed.
-    SpecError
-        If a needed variable is absent or has another shape.
-    """
-    _require("jax", "numpyro", "funsor")
-    import jax
-    from numpyro.infer import Predictive
-
-    model, free = build_twin(dataset, spec, "enumerated"), free_values(spec, draws)
-    n_draws = len(next(iter(draws.values())))
-    # Counts the draws where nothing is free.
-    posterior = free | {"draw": np.arange(n_draws)}
-    predictive = Predictive(model, posterior, infer_discrete=True, return_sites=["z"])
-    return np.asarray(predictive(jax.random.PRNGKey(seed))["z"])
 
 
 def _require(*packages: str) -> None:
@@ -209,7 +176,7 @@ def _model(
     rows, reflection = scaled_rows(dataset, spec, scaling), _reflection(spec, direction)
 
     def model() -> None:
-        LIKELIHOODS[form](sample_parameters(spec, scaling, reflection), rows)
+        LIKELIHOODS[form](spec, sample_parameters(spec, scaling, reflection), rows)
 
     return model
 

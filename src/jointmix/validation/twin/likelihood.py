@@ -1,82 +1,95 @@
 """The observed rows of the NumPyro model, summed over components or with allocations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from jointmix.families.protocol import Scaled
+from jointmix.families.rows import Rows
 from jointmix.model.dataset import Dataset
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
-from jointmix.validation.twin.parameters import Array, Parameters
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The data on the model's scale: x (obs, feature), u (obs, predictor), and y (obs) if any."""
-
-    x: np.ndarray
-    u: np.ndarray
-    y: np.ndarray | None
+from jointmix.validation.twin.family import Array, Arrays, Twin, twins
+from jointmix.validation.twin.priors import sample_free, site_of
 
 
 def scaled_rows(dataset: Dataset, spec: ModelSpec, scaling: Scaling) -> Rows:
-    """The columns of a dataset by role, on the model's scale."""
+    """The columns of a dataset by role, on the model's scale; y is zero without a response."""
     scaled = dict(zip(spec.columns, scaling.transform(dataset.values).T, strict=True))
+    none = np.zeros(len(dataset.values))
 
     def stack(names: tuple[str, ...] | list[str]) -> np.ndarray:
-        none = np.zeros((len(dataset.values), 0))
-        return np.column_stack([none, *(scaled[name] for name in names)])
+        return np.column_stack([none[:, None][:, :0], *(scaled[name] for name in names)])
 
-    y = scaled[spec.response] if spec.response is not None else None
+    y = scaled[spec.response] if spec.response is not None else none
     return Rows(stack(spec.features), stack(spec.predictors), y)
 
 
-def component_terms(parameters: Parameters, rows: Rows) -> tuple[Array, Array]:
+def sample_parameters(spec: ModelSpec, scaling: Scaled, reflection: np.ndarray | None) -> Arrays:
+    """What the likelihood takes, (component, *core), as NumPyro statements.
+
+    Parameters by the names that the spec has for them, where they are no sample sites themselves,
+    are deterministic sites. With the reflection H of a direction components are ordered along it.
+    """
+    import jax.numpy as jnp
+    import numpyro
+
+    free = sample_free(spec, reflection)
+    found = {"weight": free["weight"]}
+    for twin in twins(spec):
+        own = twin.complete(free, scaling)
+        found |= {name: jnp.asarray(value) for name, value in own.items()}
+    for name, parameter in spec.parameters.items():
+        if parameter.role == "correlation":
+            factor = found[f"{name}_cholesky"]
+            numpyro.deterministic(name, factor @ jnp.swapaxes(factor, 1, 2))
+        elif parameter.role != "weight" and not (parameter.free and site_of(parameter) == name):
+            numpyro.deterministic(name, found[name])
+    return found
+
+
+def component_terms(spec: ModelSpec, parameters: Arrays, rows: Rows) -> tuple[Array, Array]:
     """log p(x_i | k) and log p(y_i | x_i, k), each (obs, component); zeros for what is absent."""
     import jax.numpy as jnp
-    import numpyro.distributions as dist
 
-    features = response = jnp.zeros((len(rows.x), len(parameters["weight"])))
-    if "mean" in parameters:
-        normal = dist.MultivariateNormal(parameters["mean"], scale_tril=parameters["cholesky"])
-        features = normal.log_prob(rows.x[:, None, :])
-    if rows.y is not None:
-        line = parameters["intercept"] + (rows.u[:, None, :] * parameters["slope"]).sum(-1)
-        response = dist.Normal(line, parameters["sigma"]).log_prob(rows.y[:, None])
-    return features, response
+    found = dict.fromkeys(("x", "y"), jnp.zeros((len(rows.y), spec.n_clusters)))
+    across = Rows(rows.x[:, None, :], rows.u[:, None, :], rows.y[:, None])
+    for twin in twins(spec):
+        found[twin.column] = _log_prob(twin, parameters, across)
+    return found["x"], found["y"]
 
 
-def marginal(parameters: Parameters, rows: Rows) -> None:
+def _log_prob(twin: Twin, parameters: Arrays, rows: Rows) -> Array:
+    return twin.distribution(parameters, rows).log_prob(getattr(rows, twin.column))
+
+
+def marginal(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
     """The rows as the factor site `rows`, log p(x_i, y_i) = logsumexp over components."""
     import jax.numpy as jnp
     import numpyro
     from jax.scipy.special import logsumexp
 
-    features, response = component_terms(parameters, rows)
+    features, response = component_terms(spec, parameters, rows)
     joint = jnp.log(parameters["weight"]) + features + response
-    with numpyro.plate("data", len(rows.x)):
+    with numpyro.plate("data", len(rows.y)):
         numpyro.factor("rows", logsumexp(joint, axis=-1))
 
 
-def enumerated(parameters: Parameters, rows: Rows) -> None:
+def enumerated(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
     """The rows as the sites `x` and `y` given their allocations `z`."""
     import numpyro
     import numpyro.distributions as dist
 
-    with numpyro.plate("data", len(rows.x)):
+    with numpyro.plate("data", len(rows.y)):
         prior = dist.Categorical(parameters["weight"])
         z = numpyro.sample("z", prior, infer={"enumerate": "parallel"})
-        if "mean" in parameters:
-            mean, cholesky = parameters["mean"][z], parameters["cholesky"][z]
-            numpyro.sample("x", dist.MultivariateNormal(mean, scale_tril=cholesky), obs=rows.x)
-        if rows.y is not None:
-            # Enumeration puts components in front, (K, 1, R): only the last axis is sure.
-            line = parameters["intercept"][z] + (rows.u * parameters["slope"][z]).sum(-1)
-            numpyro.sample("y", dist.Normal(line, parameters["sigma"][z]), obs=rows.y)
+        own = {name: value[z] for name, value in parameters.items()}
+        for twin in twins(spec):
+            observed = getattr(rows, twin.column)
+            numpyro.sample(twin.column, twin.distribution(own, rows), obs=observed)
 
 
-LIKELIHOODS: dict[str, Callable[[Parameters, Rows], None]] = {
+LIKELIHOODS: dict[str, Callable[[ModelSpec, Arrays, Rows], None]] = {
     "marginal": marginal,
     "enumerated": enumerated,
 }
