@@ -1,0 +1,1 @@
+"""Which cluster a row belongs to: the weights."""
