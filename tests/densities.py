@@ -1,28 +1,26 @@
 """The package's log densities of rows given as arrays, for parameters of any dims."""
 
-from typing import Any
-
 import numpy as np
 
 from jointmix.families import mixture, regression
-from jointmix.families.mvnormal.block import GaussianFeatures
-from jointmix.families.normal.block import NormalResponse
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
-from jointmix.families.student_t.block import StudentTResponse
-
-#: Densities do not ask for the specification.
-_NO_SPEC: Any = None
+from jointmix.model.spec import ModelSpec
 
 
-def blocks_of(parameters: Parameters) -> list[Block]:
+def blocks_of(parameters: Parameters) -> tuple[Block, ...]:
     """The blocks of a model that has these parameters."""
-    features = [GaussianFeatures(_NO_SPEC)] if "mean" in parameters else []
-    if "sigma" not in parameters:
-        return [*features]
-    family = StudentTResponse if "df" in parameters else NormalResponse
-    return [*features, family(_NO_SPEC)]
+    d = parameters.mean.shape[-1] if "mean" in parameters else 0
+    r = parameters.slope.shape[-1] if "slope" in parameters else 0
+    spec = ModelSpec(
+        n_clusters=parameters.weight.shape[-1],
+        features=[f"x{i}" for i in range(d)],
+        predictors=[f"u{i}" for i in range(r)],
+        response="y" if "sigma" in parameters else None,
+        family="student_t" if "df" in parameters else "normal",
+    )
+    return spec.blocks
 
 
 def _rows(x: np.ndarray | None, u: np.ndarray | None, y: np.ndarray | None) -> Rows:

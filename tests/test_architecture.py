@@ -34,7 +34,7 @@ FLOOR = {folder: floor for floor, step in enumerate(STEPS) for folder in step}
 HOMES = {
     "pymc": {"families/**/graph", "model", "sampling", "validation/agreement"},
     "pytensor": {"families/**/graph", "model", "sampling", "validation/agreement"},
-    "numba": {"kernel"},
+    "numba": {"families", "kernel"},
     "nutpie": {"sampling"},
     "jax": {"sampling", "validation/twin", "validation/agreement"},
     "blackjax": {"sampling"},

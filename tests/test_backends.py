@@ -14,7 +14,7 @@ from test_sampling import draws_of, prepared, spec_of, two_lines
 from jointmix import sampling
 from jointmix.base.errors import MissingExtraError, SpecError
 from jointmix.families.priors.priors import Fixed, Normal, Priors
-from jointmix.kernel.layout import n_free
+from jointmix.kernel.problem import n_free
 from jointmix.model.settings import SAMPLERS, SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling import backends, choose_backend, plan, sample

@@ -33,7 +33,7 @@ from jointmix.base.errors import (
 )
 from jointmix.base.processes import on_cluster
 from jointmix.cli import app
-from jointmix.kernel.layout import n_free
+from jointmix.kernel.problem import n_free
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import render_html, report
 from jointmix.storage.trees import save

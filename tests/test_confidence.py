@@ -101,7 +101,7 @@ def test_nothing_is_compared_where_labels_cannot_switch(method: str) -> None:
 @pytest.mark.kernel
 def test_responsibilities_and_allocations_are_bayes_rule_by_blocks() -> None:
     rows, parameters, _, draws = known()
-    values = Responsibilities(rows, parameters)
+    values = Responsibilities(rows, parameters, SPEC)
     expected = np.stack([oracles.responsibility(draw, rows.x, rows.u, rows.y) for draw in draws])
     assert values.shape == expected.shape == (DRAWS, N, K)
     # Log densities of up to 1e3 carry 1e-13, the relative error of the probabilities.
@@ -114,7 +114,7 @@ def test_responsibilities_and_allocations_are_bayes_rule_by_blocks() -> None:
 @pytest.mark.parametrize("truth", [TRUTH, CLOSE], ids=["apart", "close"])
 def test_the_other_method_is_that_function_on_those_draws(truth: oracles.Values) -> None:
     rows, parameters, permutation, draws = known(truth=truth)
-    values = Responsibilities(rows, parameters)
+    values = Responsibilities(rows, parameters, SPEC)
     name, found = other_method(values, permutation, "ecr")
     assert name == "stephens"
     np.testing.assert_array_equal(found, stephens(values[0:DRAWS], permutation))

@@ -23,7 +23,7 @@ def start_of(name: str) -> tuple[ModelSpec, Dataset, Start]:
     spec, (dataset, _) = STRUCTURES[name], built(name)
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     mode = fit_em(dataset, spec, 1).best
-    share = mode_share(rows, scaling.to_model(mode.parameters))
+    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
     ordering = Ordering("direction", direction_of(spec), np.nan, "")
     return spec, dataset, make_start(mode, spec, scaling, ordering, share, rows)
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from pymc_values import USUAL, constrained, densities, joined, split, unconstrained
 from test_model import log_prior, natural_parts, parameters_of, scipy_log_likelihood
 
+from jointmix.families import compiling
+from jointmix.families.loops import exponential
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import (
     LKJ,
@@ -30,17 +32,17 @@ from jointmix.families.priors.priors import (
     Priors,
     StudentT,
 )
-from jointmix.kernel import jit, layout
 from jointmix.kernel.entry import (
     LOG_DENSITY,
     PARAMETERS,
-    _log_density_of,
-    _parameters_of,
+    _log_density,
+    _parameters,
     compiled,
     evaluate,
     is_compiled,
 )
-from jointmix.kernel.rows import exponential
+from jointmix.kernel.problem import free_parameters
+from jointmix.kernel.records import HEADER, HEADER_SIZE
 from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.location import coordinates
@@ -77,7 +79,7 @@ def named(spec: ModelSpec, ordered: bool, q: np.ndarray) -> Point:
     """A vector's parts under the names that PyMC gives the unconstrained values."""
     suffix = {"weight": "_simplex__", "location": "_cone__" if ordered else ""}
     suffix["partial_correlation"] = "_logodds__"
-    blocks = layout.blocks(spec)
+    blocks = free_parameters(spec)
     parts = np.split(q, np.cumsum([block.size for block in blocks])[:-1])
     return {
         block.name + suffix.get(block.name, "_log__"): part.reshape(block.shape)
@@ -116,7 +118,7 @@ def analytic_log_likelihood(at: Target, q: np.ndarray) -> complex:
 def prior_of(at: Target, q: np.ndarray) -> tuple[float, np.ndarray]:
     """The kernel's log prior density and its gradient: what it gives for no rows."""
     problem, gradient = at.problem.copy(), np.empty(at.dim)
-    problem[layout.N_ROWS] = 0
+    problem[:HEADER_SIZE].view(HEADER)["n_rows"] = 0
     return evaluate(problem, q, gradient), gradient
 
 
@@ -139,7 +141,7 @@ def check_gradient(at: Target, q: np.ndarray) -> None:
 @pytest.mark.parametrize("name", USUAL)
 def test_density_and_gradient_equal_pymc(name: str) -> None:
     at, (_, model) = target(name), built(name)
-    assert [block.name for block in layout.blocks(at.spec)] == [v.name for v in model.free_RVs]
+    assert [block.name for block in free_parameters(at.spec)] == [v.name for v in model.free_RVs]
     values, gaps = [], []
     for q in np.random.default_rng(1).normal(size=(10, at.dim)):
         rows, prior, expected = densities(model)(q)
@@ -311,7 +313,7 @@ def test_c_functions_are_the_python_functions(name: str) -> None:
 
 def test_c_functions_are_what_they_say_in_python() -> None:
     at = target("four clusters, overlapping")
-    density, parameters = _log_density_of("a source"), _parameters_of("a source")
+    density, parameters = _log_density, _parameters
     q, value, gradient = np.random.default_rng(9).normal(size=at.dim), np.zeros(1), np.zeros(at.dim)
     arguments = [pointer(a) for a in (q, gradient, value, at.problem)]
     assert density(at.dim, *arguments) == 0
@@ -323,11 +325,9 @@ def test_c_functions_are_what_they_say_in_python() -> None:
     places = [pointer(a) for a in (q, flat, at.problem)]
     assert parameters(at.dim, flat.size, *places) == 0
     np.testing.assert_array_equal(flat, draws)
-    # Another model's dimension, or no source.
+    # Another model's dimension.
     assert density(at.dim + 1, *arguments) == -1
     assert parameters(at.dim + 1, flat.size, *places) == -1
-    assert _log_density_of("")(at.dim, *arguments) == -1
-    assert _parameters_of("")(at.dim, flat.size, *places) == -1
     # Points to be rejected: of no density, and without a gradient.
     q[:] = np.nan
     assert density(at.dim, *arguments) == 3
@@ -336,6 +336,7 @@ def test_c_functions_are_what_they_say_in_python() -> None:
         assert density(at.dim, *arguments) in (3, 4)
 
 
+@needs_compilation
 def test_codes_reject_points_without_a_density(capfd: pytest.CaptureFixture[str]) -> None:
     """Codes above 0 reject a point; others would end the chain, or let a wrong value in."""
     at = target("half-t")
@@ -373,25 +374,34 @@ def test_threads_do_not_disturb_each_other() -> None:
 # How it is compiled.
 
 
+@pytest.mark.parametrize("changed", ["loops.py", "priors/rows.py", "student_t/rows.py"])
 def test_a_changed_source_file_gives_another_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shutil.copytree(Path(jit.__file__).parent, tmp_path / "kernel")
-    digest = jit.source_digest.__wrapped__
-    before = digest()
-    monkeypatch.setattr(jit, "__file__", str(folder / "jit.py"))
-    assert digest() == before
-    with (folder / "rows.py").open("a") as file:
+    folder = shutil.copytree(Path(compiling.__file__).parent, tmp_path / "families")
+    digest = compiling.source_digest.__wrapped__
+    core = Path(evaluate.__code__.co_filename).parent
+    before = digest(core), digest(folder / "student_t"), digest(folder / "normal")
+    monkeypatch.setattr(compiling, "__file__", str(folder / "compiling.py"))
+    assert digest(core) == before[0]
+    with (folder / changed).open("a") as file:
         file.write("#")
-    assert digest() != before
+    own = changed.startswith("student_t")
+    assert (digest(core) == before[0]) == own
+    assert digest(folder / "student_t") != before[1]
+    # Another family's functions are left as they are.
+    assert (digest(folder / "normal") == before[2]) == own
 
 
 @needs_compilation
-def test_the_digest_is_part_of_the_key_on_disk() -> None:
+def test_the_digest_is_part_of_the_stamp_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled()
     assert is_compiled()
-    assert not jit.is_stored(LOG_DENSITY, _log_density_of("another source"))
-    assert jit.source_digest() in jit._disk_cache(exponential.py_func)._cache_file._source_stamp
+    folder = Path(exponential.py_func.__code__.co_filename).parent
+    stored = compiling._disk_cache(exponential.py_func)
+    assert compiling.source_digest(folder) in stored._cache_file._source_stamp
+    monkeypatch.setattr(compiling, "source_digest", lambda _: "another source")
+    assert not compiling.is_stored(LOG_DENSITY, _log_density)
 
 
 def test_without_a_folder_to_write_to_it_still_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,12 +412,12 @@ def test_without_a_folder_to_write_to_it_still_compiles(monkeypatch: pytest.Monk
         out[0] = q[0] + 1
         return 0
 
-    monkeypatch.setattr(jit, "FunctionCache", refuse)
-    assert jit._disk_cache(plus_one) is None
+    monkeypatch.setattr(compiling, "FunctionCache", refuse)
+    assert compiling._disk_cache(plus_one) is None
     q, out = np.ones(1), np.zeros(1)
-    assert jit.jit(inner=False)(plus_one)(1, 1, q, out, q) == 0
+    assert compiling.jit(inner=False)(plus_one)(1, 1, q, out, q) == 0
     assert out[0] == 2
-    function = jit.c_function(PARAMETERS, plus_one)
+    function = compiling.c_function(PARAMETERS, plus_one)
     assert function.ctypes(1, 1, pointer(2 * q), pointer(out), pointer(q)) == 0
     assert out[0] == 3
-    assert not jit.is_stored(PARAMETERS, plus_one)
+    assert not compiling.is_stored(PARAMETERS, plus_one)

@@ -17,7 +17,7 @@ from pymc_values import densities
 from test_kernel import target_of
 
 from jointmix.families.priors.priors import InverseGamma, Normal, Priors
-from jointmix.kernel import layout
+from jointmix.kernel.problem import free_parameters
 from jointmix.model.dataset import Dataset
 from jointmix.model.graph import (
     EXTRA,
@@ -51,8 +51,8 @@ def _digits() -> Iterator[None]:
 
 
 def parts_of(spec: ModelSpec, q: list[mpf]) -> dict[str, list[mpf]]:
-    ends = np.cumsum([0, *(block.size for block in layout.blocks(spec))])
-    pairs = zip(layout.blocks(spec), ends[:-1], ends[1:], strict=True)
+    ends = np.cumsum([0, *(block.size for block in free_parameters(spec))])
+    pairs = zip(free_parameters(spec), ends[:-1], ends[1:], strict=True)
     return {block.name: q[first:last] for block, first, last in pairs}
 
 

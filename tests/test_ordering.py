@@ -201,7 +201,7 @@ def test_errors_under_overlap_are_those_of_maximum_likelihood() -> None:
         found.append(mode.parameters.mean[order, 0])
         errors = location_errors(rows, mode.parameters, spec)[:, 0, :, 0] * 2.5**2
         claimed.append(np.sqrt(np.diag(errors)[order]))
-        share = mode_share(rows, mode.parameters)
+        share = mode_share(rows, mode.parameters, spec.blocks)
         blocks = location_covariance(mode, spec, scaling, share, rows)
         naive.append(np.sqrt(blocks[order, 0, 0]) * 2.5)
     spread = np.std(found, axis=0, ddof=1)

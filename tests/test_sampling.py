@@ -64,7 +64,7 @@ def prepared(table: pd.DataFrame, spec: ModelSpec) -> tuple[Dataset, Start]:
     dataset = make_dataset(table, spec)
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     mode = fit_em(dataset, spec, 1).best
-    share = mode_share(rows, scaling.to_model(mode.parameters))
+    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
     ordering = choose_ordering(mode, spec, scaling, dataset, 1)
     return dataset, make_start(mode, spec, scaling, ordering, share, rows)
 

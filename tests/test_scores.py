@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from densities import blocks_of
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
@@ -15,8 +16,10 @@ from synthetic import fitted_tree
 
 import jointmix as jm
 from jointmix.base.errors import SpecError
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.fitting.crossvalidation import kfold, reloo, stratified
-from jointmix.kernel.calibration import calibration
+from jointmix.kernel.pit_crps import pit_crps
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.posterior.prediction import log_density
 from jointmix.posterior.scores import loo
@@ -40,8 +43,14 @@ def test_pit_and_crps_by_integration(seed: int) -> None:
     center = place + rng.normal(0, 10.0 ** rng.uniform(-2, 0.5), (n_draws, n, k))
     sigma = np.exp(rng.normal(0, rng.uniform(0.02, 0.5), (n_draws, k)))
     y = center[0, :, 0] + rng.normal(0, 2, n)
-    pit, crps = np.empty(n), np.empty(n)
-    calibration(y, log_weight, center, sigma, pit, crps)
+    # A predictor for each row, so that each has centres of its own.
+    parameters = Parameters(
+        weight=np.full((n_draws, k), 1 / k), intercept=np.zeros((n_draws, k)),
+        slope=np.swapaxes(center, 1, 2).copy(), sigma=sigma,
+    )  # fmt: skip
+    pit, crps = pit_crps(
+        Rows(np.zeros((n, 0)), np.eye(n), y), log_weight, parameters, blocks_of(parameters)[-1]
+    )
     for row in range(n):
         weight = np.exp(log_weight[:, row])
         weight /= weight.sum()

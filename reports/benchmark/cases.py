@@ -167,6 +167,6 @@ def start_at_truth(posterior: Posterior, seed: int) -> Start:
 def _start(posterior: Posterior, mode: Mode, seed: int) -> Start:
     dataset, spec = posterior.dataset, posterior.spec
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
-    share = mode_share(rows, scaling.to_model(mode.parameters))
+    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
     ordering = choose_ordering(mode, spec, scaling, dataset, seed)
     return make_start(mode, spec, scaling, ordering, share, rows)

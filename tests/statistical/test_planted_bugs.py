@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 
 from jointmix import Fixed, InverseGamma, ModelSpec, Normal, Priors, SamplerSpec
+from jointmix.families.priors import coefficients
+from jointmix.families.priors.priors import ScalePrior
 from jointmix.fitting.workflow import fit
-from jointmix.kernel import layout
 from jointmix.posterior.allocations import allocation_draws
 from jointmix.posterior.draws import observed_rows
 from jointmix.validation.calibration import Calibration, calibrate, replicates
@@ -56,18 +57,17 @@ def half_the_prior_scale(table: Columns, spec: ModelSpec, seed: int) -> xr.DataT
 @contextmanager
 def changed_prior(by: float) -> Iterator[None]:
     """The kernel with another coefficient of the log scale in its priors of scales."""
-    own = layout._scale_prior
+    own = coefficients.positive
 
-    def wrong(prior: object) -> np.ndarray:
+    def wrong(prior: ScalePrior) -> dict[str, float]:
         found = own(prior)
-        found[1] += by
-        return found
+        return found | {"linear": found.get("linear", 0.0) + by}
 
-    layout._scale_prior = wrong
+    coefficients.positive = wrong
     try:
         yield
     finally:
-        layout._scale_prior = own
+        coefficients.positive = own
 
 
 def a_likelihood_term_left_out(table: Columns, spec: ModelSpec, seed: int) -> xr.DataTree:

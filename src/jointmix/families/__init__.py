@@ -1,6 +1,7 @@
 """What a cluster can be made of: the door to families, by name, loaded when asked for."""
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,3 +44,9 @@ def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
     names = ["mvnormal"] if spec.features else []
     names += [family] if spec.response is not None else []
     return tuple(block_class(name)(spec) for name in names)
+
+
+def compiled(family: str) -> ModuleType:
+    """The compiled functions of a family: the module ``rows`` beside its block."""
+    package = block_class(family).__module__.rpartition(".")[0]
+    return import_module(f"{package}.rows")

@@ -250,6 +250,15 @@ class Block(ABC):
         del scaling
         return {}
 
+    def follows(self, scaling: Scaled) -> dict[str, tuple[str, np.ndarray]]:
+        """Fixed parameters that move with others: name → (other, coefficients (entry,)).
+
+        On scaled columns the parameter is its `known` value plus the other's inner product with
+        the coefficients.
+        """
+        del scaling
+        return {}
+
     def spread(self, parameters: Parameters) -> np.ndarray | None:
         """Smallest standard deviation, (..., component); None where nothing can collapse."""
         del parameters
@@ -269,6 +278,15 @@ class Block(ABC):
         """
         del rows, parameters, present
         return None
+
+    def compiled(self, parameters: Parameters) -> dict[str, np.ndarray]:
+        """The block's arrays under the names that its compiled functions give them."""
+        return {parameter.name: parameters[parameter.name] for parameter in self.parameters}
+
+    def options(self, parameters: Parameters) -> tuple[float, ...]:
+        """What its compiled functions are told besides their number of columns."""
+        del parameters
+        return ()
 
     def packed(self, variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A tree's variables as the arrays that densities take."""

@@ -98,6 +98,11 @@ class Regression(Block):
             found["sigma"] = np.broadcast_to(priors.sigma.array, (k,)) / y_scale
         return found
 
+    def follows(self, scaling: Scaled) -> dict[str, tuple[str, np.ndarray]]:
+        """A known b on the users' scale, where columns are not centred, moves with θ here."""
+        center, scale = scaling.predictor
+        return {} if self.spec.free_intercept else {"intercept": ("slope", center / scale)}
+
     def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """b, θ and σ of scaled columns as those on the users' scale."""
         (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response

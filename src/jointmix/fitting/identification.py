@@ -153,7 +153,7 @@ def _of_fit(tree: xr.DataTree) -> _Material:
         raise SpecError("The clusters differ in their fixed values, so labels cannot switch.")
     scaling = fitted_scaling(tree, spec)
     parameters = scaling.to_model(posterior_parameters(tree))
-    values = Responsibilities(scaled_rows(observed_rows(tree, spec), scaling), parameters)
+    values = Responsibilities(scaled_rows(observed_rows(tree, spec), scaling), parameters, spec)
     return _Material(CLUSTER, spec.n_clusters, Allocations(values), values, parameters)
 
 
@@ -247,7 +247,7 @@ def _pivot_allocation(
         known = modes[list(spec.parameters)].isel(mode=[0]).rename({"mode": DRAW})
         point = draw_parameters(known.expand_dims(CHAIN), CLUSTER, spec).take(0)
         scaled = fitted_scaling(tree, spec).to_model(point)
-        return mode_share(material.responsibilities.rows, scaled).argmax(axis=-1)
+        return mode_share(material.responsibilities.rows, scaled, spec.blocks).argmax(axis=-1)
     if _is_map(pivot, "ecr"):
         place = _highest(tree)
         return np.asarray(hard[place : place + 1])[0]
@@ -365,7 +365,7 @@ def _identified_fit(
     def choose(part: slice, *_: object) -> np.ndarray:
         return permutation[part]
 
-    found = gather(values.rows, values.parameters, posterior.sizes[CHAIN], choose)
+    found = gather(values.rows, values.parameters, posterior.sizes[CHAIN], choose, values.spec)
     sure = confidence(values.rows, values.parameters, permutation, spec, method)
     # Component → old cluster → new cluster.
     together = np.take_along_axis(_flat(labels["permutation"], (CLUSTER,)), permutation, axis=1)

@@ -79,7 +79,7 @@ def scout(
     found: list[tuple[int, Levels]] = []
     for index in others:
         mode = census.modes[index]
-        share = mode_share(rows, scaling.to_model(mode.parameters))
+        share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
         start = make_start(mode, spec, scaling, ordering, share, rows)
         own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
         try:

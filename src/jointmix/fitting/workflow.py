@@ -151,7 +151,7 @@ def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepar
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     clock.start("em")
     census = fit_em(dataset, spec, seed)
-    share = mode_share(rows, scaling.to_model(census.best.parameters))
+    share = mode_share(rows, scaling.to_model(census.best.parameters), spec.blocks)
     ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
     start = make_start(census.best, spec, scaling, ordering, share, rows)
     issues = (*table_warnings(dataset, spec), *mode_warnings(dataset, spec, census))

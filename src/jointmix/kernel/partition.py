@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jointmix.kernel.jit import jit
+from jointmix.families.compiling import jit
 
 
 @jit(inner=False)

@@ -1,187 +1,276 @@
-"""The predictive distribution of y given x, row by row: a mixture over draws and clusters."""
+"""The predictive distribution of y given x, row by row: a mixture over draws and clusters.
+
+What a draw's cluster predicts for a row is a part: its centre and scale, and what else the
+response's family needs. Distribution functions are called by their address.
+"""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
 
-from jointmix.families.matrices import inverse_lower
+from jointmix.families import protocol
+from jointmix.families.compiling import call, jit
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.jit import jit
+from jointmix.families.rows import Rows
+from jointmix.kernel.blocks import Block, add_blocks, compiled_blocks, values_of
+from jointmix.kernel.records import PREDICTED, Tape, blocks_of, header_of, predicted_of
+from jointmix.kernel.sweep import prepare, rooms, subtract_terms
 
-_LOG_2PI = float(np.log(2 * np.pi))
-_SQRT_HALF = float(np.sqrt(0.5))
-_NORMAL = float(1 / np.sqrt(2 * np.pi))
 #: Parts with less weight are left out of the distribution function: 4,000 of them are 4e-12.
-_LEAST_WEIGHT = 1e-15
-#: Distance, in standard deviations, from which a normal distribution function is 0 or 1.
-_FAR = 9.0
+LEAST_WEIGHT = 1e-15
 _MOST_STEPS = 200
-#: A step of Newton's method, in standard deviations, that is the last.
+#: A step of Newton's method, in units of the spread, that is the last.
 _CONVERGED = 1e-7
+#: Numbers that parts of all draws may take at a time: 8 MB.
+_MOST_NUMBERS = 1_000_000
 
 
 @jit()
-def distribution(
-    at: float, weight: np.ndarray, center: np.ndarray, sd: np.ndarray, n: int
-) -> tuple[float, float]:
-    """The distribution function and the density of n normal parts."""
-    below, height = 0.0, 0.0
-    for i in range(n):
-        z = (at - center[i]) / sd[i]
-        if z > _FAR:
-            below += weight[i]
-        elif z > -_FAR:
-            below += weight[i] * 0.5 * math.erfc(-z * _SQRT_HALF)
-            height += weight[i] / sd[i] * math.exp(-0.5 * z * z)
-    return below, height * _NORMAL
+def _quantile(predicted, target, at, middle, spread, weight, parts, n, found):  # type: ignore[no-untyped-def]
+    """Newton's method on the distribution function of n parts, inside a bracket that it shrinks.
 
-
-@jit()
-def _quantile(
-    target: float,
-    normal: float,
-    mean: float,
-    spread: float,
-    weight: np.ndarray,
-    center: np.ndarray,
-    sd: np.ndarray,
-    n: int,
-) -> float:
-    """Newton's method on the distribution function, inside a bracket that it shrinks."""
-    # Chebyshev's one-sided inequality bounds a quantile by the mean and the sd.
-    reach = 1.01 * math.sqrt(max(target / (1 - target), (1 - target) / target)) * spread
-    low, high = mean - reach, mean + reach
-    at = mean + normal * spread
+    It starts from `at`; heavy tails have no variance that would bound the quantile, so that steps
+    are bounded instead, ever more widely.
+    """
+    low, high, reach = -np.inf, np.inf, 8.0 * spread
     for _ in range(_MOST_STEPS):
-        below, height = distribution(at, weight, center, sd, n)
-        if below < target:
+        call(predicted.distribution, at, n, weight, parts, found)
+        if found[0] < target:
             low = at
         else:
             high = at
-        newton = at + (target - below) / max(height, 1e-300)
+        step = (target - found[0]) / max(found[1], 1e-300)
+        if abs(step) > reach:
+            step = math.copysign(reach, step)
+            reach *= 2.0
+        newton = at + step
+        if newton == at:
+            break
         if low < newton < high:
-            moved, at = abs(newton - at), newton
+            at = newton
             # The next step would be of the order of this one's square.
-            if moved <= _CONVERGED * spread:
+            if abs(step) <= _CONVERGED * spread:
                 break
         else:
             at = 0.5 * (low + high)
-            if high - low <= 1e-12 * spread:
+            if high - low <= 1e-12 * (spread + abs(at - middle)):
                 break
     return at
 
 
 @jit()
-def _of_draw(
-    x: np.ndarray,
-    u: np.ndarray,
-    log_weight: np.ndarray,
-    mean: np.ndarray,
-    whiten: np.ndarray,
-    intercept: np.ndarray,
-    slope: np.ndarray,
-    share: np.ndarray,
-    line: np.ndarray,
-) -> float:
-    """log p(x) in one draw; p(k | x) and b_k + u'θ_k are written to ``share`` and ``line``."""
-    top = -np.inf
-    for c in range(log_weight.size):
-        square = 0.0
-        for i in range(x.size):
-            white = 0.0
-            for j in range(i + 1):
-                white += whiten[c, i, j] * (x[j] - mean[c, j])
-            square += white * white
-        share[c] = log_weight[c] - 0.5 * square
-        top = max(top, share[c])
-        line[c] = intercept[c]
-        for j in range(u.size):
-            line[c] += slope[c, j] * u[j]
-    one = 0.0
-    for c in range(log_weight.size):
-        share[c] = math.exp(share[c] - top)
-        one += share[c]
-    for c in range(log_weight.size):
-        share[c] /= one
+def _normalise(terms: np.ndarray, b: int) -> float:
+    """log p(x) of a row from log π_k p(x | k) (cluster, row), which become p(k | x)."""
+    top, one = -np.inf, 0.0
+    for c in range(terms.shape[0]):
+        top = max(top, terms[c, b])
+    for c in range(terms.shape[0]):
+        terms[c, b] = math.exp(terms[c, b] - top)
+        one += terms[c, b]
+    for c in range(terms.shape[0]):
+        terms[c, b] /= one
     return top + math.log(one)
+
+
+@jit()
+def _moments(predicted, share, parts, b, sums, work, total):  # type: ignore[no-untyped-def]
+    """Add up moments of row b over draws; fills the first four of its `total`.
+
+    Parameters
+    ----------
+    share, parts
+        p(k | x) (draw, cluster, row) and parts (draw, cluster, row, number).
+    sums
+        Filled, (cluster, 3): Σ p, and Σ p times mean and square about the value returned.
+    work
+        Two numbers to work with.
+
+    Returns
+    -------
+    origin, spread
+        The first draw's mean, and the root of the mean square distance of the parts, where
+        scales stand for standard deviations.
+    """
+    n_draws, k = share.shape[0], share.shape[1]
+    sums[:] = 0.0
+    origin = within = between = mean = square = scales = 0.0
+    for s in range(n_draws):
+        here = 0.0
+        for c in range(k):
+            here += share[s, c, b] * parts[s, c, b, 0]
+        if s == 0:
+            # Sums are taken about the first draw's mean, so that offsets cost no digits.
+            origin = here
+        for c in range(k):
+            p = share[s, c, b]
+            call(predicted.moments, parts[s, c, b], work)
+            gap = work[0] - origin
+            # A cluster that the row cannot belong to adds nothing, even of infinite variance.
+            if p > 0.0:
+                within += p * work[1]
+                sums[c, 2] += p * (work[1] + gap * gap)
+            between += p * (work[0] - here) ** 2
+            scales += p * (parts[s, c, b, 1] ** 2 + gap * gap)
+            sums[c, 0] += p
+            sums[c, 1] += p * gap
+        mean += here - origin
+        square += (here - origin) ** 2
+    mean /= n_draws
+    total[0], total[1], total[2] = origin + mean, within / n_draws, between / n_draws
+    total[3] = max(square / n_draws - mean * mean, 0.0)
+    return origin, math.sqrt(max(scales / n_draws - mean * mean, 0.0))
+
+
+@jit()
+def _tile(problem, header, start, m, n_given, states, constants, kept, scratch, share, parts):  # type: ignore[no-untyped-def]
+    """Log π_k p(x | k) of m rows and what each draw's clusters predict for them."""
+    blocks, predicted = blocks_of(problem, header), predicted_of(problem, header)
+    response, length = blocks[n_given], header.length
+    for s in range(share.shape[0]):
+        for c in range(share.shape[1]):
+            for b in range(m):
+                share[s, c, b] = constants[s, c]
+        for i in range(n_given):
+            subtract_terms(problem, blocks[i], start, m, length, states[s], kept, scratch, share[s])
+        rows = problem[response.rows + start * response.n_columns :]
+        for c in range(share.shape[1]):
+            known = states[s, response.state + c * response.n_state :]
+            call(predicted.parts, problem[response.setup :], known, rows, m, parts[s, c])
 
 
 @jit(inner=False)
 def _predict(
-    x: np.ndarray,
-    u: np.ndarray,
-    log_weight: np.ndarray,
-    mean: np.ndarray,
-    whiten: np.ndarray,
-    intercept: np.ndarray,
-    slope: np.ndarray,
-    sigma: np.ndarray,
+    problem: np.ndarray,
+    values: np.ndarray,
+    n_given: int,
     probability: np.ndarray,
     normal: np.ndarray,
     total: np.ndarray,
     share: np.ndarray,
     quantile: np.ndarray,
 ) -> None:
-    """See `predictive`."""
-    n_draws, k = log_weight.shape
-    weight, center, sd = np.empty(n_draws * k), np.empty(n_draws * k), np.empty(n_draws * k)
-    p, line, sums, work = np.empty(k), np.empty(k), np.empty((k, 3)), np.empty(6)
-    for row in range(x.shape[0]):
-        used, origin, largest, density = 0, 0.0, -np.inf, 0.0
-        sums[:], work[:] = 0.0, 0.0
-        for s in range(n_draws):
-            value = _of_draw(
-                x[row], u[row], log_weight[s], mean[s], whiten[s], intercept[s], slope[s], p, line
-            )
-            if value > largest:
-                density = density * math.exp(largest - value) + 1.0
-                largest = value
-            else:
-                density += math.exp(value - largest)
-            here = 0.0
+    """See `predictive`; the first n_given blocks are those of the features."""
+    header = header_of(problem)
+    blocks, predicted = blocks_of(problem, header), predicted_of(problem, header)
+    n_draws, k, n, length = values.shape[0], header.n_clusters, header.n_rows, header.length
+    n_state, _, n_kept, n_scratch = rooms(blocks, k)
+    states, constants, unused = np.empty((n_draws, n_state)), np.empty((n_draws, k)), np.empty(k)
+    kept, scratch = np.empty(n_kept * length), np.empty(n_scratch * length)
+    p, parts = np.empty((n_draws, k, length)), np.empty((n_draws, k, length, predicted.n_part))
+    weight, some = np.empty(n_draws * k), np.empty((n_draws * k, predicted.n_part))
+    sums, work = np.empty((k, 3)), np.empty(2)
+    for s in range(n_draws):
+        constants[s] = values[s, :k]
+        for i in range(blocks.size):
+            own = constants[s] if i < n_given else unused
+            prepare(problem, blocks[i], k, values[s], states[s], own)
+    for start in range(0, n, length):
+        m = min(length, n - start)
+        _tile(problem, header, start, m, n_given, states, constants, kept, scratch, p, parts)
+        for b in range(m):
+            row, largest, density, used = start + b, -np.inf, 0.0, 0
+            for s in range(n_draws):
+                value = _normalise(p[s], b)
+                higher = max(largest, value)
+                density = density * math.exp(largest - higher) + math.exp(value - higher)
+                largest = higher
+                for c in range(k):
+                    if p[s, c, b] > LEAST_WEIGHT:
+                        weight[used], some[used] = p[s, c, b] / n_draws, parts[s, c, b]
+                        used += 1
+            origin, spread = _moments(predicted, p, parts, b, sums, work, total[row])
+            total[row, 4] = largest + math.log(density / n_draws)
             for c in range(k):
-                here += p[c] * line[c]
-            if s == 0:
-                # Sums are taken about the first draw's mean, so that offsets cost no digits.
-                origin = here
-            for c in range(k):
-                variance, gap = sigma[s, c] ** 2, line[c] - origin
-                work[0] += p[c] * variance
-                work[1] += p[c] * (line[c] - here) ** 2
-                sums[c, 0] += p[c]
-                sums[c, 1] += p[c] * gap
-                sums[c, 2] += p[c] * (variance + gap * gap)
-                if p[c] > _LEAST_WEIGHT:
-                    weight[used], center[used], sd[used] = p[c] / n_draws, line[c], sigma[s, c]
-                    used += 1
-            work[2] += here - origin
-            work[3] += (here - origin) ** 2
-        work /= n_draws
-        total[row, 0] = origin + work[2]
-        total[row, 1], total[row, 2] = work[0], work[1]
-        total[row, 3] = max(work[3] - work[2] ** 2, 0.0)
-        total[row, 4] = largest + math.log(density / n_draws)
-        for c in range(k):
-            at = sums[c, 1] / max(sums[c, 0], 1e-300)
-            spread = sums[c, 2] / max(sums[c, 0], 1e-300) - at * at
-            share[row, c, 0] = sums[c, 0] / n_draws
-            share[row, c, 1], share[row, c, 2] = origin + at, max(spread, 0.0)
-        spread = math.sqrt(total[row, 1] + total[row, 2] + total[row, 3])
-        for q in range(probability.size):
-            quantile[row, q] = _quantile(
-                probability[q], normal[q], total[row, 0], spread, weight, center, sd, used
-            )
+                at = sums[c, 1] / max(sums[c, 0], 1e-300)
+                square = sums[c, 2] / max(sums[c, 0], 1e-300) - at * at
+                share[row, c, 0] = sums[c, 0] / n_draws
+                share[row, c, 1], share[row, c, 2] = origin + at, max(square, 0.0)
+            for q in range(probability.size):
+                quantile[row, q] = _quantile(
+                    predicted, probability[q], total[row, 0] + normal[q] * spread, total[row, 0],
+                    spread, weight, some, used, work,
+                )  # fmt: skip
 
 
 @jit(inner=False)
+def _parts(problem: np.ndarray, values: np.ndarray, parts: np.ndarray) -> None:
+    """Fill what each draw's clusters predict, (draw, cluster, row, number)."""
+    header = header_of(problem)
+    blocks, predicted, k = (
+        blocks_of(problem, header),
+        predicted_of(problem, header),
+        header.n_clusters,
+    )
+    block, state, unused = blocks[0], np.empty(rooms(blocks, k)[0]), np.empty(k)
+    for s in range(values.shape[0]):
+        prepare(problem, block, k, values[s], state, unused)
+        for start in range(0, header.n_rows, header.length):
+            m = min(header.length, header.n_rows - start)
+            rows = problem[block.rows + start * block.n_columns :]
+            for c in range(k):
+                known = state[block.state + c * block.n_state :]
+                call(predicted.parts, problem[block.setup :], known, rows, m, parts[s, c, start:])
+
+
+@jit(inner=False)
+def _density(
+    problem: np.ndarray, at: np.ndarray, share: np.ndarray, parts: np.ndarray, found: np.ndarray
+) -> None:
+    """See `density_at`."""
+    predicted = predicted_of(problem, header_of(problem))
+    n_draws, k = parts.shape[0], parts.shape[1]
+    weight, some = np.empty(n_draws * k), np.empty((n_draws * k, predicted.n_part))
+    work = np.empty(2)
+    for row in range(found.shape[0]):
+        used = 0
+        for s in range(n_draws):
+            for c in range(k):
+                if share[s, c, row] > LEAST_WEIGHT:
+                    weight[used], some[used] = share[s, c, row] / n_draws, parts[s, c, row]
+                    used += 1
+        for i in range(at.size):
+            call(predicted.distribution, at[i], used, weight, some, work)
+            found[row, i] = work[1]
+
+
+def _add_predicted(tape: Tape, block: Block) -> int:
+    """Put on the tape what the response's family says of predictions."""
+    family = block.family
+    row = {name: family.address(name) for name in ("parts", "moments", "distribution")}
+    row["n_part"] = family.n_part
+    row["distance"] = family.address("distance") if family.distance is not None else -1
+    return tape.table(PREDICTED, [row])
+
+
+def response_parts(
+    rows: Rows, parameters: Parameters, block: protocol.Block
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each draw's clusters predict for rows, of which the predictors are read.
+
+    Returns
+    -------
+    problem, parts
+        What compiled functions need to know of the family, and (draw, cluster, obs, number).
+    """
+    (n_draws, k), n, tape = parameters.weight.shape, len(rows.y), Tape()
+    given = Rows(rows.x[:, :0], rows.u, rows.y)
+    compiled = compiled_blocks([block], given, parameters)
+    header = add_blocks(tape, compiled, k, given.columns)
+    problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[0]))
+    parts = np.empty((n_draws, k, n, compiled[0].family.n_part))
+    _parts(problem, values_of(parameters, [block], compiled), parts)
+    return problem, parts
+
+
 def density_at(
     at: np.ndarray,
     share: np.ndarray,
-    center: np.ndarray,
-    sigma: np.ndarray,
-    found: np.ndarray,
-) -> None:
+    rows: Rows,
+    parameters: Parameters,
+    block: protocol.Block,
+) -> np.ndarray:
     """The mean over draws of p(y | x) at points.
 
     Parameters
@@ -190,38 +279,40 @@ def density_at(
         (point,).
     share
         p(k | x), (draw, cluster, row).
-    center
-        b_k + u'θ_k, (draw, row, cluster).
-    sigma
-        (draw, cluster).
-    found
-        Written to, (row, point), per unit of the response.
+    rows
+        Of which the predictors are read.
+    parameters
+        With one leading dim (draw,).
+    block
+        Of the response.
+
+    Returns
+    -------
+    numpy.ndarray
+        (row, point), per unit of the response.
     """
-    n_draws, k = sigma.shape
-    found[:] = 0.0
-    for row in range(found.shape[0]):
-        for s in range(n_draws):
-            for c in range(k):
-                weight = share[s, c, row]
-                if weight > _LEAST_WEIGHT:
-                    height = weight * _NORMAL / (sigma[s, c] * n_draws)
-                    for i in range(at.size):
-                        z = (at[i] - center[s, row, c]) / sigma[s, c]
-                        if abs(z) < _FAR:
-                            found[row, i] += height * math.exp(-0.5 * z * z)
+    problem, parts = response_parts(rows, parameters, block)
+    found = np.empty((len(rows.y), len(at)))
+    _density(problem, np.ascontiguousarray(at, dtype=float), share, parts, found)
+    return found
 
 
 def predictive(
-    x: np.ndarray, u: np.ndarray, parameters: Parameters, probability: np.ndarray
+    rows: Rows,
+    parameters: Parameters,
+    blocks: Sequence[protocol.Block],
+    probability: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Moments, clusters and quantiles of p(y | x), averaged over draws.
 
     Parameters
     ----------
-    x, u
-        Features (obs, feature) and predictors (obs, predictor).
+    rows
+        Of which features and predictors are read.
     parameters
         With one leading dim (draw,).
+    blocks
+        Of the model, the response's last.
     probability
         Of the quantiles, (quantile,), each in (0, 1).
 
@@ -235,23 +326,15 @@ def predictive(
     quantile
         (obs, quantile), of the distribution function itself.
     """
-    n_draws, k = parameters.weight.shape
-    constant = np.log(parameters.weight)
-    mean, whiten = np.zeros((n_draws, k, 0)), np.zeros((n_draws, k, 0, 0))
-    if "mean" in parameters:
-        mean, whiten = parameters.mean, inverse_lower(parameters.cholesky)
-        diagonal = np.diagonal(whiten, axis1=-2, axis2=-1)
-        constant = constant + np.log(diagonal).sum(-1) - 0.5 * mean.shape[-1] * _LOG_2PI
-    arrays = (x, u, constant, mean, whiten, parameters.intercept, parameters.slope)
-    total, share = np.empty((len(x), 5)), np.empty((len(x), k, 3))
-    quantile = np.empty((len(x), len(probability)))
-    _predict(
-        *(np.ascontiguousarray(array, dtype=float) for array in arrays),
-        np.ascontiguousarray(parameters.sigma, dtype=float),
-        np.ascontiguousarray(probability, dtype=float),
-        ndtri(np.asarray(probability, dtype=float)),
-        total,
-        share,
-        quantile,
-    )
+    (n_draws, k), n, tape = parameters.weight.shape, len(rows.y), Tape()
+    compiled = compiled_blocks(blocks, rows, parameters)
+    n_given = sum(not block.of_response for block in blocks)
+    most = max(1, _MOST_NUMBERS // (n_draws * k * (1 + compiled[-1].family.n_part)))
+    header = add_blocks(tape, compiled, k, rows.columns, most)
+    problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[-1]))
+    probability = np.ascontiguousarray(probability, dtype=float)
+    total, share = np.empty((n, 5)), np.empty((n, k, 3))
+    quantile = np.empty((n, len(probability)))
+    values = values_of(parameters, blocks, compiled)
+    _predict(problem, values, n_given, probability, ndtri(probability), total, share, quantile)
     return total, share, quantile

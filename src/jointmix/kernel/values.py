@@ -3,8 +3,9 @@
 import numpy as np
 
 from jointmix.base.schema import COMPONENT
-from jointmix.kernel import layout as at
 from jointmix.kernel.entry import expand
+from jointmix.kernel.problem import free_parameters
+from jointmix.kernel.records import CONE, POSITIVE, SIMPLEX, VINE
 from jointmix.model.location import householder
 from jointmix.model.spec import ModelSpec
 
@@ -17,7 +18,7 @@ def unconstrain(
     Parameters
     ----------
     values
-        By the names of `layout.blocks`, in the shapes that the PyMC model gives them.
+        By the names of `problem.free_parameters`, in the shapes that the PyMC model gives them.
     direction
         Along which the components are ordered, (location,), or None.
 
@@ -27,33 +28,22 @@ def unconstrain(
         Shape (dim,).
     """
     parts = []
-    for block in at.blocks(spec):
-        value = np.asarray(values[block.name], dtype=float)
-        if block.name == "weight":
+    for parameter in free_parameters(spec):
+        value = np.asarray(values[parameter.name], dtype=float)
+        if parameter.transform == SIMPLEX:
             log_weight = np.log(value)
             value = log_weight[:-1] - log_weight.mean()
-        elif block.name == "location" and direction is not None:
+        elif parameter.transform == CONE and direction is not None:
             eta = value @ householder(direction)
             value = np.column_stack(
                 [np.concatenate([eta[:1, 0], np.log(np.diff(eta[:, 0]))]), eta[:, 1:]]
             )
-        elif block.name == "partial_correlation":
+        elif parameter.transform == VINE:
             value = np.log(value) - np.log1p(-value)
-        elif block.name != "location":
+        elif parameter.transform == POSITIVE:
             value = np.log(value)
         parts.append(value.ravel())
     return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def parameter_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters, in the order in which the kernel gives them."""
-    k, d, r = spec.n_clusters, len(spec.features), len(spec.predictors)
-    shapes: dict[str, tuple[int, ...]] = {"weight": (k,)}
-    if d:
-        shapes |= {"mean": (k, d), "sd": (k, d), "correlation": (k, d, d)}
-    if spec.response is not None:
-        shapes |= {"intercept": (k,), "slope": (k, r), "sigma": (k,)}
-    return shapes
 
 
 def parameter_dims(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
@@ -67,16 +57,16 @@ def parameters(problem: np.ndarray, spec: ModelSpec, draws: np.ndarray) -> dict[
     Parameters
     ----------
     problem
-        As `layout.make_problem` returns it.
+        As `problem.make_problem` returns it.
     draws
         The kernel's vectors, (..., dim).
 
     Returns
     -------
     dict
-        Name → array (..., *shape), shapes as `parameter_shapes` has them.
+        Name → array (..., *shape), shapes as ``spec.shapes`` has them.
     """
-    shapes = parameter_shapes(spec)
+    shapes = spec.shapes
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
     n_draws = int(np.prod(draws.shape[:-1]))
     flat = np.ascontiguousarray(draws, dtype=float).reshape(n_draws, draws.shape[-1])

@@ -50,6 +50,7 @@ class Responsibilities:
 
     rows: Rows
     parameters: Parameters
+    spec: ModelSpec
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -59,8 +60,7 @@ class Responsibilities:
 
     def __getitem__(self, key: slice, /) -> np.ndarray:
         """The responsibilities of a block of draws."""
-        rows = self.rows
-        share, _, _ = allocate(rows.columns, rows.places, self.parameters.take(key))
+        share, _, _ = allocate(self.rows, self.parameters.take(key), self.spec.blocks)
         return share.swapaxes(1, 2)
 
 
@@ -100,7 +100,7 @@ def confidence(
             agreement=1.0, other="none", n_compared=0, true_permutations=1.0, switch_rate=0.0
         )
     kept = compared_draws(len(permutation), len(rows.y) * k)
-    values = Responsibilities(rows, parameters.take(kept.tolist()))
+    values = Responsibilities(rows, parameters.take(kept.tolist()), spec)
     other, found = other_method(values, permutation[kept], method)
     points = permute(label_parameters(values.parameters), permutation[kept])
     return Confidence(

@@ -70,7 +70,9 @@ class Gathered:
         return np.asarray(self.chain_share.mean(axis=0))
 
 
-def gather(rows: Rows, parameters: Parameters, n_chains: int, choose: Chooser) -> Gathered:
+def gather(
+    rows: Rows, parameters: Parameters, n_chains: int, choose: Chooser, spec: ModelSpec
+) -> Gathered:
     """Pass over the draws once.
 
     Parameters
@@ -81,6 +83,8 @@ def gather(rows: Rows, parameters: Parameters, n_chains: int, choose: Chooser) -
         Number of chains, all of the same length.
     choose
         Gives the permutations of a block of draws.
+    spec
+        The model.
     """
     total, k = parameters.weight.shape
     n_rows, n_draws = len(rows.y), total // n_chains
@@ -92,7 +96,7 @@ def gather(rows: Rows, parameters: Parameters, n_chains: int, choose: Chooser) -
         for first in range(chain * n_draws, (chain + 1) * n_draws, size):
             batch = slice(first, min(first + size, (chain + 1) * n_draws))
             part = parameters.take(batch)
-            joint, features, likelihood[batch] = allocate(rows.columns, rows.places, part, True)
+            joint, features, likelihood[batch] = allocate(rows, part, spec.blocks, True)
             labels = choose(batch, part, joint)
             permutation[batch] = labels
             occupied[batch] = permute(_occupied(joint), labels)
@@ -160,12 +164,12 @@ def identify_draws(
     """
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     parameters = draw_parameters(raw, COMPONENT, spec)
-    pivot = mode_share(rows, scaling.to_model(census.best.parameters)).argmax(-1)
+    pivot = mode_share(rows, scaling.to_model(census.best.parameters), spec.blocks).argmax(-1)
 
     def choose(_: slice, part: Parameters, joint: np.ndarray) -> np.ndarray:
         return _permutations(part, joint, pivot, spec)
 
-    found = gather(rows, parameters, raw.sizes[CHAIN], choose)
+    found = gather(rows, parameters, raw.sizes[CHAIN], choose, spec)
     on_users_scale = found.log_likelihood + len(rows.y) * scaling.log_jacobian
     method, text = _describe(spec, ordering, switch_rate(found.permutation))
     return Identified(
@@ -245,7 +249,7 @@ def chain_modes(
     """
     agreement = np.zeros((len(chain_share), len(census.modes)))
     for index, mode in enumerate(census.modes):
-        share = mode_share(rows, scaling.to_model(mode.parameters))
+        share = mode_share(rows, scaling.to_model(mode.parameters), scaling.spec.blocks)
         together = np.einsum("cnk,nj->cjk", chain_share, share)
         best = assign(together)
         agreement[:, index] = np.take_along_axis(together, best[..., None], axis=-1)[..., 0].sum(1)

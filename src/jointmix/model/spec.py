@@ -9,6 +9,7 @@ import numpy as np
 
 from jointmix.base.arguments import choice, shown, whole_number
 from jointmix.base.errors import SpecError
+from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
 from jointmix.families import blocks_of, response_families
 from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.families.protocol import (
@@ -254,6 +255,16 @@ class ModelSpec:
         for block in self.blocks:
             found += block.parameters
         return {parameter.name: parameter for parameter in found}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters, (cluster, ...), by name, in their order."""
+        d = len(self.features)
+        sizes = {FEATURE: d, FEATURE_BIS: d, PREDICTOR: len(self.predictors)}
+        return {
+            name: (self.n_clusters, *(sizes[dim] for dim in parameter.dims))
+            for name, parameter in self.parameters.items()
+        }
 
     @property
     def n_parameters(self) -> int:

@@ -73,7 +73,7 @@ class Census:
 
 def _expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Responsibilities (start, cluster, obs) and log likelihoods (start,)."""
-    share, _, value = allocate(problem.columns, problem.places, parameters)
+    share, _, value = allocate(problem.rows, parameters, problem.spec.blocks)
     return share, value
 
 

@@ -35,17 +35,6 @@ class Problem:
         return w[:, i] * w[:, j]
 
     @cached_property
-    def columns(self) -> np.ndarray:
-        """The scaled columns one after another, (column, obs)."""
-        return np.ascontiguousarray(self.values.T)
-
-    @cached_property
-    def places(self) -> np.ndarray:
-        """Columns of the predictors, (predictor,)."""
-        names = self.spec.columns
-        return np.array([names.index(name) for name in self.spec.predictors], dtype=int)
-
-    @cached_property
     def rows(self) -> Rows:
         """The scaled columns by role."""
         return by_role(self.values, self.spec)

@@ -42,7 +42,7 @@ def mode_warnings(dataset: Dataset, spec: ModelSpec, census: Census) -> tuple[Is
     """
     scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     parameters = scaling.to_model(census.best.parameters)
-    share = mode_share(rows, parameters)
+    share = mode_share(rows, parameters, spec.blocks)
     found = [
         _small_clusters(dataset, spec, share),
         _exact_lines(users_rows(dataset, spec), spec, share.argmax(axis=1)),

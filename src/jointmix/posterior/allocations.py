@@ -207,7 +207,7 @@ def coclustering(
     step = max(1, _BATCH_NUMBERS // (k * place.size))
     for first in range(0, n_draws, step):
         draws = parameters.take(slice(first, first + step))
-        share, _, _ = allocate(chosen.columns, chosen.places, draws)
+        share, _, _ = allocate(chosen, draws, spec.blocks)
         flat = share.reshape(-1, place.size)
         together += flat.T @ flat
     together /= n_draws
@@ -303,7 +303,7 @@ def each_batch(work: Work, rows: Rows, parameters: Parameters, spec: ModelSpec) 
 
     def one(pattern: Pattern, chosen: slice) -> None:
         part, model = pattern.rows.take(chosen), pattern.parameters
-        joint, features, _ = allocate(part.columns, part.places, model, with_features=True)
+        joint, features, _ = allocate(part, model, pattern.blocks, with_features=True)
         work(pattern.place[chosen], part, model, (features, joint))
 
     Parallel(n_jobs=-1, prefer="threads", require="sharedmem")(

@@ -29,7 +29,7 @@ from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import density_at, predictive
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import Shares, each_batch
-from jointmix.posterior.conditioning import by_pattern, marginal
+from jointmix.posterior.conditioning import Pattern, by_pattern, marginal
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
@@ -149,7 +149,7 @@ def predict(
     parts, order = [], []
     for pattern in by_pattern(rows, parameters, spec):
         least = _least_density(observed_rows(tree, spec), parameters, pattern.present, spec)
-        moments = _predicted(pattern.rows, pattern.parameters, probability)
+        moments = _predicted(pattern, probability)
         moments["extrapolated"] = moments["log_density"] < least
         parts.append(moments)
         order.append(pattern.place)
@@ -210,10 +210,7 @@ def predictive_density(
     found = np.empty((len(rows.y), len(at)))
 
     def evaluate(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
-        center = np.ascontiguousarray(spec.predicted.mean(model, part))
-        values = np.empty((len(place), len(at)))
-        density_at(at, shares[0], center, np.ascontiguousarray(model.sigma), values)
-        found[place] = values
+        found[place] = density_at(at, shares[0], part, model, spec.blocks[-1])
 
     each_batch(evaluate, rows, parameters, spec)
     coords = {OBS: np.arange(len(rows.y)), "point": at}
@@ -251,19 +248,17 @@ def _least_density(
     return float(np.quantile(np.concatenate(parts), _EXTRAPOLATED))
 
 
-def _predicted(
-    rows: Rows, parameters: Parameters, probability: np.ndarray
-) -> dict[str, np.ndarray]:
+def _predicted(pattern: Pattern, probability: np.ndarray) -> dict[str, np.ndarray]:
     """What `predict` gives for rows that miss nothing, in threads of a few hundred rows each."""
 
     def block(first: int) -> list[np.ndarray]:
-        part = rows.take(slice(first, first + _BLOCK))
-        total, share, quantile = predictive(part.x, part.u, parameters, probability)
+        part = pattern.rows.take(slice(first, first + _BLOCK))
+        total, share, quantile = predictive(part, pattern.parameters, pattern.blocks, probability)
         peaks = _multimodal(share[..., 0], share[..., 1], share[..., 2])
         return [total, share[..., 0], quantile, peaks]
 
     found = Parallel(n_jobs=-1, prefer="threads")(
-        delayed(block)(first) for first in range(0, len(rows.y), _BLOCK)
+        delayed(block)(first) for first in range(0, len(pattern.place), _BLOCK)
     )
     total, share, quantile, peaks = (np.concatenate(parts) for parts in zip(*found, strict=True))
     mean, within, between, uncertain, density = total.T

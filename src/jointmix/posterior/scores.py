@@ -16,7 +16,7 @@ from jointmix.families.mixture import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.kernel.calibration import calibration
+from jointmix.kernel.pit_crps import pit_crps
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import (
@@ -180,7 +180,7 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
         values["pareto_k"][part.place] = part.shape
         if spec.response is not None:
             weight = part.feature + part.weight.T[..., None]
-            found = _calibration(part.rows, thinned, weight, spec)
+            found = pit_crps(part.rows, weight, thinned, spec.blocks[-1])
             values["pit"][part.place], values["crps"][part.place] = found
     return make_scores(tree, place, values, "loo", rough)
 
@@ -194,7 +194,8 @@ def score_new(tree: xr.DataTree, rows: Rows) -> dict[str, np.ndarray]:
         values |= {name: np.empty(len(rows.y)) for name in ("pit", "crps")}
         for place, part in row_batches(rows, thinned):
             of_x, _ = log_terms(spec.blocks, part, thinned)
-            values["pit"][place], values["crps"][place] = _calibration(part, thinned, of_x, spec)
+            found = pit_crps(part, of_x, thinned, spec.blocks[-1])
+            values["pit"][place], values["crps"][place] = found
     return values
 
 
@@ -212,17 +213,6 @@ def _mean_density(rows: Rows, parameters: Parameters, spec: ModelSpec) -> dict[s
         joint[place] = log_likelihood(log_likelihood(of_x + of_y).T) - size
         feature[place] = log_likelihood(log_likelihood(of_x).T) - size
     return {"joint": joint, "feature": feature}
-
-
-def _calibration(
-    rows: Rows, parameters: Parameters, log_weight: np.ndarray, spec: ModelSpec
-) -> tuple[np.ndarray, np.ndarray]:
-    pit, crps = np.empty(len(rows.y)), np.empty(len(rows.y))
-    center = np.ascontiguousarray(spec.predicted.mean(parameters, rows))
-    log_weight = np.ascontiguousarray(log_weight)
-    sigma = np.ascontiguousarray(parameters.sigma)
-    calibration(np.ascontiguousarray(rows.y), log_weight, center, sigma, pit, crps)
-    return pit, crps
 
 
 def make_scores(

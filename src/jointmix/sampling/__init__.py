@@ -12,13 +12,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from jointmix.base.errors import (
-    JointmixError,
-    SamplingError,
-    SpecError,
-    StorageError,
-)
-from jointmix.kernel.layout import n_free
+from jointmix.base.errors import JointmixError, SamplingError, SpecError, StorageError
+from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import Start

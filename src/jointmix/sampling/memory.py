@@ -6,8 +6,7 @@ import numpy as np
 
 from jointmix.base.errors import MemoryLimitError
 from jointmix.base.machine import available
-from jointmix.kernel.layout import n_free
-from jointmix.kernel.values import parameter_shapes
+from jointmix.kernel.problem import n_free
 from jointmix.model.settings import APPROXIMATIONS, CANDIDATES
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import BATCH_NUMBERS
@@ -45,7 +44,7 @@ def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     """
     settings = spec.sampler
     n_draws = settings.chains * settings.draws
-    width = sum(int(np.prod(shape)) for shape in parameter_shapes(spec).values())
+    width = sum(int(np.prod(shape)) for shape in spec.shapes.values())
     per_draw = _COPIES * width + (n_free(spec) if backend != "kernel" else 0) + 20
     followed = len(spec.features) + 1
     per_draw += _FOLLOWED + followed + followed**2 + 4 * spec.n_clusters

@@ -13,9 +13,9 @@ import xarray as xr
 
 from jointmix.base.errors import SamplingError, StorageError
 from jointmix.base.schema import CHAIN, DRAW
-from jointmix.kernel import layout
 from jointmix.kernel.entry import compiled
-from jointmix.kernel.values import parameter_dims, parameter_shapes
+from jointmix.kernel.problem import free_parameters
+from jointmix.kernel.values import parameter_dims
 from jointmix.model.location import householder
 from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
@@ -132,8 +132,8 @@ def _from_tree(tree: xr.DataTree, target: Target) -> Draws:
     """Parameters and statistics of nutpie's tree, as arrays in memory."""
     stats = tree["sample_stats"].to_dataset()
     posterior = tree["posterior"].to_dataset()
-    if set(parameter_shapes(target.spec)) <= set(posterior.data_vars):
-        parameters = {name: posterior[name].values for name in parameter_shapes(target.spec)}
+    if set(target.spec.shapes) <= set(posterior.data_vars):
+        parameters = {name: posterior[name].values for name in target.spec.shapes}
     else:
         parameters = target.parameters(_unconstrained(tree, target.spec))
     return Draws(parameters, statistics_of(stats), stats[CHAIN].values)
@@ -145,9 +145,9 @@ def _unconstrained(tree: xr.DataTree, spec: ModelSpec) -> np.ndarray:
     groups = [tree[name].to_dataset() for name in names if name in tree.children]
     found = {str(name): group[name].values for group in groups for name in group.data_vars}
     parts = []
-    for block in layout.blocks(spec):
-        name = next(name for name in found if name.startswith(block.name))
-        parts.append(found[name].reshape(*found[name].shape[:2], block.size))
+    for parameter in free_parameters(spec):
+        name = next(name for name in found if name.startswith(parameter.name))
+        parts.append(found[name].reshape(*found[name].shape[:2], parameter.size))
     return np.concatenate(parts, axis=-1)
 
 
@@ -157,7 +157,7 @@ def _kernel_model(target: Target) -> Any:
     from nutpie.compile_pymc import CompiledPyMCModel
 
     density, expand = compiled()
-    spec, shapes = target.spec, parameter_shapes(target.spec)
+    spec, shapes = target.spec, target.spec.shapes
     ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
     slices = [slice(*pair) for pair in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
     coords = {name: pd.Index(values) for name, values in parameter_coords(spec).items()}

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from jointmix.base.errors import SamplingError
-from jointmix.kernel import layout
 from jointmix.kernel.entry import evaluate
+from jointmix.kernel.problem import make_problem, n_free
 from jointmix.kernel.values import parameters, unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
@@ -38,12 +38,12 @@ class Target:
     def problem(self) -> np.ndarray:
         """The kernel's description of model and rows."""
         direction = self.start.direction
-        return layout.make_problem(self.dataset, self.spec, direction, self.whitening)
+        return make_problem(self.dataset, self.spec, direction, self.whitening)
 
     @cached_property
     def dim(self) -> int:
         """Number of unconstrained values."""
-        return layout.n_free(self.spec)
+        return n_free(self.spec)
 
     def whitened(self, center: np.ndarray, stretch: np.ndarray) -> "Target":
         """The same posterior as a density of z, where center + stretch z are the values."""

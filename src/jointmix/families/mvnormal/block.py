@@ -102,6 +102,18 @@ class GaussianFeatures(Block):
             "cholesky": parameters.cholesky / scale[:, None],
         }
 
+    def compiled(self, parameters: Parameters) -> dict[str, np.ndarray]:
+        """``cholesky`` as standard deviations times a factor of correlations."""
+        cholesky = parameters.cholesky
+        sd = np.sqrt((cholesky**2).sum(-1))
+        return {"mean": parameters.mean, "sd": sd, "factor": cholesky / sd[..., None]}
+
+    def options(self, parameters: Parameters) -> tuple[float, ...]:
+        """Whether any Σ has entries beside its diagonal."""
+        free = any(item.role == "correlation" and item.free for item in self.parameters)
+        cholesky = parameters.cholesky
+        return (float(free or (cholesky * (1 - np.eye(cholesky.shape[-1]))).any()),)
+
     def packed(self, variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """``sd`` and ``correlation`` become ``cholesky``."""
         factor = lower_factor(variables["correlation"])

@@ -12,7 +12,7 @@ import xarray as xr
 
 from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
 from jointmix.fitting.workflow import Clock, Prepared, prepare
-from jointmix.kernel.layout import n_free
+from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset, make_dataset, minimum_rows
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec

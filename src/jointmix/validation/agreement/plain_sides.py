@@ -5,8 +5,8 @@ import numpy as np
 from jointmix.families.mixture import block_terms, log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, StudentT
-from jointmix.kernel import layout
 from jointmix.kernel.entry import evaluate
+from jointmix.kernel.problem import make_problem
 from jointmix.model.location import coordinates, householder
 from jointmix.posterior.sensitivity import scale_log_density
 from jointmix.validation.agreement.problem import (
@@ -22,7 +22,7 @@ from jointmix.validation.agreement.terms import Side, Terms
 
 def kernel_side(problem: Problem) -> Side:
     """The package's own compiled kernel: the log density that is sampled, and its gradient."""
-    array = layout.make_problem(problem.dataset, problem.spec, problem.direction)
+    array = make_problem(problem.dataset, problem.spec, problem.direction)
 
     def at(q: np.ndarray) -> Terms:
         gradient, total = np.empty_like(q), np.empty(len(q))

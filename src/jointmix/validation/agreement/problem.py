@@ -7,7 +7,8 @@ import numpy as np
 
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.kernel import layout, values
+from jointmix.kernel import values
+from jointmix.kernel.problem import free_parameters, make_problem, n_free
 from jointmix.model.dataset import Dataset
 from jointmix.model.rows import make_rows
 from jointmix.model.scaling import model_scaling
@@ -55,7 +56,7 @@ class Problem:
     def slices(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
         """Where each block stands in q, and its shape."""
         found, place = {}, 0
-        for block in layout.blocks(self.spec):
+        for block in free_parameters(self.spec):
             found[block_name(block.name)] = (slice(place, place + block.size), block.shape)
             place += block.size
         return found
@@ -63,7 +64,7 @@ class Problem:
     @property
     def dim(self) -> int:
         """Number of unconstrained values."""
-        return layout.n_free(self.spec)
+        return n_free(self.spec)
 
     def block(self, q: np.ndarray, name: str) -> np.ndarray:
         """A block of points (point, dim): (point, *shape)."""
@@ -82,7 +83,7 @@ class Problem:
 
         Covariances are factored from q itself: from correlations they would lose digits.
         """
-        problem = layout.make_problem(self.dataset, self.spec, self.direction)
+        problem = make_problem(self.dataset, self.spec, self.direction)
         found = values.parameters(problem, self.spec, q)
         if "correlation" in found:
             sd, correlation = found.pop("sd"), found.pop("correlation")
@@ -132,7 +133,7 @@ def extreme_points(problem: Problem, center: np.ndarray) -> np.ndarray:
     """The centre with one kind of parameter at an extreme, in one component and in all."""
     found = [center, np.zeros(problem.dim)]
     for name, (where, shape) in problem.slices.items():
-        kernel_name = [block.name for block in layout.blocks(problem.spec)]
+        kernel_name = [block.name for block in free_parameters(problem.spec)]
         variance = any(block_name(own) == name and own.endswith("variance") for own in kernel_name)
         for value in _VARIANCE if variance else _EXTREMES[name]:
             for everywhere in (False, True):

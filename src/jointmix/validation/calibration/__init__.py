@@ -29,7 +29,7 @@ from jointmix.base.errors import (
 from jointmix.base.processes import check_scheduler, on_cluster, side_by_side
 from jointmix.families.priors.priors import Fixed
 from jointmix.fitting.workflow import fit
-from jointmix.kernel.layout import n_free
+from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import minimum_rows
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.sampling import Progress

@@ -1,0 +1,161 @@
+"""Gaussian features, compiled: x ~ N(μ, LL') with L = diag(sd) F, F a factor of correlations.
+
+With A = L⁻¹ the residuals z = A (x − μ) give log p(x) = log c − |z|²/2. They are differences taken
+before squaring, so nothing cancels, however far the mean or small the scale.
+
+    setup   n = D, dense: whether Σ has entries beside its diagonal
+    values  μ (D), sd (D), F (D, D)
+    state   μ (D), A (D, D)
+    sums    Σ r z_i (D), then Σ r z_i z_j for j ≤ i, row by row (only i = j unless dense)
+"""
+
+import numpy as np
+from numba import carray
+
+from jointmix.families.compiling import Family, jit
+from jointmix.families.loops import SUMS, combine, project
+
+_HALF_LOG_2PI = float(0.5 * np.log(2 * np.pi))
+
+
+@jit()
+def invert(factor: np.ndarray, sd: np.ndarray, dense: bool, whiten: np.ndarray) -> float:
+    """A = (diag(sd) F)⁻¹ of a lower triangular F; returns log det A."""
+    d = sd.size
+    result = 0.0
+    for i in range(d):
+        own = 1 / (factor[i, i] * sd[i])
+        result += np.log(own)
+        for j in range(d):
+            whiten[i, j] = 0.0
+        whiten[i, i] = own
+        if dense:
+            for j in range(i):
+                value = 0.0
+                for m in range(j, i):
+                    value += factor[i, m] * whiten[m, j]
+                whiten[i, j] = -value / factor[i, i]
+    return result
+
+
+@jit(fastmath=SUMS)
+def residuals(
+    x: np.ndarray, mean: np.ndarray, whiten: np.ndarray, dense: bool, centred: np.ndarray,
+    z: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    """Fill z = A (x − μ) (feature, block), and subtract |z|²/2 from out (block,)."""
+    d, m = x.shape
+    for i in range(d):
+        at = mean[i]
+        for b in range(m):
+            centred[i, b] = x[i, b] - at
+    for i in range(d):
+        if dense:
+            combine(z[i], 0.0, whiten[i], i + 1, centred, m)
+        else:
+            scale = whiten[i, i]
+            for b in range(m):
+                z[i, b] = scale * centred[i, b]
+        for b in range(m):
+            out[b] -= 0.5 * z[i, b] * z[i, b]
+
+
+@jit(fastmath=SUMS)
+def add_sums(
+    share: np.ndarray, z: np.ndarray, dense: bool, work: np.ndarray, sums: np.ndarray
+) -> None:
+    """Add one cluster's weighted sums over the rows of a block."""
+    d, m = z.shape
+    place = d
+    for i in range(d):
+        s0 = s1 = 0.0
+        for b in range(m):
+            work[b] = share[b] * z[i, b]
+            s0 += work[b]
+            s1 += work[b] * z[i, b]
+        sums[i] += s0
+        if dense:
+            project(sums[place : place + i], work, z, i, m)
+        sums[place + i] += s1
+        place += i + 1
+
+
+@jit()
+def gradients(
+    factor: np.ndarray, sd: np.ndarray, whiten: np.ndarray, n: float, sums: np.ndarray,
+    gradient: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the gradient in μ, log sd and F.
+
+    That of −n log det L − Σ r |z|²/2 in L is A'(Σ r z z' − n I), lower triangle.
+    """
+    d = sd.size
+    square = np.empty((d, d))
+    place = d
+    for i in range(d):
+        for j in range(i + 1):
+            square[i, j] = square[j, i] = sums[place]
+            place += 1
+        square[i, i] -= n
+    for i in range(d):
+        total, of_sd = 0.0, 0.0
+        for m in range(i, d):
+            total += whiten[m, i] * sums[m]
+        gradient[i] += total
+        for j in range(i + 1):
+            value = 0.0
+            for m in range(i, d):
+                value += whiten[m, i] * square[m, j]
+            gradient[2 * d + i * d + j] += value * sd[i]
+            of_sd += value * sd[i] * factor[i, j]
+        gradient[d + i] += of_sd
+
+
+def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
+    dims = carray(setup, (2,))
+    d = int(dims[0])
+    given, out = carray(values, (2 * d + d * d,)), carray(state, (d + d * d,))
+    for i in range(d):
+        out[i] = given[i]
+    factor, whiten = given[2 * d :].reshape((d, d)), out[d:].reshape((d, d))
+    return invert(factor, given[d : 2 * d], dims[1] != 0, whiten) - d * _HALF_LOG_2PI
+
+
+def _terms(setup, state, rows, m, kept, scratch, out):  # type: ignore[no-untyped-def]
+    dims = carray(setup, (2,))
+    d = int(dims[0])
+    known = carray(state, (d + d * d,))
+    x, z, centred = carray(rows, (d, m)), carray(kept, (d, m)), carray(scratch, (d, m))
+    whiten = known[d:].reshape((d, d))
+    residuals(x, known[:d], whiten, dims[1] != 0, centred, z, carray(out, (m,)))
+    return 0.0
+
+
+def _sums(setup, _state, _rows, m, share, kept, scratch, sums):  # type: ignore[no-untyped-def]
+    dims = carray(setup, (2,))
+    d = int(dims[0])
+    out = carray(sums, (d + d * (d + 1) // 2,))
+    add_sums(carray(share, (m,)), carray(kept, (d, m)), dims[1] != 0, carray(scratch, (m,)), out)
+    return 0.0
+
+
+def _pullback(setup, values, state, count, sums, gradient):  # type: ignore[no-untyped-def]
+    d = int(carray(setup, (2,))[0])
+    given, out = carray(values, (2 * d + d * d,)), carray(gradient, (2 * d + d * d,))
+    whiten = carray(state, (d + d * d,))[d:].reshape((d, d))
+    own = carray(sums, (d + d * (d + 1) // 2,))
+    gradients(given[2 * d :].reshape((d, d)), given[d : 2 * d], whiten, count, own, out)
+    return 0.0
+
+
+FAMILY = Family(
+    values=lambda n: {"mean": n, "sd": n, "factor": n * n},
+    n_state=lambda n: n + n * n,
+    n_sums=lambda n: n + n * (n + 1) // 2,
+    n_kept=lambda n: n,
+    n_scratch=lambda n: n,
+    prepare=_prepare,
+    terms=_terms,
+    sums=_sums,
+    pullback=_pullback,
+)

@@ -1,0 +1,156 @@
+"""The blocks of a model as the kernel takes them: families, their columns, places of values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jointmix import families
+from jointmix.families import protocol
+from jointmix.families.compiling import Family
+from jointmix.families.loops import block_length
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
+from jointmix.kernel.records import BLOCK, Tape
+
+
+@dataclass(frozen=True)
+class Block:
+    """A family, its columns, and what its setup says besides their number."""
+
+    name: str
+    columns: tuple[int, ...]
+    options: tuple[float, ...] = ()
+
+    @property
+    def family(self) -> Family:
+        """The family's compiled functions."""
+        found: Family = families.compiled(self.name).FAMILY
+        return found
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Names of a component's values, and how many there are of each."""
+        return self.family.values(len(self.columns))
+
+    @property
+    def setup(self) -> np.ndarray:
+        """What all functions of the family are given first."""
+        return np.array([len(self.columns), *self.options], dtype=float)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter stands among the values: component c's begin at first + c step."""
+
+    first: int
+    step: int
+    width: int
+
+
+def places(blocks: tuple[Block, ...], k: int) -> dict[str, Place]:
+    """Places of all parameters: log weights first, then block by block, component by component."""
+    found, first = {"weight": Place(0, 1, 1)}, k
+    for block in blocks:
+        step, place = sum(block.sizes.values()), first
+        for name, width in block.sizes.items():
+            found[name] = Place(place, step, width)
+            place += width
+        first += k * step
+    return found
+
+
+def n_values(blocks: tuple[Block, ...], k: int) -> int:
+    """Length of the vector of values."""
+    return k * (1 + sum(sum(block.sizes.values()) for block in blocks))
+
+
+def put(values: np.ndarray, place: Place, own: np.ndarray) -> None:
+    """Write a parameter (..., component, *dims) into vectors of values (..., value)."""
+    k = own.shape[values.ndim - 1]
+    index = place.first + place.step * np.arange(k)[:, None] + np.arange(place.width)
+    values[..., index] = own.reshape(*values.shape[:-1], k, place.width)
+
+
+def tiled(columns: np.ndarray, length: int) -> np.ndarray:
+    """Columns (column, obs) as tiles of `length` rows and a rest, each (column, rows)."""
+    n, m = columns.shape
+    whole = m // length * length
+    tiles = columns[:, :whole].reshape(n, m // length, length).transpose(1, 0, 2)
+    return np.concatenate([tiles.ravel(), columns[:, whole:].ravel()])
+
+
+def add_blocks(
+    tape: Tape, blocks: tuple[Block, ...], k: int, columns: np.ndarray, most: int = 256
+) -> dict[str, int]:
+    """Put blocks of k components with their rows (column, obs) on the tape; what the header says.
+
+    Parameters
+    ----------
+    most
+        Rows that are taken at a time, at most.
+
+    Returns
+    -------
+    dict
+        Entries `n_clusters`, `n_rows`, `length`, `blocks` and `n_blocks`.
+    """
+    numbers = [(block.family, len(block.columns)) for block in blocks]
+    length = min(most, block_length(k * (1 + sum(f.n_kept(n) for f, n in numbers))))
+    rows: list[dict[str, Any]] = []
+    ends = {"value": k, "state": 0, "summed": 0, "kept": 0}
+    for block, (family, n) in zip(blocks, numbers, strict=True):
+        sizes = {"n_values": sum(block.sizes.values()), "n_state": family.n_state(n),
+                 "n_sums": family.n_sums(n), "n_kept": family.n_kept(n)}  # fmt: skip
+        rows.append(
+            {name: family.address(name) for name in ("prepare", "terms", "sums", "pullback")}
+            | {"setup": tape.add(block.setup)}
+            | {"rows": tape.add(tiled(columns[list(block.columns)], length))}
+            | {"n_columns": n, "n_scratch": family.n_scratch(n)}
+            | sizes
+            | ends
+        )
+        for name, size in zip(ends, sizes.values(), strict=True):
+            ends[name] += k * size
+    return {
+        "n_clusters": k,
+        "n_rows": columns.shape[1],
+        "length": length,
+        "blocks": tape.table(BLOCK, rows),
+        "n_blocks": len(blocks),
+    }
+
+
+def compiled_blocks(
+    blocks: Sequence[protocol.Block], rows: Rows, parameters: Parameters
+) -> tuple[Block, ...]:
+    """Blocks as the kernel takes them, of rows with the columns x, u and y."""
+    response = (*rows.places.tolist(), rows.x.shape[1] + rows.u.shape[1])
+    features = tuple(range(rows.x.shape[1]))
+    return tuple(
+        Block(block.family, response if block.of_response else features, block.options(parameters))
+        for block in blocks
+    )
+
+
+def compiled_values(
+    blocks: Sequence[protocol.Block], parameters: Parameters
+) -> dict[str, np.ndarray]:
+    """Parameters by the names of compiled values, log weights among them."""
+    given = {"weight": np.log(parameters.weight)}
+    for block in blocks:
+        given |= block.compiled(parameters)
+    return given
+
+
+def values_of(
+    parameters: Parameters, blocks: Sequence[protocol.Block], compiled: tuple[Block, ...]
+) -> np.ndarray:
+    """Parameters (draw, component, ...) as the kernel's vectors of values, (draw, value)."""
+    n_draws, k = parameters.weight.shape
+    given = compiled_values(blocks, parameters)
+    values = np.empty((n_draws, n_values(compiled, k)))
+    for name, place in places(compiled, k).items():
+        put(values, place, given[name])
+    return values

@@ -1,0 +1,121 @@
+"""The named records of a problem, and where one stands in its array of doubles."""
+
+from typing import Any
+
+import numpy as np
+
+from jointmix.families.compiling import jit
+
+#: Kinds of transforms from the unconstrained q to values.
+SIMPLEX, CONE, POSITIVE, VINE, LINE = range(5)
+#: Kinds of outputs: values as they are, their exponentials, or FF' of factors F.
+COPY, EXPONENTIAL, PRODUCT = range(3)
+
+
+def _record(whole: str, real: str = "") -> np.dtype:
+    fields = [(name, np.int64) for name in whole.split()]
+    return np.dtype((np.record, fields + [(name, np.float64) for name in real.split()]))
+
+
+# Places are indices of the problem's array; those of values, of the vector of values.
+
+#: Sizes, places of the tables and arrays (of how many rows), and the sum of all constants.
+HEADER = _record(
+    "n_doubles dim n_values n_clusters n_rows length parameters n_parameters blocks n_blocks "
+    "outputs n_outputs known whitened shift stretch predicted",
+    "constant",
+)
+#: One free parameter: its transform, the place of its n_rows × n_columns values in q, and where
+#: they go: component c's `width` values begin at value + c step. One row or column serves all.
+#: Then what some transforms need: `side` of matrices; `reflection` and `columns` of locations and
+#: whether they are `ordered`; `source` (every `source_step`) and `centre` of a line. Then the
+#: coefficients of its prior, as `families.priors.rows` names them.
+PARAMETER = _record(
+    "transform q n_rows n_columns value step width side reflection columns ordered source "
+    "source_step centre",
+    "concentration power linear factor exponent curvature middle tail inner",
+)
+#: One location in units ξ of its prior: component c's is loc + scale ξ, at value + c step.
+COLUMN = _record("value step", "loc scale df")
+#: One block: addresses of its family's functions, places of its setup and rows; of component 0's
+#: values, state, sums and kept rows, and the numbers of each that a component has.
+BLOCK = _record(
+    "prepare terms sums pullback setup rows n_columns value n_values state n_state summed n_sums "
+    "kept n_kept n_scratch"
+)
+#: One parameter as it is given out: component c's `width` values begin at value + c step.
+OUTPUT = _record("kind value step width side")
+#: What a response's family says of predictions: addresses, and the numbers of a part.
+PREDICTED = _record("parts moments distribution distance n_part")
+
+HEADER_SIZE = HEADER.itemsize // 8
+_PARAMETER, _COLUMN, _BLOCK, _OUTPUT, _PREDICTED = (
+    kind.itemsize // 8 for kind in (PARAMETER, COLUMN, BLOCK, OUTPUT, PREDICTED)
+)
+
+
+@jit()
+def header_of(problem):  # type: ignore[no-untyped-def]
+    """The problem's header."""
+    return problem[:HEADER_SIZE].view(HEADER)[0]
+
+
+@jit()
+def parameters_of(problem, header):  # type: ignore[no-untyped-def]
+    """The table of free parameters."""
+    n = header.n_parameters * _PARAMETER
+    return problem[header.parameters : header.parameters + n].view(PARAMETER)
+
+
+@jit()
+def columns_of(problem, row):  # type: ignore[no-untyped-def]
+    """The columns of a row of locations."""
+    return problem[row.columns : row.columns + row.n_columns * _COLUMN].view(COLUMN)
+
+
+@jit()
+def blocks_of(problem, header):  # type: ignore[no-untyped-def]
+    """The table of blocks."""
+    return problem[header.blocks : header.blocks + header.n_blocks * _BLOCK].view(BLOCK)
+
+
+@jit()
+def outputs_of(problem, header):  # type: ignore[no-untyped-def]
+    """The table of outputs."""
+    return problem[header.outputs : header.outputs + header.n_outputs * _OUTPUT].view(OUTPUT)
+
+
+@jit()
+def predicted_of(problem, header):  # type: ignore[no-untyped-def]
+    """What the response's family says of predictions."""
+    return problem[header.predicted : header.predicted + _PREDICTED].view(PREDICTED)[0]
+
+
+class Tape:
+    """A problem as it grows: parts one after another behind the header."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+        self._size = HEADER_SIZE
+
+    def add(self, part: np.ndarray) -> int:
+        """Append numbers or records; returns the place where they begin."""
+        flat = np.ascontiguousarray(part).reshape(-1).view(np.float64)
+        self._parts.append(flat)
+        self._size += flat.size
+        return self._size - flat.size
+
+    def table(self, kind: np.dtype, rows: list[dict[str, Any]]) -> int:
+        """Append a table of records; what a row does not name is 0."""
+        table = np.zeros(len(rows), dtype=kind)
+        for i, row in enumerate(rows):
+            for name, value in row.items():
+                table[name][i] = value
+        return self.add(table)
+
+    def problem(self, **header: float) -> np.ndarray:
+        """The whole array, of doubles, with its header."""
+        head = np.zeros(1, dtype=HEADER)
+        for name, value in {**header, "n_doubles": self._size}.items():
+            head[name] = value
+        return np.concatenate([head.view(np.float64), *self._parts])

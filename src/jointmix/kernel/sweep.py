@@ -1,0 +1,100 @@
+"""The log likelihood of the rows and the sums its gradient needs, in one pass over the rows.
+
+Rows are taken in blocks that stay in the processor's cache. For each, and for each component, the
+functions of all blocks of the model are called by their addresses; see `families.compiling`.
+"""
+
+import numpy as np
+
+from jointmix.families.compiling import call, jit
+from jointmix.families.loops import SUMS, softmax
+
+
+@jit()
+def rooms(blocks, k):  # type: ignore[no-untyped-def]
+    """Numbers needed for states, sums, kept rows and scratch rows of all blocks."""
+    state = sums = kept = scratch = 0
+    for i in range(blocks.size):
+        block = blocks[i]
+        state += k * block.n_state
+        sums += k * block.n_sums
+        kept += k * block.n_kept
+        scratch = max(scratch, block.n_scratch)
+    return state, sums, kept, scratch
+
+
+@jit()
+def prepare(problem, block, k, values, state, constant):  # type: ignore[no-untyped-def]
+    """Fill a block's states, and add its log normalising constants (component,)."""
+    setup = problem[block.setup :]
+    for c in range(k):
+        own = values[block.value + c * block.n_values :]
+        constant[c] += call(block.prepare, setup, own, state[block.state + c * block.n_state :])
+
+
+@jit()
+def subtract_terms(problem, block, start, m, length, state, kept, scratch, terms):  # type: ignore[no-untyped-def]
+    """Subtract from terms (component, block) what a block's log densities of m rows lack."""
+    setup, rows = problem[block.setup :], problem[block.rows + start * block.n_columns :]
+    for c in range(terms.shape[0]):
+        own = kept[(block.kept + c * block.n_kept) * length :]
+        known = state[block.state + c * block.n_state :]
+        call(block.terms, setup, known, rows, m, own, scratch, terms[c])
+
+
+@jit()
+def _add_sums(problem, block, start, m, length, state, kept, scratch, terms, sums):  # type: ignore[no-untyped-def]
+    setup, rows = problem[block.setup :], problem[block.rows + start * block.n_columns :]
+    for c in range(terms.shape[0]):
+        own = kept[(block.kept + c * block.n_kept) * length :]
+        known = state[block.state + c * block.n_state :]
+        out = sums[block.summed + c * block.n_sums :]
+        call(block.sums, setup, known, rows, m, terms[c], own, scratch, out)
+
+
+@jit(inner=False, fastmath=SUMS)
+def sweep(problem, header, blocks, values, from_values):  # type: ignore[no-untyped-def]
+    """The log likelihood of all rows, and its gradient in the values.
+
+    Parameters
+    ----------
+    problem, header, blocks
+        The problem, its header and its table of blocks.
+    values, from_values
+        Log weights and the blocks' values, (value,); the gradient, zeros to which it is added: in
+        the logarithms of weights and of positive values.
+    """
+    k, n, length = header.n_clusters, header.n_rows, header.length
+    n_state, n_sums, n_kept, n_scratch = rooms(blocks, k)
+    state, sums, kept = np.empty(n_state), np.zeros(n_sums), np.empty(n_kept * length)
+    scratch, terms, constant = np.empty(n_scratch * length), np.empty((k, length)), np.empty(k)
+    work, bits = np.empty(length), np.empty(length, dtype=np.int64)
+    for c in range(k):
+        constant[c] = values[c]
+    for i in range(blocks.size):
+        prepare(problem, blocks[i], k, values, state, constant)
+    total = 0.0
+    for start in range(0, n, length):
+        m = min(length, n - start)
+        for c in range(k):
+            for b in range(m):
+                terms[c, b] = constant[c]
+        for i in range(blocks.size):
+            subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
+        total += softmax(terms, work, bits, m)
+        for c in range(k):
+            for b in range(m):
+                from_values[c] += terms[c, b]
+        for i in range(blocks.size):
+            _add_sums(problem, blocks[i], start, m, length, state, kept, scratch, terms, sums)
+    for i in range(blocks.size):
+        block = blocks[i]
+        for c in range(k):
+            place = block.value + c * block.n_values
+            known = state[block.state + c * block.n_state :]
+            own = sums[block.summed + c * block.n_sums :]
+            call(
+                block.pullback, problem[block.setup :], values[place:], known, from_values[c], own,
+                from_values[place:],
+            )  # fmt: skip
+    return total
