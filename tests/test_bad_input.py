@@ -361,10 +361,10 @@ ARGUMENTS: dict[str, tuple[Callable[[xr.DataTree, Any], object], set[str]]] = {
     "check spec": (lambda _, v: jm.check(table(), v), set()),
     "check seed": (lambda _, v: jm.check(table(), SPEC, seed=v), set()),
     "check em": (lambda _, v: jm.check(table(), SPEC, em=v), {"true"}),
-    "fit_em dataset": (lambda _, v: jm.fit_em(v, SPEC), set()),
-    "build_model dataset": (lambda _, v: jm.build_model(v, SPEC), set()),
-    "build_model spec": (lambda _, v: jm.build_model(make_dataset(table(), SPEC), v), set()),
-    "fit_em seed": (lambda _, v: jm.fit_em(make_dataset(table(), SPEC), SPEC, v), set()),
+    "fit_em table": (lambda _, v: jm.fit_em(v, SPEC), set()),
+    "build_model table": (lambda _, v: jm.build_model(v, SPEC), set()),
+    "build_model spec": (lambda _, v: jm.build_model(table(), v), set()),
+    "fit_em seed": (lambda _, v: jm.fit_em(table(), SPEC, v), set()),
     "compare spec": (lambda _, v: jm.compare(table(), v, [1, 2]), set()),
     "compare numbers": (lambda _, v: jm.compare(table(), SPEC, v), set()),
     "compare a number": (lambda _, v: jm.compare(table(), SPEC, [1, v]), set()),
@@ -438,7 +438,7 @@ def test_bad_arguments(
 
 
 #: Calls whose argument is neither a setting nor a path.
-GIVEN = ("predictive_checks", "fit_em dataset", "build_model dataset")
+GIVEN = ("predictive_checks", "fit_em table", "build_model table")
 
 
 NEEDS_A_FIT: dict[str, Callable[[Any], object]] = {

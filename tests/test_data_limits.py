@@ -6,10 +6,10 @@ import pytest
 
 from jointmix.base.errors import ColumnTypeError, DataError, MissingExtraError
 from jointmix.model.dataset import (
+    as_dataset,
     make_dataset,
     new_rows,
     notes,
-    require_dataset,
 )
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import read_columns
@@ -311,9 +311,11 @@ def test_rows_to_predict_for_cannot_be_dropped() -> None:
     )
 
 
-def test_a_table_is_no_dataset() -> None:
-    dataset = make_dataset({"a": [1.0, 2.0, 4.0, 3.0]}, ONE)
-    assert require_dataset(dataset) is dataset
+def test_a_dataset_is_taken_as_it_is_and_a_table_becomes_one() -> None:
+    table = {"a": [1.0, 2.0, 4.0, 3.0]}
+    dataset = make_dataset(table, ONE)
+    assert as_dataset(dataset, ONE) is dataset
+    assert as_dataset(table, ONE).digest == dataset.digest
     with pytest.raises(DataError) as caught:
-        require_dataset(3)
-    assert str(caught.value) == "A Dataset is required, as make_dataset gives it; got 3."
+        as_dataset(dataset, ModelSpec(n_clusters=1, features=["b"]))
+    assert str(caught.value) == "The dataset has the columns ('a',); the model needs ('b',)."

@@ -1,153 +1,110 @@
-"""One mixture component as a distribution of the row (x, y), for PyMC.
+"""One mixture component as a distribution of the row (x, y), for PyMC: the sum of its blocks."""
 
-The log density is quadratic in v = (x, u, y), hence an inner product of natural parameters and
-Φ(v) = (1, v, v v'):
-
-    log N(x | μ_k, Σ_k) + log N(y | b_k + u'θ_k, σ_k²) = ⟨W_k, Φ(v)⟩
-
-Means and scales enter squared before they are subtracted, so that about 2e-16 (m/s)² is lost in
-absolute terms where columns or means reach m and a standard deviation is s: 1e-9 at m/s = 2,000.
-The compiled kernel (`jointmix.kernel`) takes residuals first and loses nothing.
-"""
-
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from jointmix.families.graph import Values, graph_of
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
+from jointmix.model.quadratic import natural_parameters, sufficient_statistics
 from jointmix.model.spec import ModelSpec
 
 Product = Literal["sum", "dot"]
-_LOG_2PI = float(np.log(2 * np.pi))
-
-#: Core dims of a component's parameters, in the order in which it takes them.
-CORE = {
-    "mean": "(d)",
-    "cholesky": "(d,d)",
-    "intercept": "()",
-    "slope": "(r)",
-    "sigma": "()",
-    "extra": "(e)",
-}
+#: Shapes of a component's values, by name, in the order in which it takes them.
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def parameter_names(spec: ModelSpec) -> tuple[str, ...]:
-    """The parameters a component of this model takes, in order; `extra` are further predictors."""
-    names = ["mean", "cholesky"] if spec.features else []
-    if spec.response is not None:
-        names += ["intercept", "slope", "sigma"]
-    if set(spec.predictors) - set(spec.features):
-        names.append("extra")
-    return tuple(names)
+def further_predictors(spec: ModelSpec) -> tuple[str, ...]:
+    """Predictors that are not features, which the component is given after its values."""
+    return tuple(name for name in spec.predictors if name not in spec.features)
 
 
-def signature(spec: ModelSpec) -> str:
-    """Core dims of the parameters and of a row, as CustomDist takes them."""
+def shapes_of(values: Values) -> Shapes:
+    """Shapes of one component's values, from those of all (component, ...)."""
+    return {name: tuple(value.type.shape[1:]) for name, value in values.items()}
+
+
+def signature(spec: ModelSpec, shapes: Shapes) -> str:
+    """Core dims of the values, of the further predictors and of a row, as CustomDist takes them."""
+    core = [*shapes.values()]
+    if extra := further_predictors(spec):
+        core.append((len(extra),))
     width = len(spec.features) + (spec.response is not None)
-    core = ",".join(CORE[name] for name in parameter_names(spec))
-    return f"{core}->({width})"
+    return f"{','.join(f'({",".join(map(str, sizes))})' for sizes in core)}->({width})"
 
 
-def natural_parameters(spec: ModelSpec, parameters: dict[str, TensorVariable]) -> TensorVariable:
-    """W (component, term): the constant, the linear and the quadratic terms of Φ.
-
-    Parameters
-    ----------
-    parameters
-        `mean` (component, feature), `cholesky` (component, feature, feature), `intercept`
-        (component), `slope` (component, predictor) and `sigma` (component), as far as the model
-        has them.
-    """
-    k, d, width = spec.n_clusters, len(spec.features), len(spec.columns)
-    rows, offsets, log_scales = [], [], []
-    if spec.features:
-        whiten = pt.linalg.solve_triangular(parameters["cholesky"], np.eye(d), lower=True, b_ndim=2)
-        rows.append(pt.concatenate([whiten, np.zeros((k, d, width - d))], axis=-1))
-        offsets.append((whiten * parameters["mean"][:, None, :]).sum(-1))
-        log_scales.append(pt.log(pt.diagonal(parameters["cholesky"], axis1=-2, axis2=-1)).sum(-1))
-    if spec.response is not None:
-        columns = [spec.columns.index(name) for name in spec.predictors]
-        place = np.eye(width)[columns]
-        sigma = parameters["sigma"]
-        residual = np.eye(width)[-1]
-        if columns:
-            residual = residual - parameters["slope"] @ place
-        rows.append((residual / sigma[:, None])[:, None, :])
-        offsets.append((parameters["intercept"] / sigma)[:, None])
-        log_scales.append(pt.log(sigma))
-    form, offset = pt.concatenate(rows, axis=1), pt.concatenate(offsets, axis=1)
-    quadratic = (form[:, :, :, None] * form[:, :, None, :]).sum(1)
-    linear = (form * offset[:, :, None]).sum(1)
-    n_terms = d + (spec.response is not None)
-    constant = -0.5 * ((offset**2).sum(-1) + n_terms * _LOG_2PI) - sum(log_scales)
-    i, j = np.triu_indices(width)
-    twice = np.where(i == j, -0.5, -1.0)
-    return pt.concatenate([constant[:, None], linear, quadratic[:, i, j] * twice], axis=1)
+def block_sum(
+    spec: ModelSpec, values: Values, rows: TensorVariable, product: Product
+) -> TensorVariable:
+    """log p(row | k), (obs, component), of rows (obs, column)."""
+    graphs = [(block, graph_of(block)) for block in spec.blocks]
+    if all(hasattr(graph, "quadratic") for _, graph in graphs):
+        forms = [graph.quadratic(block, values) for block, graph in graphs]
+        terms, weights = sufficient_statistics(rows), natural_parameters(forms)
+        if product == "dot":
+            return terms @ weights.T
+        return (terms[:, None, :] * weights).sum(-1)
+    places = [spec.columns.index(name) for name in spec.predictors]
+    roles = Rows(rows[:, : len(spec.features)], rows[:, places], rows[:, -1])
+    return sum(graph.log_density(block, values, roles) for block, graph in graphs)
 
 
-def sufficient_statistics(rows: TensorVariable) -> TensorVariable:
-    """Φ(v) = (1, v, v_i v_j for i ≤ j) of each row: (obs, term)."""
-    i, j = np.triu_indices(rows.type.shape[-1])
-    return pt.concatenate([pt.ones_like(rows[:, :1]), rows, rows[:, i] * rows[:, j]], axis=1)
-
-
-def log_density(spec: ModelSpec, product: Product) -> Callable[..., TensorVariable]:
+def log_density(spec: ModelSpec, shapes: Shapes, product: Product) -> Callable[..., TensorVariable]:
     """The component's log density as CustomDist takes it, of rows (obs, D + 1).
 
     Inside a mixture it returns (obs, component), for a single component (obs,).
+
+    Parameters
+    ----------
+    product
+        How ⟨W, Φ⟩ is computed where all blocks are quadratic.
     """
-    names, k, d = parameter_names(spec), spec.n_clusters, len(spec.features)
-    sizes: dict[str, tuple[int, ...]] = {
-        "mean": (d,),
-        "cholesky": (d, d),
-        "intercept": (),
-        "slope": (len(spec.predictors),),
-        "sigma": (),
-    }
-    n_extra = len(set(spec.predictors) - set(spec.features))
+    k, d, n_extra = spec.n_clusters, len(spec.features), len(further_predictors(spec))
     width = d + (spec.response is not None)
 
     def logp(value: TensorVariable, *args: TensorVariable) -> TensorVariable:
-        given = dict(zip(names, args, strict=True))
-        parameters = {
-            name: given[name].reshape((k, *size)) for name, size in sizes.items() if name in given
+        values = {
+            name: given.reshape((k, *shape))
+            for (name, shape), given in zip(shapes.items(), args, strict=False)
         }
         rows = value.reshape((-1, width))
-        if "extra" in given:
-            extra = given["extra"].reshape((-1, n_extra))
+        if n_extra:
+            extra = args[-1].reshape((-1, n_extra))
             rows = pt.concatenate([rows[:, :d], extra, rows[:, d:]], axis=1)
         rows = pt.specify_shape(rows, (None, len(spec.columns)))
-        terms, weights = sufficient_statistics(rows), natural_parameters(spec, parameters)
-        dot = product == "dot"
-        result = terms @ weights.T if dot else (terms[:, None, :] * weights).sum(-1)
+        result = block_sum(spec, values, rows, product)
         return result if k > 1 else result[:, 0]
 
     return logp
 
 
-def random_rows(spec: ModelSpec) -> Callable[..., np.ndarray]:
-    """Draws of (x, y) given a component's parameters, as CustomDist takes it."""
-    names, d = parameter_names(spec), len(spec.features)
-    extra_names = [name for name in spec.predictors if name not in spec.features]
-    order = [*spec.features, *extra_names]
+def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
+    """Draws of (x, y) given a component's values, as CustomDist takes it."""
+    extra = further_predictors(spec)
+    order = [*spec.features, *extra]
+    places = [order.index(name) for name in spec.predictors]
 
     def random(*args: Any, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
-        given = dict(zip(names, args, strict=True))
-        parts = []
-        known = [np.zeros((*size, 0))]
-        if "mean" in given:
-            noise = rng.normal(size=(*size, d, 1))
-            x = np.broadcast_to(given["mean"], (*size, d)) + (given["cholesky"] @ noise)[..., 0]
-            parts.append(x)
-            known.append(x)
-        if "extra" in given:
-            known.append(np.broadcast_to(given["extra"], (*size, len(extra_names))))
-        if "sigma" in given:
-            u = np.concatenate(known, axis=-1)[..., [order.index(n) for n in spec.predictors]]
-            line = given["intercept"] + (u * given["slope"]).sum(-1)
-            parts.append((line + given["sigma"] * rng.normal(size=size))[..., None])
-        return np.concatenate(parts, axis=-1)
+        n = math.prod(size)
+        core = [*shapes.values(), (len(extra),)]
+        flat = [
+            np.broadcast_to(given, (*size, *shape)).reshape(n, *shape)
+            for given, shape in zip(args, core, strict=False)
+        ]
+        values = Parameters(**dict(zip(shapes, flat, strict=False)))
+        x = np.zeros((n, 0))
+        further, drawn = (flat[-1] if extra else x), []
+        # Every row is a draw from a component of its own.
+        for block in spec.blocks:
+            u = np.hstack([x, further])[:, places] if block.of_response else x
+            part = block.draw(values, Rows(x, u, np.zeros(n)), np.arange(n), rng).reshape(n, -1)
+            x = x if block.of_response else part
+            drawn.append(part)
+        return np.hstack(drawn).reshape(*size, -1)
 
     return random

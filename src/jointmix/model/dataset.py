@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.base.arguments import shown
 from jointmix.base.errors import DataError
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.tables.columns import convert, read_columns
@@ -245,17 +244,21 @@ def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
     return tuple(issue for issue in found if issue is not None)
 
 
-def require_dataset(dataset: object) -> Dataset:
-    """Return ``dataset`` if it is one.
+def as_dataset(table: object, spec: ModelSpec) -> Dataset:
+    """A table as a dataset of this model; what is a dataset already is returned as it is.
 
     Raises
     ------
-    DataError
-        If it is something else, such as the table itself.
+    DataError, ColumnTypeError
+        As `make_dataset`; or if a dataset has other columns than the model.
     """
-    if not isinstance(dataset, Dataset):
-        raise DataError(f"A Dataset is required, as make_dataset gives it; got {shown(dataset)}.")
-    return dataset
+    if not isinstance(table, Dataset):
+        return make_dataset(table, spec)
+    if table.columns != require_spec(spec).columns:
+        raise DataError(
+            f"The dataset has the columns {table.columns}; the model needs {spec.columns}."
+        )
+    return table
 
 
 def minimum_rows(spec: ModelSpec) -> int:

@@ -3,10 +3,12 @@
 All variables are on the model's scale; the parameters carry the dim ``component``.
 """
 
+from itertools import groupby
+
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.transforms import Transform, log
+from pymc.distributions.transforms import Transform
 from pytensor.compile.mode import Mode
 from pytensor.tensor.variable import TensorVariable
 
@@ -16,27 +18,20 @@ from jointmix.base.schema import (
     FEATURE_BIS,
     PREDICTOR,
 )
-from jointmix.families.priors.priors import (
-    Dirichlet,
-    Fixed,
-    Gamma,
-    HalfNormal,
-    HalfStudentT,
-    InverseGamma,
-    LogNormal,
-    ScalePrior,
-    StudentT,
-)
+from jointmix.families.graph import Values, graph_of
+from jointmix.families.membership.graph import weights
+from jointmix.families.priors.graph import standard_draws, standard_log_density
 from jointmix.model.component import (
     Product,
     log_density,
     random_rows,
+    shapes_of,
     signature,
 )
-from jointmix.model.dataset import Dataset, require_dataset
+from jointmix.model.dataset import Dataset, as_dataset
 from jointmix.model.location import coordinates, householder
-from jointmix.model.scaling import Scaling, model_scaling
-from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
 OBSERVED, EXTRA, REFLECTION = "rows", "extra", "reflection"
@@ -81,46 +76,68 @@ def _matrix(reflection: TensorVariable, value: TensorVariable) -> TensorVariable
 
 
 def build_model(
-    dataset: Dataset,
+    table: object,
     spec: ModelSpec,
     direction: np.ndarray | None = None,
     product: Product = "sum",
 ) -> pm.Model:
-    """The PyMC model of a dataset.
+    """The model of a table as a `pymc.Model`, to look at, to change or to sample with PyMC.
 
     Parameters
     ----------
-    dataset
-        The rows; they enter as data, so that one compiled model serves other rows.
+    table
+        A pandas, polars or pyarrow table, a mapping of names to columns, a NumPy structured
+        array, or a `Dataset` of them; the rows enter as data, so that one compiled model serves
+        other rows.
     spec
         The model.
     direction
         Unit vector along which the components are ordered, shape (location,); None leaves
         labels free.
     product
-        How ⟨W, Φ⟩ is computed: "sum" suits Numba, "dot" suits JAX.
+        How ⟨W, Φ⟩ is computed where all densities are Gaussian: "sum" suits Numba, "dot" JAX.
 
     Returns
     -------
     pymc.Model
-        With `weight`, `mean`, `sd`, `correlation`, `intercept`, `slope` and `sigma`, as far as
-        the model has them, with the dim ``component`` and on the model's scale.
+        With a variable of each name in ``spec.parameters``, with the dim ``component`` and on the
+        model's scale: that of standardised columns, unless ``standardize=False``.
 
     Raises
     ------
-    DataError, SpecError
-        If the rows are no dataset, or the model no specification.
+    DataError, ColumnTypeError, SpecError
+        If the table does not suit the model, as `fit` says it, or the model is no specification.
+
+    Examples
+    --------
+    A prior that `Priors` does not have: clusters with much the same noise.
+
+    >>> import jointmix as jm
+    >>> import pymc as pm
+    >>> truth = jm.four_clusters()
+    >>> table = jm.simulate(truth, 200, seed=1)
+    >>> spec = jm.ModelSpec(
+    ...     n_clusters=4, features=truth.features, predictors=truth.predictors, response="y"
+    ... )
+    >>> with jm.build_model(table, spec) as model:
+    ...     ratio = pm.math.log(model["sigma"] / model["sigma"].mean())
+    ...     similar = pm.Potential("similar", -50 * (ratio**2).sum())
+    ...     trace = pm.sample(draws=20, tune=20, chains=1, random_seed=1, progressbar=False)
+    >>> trace.posterior["sigma"].dims
+    ('chain', 'draw', 'component')
     """
-    scaling = model_scaling(require_dataset(dataset), require_spec(spec))
+    dataset = as_dataset(table, spec)
+    scaling = model_scaling(dataset, spec)
     observed, extra = observed_arrays(dataset, spec)
     with pm.Model(coords=_coords(spec)) as model:
         rows = pm.Data(OBSERVED, observed)
         given = pm.Data(EXTRA, extra) if extra.shape[1] else None
-        weight = _weight(spec)
-        xi = _location(spec, direction)
-        mean, cholesky = _features(spec, scaling, xi)
-        intercept, slope, sigma = _regression(spec, scaling, xi)
-        _mixture(spec, weight, (mean, cholesky, intercept, slope, sigma), rows, given, product)
+        weight = weights(spec.membership)
+        locations = _locations(spec, direction)
+        values: dict[str, TensorVariable] = {}
+        for block in spec.blocks:
+            values |= graph_of(block).variables(block, scaling, locations)
+        _mixture(spec, weight, values, rows, given, product)
     return model
 
 
@@ -156,42 +173,27 @@ def _coords(spec: ModelSpec) -> dict[str, list[str] | np.ndarray]:
     return coords
 
 
-def _weight(spec: ModelSpec) -> TensorVariable:
-    prior, k = spec.priors.weight, spec.n_clusters
-    if isinstance(prior, Fixed) or k == 1:
-        value = prior.array if isinstance(prior, Fixed) else np.ones(1)
-        return pm.Deterministic("weight", pt.as_tensor(value), dims=COMPONENT)
-    assert isinstance(prior, Dirichlet)
-    return pm.Dirichlet("weight", np.full(k, prior.concentration), dims=COMPONENT)
+def _locations(spec: ModelSpec, direction: np.ndarray | None) -> dict[str, TensorVariable]:
+    """Free locations (component, label) on the model's scale, by name.
 
-
-def _location(spec: ModelSpec, direction: np.ndarray | None) -> TensorVariable | None:
-    """ξ (component, location): location parameters in units of their priors' scales."""
+    They are parts of one variable ξ (component, location), in units of their priors' scales.
+    """
     items = coordinates(spec)
     if not items:
-        return None
-    size = len(items)
-    priors = [item.prior for item in items]
-    df = [np.float64(p.df) if isinstance(p, StudentT) else None for p in priors]
+        return {}
+    priors, size = [item.prior for item in items], len(items)
 
     def logp(value: TensorVariable, reflection: TensorVariable) -> TensorVariable:
         del reflection
-        columns = [
-            pm.Normal.dist() if nu is None else pm.StudentT.dist(nu=nu, mu=0.0, sigma=1.0)
-            for nu in df
-        ]
-        if len(set(df)) == 1:
-            return pm.logp(columns[0], value).sum(-1)
-        return sum(pm.logp(column, value[..., i]) for i, column in enumerate(columns))
+        return standard_log_density(priors, value)
 
     def random(
         reflection: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
         del reflection
-        columns = [rng.normal(size=size) if nu is None else rng.standard_t(nu, size) for nu in df]
-        return np.stack(columns, axis=-1)
+        return standard_draws(priors, rng, size)
 
-    return pm.CustomDist(
+    xi = pm.CustomDist(
         "location",
         pm.Data(REFLECTION, np.eye(size) if direction is None else householder(direction)),
         logp=logp,
@@ -200,154 +202,32 @@ def _location(spec: ModelSpec, direction: np.ndarray | None) -> TensorVariable |
         shape=(spec.n_clusters, size),
         default_transform=None if direction is None else ConeTransform(),
     )
-
-
-def _block(
-    spec: ModelSpec, name: str, xi: TensorVariable | None, fixed: np.ndarray
-) -> TensorVariable:
-    """A location parameter on the model's scale: its part of ξ, or ``fixed`` where none is free."""
-    items = coordinates(spec)
-    place = [i for i, item in enumerate(items) if item.parameter == name]
-    if not place or xi is None:
-        return pt.as_tensor(fixed)
-    prior = items[place[0]].prior
-    return prior.loc + prior.scale * xi[:, place[0] : place[-1] + 1]
-
-
-def _scale(name: str, prior: ScalePrior, shape: tuple[int, ...]) -> TensorVariable:
-    """A standard deviation with its prior; the inverse-gamma family is one of the variance."""
-    # PyTensor takes a Python number like 3.0 for float32, and so would be its log gamma.
-    given = {key: np.float64(value) for key, value in vars(prior).items()}
-    match prior:
-        case InverseGamma():
-            alpha, beta = given["shape"], given["scale"]
-            return pt.sqrt(pm.InverseGamma(f"{name}_variance", alpha, beta, shape=shape))
-        case HalfNormal():
-            return pm.HalfNormal(f"{name}_sd", given["scale"], shape=shape)
-        case HalfStudentT():
-            return _half_student(f"{name}_sd", given["df"], given["scale"], shape)
-        case LogNormal():
-            return pm.LogNormal(f"{name}_sd", given["loc"], given["scale"], shape=shape)
-        case Gamma():
-            return pm.Gamma(f"{name}_sd", given["shape"], given["rate"], shape=shape)
-
-
-def _half_student(
-    name: str, df: np.float64, scale: np.float64, shape: tuple[int, ...]
-) -> TensorVariable:
-    """pm.HalfStudentT, whose own density rounds log 2 to single precision."""
-
-    def logp(value: TensorVariable, df: TensorVariable, scale: TensorVariable) -> TensorVariable:
-        return np.log(2.0) + pm.logp(pm.StudentT.dist(nu=df, mu=0.0, sigma=scale), value)
-
-    def random(
-        df: np.ndarray, scale: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
-        return np.abs(scale * rng.standard_t(df, size))
-
-    return pm.CustomDist(
-        name, df, scale, logp=logp, random=random, shape=shape, default_transform=log
-    )
-
-
-def _correlation_factor(eta: float, n_matrices: int, size: int) -> TensorVariable:
-    """Cholesky factors of LKJ correlation matrices, (n_matrices, size, size), by a C-vine.
-
-    Partial correlations p_ij = 2u_ij − 1 with u_ij ~ Beta(a_j, a_j), a_j = η + (D − 2 − j)/2
-    (Lewandowski, Kurowicka and Joe 2009); row i of the factor is p_ij ∏_{l<j} √(1 − p_il²).
-    """
-    row, column = np.tril_indices(size, -1)
-    shape = eta + (size - 2 - column) / 2
-    half = pm.Beta("partial_correlation", shape, shape, shape=(n_matrices, len(row)))
-    partial = pt.zeros((n_matrices, size, size))[:, row, column].set(2 * half - 1)
-    rest = pt.cumprod(pt.sqrt(1 - partial**2), axis=-1)
-    before = pt.concatenate([pt.ones((n_matrices, size, 1)), rest[:, :, :-1]], axis=-1)
-    return (partial + np.eye(size)) * before
-
-
-def _features(
-    spec: ModelSpec, scaling: Scaling, xi: TensorVariable | None
-) -> tuple[TensorVariable | None, TensorVariable | None]:
-    """μ (component, feature) and the Cholesky factor of Σ (component, feature, feature)."""
-    k, d = spec.n_clusters, len(spec.features)
-    if not d:
-        return None, None
-    center, scale = scaling.feature
-    fixed = np.zeros((k, d))
-    if isinstance(spec.priors.mean, Fixed):
-        fixed = (np.broadcast_to(spec.priors.mean.array, (k, d)) - center) / scale
-    mean = pm.Deterministic("mean", _block(spec, "mean", xi, fixed), dims=(COMPONENT, FEATURE))
-    if spec.covariance == "fixed":
-        covariance = spec.fixed_covariance() / np.outer(scale, scale)
-        sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-        factor = pt.as_tensor(np.linalg.cholesky(covariance / (sd[:, :, None] * sd[:, None, :])))
-        sd_all = pt.as_tensor(sd)
-    else:
-        sd_all, factor = _free_covariance(spec, k, d)
-    pm.Deterministic("sd", sd_all, dims=(COMPONENT, FEATURE))
-    correlation = factor @ pt.swapaxes(factor, -1, -2)
-    pm.Deterministic("correlation", correlation, dims=(COMPONENT, FEATURE, FEATURE_BIS))
-    return mean, sd_all[:, :, None] * factor
-
-
-def _free_covariance(spec: ModelSpec, k: int, d: int) -> tuple[TensorVariable, TensorVariable]:
-    """Standard deviations (K, D) and correlation factors (K, D, D) with their priors."""
-    shapes = {"full": (k, d), "diagonal": (k, d), "spherical": (k, 1), "tied": (1, d)}
-    sd = _scale("feature", spec.priors.sd, shapes[spec.covariance])
-    sd = pt.broadcast_to(sd, (k, d))
-    if d == 1 or spec.covariance in ("diagonal", "spherical"):
-        return sd, pt.as_tensor(np.broadcast_to(np.eye(d), (k, d, d)).copy())
-    n_matrices = 1 if spec.covariance == "tied" else k
-    factor = _correlation_factor(spec.priors.correlation.eta, n_matrices, d)
-    return sd, pt.broadcast_to(factor, (k, d, d))
-
-
-def _regression(
-    spec: ModelSpec, scaling: Scaling, xi: TensorVariable | None
-) -> tuple[TensorVariable | None, TensorVariable | None, TensorVariable | None]:
-    """b (component), θ (component, predictor) and σ (component)."""
-    if spec.response is None:
-        return None, None, None
-    k, r, priors = spec.n_clusters, len(spec.predictors), spec.priors
-    (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response
-    fixed = np.zeros((k, r))
-    if isinstance(priors.slope, Fixed):
-        fixed = np.broadcast_to(priors.slope.array, (k, r)) * scale / y_scale
-    slope = _block(spec, "slope", xi, fixed)
-    slope = pm.Deterministic("slope", slope, dims=(COMPONENT, PREDICTOR))
-    known = priors.intercept.array if isinstance(priors.intercept, Fixed) else np.zeros(())
-    if spec.free_intercept:
-        intercept = _block(spec, "intercept", xi, fixed)[:, 0]
-    else:
-        # A known b on the users' scale, where columns are not centred, moves with θ here.
-        at_zero = (np.broadcast_to(known, (k,)) - y_center) / y_scale
-        intercept = at_zero + (slope * (center / scale)).sum(-1)
-    intercept = pm.Deterministic("intercept", intercept, dims=COMPONENT)
-    if isinstance(priors.sigma, Fixed):
-        sigma = pt.as_tensor(np.broadcast_to(priors.sigma.array, (k,)) / y_scale)
-    else:
-        shape = (1,) if spec.noise == "shared" else (k,)
-        sigma = pt.broadcast_to(_scale("noise", priors.sigma, shape), (k,))
-    return intercept, slope, pm.Deterministic("sigma", sigma, dims=COMPONENT)
+    found, first = {}, 0
+    for name, own in groupby(items, key=lambda item: item.parameter):
+        prior, *others = (item.prior for item in own)
+        last = first + 1 + len(others)
+        found[name] = prior.loc + prior.scale * xi[:, first:last]
+        first = last
+    return found
 
 
 def _mixture(
     spec: ModelSpec,
     weight: TensorVariable,
-    parameters: tuple[TensorVariable | None, ...],
+    values: Values,
     rows: TensorVariable,
     extra: TensorVariable | None,
     product: Product,
 ) -> None:
     """The observed rows: a mixture of the joint components, or a single one when K = 1."""
-    k = spec.n_clusters
-    inputs = [p if k > 1 else p[0] for p in parameters if p is not None]
+    k, shapes = spec.n_clusters, shapes_of(values)
+    inputs = [value if k > 1 else value[0] for value in values.values()]
     if extra is not None:
         inputs.append(extra[:, None, :] if k > 1 else extra)
     options = {
-        "logp": log_density(spec, product),
-        "random": random_rows(spec),
-        "signature": signature(spec),
+        "logp": log_density(spec, shapes, product),
+        "random": random_rows(spec, shapes),
+        "signature": signature(spec, shapes),
     }
     if k == 1:
         pm.CustomDist("obs", *inputs, **options, observed=rows)

@@ -12,8 +12,8 @@ from jointmix.base.arguments import random_source
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import allocate
-from jointmix.model.dataset import Dataset, require_dataset
-from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.model.dataset import Dataset, as_dataset
+from jointmix.model.spec import ModelSpec
 from jointmix.modes.mstep import Problem, make_problem, maximise
 from jointmix.modes.starts import allocations
 
@@ -176,13 +176,13 @@ def _is_same(one: Mode, other: Mode) -> bool:
     return bool(np.abs(ours - theirs).max() < 1e-2)
 
 
-def fit_em(dataset: Dataset, spec: ModelSpec, seed: int | np.random.Generator = 1) -> Census:
+def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) -> Census:
     """Maximum likelihood from ``spec.sampler.starts`` starts, and the census of the optima.
 
     Parameters
     ----------
-    dataset
-        The rows.
+    table
+        A table as `fit` takes it, or a `Dataset` of it.
     spec
         The model; fixed parts are kept fixed, priors are not used.
     seed
@@ -197,12 +197,10 @@ def fit_em(dataset: Dataset, spec: ModelSpec, seed: int | np.random.Generator = 
 
     Raises
     ------
-    DataError, SpecError
-        If an argument is not what it must be.
+    DataError, ColumnTypeError, SpecError
+        If the table does not suit the model, or another argument is not what it must be.
     """
-    require_dataset(dataset)
-    require_spec(spec)
-    rng = random_source(seed)
+    dataset, rng = as_dataset(table, spec), random_source(seed)
     problem = make_problem(dataset, spec)
     n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
     coarse = _search(problem, n_starts, rng)

@@ -1,0 +1,76 @@
+"""The PyMC side of a family: where it is, and what those of responses about a line share.
+
+A family's module `graph`, beside its block, has two functions or three:
+
+    variables(block, scaling, locations)    values by name, tensors (component, ...)
+    log_density(block, values, rows)        tensor (obs, component)
+    quadratic(block, values)                if the log density is quadratic in the row
+
+`variables` creates the free variables of scales and shapes, and a variable of each parameter's
+name; it is given the free locations (component, label) on the model's scale, by name. `values` are
+those of all blocks of the model; rows are tensors by role.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from jointmix.base.schema import COMPONENT, PREDICTOR
+from jointmix.families.priors.graph import scale_of
+from jointmix.families.protocol import Block, Scaled
+from jointmix.families.rows import Rows
+
+Values = Mapping[str, TensorVariable]
+
+
+class Quadratic(NamedTuple):
+    """log p = −½ Σ_t ((form_t'v − offset_t)² + log 2π) − log_scale, v being the whole row.
+
+    Shapes: form (component, term, column), offset (component, term), log_scale (component).
+    """
+
+    form: TensorVariable
+    offset: TensorVariable
+    log_scale: TensorVariable
+
+
+def graph_of(block: Block) -> ModuleType:
+    """The module `graph` beside a block, loaded when asked for."""
+    package = type(block).__module__.rpartition(".")[0]
+    return import_module(f"{package}.graph".lstrip("."))
+
+
+def line_variables(block: Block, scaling: Scaled, locations: Values) -> dict[str, TensorVariable]:
+    """b (component), θ (component, predictor) and σ (component)."""
+    spec, known = block.spec, block.known(scaling)
+    k, r = spec.n_clusters, len(spec.predictors)
+    fixed = pt.as_tensor(known.get("slope", np.zeros((k, r))))
+    slope = locations.get("slope", fixed)
+    if "intercept" in locations:
+        intercept = locations["intercept"][:, 0]
+    else:
+        center, scale = scaling.predictor
+        # A known b on the users' scale, where columns are not centred, moves with θ here.
+        intercept = known["intercept"] + (slope * (center / scale)).sum(-1)
+    if "sigma" in known:
+        sigma = pt.as_tensor(known["sigma"])
+    else:
+        (own,) = (item for item in block.parameters if item.name == "sigma")
+        sigma = pt.broadcast_to(scale_of(own), (k,))
+    return {
+        "intercept": pm.Deterministic("intercept", intercept, dims=COMPONENT),
+        "slope": pm.Deterministic("slope", slope, dims=(COMPONENT, PREDICTOR)),
+        "sigma": pm.Deterministic("sigma", sigma, dims=COMPONENT),
+    }
+
+
+def residual(values: Values, rows: Rows) -> TensorVariable:
+    """(y − b − u'θ) / σ, (obs, component)."""
+    line = values["intercept"] + rows.u @ values["slope"].T
+    return (rows.y[:, None] - line) / values["sigma"]
