@@ -10,7 +10,7 @@ from jointmix.kernel.problem import make_problem
 from jointmix.model.location import coordinates
 from jointmix.validation.agreement.problem import Problem, cone
 from jointmix.validation.agreement.terms import Side, Terms
-from jointmix.validation.twin.priors import full_shape
+from jointmix.validation.twin.priors import full_shape, positive_log_density
 
 
 def kernel_side(problem: Problem) -> Side:
