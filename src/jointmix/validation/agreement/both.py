@@ -52,7 +52,7 @@ def sample_both(
         name = "NumPyro"
     report("sample", 0, 1, name)
     target = free_target(Target(dataset, spec, prepared.start), problem)
-    draws = sample_model(target, inspect(problem, model, dict(names or {})), model, seed)
+    draws = sample_model(target, inspect(problem, model, names), model, seed)
     raw = normalised(draws, spec)["posterior"].to_dataset()
     ours = fit["posterior"].to_dataset()
     theirs = identify_draws(raw, dataset, spec, prepared.census, prepared.ordering).posterior

@@ -83,7 +83,7 @@ def numpyro_side(
     import numpyro
 
     numpyro.enable_x64()
-    structure = inspect(problem, model, dict(names or {}))
+    structure = inspect(problem, model, names)
     at_point = jax.jit(_pointwise(structure, model))
     compiled = jax.jit(
         lambda points: jax.lax.map(at_point, points),
@@ -114,11 +114,12 @@ class _Site:
     plates: dict[str, int]
 
 
-def inspect(problem: Problem, model: Model, names: dict[str, str]) -> Structure:
+def inspect(problem: Problem, model: Model, names: Mapping[str, str] | None = None) -> Structure:
     """Trace the model once, and tell what its sites are."""
     import jax
     from numpyro import handlers
 
+    names = names or {}
     unknown = set(names) - set(problem.quantities) - set(ROWS)
     if unknown:
         raise SpecError(
@@ -188,7 +189,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _observed(
-    samples: dict[str, _Site], names: dict[str, str], problem: Problem
+    samples: dict[str, _Site], names: Mapping[str, str], problem: Problem
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Observed sites that hold rows, by what they hold, and the factors that hold none."""
     wanted = {own: names.get(own, own) for own in ("x", "y", "rows")}
