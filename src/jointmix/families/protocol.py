@@ -292,6 +292,10 @@ class Predicted(Protocol):
         """Var(y | x, k), broadcastable to (..., obs, component); infinite where there is none."""
         ...
 
+    def squared_scale(self, parameters: Parameters) -> np.ndarray:
+        """What stands for a variance where there is none, (..., component)."""
+        ...
+
 
 class Membership(Protocol):
     """Who belongs where before the columns are seen: log π_k of each row."""

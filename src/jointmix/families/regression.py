@@ -89,6 +89,10 @@ class Regression(Block):
         """E[y | x, k], the line."""
         return line(parameters, rows)
 
+    def squared_scale(self, parameters: Parameters) -> np.ndarray:
+        """σ_k²."""
+        return np.asarray(parameters.sigma**2)
+
     def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
         """Fixed b, θ and σ on scaled columns; a fixed b is the line's value where u is 0 there."""
         spec, k, priors, found = self.spec, self.spec.n_clusters, self.spec.priors, {}
@@ -168,7 +172,9 @@ class Regression(Block):
                 [[before.explained, cross[..., None]],
                  [cross[..., None, :], variance[..., None, None]]]
             ),
-            noise=np.concatenate([before.noise, parameters.sigma[..., None] ** 2], axis=-1),
+            noise=np.concatenate(
+                [before.noise, self.squared_scale(parameters)[..., None]], axis=-1
+            ),
         )  # fmt: skip
 
     def spread(self, parameters: Parameters) -> np.ndarray | None:

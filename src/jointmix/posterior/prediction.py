@@ -25,6 +25,7 @@ from jointmix.families.mixture import (
     log_terms,
 )
 from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Predicted
 from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import density_at, predictive
 from jointmix.model.spec import ModelSpec
@@ -131,7 +132,9 @@ def predict(
         mean of p(x), of the features that are there. Two flags: `extrapolated`, p(x) is lower
         than for 99% of the rows of the fit, in the same features; `multimodal`, p(y | x) falls by
         5% or more between two peaks of which the lower has 5% or more of the higher's height,
-        each cluster's predictive distribution being taken as normal.
+        each cluster's predictive distribution being taken as normal. Where a cluster's response has
+        no variance, as a Student-t with two degrees of freedom, `sd` and the variance's parts are
+        infinite.
 
     Raises
     ------
@@ -251,10 +254,15 @@ def _least_density(
 def _predicted(pattern: Pattern, probability: np.ndarray) -> dict[str, np.ndarray]:
     """What `predict` gives for rows that miss nothing, in threads of a few hundred rows each."""
 
+    response = pattern.blocks[-1]
+    assert isinstance(response, Predicted)
+    scale = np.median(response.squared_scale(pattern.parameters), axis=0)
+
     def block(first: int) -> list[np.ndarray]:
         part = pattern.rows.take(slice(first, first + _BLOCK))
         total, share, quantile = predictive(part, pattern.parameters, pattern.blocks, probability)
-        peaks = _multimodal(share[..., 0], share[..., 1], share[..., 2])
+        variance = np.where(np.isfinite(share[..., 2]), share[..., 2], scale)
+        peaks = _multimodal(share[..., 0], share[..., 1], variance)
         return [total, share[..., 0], quantile, peaks]
 
     found = Parallel(n_jobs=-1, prefer="threads")(
