@@ -269,7 +269,7 @@ def _check_size(n_draws: int, n_rows: int, n_columns: int) -> None:
 
 
 def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
-    """The posterior with at most as many draws, evenly spaced in each chain."""
+    """The posterior, and its model, with at most as many draws, evenly spaced in each chain."""
     draws = whole_number("draws", draws, 1)
     posterior_parameters(tree)
     posterior = tree["posterior"].to_dataset()
@@ -277,7 +277,8 @@ def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
     chosen = posterior.isel({DRAW: spread(posterior.sizes[DRAW], most)})
     if posterior.sizes[CHAIN] > draws:
         chosen = chosen.isel({CHAIN: slice(draws)})
-    return xr.DataTree.from_dict({"posterior": chosen})
+    used = xr.DataTree.from_dict({"posterior": chosen})
+    return used.assign_attrs(spec=tree.attrs["spec"])
 
 
 def drawn_tables(

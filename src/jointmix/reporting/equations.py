@@ -11,7 +11,7 @@ def _left_side(view: FittedView) -> str:
         inside += [sign(",")] * bool(inside) + [words.variable]
     if view.predictors and not view.features:
         inside.append(row(sign("∣"), U_I))
-    return row(letter("p"), sign("("), row(*inside), sign(")"))
+    return row(letter("p"), sign("("), inside[0] if len(inside) == 1 else row(*inside), sign(")"))
 
 
 def _terms(view: FittedView) -> list[str]:

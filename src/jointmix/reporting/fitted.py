@@ -193,7 +193,8 @@ class FittedView:
         for words in self.words:
             if parameter in words.block.parameters:
                 return words.caption(parameter)
-        return f"{parameter.name.capitalize()}: {parameter.meaning}"
+        # No block has the weights.
+        return f"{parameter.name.capitalize()}: share of the rows"
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
