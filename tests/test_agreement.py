@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from jointmix.base.errors import MissingExtraError, SpecError
 from jointmix.families.priors.priors import LKJ, Fixed, Priors
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.spec import ModelSpec
+from jointmix.sampling.target import Target
 from jointmix.validation.agreement.chart import Chart
 from jointmix.validation.agreement.comparison import Comparison, Difference, odd_ones
 from jointmix.validation.agreement.implementations import (
@@ -171,6 +173,21 @@ def test_a_mistake_with_students_t_is_named(mistake: str, words: str) -> None:
     assert {item.term for item in failures(differences)} == {"response"}
     (finding,) = explain(problem, sides, differences, q)[1:]
     assert re.search(words, finding), finding
+
+
+@pytest.mark.parametrize("name", structures(*STRUCTURES))
+def test_parameters_are_those_of_the_kernel(name: str) -> None:
+    problem = problem_of(name)
+    target = Target(problem.dataset, problem.spec, SimpleNamespace(direction=problem.direction))
+    q = 0.5 * np.random.default_rng(16).normal(size=(4, problem.dim))
+    own, kernel = problem.parameters(q), target.parameters(q)
+    if "cholesky" in own:
+        kernel["cholesky"] = kernel["sd"][..., None] * np.linalg.cholesky(kernel["correlation"])
+    for parameter in set(own) - {"correlation_cholesky"}:
+        # A tenth of a million roundings: places inside the cone are sums of gaps of any size.
+        np.testing.assert_allclose(
+            own[parameter], kernel[parameter], rtol=1e-11, atol=1e-11, err_msg=parameter
+        )
 
 
 @pytest.mark.slow
