@@ -15,6 +15,7 @@ _WORDS = {
 #: Centres of the parameters above the features and above the response, the greatest distance of
 #: two, and that of the outermost; all in units of the plates.
 _ABOVE_X, _ABOVE_Y, _STEP, _WIDTH, _HEIGHT = 1.8, 4.1, 1.0, 1.5, 2.5
+_LAST = 4.65
 
 
 def model_graph(view: FittedView) -> Figure:
@@ -76,7 +77,11 @@ def _row_of(labels: list[str], of_response: bool) -> dict[str, tuple[float, floa
     """Places of a block's parameters: the first outermost, on the side of its column."""
     center, outwards = (_ABOVE_Y, -1) if of_response else (_ABOVE_X, 1)
     n = len(labels)
-    step = min(_STEP, _WIDTH / max(1, n - 1)) * outwards
+    step = min(_STEP, _WIDTH / max(1, n - 1))
+    if of_response:
+        # The last must stay inside the plate.
+        center = min(center, _LAST - (n - 1) / 2 * step)
+    step *= outwards
     return {
         label: (center + (i - (n - 1) / 2) * step, _HEIGHT, False) for i, label in enumerate(labels)
     }
