@@ -158,6 +158,19 @@ def test_priors_on_the_users_scale_by_hand() -> None:
         np.testing.assert_allclose(found[key], bounds, rtol=1e-12, err_msg=str(key))
 
 
+def test_what_is_not_free_has_no_prior() -> None:
+    tree = fitted_tree(n_clusters=1, n_features=2)
+    spec = json.loads(tree.attrs["spec"])
+    spec["model"] |= {"covariance": "diagonal", "intercept": False}
+    tree.attrs["spec"] = json.dumps(spec)
+    view = FittedView(tree)
+    said = {row[1].text: row[-1].text for row in model._parameters(view).rows}
+    assert {name for name, prior in said.items() if prior == "–"} == {
+        "weight", "correlation", "intercept",
+    }  # fmt: skip
+    assert {name for name, _, _ in meanings(view)} == {"mean", "sd", "slope", "sigma"}
+
+
 def test_a_student_report_is_whole() -> None:
     wanted = ("verdict", "model", "clusters", "convergence", "reproduce")
     page = render_html(student_tree(), sections=wanted)

@@ -278,7 +278,8 @@ def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
     if posterior.sizes[CHAIN] > draws:
         chosen = chosen.isel({CHAIN: slice(draws)})
     used = xr.DataTree.from_dict({"posterior": chosen})
-    return used.assign_attrs(spec=tree.attrs["spec"])
+    used.attrs["spec"] = tree.attrs["spec"]
+    return used
 
 
 def drawn_tables(

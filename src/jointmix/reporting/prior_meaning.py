@@ -14,8 +14,11 @@ from jointmix.reporting.text import number
 
 
 def described(view: FittedView, parameter: Parameter) -> str:
-    """A parameter's prior on the modelling scale; with its central 90% where that has no unit."""
-    if parameter.prior is None:
+    """A parameter's prior on the modelling scale; with its central 90% where that has no unit.
+
+    What is not free has none, such as the only cluster's weight or correlations that are zero.
+    """
+    if parameter.prior is None or not _is_stated(parameter):
         return "–"
     words, bounds = in_words(parameter.prior), _standard(view, parameter)
     if parameter.role != "shape" or bounds is None:
@@ -30,11 +33,7 @@ def meanings(view: FittedView) -> list[tuple[str, str, np.ndarray | None]]:
     The intercept's is that of the response at the average of every predictor.
     """
     columns = {(FEATURE,): view.features, (PREDICTOR,): view.predictors}
-    shown = [
-        parameter
-        for parameter in view.model.parameters.values()
-        if parameter.n_free or isinstance(parameter.prior, Fixed)
-    ]
+    shown = [item for item in view.model.parameters.values() if _is_stated(item)]
     rows: list[tuple[str, str, np.ndarray | None]] = []
     for dims, group in groupby(shown, key=lambda parameter: parameter.dims):
         scaled = [(parameter.name, _on_users_scale(view, parameter)) for parameter in group]
@@ -44,6 +43,10 @@ def meanings(view: FittedView) -> list[tuple[str, str, np.ndarray | None]]:
                 (name, column, None if bounds is None else bounds[:, j]) for name, bounds in scaled
             ]
     return rows
+
+
+def _is_stated(parameter: Parameter) -> bool:
+    return parameter.n_free > 0 or isinstance(parameter.prior, Fixed)
 
 
 def _standard(view: FittedView, parameter: Parameter) -> np.ndarray | None:
