@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         sparse,
     )
     from jointmix.fitting.workflow import fit, recover
-    from jointmix.model.graph import build_model
+    from jointmix.kernel.fused import build_model
     from jointmix.model.settings import SamplerSpec
     from jointmix.model.simulate import Truth, four_clusters
     from jointmix.model.spec import ModelSpec
@@ -143,12 +143,12 @@ _HOME = {
     "fitting.selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
     "fitting.crossvalidation": ("kfold", "reloo"),
     "posterior.differences": ("contrasts", "r_squared"),
+    "kernel.fused": ("build_model",),
     "modes.em": ("fit_em",),
     "fitting.identification": ("identify", "raw_draws"),
     "base.errors": ("JointmixError",),
     "fitting.inspection": ("Inspection", "check"),
     "tables.issues": ("Issue",),
-    "model.graph": ("build_model",),
     "posterior.sensitivity": ("sensitivity",),
     "posterior.prediction": ("log_density", "predict", "predictive_density"),
     "families.priors.priors": (

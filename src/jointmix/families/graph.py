@@ -1,10 +1,11 @@
 """The PyMC side of a family: where it is, and what those of responses about a line share.
 
-A family's module `graph`, beside its block, has two functions or three:
+A family's module `graph`, beside its block, has two functions, and two more where they apply:
 
     variables(block, scaling, locations)    values by name, tensors (component, ...)
     log_density(block, values, rows)        tensor (obs, component)
     quadratic(block, values)                if the log density is quadratic in the row
+    compiled(block, values)                 if its compiled functions name other values
 
 `variables` creates the free variables of scales and shapes, and a variable of each parameter's
 name; it is given the free locations (component, label) on the model's scale, by name. `values` are
@@ -55,9 +56,8 @@ def line_variables(block: Block, scaling: Scaled, locations: Values) -> dict[str
     if "intercept" in locations:
         intercept = locations["intercept"][:, 0]
     else:
-        center, scale = scaling.predictor
-        # A known b on the users' scale, where columns are not centred, moves with θ here.
-        intercept = known["intercept"] + (slope * (center / scale)).sum(-1)
+        _, share = block.follows(scaling)["intercept"]
+        intercept = known["intercept"] + (slope * share).sum(-1)
     if "sigma" in known:
         sigma = pt.as_tensor(known["sigma"])
     else:

@@ -130,7 +130,7 @@ def n_free(spec: ModelSpec) -> int:
     return sum(parameter.size for parameter in free_parameters(spec))
 
 
-def _known(spec: ModelSpec, scaling: Scaling) -> Parameters:
+def known_values(spec: ModelSpec, scaling: Scaling) -> Parameters:
     """Values of what is fixed, (component, ...), on the model's scale; elsewhere anything."""
     k, weight = spec.n_clusters, spec.priors.weight
     found = {"weight": weight.array if isinstance(weight, Fixed) else np.full(k, 1 / k)}
@@ -167,7 +167,7 @@ def make_problem(
         One-dimensional, of doubles.
     """
     scaling, k = model_scaling(dataset, spec), spec.n_clusters
-    known, table = _known(spec, scaling), make_rows(dataset, spec)
+    known, table = known_values(spec, scaling), make_rows(dataset, spec)
     blocks = compiled_blocks(spec.blocks, table, known)
     free, place, width = free_parameters(spec), places(blocks, k), n_values(blocks, k)
     if coordinates(spec):

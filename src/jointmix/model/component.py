@@ -1,7 +1,7 @@
 """One mixture component as a distribution of the row (x, y), for PyMC: the sum of its blocks."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -64,23 +64,29 @@ def log_density(spec: ModelSpec, shapes: Shapes, product: Product) -> Callable[.
     product
         How ⟨W, Φ⟩ is computed where all blocks are quadratic.
     """
-    k, d, n_extra = spec.n_clusters, len(spec.features), len(further_predictors(spec))
-    width = d + (spec.response is not None)
+    k = spec.n_clusters
 
     def logp(value: TensorVariable, *args: TensorVariable) -> TensorVariable:
         values = {
             name: given.reshape((k, *shape))
             for (name, shape), given in zip(shapes.items(), args, strict=False)
         }
-        rows = value.reshape((-1, width))
-        if n_extra:
-            extra = args[-1].reshape((-1, n_extra))
-            rows = pt.concatenate([rows[:, :d], extra, rows[:, d:]], axis=1)
-        rows = pt.specify_shape(rows, (None, len(spec.columns)))
-        result = block_sum(spec, values, rows, product)
+        result = block_sum(spec, values, joined_rows(spec, value, args), product)
         return result if k > 1 else result[:, 0]
 
     return logp
+
+
+def joined_rows(
+    spec: ModelSpec, own: TensorVariable, args: Sequence[TensorVariable]
+) -> TensorVariable:
+    """Rows (obs, column): (x, y) with the further predictors, the last of ``args``, between."""
+    d, n_extra = len(spec.features), len(further_predictors(spec))
+    rows = own.reshape((-1, d + (spec.response is not None)))
+    if n_extra:
+        extra = args[-1].reshape((-1, n_extra))
+        rows = pt.concatenate([rows[:, :d], extra, rows[:, d:]], axis=1)
+    return pt.specify_shape(rows, (None, len(spec.columns)))
 
 
 def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
@@ -106,5 +112,24 @@ def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
             x = x if block.of_response else part
             drawn.append(part)
         return np.hstack(drawn).reshape(*size, -1)
+
+    return random
+
+
+def random_mixture(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
+    """Draws of (x, y) given weights and the values of all components, as CustomDist takes it."""
+    k, draw = spec.n_clusters, random_rows(spec, shapes)
+
+    def random(
+        weight: np.ndarray, *args: Any, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        below = np.cumsum(np.broadcast_to(weight, (*size, k)), axis=-1)[..., :-1]
+        component = (below < rng.random(size)[..., None]).sum(-1)
+        place = (*np.indices(size, sparse=True), component)
+        own = [
+            np.broadcast_to(given, (*size, k, *shape))[place]
+            for given, shape in zip(args, shapes.values(), strict=False)
+        ]
+        return draw(*own, *args[len(own) :], rng=rng, size=size)
 
     return random

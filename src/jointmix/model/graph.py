@@ -3,6 +3,7 @@
 All variables are on the model's scale; the parameters carry the dim ``component``.
 """
 
+from collections.abc import Callable
 from itertools import groupby
 
 import numpy as np
@@ -23,7 +24,9 @@ from jointmix.families.membership.graph import weights
 from jointmix.families.priors.graph import standard_draws, standard_log_density
 from jointmix.model.component import (
     Product,
+    joined_rows,
     log_density,
+    random_mixture,
     random_rows,
     shapes_of,
     signature,
@@ -75,69 +78,40 @@ def _matrix(reflection: TensorVariable, value: TensorVariable) -> TensorVariable
     return reflection.reshape((size, size))
 
 
+#: The rows' log likelihood, a scalar, of weights (component,), values by name and the rows
+#: (obs, column).
+Likelihood = Callable[[TensorVariable, Values, TensorVariable], TensorVariable]
+
+
 def build_model(
     table: object,
     spec: ModelSpec,
     direction: np.ndarray | None = None,
     product: Product = "sum",
+    likelihood: Likelihood | None = None,
 ) -> pm.Model:
-    """The model of a table as a `pymc.Model`, to look at, to change or to sample with PyMC.
+    """The model of a table; see `jointmix.kernel.fused.build_model`.
 
     Parameters
     ----------
-    table
-        A pandas, polars or pyarrow table, a mapping of names to columns, a NumPy structured
-        array, or a `Dataset` of them; the rows enter as data, so that one compiled model serves
-        other rows.
-    spec
-        The model.
-    direction
-        Unit vector along which the components are ordered, shape (location,); None leaves
-        labels free.
-    product
-        How ⟨W, Φ⟩ is computed where all densities are Gaussian: "sum" suits Numba, "dot" JAX.
-
-    Returns
-    -------
-    pymc.Model
-        With a variable of each name in ``spec.parameters``, with the dim ``component`` and on the
-        model's scale: that of standardised columns, unless ``standardize=False``.
-
-    Raises
-    ------
-    DataError, ColumnTypeError, SpecError
-        If the table does not suit the model, as `fit` says it, or the model is no specification.
-
-    Examples
-    --------
-    A prior that `Priors` does not have: clusters with much the same noise.
-
-    >>> import jointmix as jm
-    >>> import pymc as pm
-    >>> truth = jm.four_clusters()
-    >>> table = jm.simulate(truth, 200, seed=1)
-    >>> spec = jm.ModelSpec(
-    ...     n_clusters=4, features=truth.features, predictors=truth.predictors, response="y"
-    ... )
-    >>> with jm.build_model(table, spec) as model:
-    ...     ratio = pm.math.log(model["sigma"] / model["sigma"].mean())
-    ...     similar = pm.Potential("similar", -50 * (ratio**2).sum())
-    ...     trace = pm.sample(draws=20, tune=20, chains=1, random_seed=1, progressbar=False)
-    >>> trace.posterior["sigma"].dims
-    ('chain', 'draw', 'component')
+    likelihood
+        What takes the mixture's place, if anything does.
     """
     dataset = as_dataset(table, spec)
     scaling = model_scaling(dataset, spec)
     observed, extra = observed_arrays(dataset, spec)
     with pm.Model(coords=_coords(spec)) as model:
         rows = pm.Data(OBSERVED, observed)
-        given = pm.Data(EXTRA, extra) if extra.shape[1] else None
+        given = [pm.Data(EXTRA, extra)] if extra.shape[1] else []
         weight = weights(spec.membership)
         locations = _locations(spec, direction)
         values: dict[str, TensorVariable] = {}
         for block in spec.blocks:
             values |= graph_of(block).variables(block, scaling, locations)
-        _mixture(spec, weight, values, rows, given, product)
+        if likelihood is None:
+            _mixture(spec, weight, values, rows, given, product)
+        else:
+            _as_one(spec, weight, values, rows, given, likelihood)
     return model
 
 
@@ -212,18 +186,13 @@ def _locations(spec: ModelSpec, direction: np.ndarray | None) -> dict[str, Tenso
 
 
 def _mixture(
-    spec: ModelSpec,
-    weight: TensorVariable,
-    values: Values,
-    rows: TensorVariable,
-    extra: TensorVariable | None,
-    product: Product,
-) -> None:
+    spec: ModelSpec, weight: TensorVariable, values: Values, rows: TensorVariable,
+    extra: list[TensorVariable], product: Product,
+) -> None:  # fmt: skip
     """The observed rows: a mixture of the joint components, or a single one when K = 1."""
     k, shapes = spec.n_clusters, shapes_of(values)
     inputs = [value if k > 1 else value[0] for value in values.values()]
-    if extra is not None:
-        inputs.append(extra[:, None, :] if k > 1 else extra)
+    inputs += [each[:, None, :] if k > 1 else each for each in extra]
     options = {
         "logp": log_density(spec, shapes, product),
         "random": random_rows(spec, shapes),
@@ -234,3 +203,28 @@ def _mixture(
         return
     component = pm.CustomDist.dist(*inputs, **options)
     pm.Mixture("obs", w=weight, comp_dists=component, observed=rows)
+
+
+def _as_one(
+    spec: ModelSpec, weight: TensorVariable, values: Values, rows: TensorVariable,
+    extra: list[TensorVariable], likelihood: Likelihood,
+) -> None:  # fmt: skip
+    """The observed rows, whose log densities come as one sum."""
+    k, shapes = spec.n_clusters, shapes_of(values)
+    of_all = {"weight": (k,)} | {name: (k, *shape) for name, shape in shapes.items()}
+
+    def logp(value: TensorVariable, *args: TensorVariable) -> TensorVariable:
+        sized = zip(of_all.items(), args, strict=False)
+        given = {name: each.reshape(shape) for (name, shape), each in sized}
+        return likelihood(given.pop("weight"), given, joined_rows(spec, value, args))
+
+    pm.CustomDist(
+        "obs",
+        weight,
+        *values.values(),
+        *extra,
+        logp=logp,
+        random=random_mixture(spec, shapes),
+        signature=signature(spec, of_all),
+        observed=rows,
+    )

@@ -77,6 +77,12 @@ def quadratic(block: GaussianFeatures, values: Values) -> Quadratic:
     return Quadratic(form, (whiten * values["mean"][:, None, :]).sum(-1), _log_scale(values))
 
 
+def compiled(block: GaussianFeatures, values: Values) -> dict[str, TensorVariable]:
+    """``cholesky`` as a factor with scales of one: only their product counts."""
+    k, d = block.spec.n_clusters, len(block.spec.features)
+    return {"mean": values["mean"], "sd": pt.ones((k, d)), "factor": values["cholesky"]}
+
+
 def _whitening(block: GaussianFeatures, values: Values) -> TensorVariable:
     """L⁻¹, (component, feature, feature)."""
     eye = np.eye(len(block.spec.features))

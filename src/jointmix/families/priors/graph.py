@@ -36,7 +36,7 @@ def scale_of(parameter: Parameter) -> TensorVariable:
 
 
 def positive(name: str, prior: Any, **dims: Any) -> TensorVariable:
-    """A positive variable with a prior of its own; ``dims`` are its shape or dims."""
+    """A positive variable with a prior of its own; ``dims`` say its shape, or dims."""
     assert isinstance(prior, ScalePrior)
     # PyTensor takes a Python number like 3.0 for float32, and so would be its log gamma.
     given = {key: np.float64(value) for key, value in vars(prior).items()}

@@ -27,7 +27,9 @@ def variables(
     if "df" in known:
         df = pm.Deterministic("df", pt.as_tensor(known["df"]), dims=COMPONENT)
     else:
-        df = positive("df", block.spec.priors.df, dims=COMPONENT)
+        # Dims alone would leave the shape open.
+        shape = (block.spec.n_clusters,)
+        df = positive("df", block.spec.priors.df, shape=shape, dims=COMPONENT)
     return found | {"df": df}
 
 

@@ -1,0 +1,243 @@
+"""The second door to the kernel: its log likelihood of the rows inside a PyMC model.
+
+Whoever changes a prior of the PyMC model then samples at the kernel's speed all the same.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from numba import carray, types
+from pymc import Model
+from pytensor.gradient import DisconnectedType, disconnected_type, grad_not_implemented
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
+from pytensor.tensor.variable import TensorVariable
+
+from jointmix.families.compiling import c_function, call
+from jointmix.families.graph import Values, graph_of
+from jointmix.kernel.blocks import Block, add_blocks, compiled_blocks, n_values, places
+from jointmix.kernel.problem import known_values
+from jointmix.kernel.records import BLOCK, HEADER, HEADER_SIZE, Tape, blocks_of, header_of
+from jointmix.kernel.sweep import sweep
+from jointmix.model import graph
+from jointmix.model.component import Product
+from jointmix.model.dataset import as_dataset
+from jointmix.model.rows import make_rows
+from jointmix.model.scaling import model_scaling
+from jointmix.model.spec import ModelSpec
+
+_DOUBLES = types.CPointer(types.float64)
+#: Roles of parameters in whose logarithms the kernel has gradients.
+_POSITIVE = ("scale", "shape")
+_POINTER = ctypes.POINTER(ctypes.c_double)
+ROW_SUM = types.float64(_DOUBLES, _DOUBLES, types.int64, _DOUBLES, _DOUBLES)
+
+
+def _row_sum(tables, data, size, values, gradient):  # type: ignore[no-untyped-def]
+    """The log likelihood of the rows in data (size,), and its gradient (value,).
+
+    Data are as long as the tables, with the same setups, and then the rows, block by block.
+    """
+    n_tables = int(carray(tables, (HEADER_SIZE,)).view(HEADER)[0].n_doubles)
+    own = carray(tables, (n_tables,)).copy()
+    header = header_of(own)
+    blocks, n_columns, place = blocks_of(own, header), 0, n_tables
+    for i in range(blocks.size):
+        n_columns += blocks[i].n_columns
+    header.n_rows = (size - n_tables) // n_columns
+    for i in range(blocks.size):
+        blocks[i].rows = place
+        place += header.n_rows * blocks[i].n_columns
+    out = carray(gradient, (int(header.n_values),))
+    for i in range(out.size):
+        out[i] = 0.0
+    given = carray(values, (int(header.n_values),))
+    return sweep(carray(data, (int(size),)), header, blocks, given, out)
+
+
+@cache
+def compiled() -> Any:
+    """The compiled C function; from Numba's cache on disk if it was compiled before."""
+    return c_function(ROW_SUM, _row_sum)
+
+
+@cache
+def _tables(blocks: tuple[Block, ...], k: int) -> np.ndarray:
+    """A problem without rows. It holds addresses: each process makes its own."""
+    tape, n_columns = Tape(), 1 + max(max(block.columns) for block in blocks)
+    header = add_blocks(tape, blocks, k, np.zeros((n_columns, 0)))
+    return tape.problem(**header, n_values=n_values(blocks, k))
+
+
+class RowSum(Op):
+    """Σ_n log Σ_k π_k p(row_n | k), and its gradient, in one pass over the rows.
+
+    Inputs are the vector of values (value,), log weights first, and data (number,), as `_data`
+    makes them; the gradient (value,) is in the logarithms of positive values.
+    """
+
+    __props__ = ("blocks", "n_clusters", "positive")
+
+    def __init__(
+        self, blocks: tuple[Block, ...], n_clusters: int, positive: tuple[bool, ...]
+    ) -> None:
+        self.blocks, self.n_clusters, self.positive = blocks, n_clusters, positive
+
+    def make_node(self, values: TensorVariable, data: TensorVariable) -> Apply:
+        """The log likelihood, and its gradient."""
+        return Apply(self, [values, data], [pt.dscalar(), values.type()])
+
+    def perform(self, _node: Apply, inputs: Sequence[np.ndarray], outputs: list[list[Any]]) -> None:
+        """By a call of the C function."""
+        values, data = (np.ascontiguousarray(each) for each in inputs)
+        tables, gradient = _tables(self.blocks, self.n_clusters), np.empty_like(values)
+        at = [each.ctypes.data_as(_POINTER) for each in (tables, data, values, gradient)]
+        total = compiled().ctypes(at[0], at[1], data.size, at[2], at[3])
+        outputs[0][0], outputs[1][0] = np.asarray(total), gradient
+
+    def connection_pattern(self, _node: Apply) -> list[list[bool]]:
+        """Rows have no derivatives."""
+        return [[True, True], [False, False]]
+
+    def pullback(
+        self,
+        inputs: Sequence[TensorVariable],
+        outputs: Sequence[TensorVariable],
+        cotangents: Sequence[TensorVariable],
+    ) -> list[TensorVariable]:
+        """The gradient in the values, where they are positive by their logarithms'."""
+        values, slope = inputs[0], outputs[1]
+        if not isinstance(cotangents[1].type, DisconnectedType):
+            return [grad_not_implemented(self, 0, values, "no second derivatives"),
+                    disconnected_type()]  # fmt: skip
+        by = pt.switch(np.array(self.positive), values, 1.0)
+        return [cotangents[0] * slope / by, disconnected_type()]
+
+
+@register_funcify_and_cache_key(RowSum)
+def _funcify(op: RowSum, _node: Apply, **_: Any) -> tuple[Any, None]:
+    """The same for Numba: the C function by its address, hence never kept on disk."""
+    address, tables = int(compiled().address), _tables(op.blocks, op.n_clusters)
+
+    @numba_njit
+    def row_sum(values, data):  # type: ignore[no-untyped-def]
+        given, rows = np.ascontiguousarray(values), np.ascontiguousarray(data)
+        gradient = np.empty(values.size)
+        total = call(address, tables, rows, rows.size, given, gradient)
+        return np.asarray(total), gradient
+
+    return row_sum, None
+
+
+def _data(blocks: tuple[Block, ...], k: int, columns: TensorVariable) -> TensorVariable:
+    """Setups in their places, and rows (obs, column) in tiles, block by block."""
+    tables = _tables(blocks, k)
+    header = tables[:HEADER_SIZE].view(HEADER)[0]
+    front = np.zeros_like(tables)
+    rows = tables[header.blocks :][: len(blocks) * BLOCK.itemsize // 8].view(BLOCK)
+    for row, block in zip(rows, blocks, strict=True):
+        front[row.setup : row.setup + block.setup.size] = block.setup
+    length, parts = int(header.length), [pt.as_tensor(front)]
+    n_tiles = columns.shape[0] // length
+    for block in blocks:
+        own = columns[:, list(block.columns)]
+        tiles = own[: n_tiles * length].reshape((n_tiles, length, len(block.columns)))
+        parts += [tiles.transpose(0, 2, 1).ravel(), own[n_tiles * length :].T.ravel()]
+    return pt.concatenate(parts)
+
+
+def _likelihood(
+    spec: ModelSpec,
+    blocks: tuple[Block, ...],
+    weight: TensorVariable,
+    values: Values,
+    rows: TensorVariable,
+) -> TensorVariable:
+    """The rows' log likelihood, a scalar; see `model.graph.Likelihood`."""
+    k, given = spec.n_clusters, {"weight": pt.log(weight)}
+    for block in spec.blocks:
+        own = getattr(graph_of(block), "compiled", None)
+        given |= own(block, values) if own else {p.name: values[p.name] for p in block.parameters}
+    flat, found, positive = [], [], []
+    for name, place in places(blocks, k).items():
+        known = spec.parameters.get(name)
+        flat.append(given[name].ravel())
+        found.append((place.first + place.step * np.arange(k)[:, None]) + np.arange(place.width))
+        positive.append(np.full(found[-1].size, known is not None and known.role in _POSITIVE))
+    order = np.argsort(np.concatenate([each.ravel() for each in found]))
+    vector = pt.concatenate(flat)[order]
+    u = [spec.columns.index(name) for name in spec.predictors]
+    columns = rows[:, [*range(len(spec.features)), *u, len(spec.columns) - 1]]
+    row_sum = RowSum(blocks, k, tuple(np.concatenate(positive)[order].tolist()))
+    return row_sum(vector, _data(blocks, k, columns))[0]
+
+
+def build_model(
+    table: object,
+    spec: ModelSpec,
+    direction: np.ndarray | None = None,
+    product: Product = "sum",
+    fused: bool = False,
+) -> Model:
+    """The model of a table as a `pymc.Model`, to look at, to change or to sample with PyMC.
+
+    Parameters
+    ----------
+    table
+        A pandas, polars or pyarrow table, a mapping of names to columns, a NumPy structured
+        array, or a `Dataset` of them; the rows enter as data, so that one compiled model serves
+        other rows.
+    spec
+        The model.
+    direction
+        Unit vector along which the components are ordered, shape (location,); None leaves
+        labels free.
+    product
+        How ⟨W, Φ⟩ is computed where all densities are Gaussian: "sum" suits Numba, "dot" JAX.
+    fused
+        Whether the kernel computes the rows' log likelihood, several times as fast. It then is
+        one sum, so that `pm.compute_log_likelihood` has nothing to say of single rows, and JAX
+        cannot run it.
+
+    Returns
+    -------
+    pymc.Model
+        With a variable of each name in ``spec.parameters``, with the dim ``component`` and on the
+        model's scale: that of standardised columns, unless ``standardize=False``.
+
+    Raises
+    ------
+    DataError, ColumnTypeError, SpecError
+        If the table does not suit the model, as `fit` says it, or the model is no specification.
+
+    Examples
+    --------
+    A prior that `Priors` does not have: clusters with much the same noise.
+
+    >>> import jointmix as jm
+    >>> import pymc as pm
+    >>> from jointmix.model.simulate import simulate
+    >>> truth = jm.four_clusters()
+    >>> table = simulate(truth, 200, seed=1)
+    >>> spec = jm.ModelSpec(
+    ...     n_clusters=4, features=truth.features, predictors=truth.predictors, response="y"
+    ... )
+    >>> with jm.build_model(table, spec, fused=True) as model:
+    ...     ratio = pm.math.log(model["sigma"] / model["sigma"].mean())
+    ...     similar = pm.Potential("similar", -50 * (ratio**2).sum())
+    ...     trace = pm.sample(draws=20, tune=20, chains=1, random_seed=1, progressbar=False)
+    >>> trace.posterior["sigma"].dims
+    ('chain', 'draw', 'component')
+    """
+    dataset = as_dataset(table, spec)
+    if not fused:
+        return graph.build_model(dataset, spec, direction, product)
+    known = known_values(spec, model_scaling(dataset, spec))
+    blocks = compiled_blocks(spec.blocks, make_rows(dataset, spec), known)
+    likelihood = partial(_likelihood, spec, blocks)
+    return graph.build_model(dataset, spec, direction, product, likelihood)

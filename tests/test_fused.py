@@ -1,0 +1,138 @@
+"""The kernel inside the PyMC model against the PyMC model itself."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from conftest import STRUCTURES, direction_of, table
+from test_model import STUDENT, draw_points
+
+from jointmix import build_model
+from jointmix.kernel.fused import RowSum
+from jointmix.model.spec import ModelSpec
+
+SPECS = {f"Student-t, {name}": spec for name, spec in STUDENT.items()} | STRUCTURES
+USUAL = (
+    "four clusters, overlapping",
+    "one cluster, no features",
+    "no response",
+    "tied",
+    "fixed covariance, per cluster",
+    "shared noise",
+    "no intercept",
+    "Student-t, prior",
+    "Student-t, one cluster",
+    "Student-t, fixed df, per cluster",
+)
+NAMES = [
+    name if name in USUAL else pytest.param(name, marks=pytest.mark.slow)
+    for name in SPECS
+    if name not in ("all locations fixed",)
+]
+
+
+def both(spec: ModelSpec, n: int = 600) -> tuple[pm.Model, pm.Model]:
+    """The model without and with the kernel, of enough rows for more than one tile."""
+    return tuple(
+        build_model(table(n), spec, direction_of(spec), fused=fused) for fused in (False, True)
+    )
+
+
+def with_gradient(model: pm.Model, mode: str = "FAST_COMPILE") -> Callable[..., list[Any]]:
+    """The log posterior density and its gradient."""
+    total = model.logp()
+    with pytensor.config.change_flags(mode=mode):
+        return pytensor.function(model.value_vars, [total, *pt.grad(total, model.value_vars)])
+
+
+def assert_same(found: list[Any], expected: list[Any]) -> None:
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    one, other = (
+        np.concatenate([np.ravel(part) for part in each[1:]]) for each in (found, expected)
+    )
+    # The quadratic form of the PyMC model loses digits where a gradient's parts cancel.
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fused_equals_unfused(name: str) -> None:
+    plain, fused = both(SPECS[name])
+    expected, found = with_gradient(plain), with_gradient(fused)
+    for point in draw_points(plain, np.random.default_rng(3), 3):
+        assert_same(found(**point), expected(**point))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["four clusters, overlapping", "Student-t, prior"])
+def test_numba_runs_the_same_without_python(name: str) -> None:
+    _, fused = both(SPECS[name])
+    found, expected = with_gradient(fused, "NUMBA"), with_gradient(fused)
+    for point in draw_points(fused, np.random.default_rng(3), 3):
+        assert_same(found(**point), expected(**point))
+
+
+def test_other_rows_are_taken() -> None:
+    plain, fused = both(SPECS["disjoint"], 50)
+    functions = [with_gradient(model) for model in (plain, fused)]
+    rng = np.random.default_rng(4)
+    (point,) = draw_points(plain, rng, 1)
+    for n in (1, 255, 700):
+        rows, extra = rng.normal(size=(n, 3)), rng.normal(size=(n, 2))
+        for model in (plain, fused):
+            with model:
+                pm.set_data({"rows": rows, "extra": extra})
+        expected, found = (function(**point) for function in functions)
+        assert_same(found, expected)
+
+
+def test_a_changed_prior_counts() -> None:
+    spec = replace(SPECS["shared noise"], n_clusters=2)
+    plain, fused = both(spec)
+    (point,) = draw_points(plain, np.random.default_rng(5), 1)
+    for model in (plain, fused):
+        with model:
+            pm.Potential("similar", -3.0 * (model["slope"] ** 2).sum())
+    assert_same(with_gradient(fused)(**point), with_gradient(plain)(**point))
+
+
+def test_addresses_do_not_travel() -> None:
+    """An operation that is sent to another process says which families, not where they are."""
+    _, fused = both(SPECS["four clusters, overlapping"], 50)
+    (operation,) = (
+        node.op
+        for node in pytensor.graph.traversal.applys_between([], [fused.logp()])
+        if isinstance(node.op, RowSum)
+    )
+    assert vars(pickle.loads(pickle.dumps(operation))) == vars(operation)
+    assert set(vars(operation)) == {"blocks", "n_clusters", "positive"}
+
+
+def test_second_derivatives_are_refused() -> None:
+    _, fused = both(SPECS["one cluster, no features"], 50)
+    (first, *_) = pt.grad(fused.logp(), fused.value_vars)
+    with pytest.raises(Exception, match="no second derivatives"):
+        pt.grad(first.sum(), fused.value_vars)
+
+
+@pytest.mark.slow
+def test_nutpie_samples_a_changed_model() -> None:
+    import nutpie
+
+    spec = SPECS["Student-t, one cluster"]
+    plain, fused = both(spec, 200)
+    means = []
+    for model in (plain, fused):
+        with model:
+            pm.Potential("low", -0.5 * (model["df"] / 3.0).sum())
+        compiled = nutpie.compile_pymc_model(model)
+        trace = nutpie.sample(compiled, draws=300, tune=300, chains=2, seed=1, progress_bar=False)
+        means.append(trace.posterior["slope"].mean(("chain", "draw")).values)
+        spread = trace.posterior["slope"].std(("chain", "draw")).values
+    # 600 draws each: five standard errors of a difference if one in four counts.
+    assert (np.abs(means[0] - means[1]) < 5 * spread * np.sqrt(2 / 150)).all()
