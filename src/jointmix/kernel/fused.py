@@ -120,7 +120,7 @@ class RowSum(Op):
 
 
 @register_funcify_and_cache_key(RowSum)
-def _funcify(op: RowSum, _node: Apply, **_: Any) -> tuple[Any, None]:
+def _funcify(op: RowSum, **_: Any) -> tuple[Any, None]:
     """The same for Numba: the C function by its address, hence never kept on disk."""
     address, tables = int(compiled().address), _tables(op.blocks, op.n_clusters)
 
