@@ -200,9 +200,9 @@ def build_model(
     product
         How ⟨W, Φ⟩ is computed where all densities are Gaussian: "sum" suits Numba, "dot" JAX.
     fused
-        Whether the kernel computes the rows' log likelihood, several times as fast. It then is
-        one sum, so that `pm.compute_log_likelihood` has nothing to say of single rows, and JAX
-        cannot run it.
+        Whether the kernel computes the rows' log likelihood, with its gradient in one pass. It
+        then is one sum, so that `pm.compute_log_likelihood` has nothing to say of single rows,
+        and JAX cannot run it.
 
     Returns
     -------
