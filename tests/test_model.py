@@ -16,6 +16,7 @@ import pytest
 from conftest import STRUCTURES, built, direction_of, structures, table
 from pymc_values import USUAL, constrained, densities, joined
 from scipy import stats
+from scipy.linalg import solve_triangular
 from scipy.special import betaln, logsumexp
 
 import jointmix as jm
@@ -92,8 +93,8 @@ def natural_parts(point: Point, direction: np.ndarray | None) -> Point:
     return parts
 
 
-def correlation_of(partial: np.ndarray, size: int) -> np.ndarray:
-    """Correlation matrices (matrix, size, size) from partial ones, row by row of the factor."""
+def factor_of(partial: np.ndarray, size: int) -> np.ndarray:
+    """Factors of correlation matrices (matrix, size, size) from partial ones, row by row."""
     result = np.zeros((len(partial), size, size), dtype=partial.dtype)
     for index, values in enumerate(partial):
         factor = np.zeros((size, size), dtype=partial.dtype)
@@ -104,8 +105,14 @@ def correlation_of(partial: np.ndarray, size: int) -> np.ndarray:
                 factor[i, j] = next(remaining) * np.sqrt(left)
                 left = left - factor[i, j] ** 2
             factor[i, i] = np.sqrt(left)
-        result[index] = factor @ factor.T
+        result[index] = factor
     return result
+
+
+def correlation_of(partial: np.ndarray, size: int) -> np.ndarray:
+    """Correlation matrices (matrix, size, size) from partial ones."""
+    factor = factor_of(partial, size)
+    return factor @ np.swapaxes(factor, 1, 2)
 
 
 def parameters_of(
@@ -130,7 +137,7 @@ def parameters_of(
             users["mean"] = np.broadcast_to(priors.mean.array, (k, d))
         else:
             users["mean"] = at + by * np.stack(free["mean"], axis=1)
-        users["covariance"] = covariance_of(spec, parts, by)
+        users["cholesky"] = cholesky_of(spec, parts, by)
     if spec.response is not None:
         place = [spec.columns.index(name) for name in spec.predictors]
         at, by, y_at, y_by = center[place], scale[place], center[-1], scale[-1]
@@ -160,15 +167,14 @@ def scale_part(parts: Point, name: str) -> np.ndarray:
     )
 
 
-def covariance_of(spec: ModelSpec, parts: Point, by: np.ndarray) -> np.ndarray:
+def cholesky_of(spec: ModelSpec, parts: Point, by: np.ndarray) -> np.ndarray:
+    """Factors of the covariances on the users' scale, (component, feature, feature)."""
     k, d = spec.n_clusters, len(spec.features)
     if spec.covariance == "fixed":
-        return spec.fixed_covariance()
+        return np.linalg.cholesky(spec.fixed_covariance())
     sd = by * np.broadcast_to(scale_part(parts, "feature"), (k, d))
-    correlation = np.broadcast_to(np.eye(d), (k, d, d))
-    if "partial" in parts:
-        correlation = np.broadcast_to(correlation_of(parts["partial"], d), (k, d, d))
-    return correlation * sd[:, :, None] * sd[:, None, :]
+    factor = factor_of(parts["partial"], d) if "partial" in parts else np.eye(d)
+    return sd[:, :, None] * factor
 
 
 def scaling_of(spec: ModelSpec, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -191,9 +197,13 @@ def scipy_log_likelihood(
     d = len(spec.features)
     for k in range(spec.n_clusters):
         if d:
-            terms[:, k] += stats.multivariate_normal.logpdf(
-                dataset.select(spec.features), users["mean"][k], users["covariance"][k]
+            # By the factor: a covariance made of it would lose digits with its condition.
+            factor, deviation = (
+                users["cholesky"][k],
+                dataset.select(spec.features) - users["mean"][k],
             )
+            white = solve_triangular(factor, deviation.T, lower=True)
+            terms[:, k] += stats.norm.logpdf(white).sum(0) - np.log(np.diag(factor)).sum()
         if spec.response is not None:
             line = users["intercept"][k] + dataset.select(spec.predictors) @ users["slope"][k]
             y = dataset.select([spec.response])[:, 0]

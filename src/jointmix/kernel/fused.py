@@ -120,7 +120,7 @@ class RowSum(Op):
 
 
 @register_funcify_and_cache_key(RowSum)
-def _funcify(op: RowSum, _node: Apply, **_: Any) -> tuple[Any, None]:
+def _funcify(op: RowSum, **_: Any) -> tuple[Any, None]:
     """The same for Numba: the C function by its address, hence never kept on disk."""
     address, tables = int(compiled().address), _tables(op.blocks, op.n_clusters)
 
@@ -200,9 +200,9 @@ def build_model(
     product
         How ⟨W, Φ⟩ is computed where all densities are Gaussian: "sum" suits Numba, "dot" JAX.
     fused
-        Whether the kernel computes the rows' log likelihood, several times as fast. It then is
-        one sum, so that `pm.compute_log_likelihood` has nothing to say of single rows, and JAX
-        cannot run it.
+        Whether the kernel computes the rows' log likelihood, with its gradient in one pass. It
+        then is one sum, so that `pm.compute_log_likelihood` has nothing to say of single rows,
+        and JAX cannot run it.
 
     Returns
     -------
