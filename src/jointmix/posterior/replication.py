@@ -277,7 +277,9 @@ def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
     chosen = posterior.isel({DRAW: spread(posterior.sizes[DRAW], most)})
     if posterior.sizes[CHAIN] > draws:
         chosen = chosen.isel({CHAIN: slice(draws)})
-    return xr.DataTree.from_dict({"posterior": chosen})
+    found = xr.DataTree.from_dict({"posterior": chosen})
+    found.attrs = tree.attrs
+    return found
 
 
 def drawn_tables(
