@@ -202,3 +202,18 @@ def test_names_for_type_checkers_are_the_public_ones() -> None:
     tree = parsed(SOURCE / "__init__.py")
     named = {name.split(".")[-1] for name, _ in imported(tree) if name.startswith("jointmix.")}
     assert named == set(jointmix.__all__)
+
+
+@FILE
+def test_families_are_named_by_families_alone(path: Path) -> None:
+    """Whoever needs something of a family asks the model's blocks."""
+    if lives_in(path, {"families", "validation/twin"}):
+        return
+    own = {folder.name for folder in (SOURCE / "families").iterdir() if folder.is_dir()}
+    own -= {"__pycache__", "priors", "membership"}
+    tree = parsed(path)
+    for name, _ in imported(tree):
+        assert not any(f"{name}.".startswith(f"jointmix.families.{each}.") for each in own), name
+    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    # "normal" is the family that a specification has by default.
+    assert not words & (own - {"normal"})

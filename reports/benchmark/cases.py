@@ -7,12 +7,8 @@ import numpy as np
 
 from jointmix.base.errors import SpecError
 from jointmix.families.parameters import Parameters
-from jointmix.families.priors.priors import (
-    Dirichlet,
-    Fixed,
-    Normal,
-    Priors,
-)
+from jointmix.families.priors.priors import Dirichlet, Fixed, Normal, Priors
+from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.rows import make_rows
@@ -23,10 +19,17 @@ from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Mode, fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import choose_ordering
+from jointmix.posterior.draws import unpacked
 
 #: Models by name, with what they are for people.
-MODELS = {"script": "the original script's model", "full": "full covariances"}
+MODELS = {
+    "script": "the original script's model",
+    "full": "full covariances",
+    "student_t": "full covariances and a Student-t response",
+}
 _DATA_SEED = 1
+#: Degrees of freedom of the responses that are drawn.
+_DF = 4.0
 
 
 @dataclass(frozen=True, order=True)
@@ -36,7 +39,8 @@ class Case:
     Attributes
     ----------
     model
-        "script", the original script's model with known covariances and noise, or "full".
+        "script", the original script's model with known covariances and noise, "full", or
+        "student_t".
     n, k, d
         Rows, clusters and features; the features are the predictors too.
     """
@@ -105,9 +109,10 @@ def make_spec(case: Case, sampler: SamplerSpec | None = None) -> ModelSpec:
         features=tuple(truth.features),
         predictors=tuple(truth.predictors),
         response=truth.response,
+        family="student_t" if case.model == "student_t" else "normal",
         sampler=sampler or SamplerSpec(),
     )
-    if case.model == "full":
+    if case.model != "script":
         return spec
     priors = Priors(
         weight=Dirichlet(concentration=1 / case.k),
@@ -130,14 +135,15 @@ def make_posterior(case: Case, sampler: SamplerSpec | None = None) -> Posterior:
     """
     truth = four_clusters(case.k, case.d)
     spec = make_spec(case, sampler)
-    dataset = make_dataset(simulate(truth, case.n, _DATA_SEED), spec)
-    users = _parameters(truth)
-    arrays = model_scaling(dataset, spec).to_model(users).each()
-    factor = arrays.pop("cholesky")
-    arrays["sd"] = np.sqrt((factor**2).sum(-1))
-    unit = factor / arrays["sd"][..., None]
-    arrays["correlation"] = unit @ np.swapaxes(unit, -1, -2)
-    return Posterior(case, dataset, spec, users, arrays)
+    table, users = simulate(truth, case.n, _DATA_SEED), _parameters(truth)
+    if case.model == "student_t":
+        users = users.replace(df=np.full(case.k, _DF))
+        x = table[list(spec.features)].to_numpy()
+        rows, rng = Rows(x, x, np.zeros(case.n)), np.random.default_rng(_DATA_SEED)
+        table["y"] = spec.blocks[-1].draw(users, rows, table["cluster"].to_numpy(), rng)
+    dataset = make_dataset(table, spec)
+    values = unpacked(model_scaling(dataset, spec).to_model(users), spec)
+    return Posterior(case, dataset, spec, users, values)
 
 
 def _parameters(truth: Truth) -> Parameters:

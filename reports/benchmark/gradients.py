@@ -136,6 +136,7 @@ def bare_jax(posterior: Posterior) -> Call:
 
 BARE = ("bare-numpy", "bare-jax")
 TEXTBOOK = ("textbook-jax", "textbook-numba")
+_OF_NORMAL = "It is written for a normal response."
 #: Name → title and the function that makes the calls.
 GRADIENTS: dict[str, tuple[str, Callable[[Posterior], Call]]] = {
     "kernel": ("Kernel, as nutpie calls it", kernel),
@@ -162,6 +163,9 @@ def measure_costs(
     for case in cases:
         posterior = make_posterior(case, SamplerSpec(backend="kernel"))
         for name in functions:
-            timing = timed(GRADIENTS[name][1](posterior), seconds)
-            found.append({"case": case.name, "function": name, **asdict(timing)})
+            own = {"case": case.name, "function": name}
+            if posterior.spec.family != "normal" and name in (*BARE, *TEXTBOOK):
+                found.append(own | {"problem": _OF_NORMAL})
+                continue
+            found.append(own | asdict(timed(GRADIENTS[name][1](posterior), seconds)))
     return found

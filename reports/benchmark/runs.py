@@ -94,7 +94,8 @@ def quick_plan(limit: float) -> Plan:
 def full_plan(limit: float) -> Plan:
     """All samplers, posteriors and sizes: hours."""
     script = Case("script", 1000, 4, 2)
-    rows = [(script, tuple(SAMPLERS))]
+    heavy = (Case("student_t", 1000, 4, 2), ("nutpie-kernel", "nutpie-jax", "laplace-kernel"))
+    rows = [(script, tuple(SAMPLERS)), heavy]
     slow = ("pymc-numba", "peer-enumerated")
     for n in (1000, 10_000, 100_000):
         for k, d in _SIZES:
@@ -107,9 +108,12 @@ def full_plan(limit: float) -> Plan:
         settings=Settings(),
         limit=limit,
         rows=tuple(rows),
-        gradients=tuple(
-            Case("full", *size)
-            for size in ((1000, 4, 2), (10_000, 5, 5), (10_000, 8, 10), (100_000, 8, 10))
+        gradients=(
+            *(
+                Case("full", *size)
+                for size in ((1000, 4, 2), (10_000, 5, 5), (10_000, 8, 10), (100_000, 8, 10))
+            ),
+            Case("student_t", 10_000, 5, 5),
         ),
         functions=(
             ("kernel", "evaluate"),
