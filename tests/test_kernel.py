@@ -65,7 +65,7 @@ def rows_of(spec: ModelSpec, n: int, seed: int = 3) -> Dataset:
 
 def target_of(dataset: Dataset, spec: ModelSpec, direction: np.ndarray | None) -> Target:
     empty = np.zeros(0)
-    return Target(dataset, spec, Start(Parameters(empty), empty, empty, empty, direction))
+    return Target(dataset, spec, Start(Parameters(weight=empty), empty, empty, empty, direction))
 
 
 @cache
@@ -104,8 +104,9 @@ def analytic_log_likelihood(at: Target, q: np.ndarray) -> complex:
     for k in range(spec.n_clusters):
         if spec.features:
             away = at.dataset.select(spec.features) - users["mean"][k]
-            sign, log_size = np.linalg.slogdet(users["covariance"][k])
-            square = (away * np.linalg.solve(users["covariance"][k], away.T).T).sum(1)
+            covariance = users["cholesky"][k] @ users["cholesky"][k].T
+            sign, log_size = np.linalg.slogdet(covariance)
+            square = (away * np.linalg.solve(covariance, away.T).T).sum(1)
             terms[:, k] -= (square + log_size + np.log(sign)) / 2
         if spec.response is not None:
             line = users["intercept"][k] + at.dataset.select(spec.predictors) @ users["slope"][k]
