@@ -1,5 +1,7 @@
 """Weights of modes: the maximum that other optimisers find, from exact leave-one-out densities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -8,8 +10,11 @@ from scipy.stats import norm, t
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.fitting.scouts import group_chains
+from jointmix.model.spec import ModelSpec
 from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.posterior.stacking import stack, stacking_weights
+
+SPEC = ModelSpec(n_clusters=1, features=("x",))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -44,7 +49,9 @@ def test_leave_one_out_densities_of_a_normal_mean() -> None:
     parameters = Parameters(
         weight=np.ones((draws, 1)), mean=mean[:, None, None], cholesky=np.ones((draws, 1, 1, 1))
     )
-    found, _, shape = loo_densities(Rows(x[:, None], np.zeros((n, 0)), np.zeros(n)), parameters)
+    found, _, shape = loo_densities(
+        Rows(x[:, None], np.zeros((n, 0)), np.zeros(n)), parameters, SPEC
+    )
     rest = (x.sum() - x) / (n - 1)
     exact = norm.logpdf(x, rest, np.sqrt(1 + 1 / (n - 1)))
     assert (shape < 0.5).all()
@@ -63,7 +70,7 @@ def test_stacking_finds_the_group_that_predicts() -> None:
         mean = center + rng.normal(size=(draws, 1, 1)) / np.sqrt(n)
         return Parameters(weight=np.ones((draws, 1)), mean=mean, cholesky=np.ones((draws, 1, 1, 1)))
 
-    weight, unreliable = stack(rows, [group(0.0), group(1.5)])
+    weight, unreliable = stack(rows, [group(0.0), group(1.5)], SPEC)
     assert weight[0] > 0.95
     assert unreliable.shape == (2,)
 
@@ -102,7 +109,7 @@ def test_a_chain_that_stood_still_has_no_tail_to_smooth() -> None:
     still = Parameters(
         weight=np.ones((400, 1)), mean=np.full((400, 1, 1), 0.3), cholesky=np.ones((400, 1, 1, 1))
     )
-    joint, feature, shape = loo_densities(rows, still)
+    joint, feature, shape = loo_densities(rows, still, SPEC)
     # Every draw says the same, with and without a row.
     np.testing.assert_allclose(joint, norm.logpdf(x, 0.3), rtol=1e-12)
     np.testing.assert_allclose(feature, joint, rtol=1e-12)
@@ -111,7 +118,7 @@ def test_a_chain_that_stood_still_has_no_tail_to_smooth() -> None:
     few = Parameters(
         weight=np.ones((20, 1)), mean=rng.normal(size=(20, 1, 1)), cholesky=np.ones((20, 1, 1, 1))
     )
-    joint, _, shape = loo_densities(rows, few)
+    joint, _, shape = loo_densities(rows, few, SPEC)
     assert np.isfinite(joint).all()
     assert np.isinf(shape).all()
     # Two values only, in all draws.
@@ -119,7 +126,7 @@ def test_a_chain_that_stood_still_has_no_tail_to_smooth() -> None:
     mixed = Parameters(
         weight=np.ones((400, 1)), mean=two[:, None, None], cholesky=np.ones((400, 1, 1, 1))
     )
-    joint, _, shape = loo_densities(rows, mixed)
+    joint, _, shape = loo_densities(rows, mixed, SPEC)
     density = norm.pdf(x[:, None], two)
     by_hand = -np.log((1 / density).mean(axis=1))
     assert np.isfinite(joint).all()
@@ -131,9 +138,9 @@ def test_a_chain_that_stood_still_has_no_tail_to_smooth() -> None:
     partly = Parameters(
         weight=np.ones((400, 1)), mean=mean[:, None, None], cholesky=np.ones((400, 1, 1, 1))
     )
-    joint, _, shape = loo_densities(rows, partly)
+    joint, _, shape = loo_densities(rows, partly, SPEC)
     assert np.isfinite(joint).all()
-    weight, unreliable = stack(rows, [still, partly])
+    weight, unreliable = stack(rows, [still, partly], SPEC)
     assert weight.sum() == pytest.approx(1)
     assert unreliable[0] == 1
 
@@ -153,7 +160,8 @@ def test_the_response_given_the_features_is_left_out_with_them() -> None:
         slope=np.zeros((draws, 1, 1)),
         sigma=np.ones((draws, 1)),
     )
-    joint, feature, _ = loo_densities(Rows(x[:, None], x[:, None], y), parameters)
+    spec = replace(SPEC, predictors=("x",), response="y")
+    joint, feature, _ = loo_densities(Rows(x[:, None], x[:, None], y), parameters, spec)
     sd = np.sqrt(1 + 1 / (n - 1))
     exact_x = norm.logpdf(x, (x.sum() - x) / (n - 1), sd)
     exact_y = norm.logpdf(y, (y.sum() - y) / (n - 1), sd)
