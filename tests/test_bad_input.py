@@ -388,7 +388,7 @@ ARGUMENTS: dict[str, tuple[Callable[[xr.DataTree, Any], object], set[str]]] = {
     "kfold seed": (lambda t, v: jm.kfold(t, 2, seed=v), set()),
     "kfold jobs": (lambda t, v: jm.kfold(t, 2, jobs=v), {"negative"}),
     "reloo scores": (lambda t, v: jm.reloo(t, v), set()),
-    "contrasts parameters": (lambda t, v: jm.contrasts(t, v), set()),
+    "contrasts parameters": (lambda t, v: jm.contrasts(t, v), {"none"}),
     "contrasts interval": (lambda t, v: jm.contrasts(t, interval=v), {"half"}),
     "summary interval": (lambda t, v: jm.summary(t, v), {"half"}),
     "identify method": (lambda t, v: jm.identify(t, method=v), set()),

@@ -107,8 +107,9 @@ def engine(monkeypatch) -> Engine:
     made = Engine()
     for function in ("fit", "report"):
         monkeypatch.setattr(jointmix.cli.building, function, getattr(made, function))
-    parts = (("workflow", "fit"), ("workflow", "recover"), ("reporting", "report"))
-    for name, function in (*parts, ("prediction", "predict")):
+    fitting = "fitting.workflow"
+    parts = ((fitting, "fit"), (fitting, "recover"), ("reporting", "report"))
+    for name, function in (*parts, ("posterior.prediction", "predict")):
         module = sys.modules.get(f"jointmix.{name}")
         if module is None or hasattr(module, "__file__"):
             module = ModuleType(f"jointmix.{name}")

@@ -314,8 +314,8 @@ def as_nobody(act: Callable[[Path], Any], path: Path) -> Any:
 SAVING = """
     import sys
     from pathlib import Path
-    from jointmix.files import write_file
-    from jointmix.folders import write_folder
+    from jointmix.storage.files import write_file
+    from jointmix.storage.folders import write_folder
     path, sources = Path(sys.argv[1]), [Path(each) for each in sys.argv[2:]]
     def members(root):
         found = {each.relative_to(root).as_posix(): each.read_bytes()
@@ -421,14 +421,14 @@ def recipe(tmp_path: Path) -> Path:
 
 
 STAGES = (
-    "workflow.make_dataset",
-    "workflow.fit_em",
-    "workflow.choose_ordering",
+    "fitting.workflow.make_dataset",
+    "fitting.workflow.fit_em",
+    "fitting.workflow.choose_ordering",
     "sampling.nutpie_runs.compiled",
-    "workflow.identify_draws",
-    "workflow.judge",
-    "building.save",
-    "building.report",
+    "fitting.workflow.identify_draws",
+    "fitting.workflow.judge",
+    "cli.building.save",
+    "cli.building.report",
 )
 
 

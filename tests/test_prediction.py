@@ -238,8 +238,8 @@ def test_rows_are_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     table, tree = new_table("overlapping"), tree_of("overlapping")
     whole = [f(tree, table) for f in (predict, responsibilities, log_density)]
     # Three rows at a time, and a last batch of two.
-    for name in ("rows._BATCH_NUMBERS", "allocations._BATCH_NUMBERS"):
-        monkeypatch.setattr(f"jointmix.{name}", 3 * 120 * 3)
+    for name in ("draws._BATCH_NUMBERS", "allocations._BATCH_NUMBERS"):
+        monkeypatch.setattr(f"jointmix.posterior.{name}", 3 * 120 * 3)
     monkeypatch.setattr("jointmix.posterior.prediction._BLOCK", 3)
     for before, function in zip(whole, (predict, responsibilities, log_density), strict=True):
         xr.testing.assert_allclose(function(tree, table), before, rtol=1e-12)
