@@ -102,7 +102,7 @@ def numpy_gradient(at: Target, parameters: Parameters) -> tuple[float, dict[str,
         found["mean"] = np.einsum("nk,kij,nki->kj", share, whiten, z)
         inner = np.einsum("nk,nki,nkj->kij", share, z, z)
         inner -= share.sum(0)[:, None, None] * np.eye(x.shape[1])
-        sd = np.einsum("kii->ki", parameters.cholesky)
+        sd = np.sqrt((parameters.cholesky**2).sum(-1))
         found["factor"] = sd[..., None] * np.tril(np.einsum("kmi,kmj->kij", whiten, inner))
         found["sd"] = (found["factor"] * parameters.cholesky / sd[..., None]).sum(-1)
     if "sigma" in parameters:
