@@ -30,7 +30,7 @@ def constrained(model: pm.Model) -> Callable[[dict[str, np.ndarray]], dict[str, 
     """A function from draws of the unconstrained values to draws of the model's parameters.
 
     Both sides are dicts of arrays with one leading dim; the parameters are those of
-    `schema.PARAMETERS` that the model has.
+    `conftest.PARAMETERS` that the model has.
     """
     values = [model.rvs_to_values[variable] for variable in model.free_RVs]
     batched = {v: pt.TensorType("float64", (None, *v.type.shape))(v.name) for v in values}
