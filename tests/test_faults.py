@@ -713,7 +713,7 @@ def test_closed_and_full_outputs_end_quietly(
     assert len(done.stderr.splitlines()) <= 1
 
 
-@pytest.mark.parametrize("kilobytes", [400_000, 480_000, 1_500_000, 3_000_000])
+@pytest.mark.parametrize("kilobytes", [400_000, 440_000, 480_000, 700_000, 1_500_000, 3_000_000])
 def test_little_memory_is_named_or_refused(recipe: Path, kilobytes: int) -> None:
     """From less than Python's libraries take to nearly enough."""
     done = run_shell(f"ulimit -v {kilobytes}; jointmix fit spec.toml --quiet", recipe.parent)

@@ -18,7 +18,7 @@ from typing import Any
 from benchmark.cases import Case
 from benchmark.results import Cost, Results, Row, Task, measured_from
 from benchmark.samplers import SAMPLERS, Settings
-from jointmix.sampling.backends import available_cores
+from jointmix.base.machine import available_cores
 
 #: Told what is about to run.
 Tell = Callable[[str], None]

@@ -1,6 +1,48 @@
 """What the machine has left."""
 
+import os
 from pathlib import Path
+
+from jointmix.base.errors import MemoryLimitError
+
+#: Bytes of address space that loading the numerical libraries takes, and what each thread adds:
+#: OpenBLAS, of which NumPy and SciPy bring one each, sets room for every thread aside.
+_LIBRARIES = 0.45e9
+_LIBRARIES_PER_THREAD = 0.1e9
+#: The threads that OpenBLAS is built for in the wheels of NumPy and SciPy.
+_MOST_THREADS = 64
+
+
+def require_libraries() -> None:
+    """Refuse a process that the numerical libraries do not fit into.
+
+    OpenBLAS ends a process that it finds no room in, and no exception says so: its room has to be
+    looked for before it is loaded.
+
+    Raises
+    ------
+    MemoryLimitError
+        If the limit of the process' address space (``ulimit -v``) leaves too little.
+    """
+    needed = _LIBRARIES + _LIBRARIES_PER_THREAD * _blas_threads()
+    free = _of_process()
+    if free < needed:
+        raise MemoryLimitError(
+            f"The memory does not suffice: the numerical libraries take {needed / 1e9:.1f} GB of "
+            f"address space and the process' limit leaves {max(free, 0) / 1e9:.1f} GB; raise the "
+            "limit (ulimit -v)."
+        )
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)  # Python 3.13 counts what it may use.
+    return count() or 1
+
+
+def _blas_threads() -> int:
+    asked = os.environ.get("OPENBLAS_NUM_THREADS", "")
+    return min(int(asked) if asked.isdecimal() else available_cores(), _MOST_THREADS)
 
 
 def available() -> float:

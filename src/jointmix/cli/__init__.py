@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from jointmix.base.errors import EXPECTED, lacks_memory, sentence
+from jointmix.base.machine import require_libraries
 from jointmix.cli.arguments import parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
@@ -42,6 +43,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            require_libraries()
             return super().invoke(ctx)
         except (*EXPECTED, ImportError) as error:
             # A closed pipe at standard output ends a command as it does elsewhere.

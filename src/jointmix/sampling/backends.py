@@ -1,12 +1,12 @@
 """Which backend runs: what was asked for, or what is expected to take the least time."""
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
 from importlib.util import find_spec
 
 from jointmix.base.errors import MissingExtraError
+from jointmix.base.machine import available_cores
 from jointmix.kernel.entry import is_compiled
 from jointmix.model.settings import JAX_SAMPLERS, SAMPLERS
 from jointmix.model.spec import ModelSpec
@@ -110,12 +110,6 @@ def expected_costs(spec: ModelSpec, n_rows: int) -> list[Cost]:
 def cores_used(spec: ModelSpec) -> int:
     """Chains sampled at a time."""
     return spec.sampler.cores or min(spec.sampler.chains, available_cores())
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    count = getattr(os, "process_cpu_count", os.cpu_count)  # Python 3.13 counts what it may use.
-    return count() or 1
 
 
 @cache
