@@ -24,8 +24,8 @@ from jointmix.families.priors.priors import (
     StudentT,
 )
 from jointmix.fitting.workflow import fit
+from jointmix.kernel.fused import build_model
 from jointmix.model.dataset import Dataset, make_dataset
-from jointmix.model.graph import build_model
 from jointmix.model.location import coordinates
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import four_clusters, simulate

@@ -48,13 +48,12 @@ USUAL = ("no features", "tied", "fixed mean, per cluster", "mixed location prior
 
 def problem_of(name: str) -> Problem:
     spec = STRUCTURES[name]
-    return Problem(built(name)[0], spec, direction_of(spec))
+    return Problem(built(name)[0], direction_of(spec))
 
 
 def bare(n: int, d: int, k: int, r: int) -> Problem:
     """A few rows on the users' scale, fewer than a fit would need; labels are free."""
-    spec, dataset = bare_rows(n, d, k, r)
-    return Problem(dataset, spec, None)
+    return Problem(bare_rows(n, d, k, r)[1], None)
 
 
 def without_numba(problem: Problem) -> list[Side]:
@@ -101,7 +100,7 @@ STUDENT_T = {
 def student_t(name: str) -> Problem:
     spec, known = STUDENT_T[name]
     spec = dataclasses.replace(spec, family="student_t", priors=Priors(**known))
-    return Problem(make_dataset(table(), spec), spec, direction_of(spec))
+    return Problem(make_dataset(table(), spec), direction_of(spec))
 
 
 def without_compiling(problem: Problem) -> list[Side]:
@@ -178,7 +177,7 @@ def test_a_mistake_with_students_t_is_named(mistake: str, words: str) -> None:
 @pytest.mark.parametrize("name", structures(*STRUCTURES))
 def test_parameters_are_those_of_the_kernel(name: str) -> None:
     problem = problem_of(name)
-    target = Target(problem.dataset, problem.spec, SimpleNamespace(direction=problem.direction))
+    target = Target(problem.dataset, SimpleNamespace(direction=problem.direction))
     q = 0.5 * np.random.default_rng(16).normal(size=(4, problem.dim))
     own, kernel = problem.parameters(q), target.parameters(q)
     if "cholesky" in own:
@@ -201,8 +200,8 @@ def test_eight_clusters_of_ten_features_agree(covariance: str) -> None:
         priors=Priors(correlation=LKJ(eta=2.0)),
     )  # fmt: skip
     values = rng.normal(size=(120, 11)) @ rng.normal(size=(11, 11))
-    dataset = Dataset(spec.columns, values, np.arange(120), 120, {}, "")
-    problem = Problem(dataset, spec, direction_of(spec))
+    dataset = Dataset(spec, values, np.arange(120), 120, {}, "")
+    problem = Problem(dataset, direction_of(spec))
     # Up to 623 parameters: a point takes NumPyro 70 ms, of the structures above less than 0.1.
     differences = Comparison(problem, without_numba(problem)).run(points_of(problem, 200, 4))
     assert failures(differences) == []
@@ -395,8 +394,8 @@ def test_a_model_that_fails_is_one_sentence() -> None:
 def test_rows_on_another_scale_are_named() -> None:
     problem = bare(20, 2, 3, 2)
     spec = dataclasses.replace(problem.spec, standardize=True)
-    scaled = Problem(dataclasses.replace(problem.dataset, values=3 + 2 * problem.dataset.values),
-                     spec, None)  # fmt: skip
+    values = 3 + 2 * problem.dataset.values
+    scaled = Problem(dataclasses.replace(problem.dataset, spec=spec, values=values), None)
     for enumerated in (True, False):
         _, findings = judged(scaled, "", enumerated)
         assert "on the columns' own scale" in findings[-1]

@@ -61,7 +61,7 @@ def test_the_mode_of_a_normal_is_the_normal() -> None:
 def test_the_mode_of_a_posterior_is_one() -> None:
     spec = spec_of()
     dataset, start = prepared(two_lines(), spec)
-    target = Target(dataset, spec, start)
+    target = Target(dataset, start)
     found = laplace_normal(target, 1)
     value, gradient = target.log_density(found.center)
     # In units of the curvature there: a millionth of a standard deviation from the mode.
@@ -186,7 +186,7 @@ def test_unreliable_weights_are_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_starts_differ_between_paths_and_seeds() -> None:
     spec = spec_of()
     dataset, start = prepared(two_lines(), spec)
-    target = Target(dataset, spec, start)
+    target = Target(dataset, start)
     points = target.points(1, 8)
     assert points.shape == (8, target.dim)
     assert len(np.unique(points, axis=0)) == 8

@@ -167,10 +167,10 @@ def test_a_plan_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("planned again")
 
     monkeypatch.setattr(sampling, "choose_backend", refuse)
-    tree = sample(dataset, spec, start, 1, planned=planned)
+    tree = sample(dataset, start, 1, planned=planned)
     assert tree.attrs["backend_reason"] == "Planned before."
     with pytest.raises(AssertionError, match="planned again"):
-        sample(dataset, spec, start, 1)
+        sample(dataset, start, 1)
 
 
 def all_fixed(n_clusters: int, **free: Any) -> ModelSpec:

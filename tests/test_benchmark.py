@@ -39,9 +39,8 @@ from scipy import stats
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.families.mixture import log_likelihood
 from jointmix.fitting.recipe import read_recipe
+from jointmix.kernel.fused import build_model
 from jointmix.kernel.values import unconstrain
-from jointmix.model.graph import build_model
-from jointmix.model.scaling import model_scaling
 from jointmix.modes.initial import draw_start
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -113,7 +112,7 @@ def test_the_scripts_model_is_that_of_the_example() -> None:
 
 def test_the_truth_is_on_the_models_scale() -> None:
     posterior = make_posterior(Case("full", 4000, 3, 2))
-    rows = model_scaling(posterior.dataset, posterior.spec).transform(posterior.dataset.values)
+    rows = posterior.dataset.scaling.transform(posterior.dataset.values)
     weight, mean = posterior.values["weight"], posterior.values["mean"]
     # Rows are standardised: 4,000 of them give a mean to 1/√4000 = 0.016.
     assert np.abs(weight @ mean - rows[:, :2].mean(0)).max() < 0.08
@@ -123,7 +122,7 @@ def test_the_truth_is_on_the_models_scale() -> None:
 
 def bare_inputs(case: Case) -> tuple[np.ndarray, np.ndarray, Any]:
     posterior = make_posterior(case)
-    scaling = model_scaling(posterior.dataset, posterior.spec)
+    scaling = posterior.dataset.scaling
     rows, parameters = (
         scaling.transform(posterior.dataset.values),
         scaling.to_model(posterior.truth),

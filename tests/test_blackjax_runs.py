@@ -19,10 +19,9 @@ from scipy.integrate import quad
 from scipy.special import logsumexp
 
 from jointmix.base.errors import MissingExtraError, SamplingError
+from jointmix.kernel.fused import build_model
 from jointmix.model.dataset import make_dataset
-from jointmix.model.graph import build_model
 from jointmix.model.location import coordinates
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling.blackjax_runs import jaxified, nuts, pathfinder
 from jointmix.sampling.control import Control
@@ -448,7 +447,7 @@ def test_nuts_on_a_model_of_ours() -> None:
         logp, starts, draws=1000, tune=300, target_accept=0.8, dense=True, seed=1
     )
     draws = unravel(positions)
-    scaled_x, scaled_y = model_scaling(dataset, spec).transform(dataset.values).T
+    scaled_x, scaled_y = dataset.scaling.transform(dataset.values).T
     ones = np.ones((60, 1))
     (mean,), sd = regression_means(ones, scaled_x, 0.05)
     line, sigma = regression_means(np.column_stack([ones, scaled_x]), scaled_y, 0.01)

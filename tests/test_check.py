@@ -551,7 +551,7 @@ def test_a_fit_keeps_the_warnings_and_its_report_shows_them(tmp_path: Path) -> N
 def test_check_with_em_is_what_em_says() -> None:
     data = outlying()
     dataset = make_dataset(data, SPEC)
-    found = mode_warnings(dataset, SPEC, jm.fit_em(dataset, SPEC, 1))
+    found = mode_warnings(dataset, jm.fit_em(dataset, SPEC, 1))
     assert found == jm.check(data, SPEC).warnings
     assert jm.check(data, SPEC, em=False).warnings == ()
 

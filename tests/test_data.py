@@ -347,18 +347,18 @@ def test_units_and_offsets_do_not_make_columns_collinear() -> None:
     x = rng.normal(size=(100, 3)) * [1e-6, 1.0, 1e9] + [0.0, 1e9, -1e12]
     spec = ModelSpec(n_clusters=1, features=list("abc"))
     dataset = make_dataset(dict(zip("abc", x.T, strict=True)), spec)
-    assert notes(dataset, spec) == ()
+    assert notes(dataset) == ()
 
 
-def by_code(dataset: Dataset, spec: ModelSpec) -> dict[str, list]:
-    found = sorted(notes(dataset, spec), key=lambda note: note.code)
+def by_code(dataset: Dataset) -> dict[str, list]:
+    found = sorted(notes(dataset), key=lambda note: note.code)
     return {code: list(group) for code, group in itertools.groupby(found, lambda note: note.code)}
 
 
 def test_ties_are_counted_by_hand() -> None:
     spec = ModelSpec(n_clusters=1, features=["a"], predictors=["b"], response="y")
     # a: 1, 1 tie. b: 7 ties of 8, but a predictor has no density. y: 1 1 1 and 4 4 tie.
-    note = by_code(make_dataset(TABLE, spec), spec)["ties"]
+    note = by_code(make_dataset(TABLE, spec))["ties"]
     assert [(n.column, n.value) for n in note] == [("y", 5 / 8)]
     assert "5 of 8 rows" in note[0].message
     assert "5 distinct values" in note[0].message
@@ -371,7 +371,7 @@ def test_near_collinear_columns_are_noted_with_their_condition_number() -> None:
     a, e, c = np.linalg.qr(start - start.mean(axis=0))[0].T
     table = {"a": a, "b": a + 1e-7 * e, "c": c}
     spec = ModelSpec(n_clusters=1, features=list("abc"))
-    (note,) = by_code(make_dataset(table, spec), spec)["near_collinear"]
+    (note,) = by_code(make_dataset(table, spec))["near_collinear"]
     assert note.column == "'a', 'b'"
     # The correlation of a and b is r = 1 − 1e-14 / 2, and sqrt((1 + r) / (1 − r)) = 2e7 the
     # condition number; b carries rounding errors of 1e-16 / 1e-7 of the difference.
@@ -380,7 +380,7 @@ def test_near_collinear_columns_are_noted_with_their_condition_number() -> None:
 
 def test_duplicate_rows_and_rows_left_out_are_noted() -> None:
     table = {name: [*values, *values[:2], None] for name, values in TABLE.items()}
-    found = by_code(make_dataset(table, DROP), DROP)
+    found = by_code(make_dataset(table, DROP))
     assert [n.value for n in found["duplicate_rows"]] == [2 / 10]
     assert [n.value for n in found["rows_left_out"]] == [1 / 11]
     assert found["rows_left_out"][0].message == (
@@ -391,7 +391,7 @@ def test_duplicate_rows_and_rows_left_out_are_noted() -> None:
 def test_clean_data_have_no_notes() -> None:
     rng = np.random.default_rng(4)
     table = dict(zip("aby", rng.normal(size=(3, 60)), strict=True))
-    assert notes(make_dataset(table, SPEC), SPEC) == ()
+    assert notes(make_dataset(table, SPEC)) == ()
 
 
 def test_new_rows_reads_what_is_asked_for() -> None:

@@ -181,9 +181,9 @@ def test_collinearity_has_no_unit(unit: float) -> None:
 def test_notes_begin_beyond_their_share() -> None:
     half = {"a": [1, 1, 2, 2, 3, 3.5, 4, 5], "b": range(8), "y": [3, 1, 4, 1.5, 9, 2, 6, 5]}
     spec = ModelSpec(n_clusters=1, features=["a"], predictors=["b"], response="y")
-    assert notes(make_dataset(half, spec), spec) == ()
+    assert notes(make_dataset(half, spec)) == ()
     more = half | {"a": [1, 1, 2, 2, 3, 3, 4, 5]}
-    (note,) = notes(make_dataset(more, spec), spec)
+    (note,) = notes(make_dataset(more, spec))
     assert (note.code, note.column, note.value) == ("ties", "a", 6 / 8)
     assert note.message == (
         "Column 'a' holds rounded values: 6 of 8 rows share theirs with another row (5 distinct "
@@ -196,9 +196,9 @@ def test_one_duplicate_row_in_ten_is_allowed_and_two_are_noted() -> None:
     a, b = rng.normal(size=(2, 10))
     table = {"a": a, "b": b}
     table["a"][9], table["b"][9] = a[0], b[0]
-    assert notes(make_dataset(table, TWO), TWO) == ()
+    assert notes(make_dataset(table, TWO)) == ()
     table["a"][8], table["b"][8] = a[0], b[0]
-    (note,) = notes(make_dataset(table, TWO), TWO)
+    (note,) = notes(make_dataset(table, TWO))
     assert (note.code, note.column, note.value) == ("duplicate_rows", "", 0.2)
     assert note.message == "2 of 10 rows repeat another row in every column used."
 
@@ -207,7 +207,7 @@ def test_a_nearly_collinear_column_is_described() -> None:
     rng = np.random.default_rng(8)
     a, c, e = rng.normal(size=(3, 50))
     spec = ModelSpec(n_clusters=1, features=["a", "b", "c"])
-    (note,) = notes(make_dataset({"a": a, "b": a + 1e-7 * e, "c": c}, spec), spec)
+    (note,) = notes(make_dataset({"a": a, "b": a + 1e-7 * e, "c": c}, spec))
     assert note.column == "'a', 'b'"
     assert note.message == (
         f"Columns 'a', 'b' are nearly collinear (condition number {note.value:.2g}), so their "
@@ -218,7 +218,7 @@ def test_a_nearly_collinear_column_is_described() -> None:
 def test_rows_left_out_name_their_columns() -> None:
     spec = ModelSpec(n_clusters=1, features=["a"], predictors=["b"], response="y", missing="drop")
     table = {"a": [1, None, 3, 4, 5], "b": [2, 1, 9, 4, None], "y": [3, 1, 4, 1.5, 5]}
-    (note,) = notes(make_dataset(table, spec), spec)
+    (note,) = notes(make_dataset(table, spec))
     assert (note.code, note.column, note.value) == ("rows_left_out", "a, b", 2 / 5)
 
 
@@ -264,7 +264,7 @@ def test_a_table_is_read_once_however_often_a_column_is_asked_for() -> None:
 
 
 def codes(table: dict[str, object], spec: ModelSpec) -> list[tuple[str, str]]:
-    return [(note.code, note.column) for note in notes(make_dataset(table, spec), spec)]
+    return [(note.code, note.column) for note in notes(make_dataset(table, spec))]
 
 
 def test_each_note_of_a_table_is_passed_on_once() -> None:
@@ -299,7 +299,7 @@ def test_a_row_of_totals_is_told_once() -> None:
 def test_rows_left_out_begin_where_the_first_entry_is_missing() -> None:
     values = [3.0, 1.0, None, 4.0, 1.5, None, 9.0]
     spec = ModelSpec(n_clusters=1, features=["a"], missing="drop")
-    (note,) = notes(make_dataset({"a": values}, spec), spec)
+    (note,) = notes(make_dataset({"a": values}, spec))
     assert (note.code, note.row, note.remedy, note.value) == ("rows_left_out", 2, "", 2 / 7)
 
 

@@ -49,7 +49,7 @@ def spec_of(**options: object) -> ModelSpec:
 
 
 def found(data: pd.DataFrame, spec: ModelSpec) -> dict[str, float]:
-    notes = improper_issues(make_dataset(data, spec), spec)
+    notes = improper_issues(make_dataset(data, spec))
     return {f"{note.code}:{note.column}": note.value for note in notes}
 
 
@@ -168,7 +168,9 @@ def test_one_cluster_cannot_close_on_ties_unless_its_tails_reach_the_others() ->
         spec = spec_of(**{**given, "priors": Priors(**priors), **options})
         # 41 rows, 3 of them just enough, and 19 others: ν up to 38 / 19.
         assert ("improper:y" in found(data, spec)) == noted
-        ties = {note.column: note.remedy for note in notes(dataset, spec) if note.code == "ties"}
+        ties = {
+            note.column: note.remedy for note in notes(dataset.under(spec)) if note.code == "ties"
+        }
         alone = spec.n_clusters == 1
         assert ties["a"].startswith("None is needed, as one cluster holds") == alone
         assert ties["y"].startswith("None is needed") == harmless

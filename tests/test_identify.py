@@ -17,10 +17,8 @@ from jointmix.labels.draws import (
     chain_modes,
     draw_parameters,
     identify_draws,
-    make_rows,
 )
 from jointmix.model.dataset import Dataset, make_dataset
-from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census, Mode, fit_em
@@ -71,8 +69,8 @@ def known(spec: ModelSpec, seed: int = 1) -> Known:
     rng, truth = np.random.default_rng(seed), part_of(spec)
     table = oracles.draw_columns(rng, truth, spec.features, spec.predictors, spec.response, N)
     dataset = make_dataset(table, spec)
-    census, scaling = fit_em(dataset, spec), model_scaling(dataset, spec)
-    ordering = choose_ordering(census.best, spec, scaling, dataset, 1)
+    census, scaling = fit_em(dataset, spec), dataset.scaling
+    ordering = choose_ordering(census.best, dataset, 1)
     best = oracles.unfactored(census.best.parameters.each())
     fixed = () if spec.intercept else ("intercept",)
     u = dataset.select(spec.predictors)
@@ -118,7 +116,7 @@ def sampled(parameters: Parameters) -> dict[str, np.ndarray]:
 
 
 def identified(case: Known) -> Identified:
-    return identify_draws(case.raw, case.dataset, case.spec, case.census, case.ordering)
+    return identify_draws(case.raw, case.dataset.under(case.spec), case.census, case.ordering)
 
 
 def by_role(case: Known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -207,7 +205,7 @@ def test_a_cluster_without_rows_is_not_occupied() -> None:
     spec = replace(case.spec, ordering="none")
     occupied = identified(replace(case, raw=raw, spec=spec)).gathered.occupied
     x, u, y = by_role(case)
-    scaling = model_scaling(case.dataset, case.spec)
+    scaling = case.dataset.scaling
     users = scaling.to_users(draw_parameters(raw, "component", case.spec).take(3)).each()
     both = oracles.responsibility(oracles.unfactored(users), x, u, y)
     by_hand = 1 - np.prod(1 - both, axis=0)
@@ -264,7 +262,7 @@ def test_one_cluster() -> None:
     truth = {name: value[:1] for name, value in TRUTH.items()} | {"weight": np.ones(1)}
     table = oracles.draw_columns(rng, truth, spec.features, spec.predictors, spec.response, N)
     dataset = make_dataset(table, spec)
-    census, scaling = fit_em(dataset, spec), model_scaling(dataset, spec)
+    census, scaling = fit_em(dataset, spec), dataset.scaling
     model = sampled(scaling.to_model(census.best.parameters))
     raw = xr.Dataset(
         {
@@ -273,7 +271,7 @@ def test_one_cluster() -> None:
         }
     )
     none = Ordering("none", None, float("nan"), "")
-    result = identify_draws(raw, dataset, spec, census, none)
+    result = identify_draws(raw, dataset, census, none)
     assert not result.gathered.permutation.any()
     np.testing.assert_array_equal(result.gathered.share, np.ones((N, 1)))
     # The mode's own likelihood, to the roundings of a sum.
@@ -300,15 +298,14 @@ def test_draws_as_parameters() -> None:
 def test_chains_are_told_their_modes() -> None:
     case = known(SPECS["joint"])
     result, best = identified(case), case.census.best
-    scaling, rows = model_scaling(case.dataset, case.spec), make_rows(case.dataset, case.spec)
     values = oracles.unfactored(best.parameters.each())
     # Another mode: the same weights in the wrong places, far from the draws' clusters.
     moved = oracles.factored(values | {"mean": values["mean"] + [[0, 60], [-4, 0], [4, -60]]})
     other = replace(best, parameters=Parameters(**moved))
     census = Census((other, relabelled(best)), 2)
-    assert chain_modes(result.gathered.chain_share, rows, census, scaling).tolist() == [1, 1]
+    assert chain_modes(result.gathered.chain_share, case.dataset, census).tolist() == [1, 1]
     census = Census((relabelled(best), other), 2)
-    assert chain_modes(result.gathered.chain_share, rows, census, scaling).tolist() == [0, 0]
+    assert chain_modes(result.gathered.chain_share, case.dataset, census).tolist() == [0, 0]
 
 
 def relabelled(mode: Mode) -> Mode:

@@ -7,10 +7,7 @@ from pymc_values import constrained, split
 from scipy import stats
 from test_model import natural_parts
 
-from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
 from jointmix.modes.initial import Start, draw_start, make_start
@@ -21,11 +18,9 @@ from jointmix.sampling import Target
 def start_of(name: str) -> tuple[ModelSpec, Dataset, Start]:
     """The start at the best EM mode, ordered along the direction the model is built with."""
     spec, (dataset, _) = STRUCTURES[name], built(name)
-    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     mode = fit_em(dataset, spec, 1).best
-    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
     ordering = Ordering("direction", direction_of(spec), np.nan, "")
-    return spec, dataset, make_start(mode, spec, scaling, ordering, share, rows)
+    return spec, dataset, make_start(mode, dataset, ordering)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +39,7 @@ def start_of(name: str) -> tuple[ModelSpec, Dataset, Start]:
 def test_starts_are_finite_ordered_and_round_trip(name: str) -> None:
     spec, dataset, start = start_of(name)
     _, model = built(name)
-    target = Target(dataset, spec, start)
+    target = Target(dataset, start)
     values = [draw_start(start, spec, np.random.default_rng(seed)) for seed in range(3)]
     assert set(values[0]) == {variable.name for variable in model.free_RVs}
     for seed, value in enumerate(values):
@@ -68,8 +63,8 @@ def test_starts_are_finite_ordered_and_round_trip(name: str) -> None:
 def test_without_jitter_the_start_is_the_mode(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among others that the vine's inversion is exact."""
     monkeypatch.setattr("jointmix.modes.initial._SPREAD", 0.0)
-    spec, dataset, start = start_of(name)
-    target = Target(dataset, spec, start)
+    _, dataset, start = start_of(name)
+    target = Target(dataset, start)
     draw = target.parameters(target.point(0))
     mode = start.parameters.each()
     covariance = mode["cholesky"] @ np.swapaxes(mode["cholesky"], 1, 2)
@@ -102,7 +97,7 @@ def test_jitter_is_as_wide_as_it_says() -> None:
 def test_order_of_the_mode_follows_the_direction() -> None:
     spec, dataset, start = start_of("four clusters, overlapping")
     mode = fit_em(dataset, spec, 1).best
-    xi = location(mode, spec, model_scaling(dataset, spec))
+    xi = location(mode, spec, dataset.scaling)
     along = xi @ direction_of(spec)
     np.testing.assert_allclose(start.xi @ start.direction, np.sort(along), rtol=1e-12)
     np.testing.assert_allclose(start.parameters.weight, mode.parameters.weight[np.argsort(along)])

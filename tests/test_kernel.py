@@ -60,19 +60,19 @@ def rows_of(spec: ModelSpec, n: int, seed: int = 3) -> Dataset:
     rng = np.random.default_rng(seed)
     width = len(spec.columns)
     values = rng.normal(size=(n, width)) * np.arange(1, width + 1) + rng.normal(size=width)
-    return Dataset(tuple(spec.columns), values, np.arange(n), n, {}, "")
+    return Dataset(spec, values, np.arange(n), n, {}, "")
 
 
-def target_of(dataset: Dataset, spec: ModelSpec, direction: np.ndarray | None) -> Target:
+def target_of(dataset: Dataset, direction: np.ndarray | None) -> Target:
     empty = np.zeros(0)
-    return Target(dataset, spec, Start(Parameters(weight=empty), empty, empty, empty, direction))
+    return Target(dataset, Start(Parameters(weight=empty), empty, empty, empty, direction))
 
 
 @cache
 def target(name: str) -> Target:
     """The density of a structure and the tests' table, ordered where it can be."""
     spec = STRUCTURES[name]
-    return target_of(make_dataset(table(), spec), spec, direction_of(spec))
+    return target_of(make_dataset(table(), spec), direction_of(spec))
 
 
 def named(spec: ModelSpec, ordered: bool, q: np.ndarray) -> Point:
@@ -236,7 +236,7 @@ def test_any_model_equals_scipy(model: tuple[ModelSpec, int, bool], seed: int) -
     spec, n, ordered = model
     direction = np.cos(1 + np.arange(len(coordinates(spec))))
     direction = direction / np.linalg.norm(direction) if ordered else None
-    at = target_of(rows_of(spec, n, seed), spec, direction)
+    at = target_of(rows_of(spec, n, seed), direction)
     q = 0.7 * np.random.default_rng(seed).normal(size=at.dim)
     # As above; SciPy's inverses of worse conditioned covariances.
     np.testing.assert_allclose(at.log_density(q)[0], scipy_density(at, q), rtol=1e-11, atol=1e-10)

@@ -22,7 +22,7 @@ from jointmix.model.dataset import Dataset
 from jointmix.model.graph import (
     EXTRA,
     OBSERVED,
-    build_model,
+    mixture_model,
     observed_arrays,
 )
 from jointmix.model.spec import ModelSpec
@@ -185,7 +185,7 @@ def case(
             y = lines[c, 0] + u @ lines[c, 1:] + sigma * np.exp(log_sigma[c]) * rng.normal()
             rows.append(np.array([*x, *u, y]))
     values = np.array(rows)
-    return target_of(Dataset(spec.columns, values, np.arange(len(rows)), 0, {}, ""), spec, None), q
+    return target_of(Dataset(spec, values, np.arange(len(rows)), 0, {}, ""), None), q
 
 
 #: With correlations of 1 − 1e-8: tanh(19.1 / 2).
@@ -234,7 +234,7 @@ def test_long_lines_are_rounded_once(scale: float) -> None:
 
 @pytest.fixture(scope="module")
 def pymc_model() -> pm.Model:
-    return build_model(case(SPEC)[0].dataset, SPEC, None)
+    return mixture_model(case(SPEC)[0].dataset)
 
 
 @pytest.mark.parametrize("scale", [10.0, 1e-3, 1e-7])
@@ -244,7 +244,7 @@ def test_the_pymc_model_loses_digits_with_the_square(scale: float, pymc_model: p
     On standardised columns |μ| is a few units; there gradients keep nine digits at sd = 1e-3.
     """
     at, q = case(SPEC, **FAR, sd=scale, sigma=scale)
-    observed, extra = observed_arrays(at.dataset, SPEC)
+    observed, extra = observed_arrays(at.dataset)
     with pymc_model:
         pm.set_data({OBSERVED: observed, EXTRA: extra})
     rows, prior, gradient = densities(pymc_model)(q)

@@ -16,7 +16,6 @@ from jointmix.families.parameters import Parameters
 from jointmix.kernel.blocks import compiled_blocks, places, values_of
 from jointmix.kernel.records import BLOCK, HEADER, HEADER_SIZE
 from jointmix.kernel.sweep import sweep
-from jointmix.model.rows import make_rows
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling import Target
 
@@ -52,7 +51,7 @@ ONE = dataclasses.replace(STRUCTURES["one cluster, other predictors"], standardi
 @pytest.mark.parametrize("spec", [WIDE, SMALL, ONE], ids=["D = 12, K = 9", "D = 3, K = 4", "K = 1"])
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 255, 256, 257, 1000])
 def test_rows_on_both_sides_of_a_block(spec: ModelSpec, n: int) -> None:
-    at = target_of(rows_of(spec, n), spec, None)
+    at = target_of(rows_of(spec, n), None)
     # Partial correlations of up to 0.5, so that twelve features stay well conditioned.
     q = 0.3 * np.random.default_rng(5).normal(size=at.dim)
     # Up to a thousand rows, of quadratic forms of up to 1e4.
@@ -64,7 +63,7 @@ def test_rows_on_both_sides_of_a_block(spec: ModelSpec, n: int) -> None:
 def swept(spec: ModelSpec, n: int, seed: int = 6) -> tuple[float, np.ndarray, Parameters, Target]:
     """The log likelihood of random rows at random values, and its gradient in the values."""
     rng = np.random.default_rng(seed)
-    at = target_of(rows_of(spec, n), spec, None)
+    at = target_of(rows_of(spec, n), None)
     k, d, r = spec.n_clusters, len(spec.features), len(spec.predictors)
     given: dict[str, np.ndarray] = {"weight": rng.dirichlet(np.ones(k))}
     if d:
@@ -82,7 +81,7 @@ def swept(spec: ModelSpec, n: int, seed: int = 6) -> tuple[float, np.ndarray, Pa
     problem = at.problem
     header = problem[:HEADER_SIZE].view(HEADER)[0]
     blocks = problem[header.blocks : header.blocks + header.n_blocks * (BLOCK.itemsize // 8)]
-    own = compiled_blocks(spec.blocks, make_rows(at.dataset, spec), parameters)
+    own = compiled_blocks(spec.blocks, at.dataset.rows, parameters)
     values = values_of(parameters.batched(), spec.blocks, own)[0]
     gradient = np.zeros(values.size)
     total = sweep(problem, header, blocks.view(BLOCK), values, gradient)
@@ -124,15 +123,13 @@ def test_sweep_equals_whole_arrays(k: int, d: int, r: int, covariance: str, resp
         predictors=tuple("pqrst"[:r]) if response else (), covariance=covariance,
         standardize=False,
     )  # fmt: skip
-    length = int(
-        target_of(rows_of(spec, 1), spec, None).problem[:HEADER_SIZE].view(HEADER)[0].length
-    )
+    length = int(target_of(rows_of(spec, 1), None).problem[:HEADER_SIZE].view(HEADER)[0].length)
     for n in (1, 7, length - 1, length, length + 1, 2 * length + 5):
         total, gradient, parameters, at = swept(spec, n)
         expected_total, expected = numpy_gradient(at, parameters)
         # Sums of up to five hundred terms, in another order.
         np.testing.assert_allclose(total, expected_total, rtol=1e-12)
-        blocks = compiled_blocks(spec.blocks, make_rows(at.dataset, spec), parameters)
+        blocks = compiled_blocks(spec.blocks, at.dataset.rows, parameters)
         for name, place in places(blocks, k).items():
             index = place.first + place.step * np.arange(k)[:, None] + np.arange(place.width)
             own, other = gradient[index], expected[name].reshape(k, place.width)

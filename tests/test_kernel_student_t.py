@@ -52,7 +52,7 @@ SPECS: dict[str, ModelSpec] = {
 
 
 def at_of(spec: ModelSpec, n: int = 70) -> Target:
-    return target_of(rows_of(spec, n), spec, None)
+    return target_of(rows_of(spec, n), None)
 
 
 def scipy_rows(at: Target, q: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ OFFSETS = {"a": 1e3, "b": -7.0, "c": 0.5, "d": 0.0, "p": 1e4, "q": 30.0, "y": -1
 
 
 def target(spec: ModelSpec, rows: pd.DataFrame) -> Target:
-    return target_of(make_dataset(rows, spec), spec, direction_of(spec))
+    return target_of(make_dataset(rows, spec), direction_of(spec))
 
 
 def moved(rows: pd.DataFrame) -> pd.DataFrame:
@@ -131,7 +131,7 @@ def test_a_column_turned_around_turns_its_parameters() -> None:
     # ξ = (μ, b, θ): mean and slope change sign, under priors about zero, and the direction too.
     sign = np.array([-1.0, 1.0, -1.0])
     at = target(spec, rows)
-    turned = target_of(make_dataset(rows.assign(a=-rows["a"]), spec), spec, direction * sign)
+    turned = target_of(make_dataset(rows.assign(a=-rows["a"]), spec), direction * sign)
     for q in 0.5 * np.random.default_rng(4).normal(size=(5, at.dim)):
         found = at.parameters(q)
         location = np.column_stack([found["mean"], found["intercept"], found["slope"]])

@@ -33,10 +33,10 @@ from jointmix.families.priors.priors import (
     StudentT,
 )
 from jointmix.kernel import fused as building
+from jointmix.kernel.fused import build_model
 from jointmix.model.dataset import Dataset, make_dataset
-from jointmix.model.graph import ConeTransform, build_model, prior_draws
+from jointmix.model.graph import ConeTransform, prior_draws
 from jointmix.model.location import coordinates
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 
 N_POINTS = 10
@@ -350,12 +350,12 @@ def test_student_t_densities_equal_scipy(name: str) -> None:
 
 def test_degrees_of_freedom_are_drawn_from_their_prior() -> None:
     spec = STUDENT["no features"]
-    draws = prior_draws(make_dataset(table(), spec), spec, 1000, 1)
+    draws = prior_draws(make_dataset(table(), spec), 1000, 1)
     assert draws["df"].shape == (1000, 2)
     # A false alarm in 1e4.
     assert stats.kstest(draws["df"].ravel(), stats.gamma(3.0, scale=2.0).cdf).pvalue > 1e-4
     spec = STUDENT["fixed df, per cluster"]
-    draws = prior_draws(make_dataset(table(), spec), spec, 3, 1)
+    draws = prior_draws(make_dataset(table(), spec), 3, 1)
     np.testing.assert_array_equal(draws["df"], [[2.5, 30.0]] * 3)
 
 
@@ -487,7 +487,7 @@ def test_lkj_constant_is_the_integral(eta: float) -> None:
 @pytest.mark.parametrize("name", ["no intercept", "no intercept, one cluster"])
 def test_no_intercept_is_zero_for_the_users(name: str) -> None:
     spec, (dataset, model) = STRUCTURES[name], built(name)
-    scaling = model_scaling(dataset, spec)
+    scaling = dataset.scaling
     for point in draw_points(model, np.random.default_rng(4), 3):
         batched = {key: value[None] for key, value in point.items()}
         draw = {key: value[0] for key, value in constrained(model)(batched).items()}

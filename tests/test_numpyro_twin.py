@@ -28,7 +28,6 @@ from jointmix.families.rows import Rows
 from jointmix.families.student_t.block import StudentTResponse
 from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.agreement.terms import sizes
 from jointmix.validation.twin import build_twin, twin_log_density
@@ -70,7 +69,7 @@ def pymc_function(model: pm.Model, outputs: list[Any]) -> Any:
 
 def columns(spec: ModelSpec, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, predictors and response (zeros without one) on the model's scale."""
-    scaled = model_scaling(dataset, spec).transform(dataset.values)
+    scaled = dataset.scaling.transform(dataset.values)
     x, u = (
         scaled[:, [spec.columns.index(name) for name in names]]
         for names in (spec.features, spec.predictors)
@@ -160,7 +159,7 @@ def bare(n: int, d: int, k: int, r: int) -> tuple[ModelSpec, Dataset]:
         standardize=False,
     )
     values = np.random.default_rng(n + 10 * d + 100 * k).normal(size=(n, d + r + 1))
-    return spec, Dataset(spec.columns, values, np.arange(n), n, {}, "")
+    return spec, Dataset(spec, values, np.arange(n), n, {}, "")
 
 
 def random_values(spec: ModelSpec, seed: int) -> Values:

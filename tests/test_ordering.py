@@ -16,8 +16,6 @@ from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import make_dataset
 from jointmix.model.location import coordinates, householder
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
@@ -42,9 +40,9 @@ def mode_of(values: oracles.Values) -> Mode:
 def ordering_of(table: object, spec: ModelSpec) -> tuple[Ordering, np.ndarray, np.ndarray]:
     """The ordering chosen from EM's best mode, with ξ and its covariance there."""
     dataset = make_dataset(table, spec)
-    mode, scaling = fit_em(dataset, spec).best, model_scaling(dataset, spec)
-    rows = make_rows(dataset, spec)
-    chosen = choose_ordering(mode, spec, scaling, dataset, 1)
+    mode, scaling = fit_em(dataset, spec).best, dataset.scaling
+    rows = dataset.rows
+    chosen = choose_ordering(mode, dataset, 1)
     return (
         chosen,
         location(mode, spec, scaling),
@@ -195,8 +193,8 @@ def test_errors_under_overlap_are_those_of_maximum_likelihood() -> None:
         a = rng.normal(size=n) + 2 * z
         table = {"a": a, "y": a * (1 + 0.5 * z) + rng.normal(size=n)}
         dataset = make_dataset(table, spec)
-        mode, scaling = fit_em(dataset, spec).best, model_scaling(dataset, spec)
-        rows = make_rows(dataset, spec)
+        mode, scaling = fit_em(dataset, spec).best, dataset.scaling
+        rows = dataset.rows
         order = np.argsort(mode.parameters.mean[:, 0])
         found.append(mode.parameters.mean[order, 0])
         errors = location_errors(rows, mode.parameters, spec)[:, 0, :, 0] * 2.5**2
@@ -264,7 +262,7 @@ def test_locations_in_units_of_their_priors() -> None:
     }
     rng = np.random.default_rng(9)
     dataset = make_dataset({name: rng.normal(size=30) for name in "auy"}, spec)
-    xi = location(mode_of(values), spec, model_scaling(dataset, spec))
+    xi = location(mode_of(values), spec, dataset.scaling)
     np.testing.assert_allclose(xi, [[1, 1, 1, 2], [2, 2, -1, 0]], rtol=0, atol=1e-14)
     names = [(item.parameter, item.column) for item in coordinates(spec)]
     assert names == [("mean", "a"), ("intercept", None), ("slope", "u"), ("slope", "a")]
@@ -285,7 +283,7 @@ def test_covariance_is_that_of_weighted_least_squares(
     )  # fmt: skip
     values = oracles.draw_values(rng, 3, 2, 2)
     table = {name: rng.normal(size=n) for name in "abcy"}
-    scaling = model_scaling(make_dataset(table, spec), spec)
+    scaling = make_dataset(table, spec).scaling
     share, u = rng.dirichlet(np.ones(3), n), np.column_stack([table["c"], table["a"]])
     found = location_covariance(
         mode_of(values), spec, scaling, share, Rows(np.zeros((n, 2)), u, np.zeros(n))
@@ -323,7 +321,7 @@ def test_covariance_is_that_of_estimates() -> None:
             estimates[t, j, 0] = a[own].mean()
             estimates[t, j, 1:] = np.linalg.lstsq(design[own], y[own], rcond=None)[0]
         if t == 0:
-            scaling = model_scaling(make_dataset({"a": a, "c": u[:, 1], "y": y}, spec), spec)
+            scaling = make_dataset({"a": a, "c": u[:, 1], "y": y}, spec).scaling
         claims[t] = location_covariance(
             mode_of(values), spec, scaling, np.eye(2)[hard], Rows(a[:, None], u, y)
         )

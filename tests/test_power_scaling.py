@@ -13,8 +13,8 @@ from jointmix.base.errors import SchemaError
 from jointmix.base.schema import COMPONENT
 from jointmix.families.priors.priors import Normal, Priors
 from jointmix.fitting.workflow import fit
+from jointmix.kernel.fused import build_model
 from jointmix.model.dataset import make_dataset
-from jointmix.model.graph import build_model
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec

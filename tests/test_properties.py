@@ -228,10 +228,10 @@ def test_any_vector_gives_valid_ordered_parameters(
     spec = ModelSpec(n_clusters=k, features=features, predictors=("p",), response="y",
                      standardize=False)  # fmt: skip
     values = rng.normal(size=(4 * k, len(spec.columns)))
-    dataset = Dataset(spec.columns, values, np.arange(4 * k), 4 * k, {}, "")
+    dataset = Dataset(spec, values, np.arange(4 * k), 4 * k, {}, "")
     direction = rng.normal(size=len(coordinates(spec)))
     direction /= np.linalg.norm(direction)
-    at = target_of(dataset, spec, direction)
+    at = target_of(dataset, direction)
     found = at.parameters(rng.normal(0, spread, at.dim))
     assert (found["weight"] > 0).all()
     assert found["weight"].sum() == pytest.approx(1, abs=1e-14)

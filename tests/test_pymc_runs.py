@@ -44,7 +44,7 @@ def run(sampler: str, monkeypatch: pytest.MonkeyPatch) -> tuple[xr.DataTree, dic
     spec = spec_of(1, sampler=sampler, draws=DRAWS, tune=7, chains=CHAINS, target_accept=0.9)
     dataset, start = prepared(one_line(), spec)
     began = time.perf_counter()
-    tree = sample(dataset, spec, start, 1)
+    tree = sample(dataset, start, 1)
     return tree, asked, time.perf_counter() - began
 
 
@@ -84,7 +84,7 @@ def test_blackjaxs_positions_become_parameters(
     """Chain by chain; fewer draws than were asked for are a part of a run."""
     spec = spec_of(1, sampler="blackjax", draws=DRAWS, tune=7, chains=CHAINS, target_accept=0.9)
     dataset, start = prepared(one_line(), spec)
-    target, asked = Target(dataset, spec, start), {}
+    target, asked = Target(dataset, start), {}
     positions = np.random.default_rng(1).normal(size=(CHAINS, n_draws, target.dim))
     logp = np.array([[target.log_density(q)[0] for q in chain] for chain in positions])
 
@@ -94,7 +94,7 @@ def test_blackjaxs_positions_become_parameters(
 
     monkeypatch.setattr(pymc_runs, "jaxified", lambda _: (None, None))
     monkeypatch.setattr(pymc_runs, "nuts", answered)
-    tree = sample(dataset, spec, start, 1)
+    tree = sample(dataset, start, 1)
     for name, values in target.parameters(positions).items():
         np.testing.assert_array_equal(tree["posterior"][name], values)
     np.testing.assert_array_equal(tree["sample_stats"]["log_density"], logp)

@@ -18,11 +18,8 @@ from conftest import PARAMETERS
 from scipy import stats
 
 from jointmix.base.errors import SamplingError
-from jointmix.kernel.allocate import mode_share
 from jointmix.kernel.entry import compiled
 from jointmix.model.dataset import Dataset, make_dataset
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import APPROXIMATIONS, SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
@@ -62,11 +59,9 @@ def spec_of(n_clusters: int = 2, **sampler: Any) -> ModelSpec:
 
 def prepared(table: pd.DataFrame, spec: ModelSpec) -> tuple[Dataset, Start]:
     dataset = make_dataset(table, spec)
-    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     mode = fit_em(dataset, spec, 1).best
-    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
-    ordering = choose_ordering(mode, spec, scaling, dataset, 1)
-    return dataset, make_start(mode, spec, scaling, ordering, share, rows)
+    ordering = choose_ordering(mode, dataset, 1)
+    return dataset, make_start(mode, dataset, ordering)
 
 
 def draws_of(
@@ -77,7 +72,7 @@ def draws_of(
     control: Control | None = None,
 ) -> xr.DataTree:
     dataset, start = prepared(two_lines() if table is None else table, spec)
-    return sample(dataset, spec, start, seed, progress, control)
+    return sample(dataset, start, seed, progress, control)
 
 
 def same(first: xr.DataTree, second: xr.DataTree) -> bool:
@@ -142,7 +137,7 @@ def check_normalised(tree: xr.DataTree, spec: ModelSpec) -> None:
 def unconstrained_log_density(tree: xr.DataTree, table: pd.DataFrame, spec: ModelSpec) -> Any:
     """The model's log density at the draws of a K = 1 fit, up to a constant: (chain, draw)."""
     dataset = make_dataset(table, spec)
-    x, y = model_scaling(dataset, spec).transform(dataset.values).T
+    x, y = dataset.scaling.transform(dataset.values).T
     draws = {name: values.values for name, values in tree["posterior"].data_vars.items()}
     mean, sd = draws["mean"][..., 0], draws["sd"][..., 0]
     line = draws["intercept"] + draws["slope"][..., 0] * x

@@ -10,7 +10,7 @@ from densities import component_log_density
 from jointmix.families.mixture import log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.model.dataset import make_dataset
-from jointmix.model.scaling import Scaling, model_scaling, standard_scaling
+from jointmix.model.scaling import Scaling, standard_scaling
 from jointmix.model.spec import ModelSpec
 
 N = 200
@@ -126,7 +126,7 @@ def test_standardised_columns(covariance: str) -> None:
     )
     spec = spec_of("overlapping", covariance=covariance)
     dataset = make_dataset(dict(zip(columns, rows.T, strict=True)), replace(spec, n_clusters=1))
-    scaling = standard_scaling(dataset, spec)
+    scaling = standard_scaling(dataset.values, spec)
     scaled = scaling.transform(dataset.values)
     # The mean of numbers of 1e9 with an sd of 1e6 is known to 1e-13 sd at best.
     np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-11)
@@ -147,7 +147,7 @@ def test_a_spherical_covariance_stays_spherical() -> None:
     dataset = make_dataset(dict(zip("abc", rows.T, strict=True)), spec)
     factor = np.array([0.5, 1.0, 2.0])[:, None, None] * np.eye(3)
     model = Parameters(weight=np.full(3, 1 / 3), mean=rng.normal(size=(3, 3)), cholesky=factor)
-    users = standard_scaling(dataset, spec).to_users(model)
+    users = standard_scaling(dataset.values, spec).to_users(model)
     sd = np.sqrt((rows.var(0)).mean())
     np.testing.assert_allclose(users.cholesky, sd * factor, rtol=1e-14)
 
@@ -157,13 +157,13 @@ def test_raw_scale_is_left_alone() -> None:
     spec = spec_of("disjoint", standardize=False)
     table = {name: rng.normal(50, 7, N) for name in spec.columns}
     dataset = make_dataset(table, spec)
-    scaling = model_scaling(dataset, spec)
+    scaling = dataset.scaling
     np.testing.assert_array_equal(scaling.transform(dataset.values), dataset.values)
     assert scaling.log_jacobian == 0
     parameters = Parameters(**oracles.factored(model_values(spec, rng)))
     for name, value in scaling.to_users(parameters).each().items():
         np.testing.assert_array_equal(value, parameters.each()[name])
-    standard = model_scaling(dataset, replace(spec, standardize=True))
+    standard = dataset.under(replace(spec, standardize=True)).scaling
     np.testing.assert_array_equal(standard.scale, dataset.values.std(0))
 
 

@@ -9,10 +9,7 @@ from jointmix.base.errors import SpecError
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, Fixed, Normal, Priors
 from jointmix.families.rows import Rows
-from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset, make_dataset
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import Truth, four_clusters, simulate
 from jointmix.model.spec import ModelSpec
@@ -96,9 +93,13 @@ class Posterior:
 
     case: Case
     dataset: Dataset
-    spec: ModelSpec
     truth: Parameters
     values: dict[str, np.ndarray]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self.dataset.spec
 
 
 def make_spec(case: Case, sampler: SamplerSpec | None = None) -> ModelSpec:
@@ -142,8 +143,8 @@ def make_posterior(case: Case, sampler: SamplerSpec | None = None) -> Posterior:
         rows, rng = Rows(x, x, np.zeros(case.n)), np.random.default_rng(_DATA_SEED)
         table["y"] = spec.blocks[-1].draw(users, rows, table["cluster"].to_numpy(), rng)
     dataset = make_dataset(table, spec)
-    values = unpacked(model_scaling(dataset, spec).to_model(users), spec)
-    return Posterior(case, dataset, spec, users, values)
+    values = unpacked(dataset.scaling.to_model(users), spec)
+    return Posterior(case, dataset, users, values)
 
 
 def _parameters(truth: Truth) -> Parameters:
@@ -171,8 +172,5 @@ def start_at_truth(posterior: Posterior, seed: int) -> Start:
 
 
 def _start(posterior: Posterior, mode: Mode, seed: int) -> Start:
-    dataset, spec = posterior.dataset, posterior.spec
-    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
-    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
-    ordering = choose_ordering(mode, spec, scaling, dataset, seed)
-    return make_start(mode, spec, scaling, ordering, share, rows)
+    dataset = posterior.dataset
+    return make_start(mode, dataset, choose_ordering(mode, dataset, seed))

@@ -15,7 +15,6 @@ from benchmark.bare import (
 from benchmark.cases import Case, Posterior, make_posterior, start_at_truth
 from benchmark.measure import timed
 from benchmark.textbook import textbook_model, textbook_point, textbook_start
-from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.modes.initial import draw_start
 
@@ -31,7 +30,7 @@ def _target(posterior: Posterior) -> Any:
     from jointmix.sampling.target import Target
 
     start = start_at_truth(posterior, _SEED)
-    return Target(posterior.dataset, posterior.spec, start)
+    return Target(posterior.dataset, start)
 
 
 def kernel(posterior: Posterior) -> Call:
@@ -76,12 +75,12 @@ def _jitted(density: Callable[[Any], Any], points: np.ndarray) -> Call:
 
 def model_jax(posterior: Posterior) -> Call:
     """The package's PyMC model on JAX."""
-    from jointmix.model.graph import build_model
+    from jointmix.model.graph import mixture_model
     from jointmix.sampling.blackjax_runs import jaxified
 
     target = _target(posterior)
     direction = target.start.direction
-    density, _ = jaxified(build_model(posterior.dataset, posterior.spec, direction, "dot"))
+    density, _ = jaxified(mixture_model(posterior.dataset, direction, "dot"))
     return _jitted(density, target.points(_SEED, _POINTS))
 
 
@@ -114,7 +113,7 @@ def textbook_numba(posterior: Posterior) -> Call:
 
 
 def _bare(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
-    scaling = model_scaling(posterior.dataset, posterior.spec)
+    scaling = posterior.dataset.scaling
     phi = statistics(scaling.transform(posterior.dataset.values))
     return phi, natural_parameters(scaling.to_model(posterior.truth))
 

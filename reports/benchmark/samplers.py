@@ -100,7 +100,7 @@ def ours(posterior: Posterior, settings: Settings, clock: CompileClock) -> Outco
             progress.append((done, total, text))
 
     began = time.time()
-    tree = sample(posterior.dataset, posterior.spec, start, settings.seed, note)
+    tree = sample(posterior.dataset, start, settings.seed, note)
     ended = time.time()
     # What a sampler compiles on its first draws is not sampling.
     sampling = float(tree.attrs["sample_seconds"])

@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmark.cases import Posterior
 from jointmix.families.priors.priors import Dirichlet, InverseGamma, Normal
-from jointmix.model.scaling import model_scaling
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -30,7 +29,7 @@ def textbook_model(posterior: Posterior) -> "pm.Model":
 
     spec, priors = posterior.spec, posterior.spec.priors
     k, d = spec.n_clusters, len(spec.features)
-    rows = model_scaling(posterior.dataset, spec).transform(posterior.dataset.values)
+    rows = posterior.dataset.scaling.transform(posterior.dataset.values)
     assert isinstance(priors.weight, Dirichlet)
     with pm.Model() as model:
         weight = pm.Dirichlet("weight", np.full(k, priors.weight.concentration))

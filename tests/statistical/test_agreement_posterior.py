@@ -41,7 +41,7 @@ def compared(name: str, seed: int) -> PosteriorAgreement:
     }  # fmt: skip
     spec = jm.ModelSpec(n_clusters=k, sampler=sampler, **(columns | options))
     prepared = prepare(simulate(truth, n, seed), spec, seed, Clock(None))
-    problem = Problem(prepared.dataset, spec, prepared.start.direction)
+    problem = Problem(prepared.dataset, prepared.start.direction)
     return sample_both(prepared, None, problem, None, None, seed, lambda *_: None)
 
 

@@ -21,11 +21,9 @@ from jointmix.base.schema import (
     PREDICTOR,
     SCHEMA_VERSION,
 )
-from jointmix.families.rows import Rows
 from jointmix.fitting.scouts import Levels
 from jointmix.labels.draws import Gathered, Identified
 from jointmix.model.dataset import Dataset
-from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census
@@ -41,13 +39,7 @@ _NOTE = ("code", "message", "remedy", "row", "value")
 
 
 def tree_groups(
-    dataset: Dataset,
-    spec: ModelSpec,
-    scaling: Scaling,
-    census: Census,
-    identified: Identified,
-    raw: xr.DataTree,
-    rows: Rows,
+    dataset: Dataset, census: Census, identified: Identified, raw: xr.DataTree
 ) -> dict[str, xr.Dataset]:
     """All groups but ``modes``, ``scouts`` and ``checks``, by name; see `jointmix.base.schema`.
 
@@ -55,14 +47,13 @@ def tree_groups(
     ----------
     raw
         What the sampler gave.
-    rows
-        On the users' scale.
     """
+    spec, scaling = dataset.spec, dataset.scaling
     posterior, gathered = identified.posterior, identified.gathered
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     clusters = {CLUSTER: posterior[CLUSTER].values}
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
-    points = choose_points(rows, census.best.parameters, spec)
+    points = choose_points(dataset.users_rows, census.best.parameters, spec)
     by_label = {
         name: ((CHAIN, DRAW, CLUSTER), value.reshape(*shape, -1))
         for name, value in (("permutation", gathered.permutation), ("occupied", gathered.occupied))
@@ -82,11 +73,12 @@ def tree_groups(
             {"center": (COLUMN, scaling.center), "scale": (COLUMN, scaling.scale)},
             coords={COLUMN: list(spec.columns)},
         ),
-        **_data_groups(dataset, spec),
+        **_data_groups(dataset),
     }
 
 
-def _data_groups(dataset: Dataset, spec: ModelSpec) -> dict[str, xr.Dataset]:
+def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
+    spec = dataset.spec
     rows = {OBS: np.arange(len(dataset.values))}
     observed = xr.Dataset(coords=rows)
     if spec.features:
@@ -130,7 +122,6 @@ def mode_group(spec: ModelSpec, census: Census, main: Levels, groups: xr.Dataset
 
 def attributes(
     dataset: Dataset,
-    spec: ModelSpec,
     seed: int,
     issues: Iterable[Issue],
     ordering: Ordering,
@@ -158,7 +149,7 @@ def attributes(
     }
     return {
         "schema_version": SCHEMA_VERSION,
-        "spec": json.dumps(spec_to_dict(spec)),
+        "spec": json.dumps(spec_to_dict(dataset.spec)),
         "seed": seed,
         "versions": json.dumps({name: version(name) for name in _PACKAGES}),
         "data_hash": dataset.digest,

@@ -126,8 +126,8 @@ def check(table: object, spec: ModelSpec, em: bool = True, seed: int = 1) -> Ins
     issues = [*found, *_plan_issues(spec, n_rows or minimum_rows(spec))]
     if dataset is not None:
         issues = [issue for issue in issues if issue.severity == "error"]
-        issues += table_warnings(dataset, spec)
-        issues += _of_mode(dataset, spec, seed, issues) if em else ()
+        issues += table_warnings(dataset)
+        issues += _of_mode(dataset, seed, issues) if em else ()
     return Inspection(_errors_first(issues), n_rows)
 
 
@@ -149,12 +149,10 @@ def _plan_issues(spec: ModelSpec, n_rows: int) -> list[Issue]:
     return []
 
 
-def _of_mode(
-    dataset: Dataset, spec: ModelSpec, seed: int, issues: Iterable[Issue]
-) -> tuple[Issue, ...]:
+def _of_mode(dataset: Dataset, seed: int, issues: Iterable[Issue]) -> tuple[Issue, ...]:
     if any(issue.severity == "error" for issue in issues):
         return ()
-    return mode_warnings(dataset, spec, fit_em(dataset, spec, seed))
+    return mode_warnings(dataset, fit_em(dataset, dataset.spec, seed))
 
 
 def _errors_first(issues: Iterable[Issue]) -> tuple[Issue, ...]:

@@ -11,11 +11,8 @@ from jointmix.base.schema import CHAIN, CLUSTER, SCOUT
 from jointmix.checks.modes import is_apart
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.kernel.allocate import mode_share
 from jointmix.labels.draws import chain_modes, identify_draws
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census
 from jointmix.modes.initial import make_start
@@ -49,7 +46,6 @@ class Levels:
 
 def scout(
     dataset: Dataset,
-    spec: ModelSpec,
     census: Census,
     ordering: Ordering,
     seed: int,
@@ -60,6 +56,8 @@ def scout(
 
     Parameters
     ----------
+    dataset, census
+        The model and its rows, and EM's optima.
     ordering
         That of the fit: scouts sample the same posterior.
     seed, progress, control
@@ -71,30 +69,28 @@ def scout(
         The mode each pair came from, from 0, and where its chains are; and why there are fewer
         than asked for, or "".
     """
-    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
+    spec = dataset.spec
     others = [index for index, mode in enumerate(census.modes) if index > 0 and not mode.collapsed][
         : spec.sampler.scouts
     ]
-    fewer = replace(spec, sampler=replace(spec.sampler, chains=CHAINS_A_MODE))
+    fewer = dataset.under(replace(spec, sampler=replace(spec.sampler, chains=CHAINS_A_MODE)))
     found: list[tuple[int, Levels]] = []
     for index in others:
-        mode = census.modes[index]
-        share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
-        start = make_start(mode, spec, scaling, ordering, share, rows)
+        start = make_start(census.modes[index], dataset, ordering)
         own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
         try:
-            raw = sample(dataset, fewer, start, own_seed, progress, control)
+            raw = sample(fewer, start, own_seed, progress, control)
         except SamplingError as error:
             return found, str(error)
         draws = raw["posterior"].to_dataset()
-        identified = identify_draws(draws, dataset, spec, census, ordering)
+        identified = identify_draws(draws, dataset, census, ordering)
         gathered = identified.gathered
         found.append(
             (
                 index,
                 Levels(
                     gathered.log_likelihood.reshape(draws.sizes[CHAIN], -1),
-                    chain_modes(gathered.chain_share, rows, census, scaling),
+                    chain_modes(gathered.chain_share, dataset, census),
                     identified.posterior,
                 ),
             )

@@ -17,15 +17,11 @@ from jointmix.base.arguments import (
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import CHAIN
 from jointmix.checks import judge
-from jointmix.families.rows import Rows
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
 from jointmix.fitting.scouts import Levels, scout, weigh_modes
-from jointmix.kernel.allocate import mode_share
 from jointmix.labels.draws import chain_modes, identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.degenerate import table_warnings
-from jointmix.model.rows import make_rows, users_rows
-from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.modes.em import Census, fit_em
 from jointmix.modes.initial import Start, make_start
@@ -91,8 +87,8 @@ def fit(
     prepared = prepare(table, spec, seed, clock)
     clock.start("sample")
     dataset, start = prepared.dataset, prepared.start
-    store = None if folder is None else open_stream(folder, dataset, spec, seed)
-    raw = sample(dataset, spec, start, seed, progress, control, store, prepared.planned)
+    store = None if folder is None else open_stream(folder, dataset, seed)
+    raw = sample(dataset, start, seed, progress, control, store, prepared.planned)
     return finish(prepared, raw, clock, progress, control)
 
 
@@ -121,7 +117,7 @@ def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr
     folder, clock = file_path(stream), Clock(None)
     prepared = prepare(table, spec, seed, clock)
     clock.start("sample")
-    raw = read_stream(folder, prepared.dataset, spec, prepared.start, seed)
+    raw = read_stream(folder, prepared.dataset, prepared.start, seed)
     return finish(prepared, raw, clock)
 
 
@@ -130,15 +126,17 @@ class Prepared:
     """All that sampling needs, what EM found, and what the table warns of."""
 
     dataset: Dataset
-    spec: ModelSpec
     seed: int
     planned: Plan
-    scaling: Scaling
-    rows: Rows
     census: Census
     issues: tuple[Issue, ...]
     ordering: Ordering
     start: Start
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self.dataset.spec
 
 
 def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepared:
@@ -148,14 +146,12 @@ def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepar
     dataset = make_dataset(table, spec)
     # What cannot be sampled is refused before EM has taken its time.
     planned = plan(spec, len(dataset.values))
-    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
     clock.start("em")
     census = fit_em(dataset, spec, seed)
-    share = mode_share(rows, scaling.to_model(census.best.parameters), spec.blocks)
-    ordering = choose_ordering(census.best, spec, scaling, dataset, seed)
-    start = make_start(census.best, spec, scaling, ordering, share, rows)
-    issues = (*table_warnings(dataset, spec), *mode_warnings(dataset, spec, census))
-    return Prepared(dataset, spec, seed, planned, scaling, rows, census, issues, ordering, start)
+    ordering = choose_ordering(census.best, dataset, seed)
+    start = make_start(census.best, dataset, ordering)
+    issues = (*table_warnings(dataset), *mode_warnings(dataset, census))
+    return Prepared(dataset, seed, planned, census, issues, ordering, start)
 
 
 def finish(
@@ -169,33 +165,30 @@ def finish(
     clock.start("labels")
     dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
     posterior = raw["posterior"].to_dataset()
-    identified = identify_draws(posterior, dataset, spec, census, prepared.ordering)
+    identified = identify_draws(posterior, dataset, census, prepared.ordering)
     gathered = identified.gathered
     shape = (posterior.sizes[CHAIN], -1)
     main = Levels(
         gathered.log_likelihood.reshape(shape),
-        chain_modes(gathered.chain_share, prepared.rows, census, prepared.scaling),
+        chain_modes(gathered.chain_share, dataset, census),
         identified.posterior,
     )
     scouts: list[tuple[int, Levels]] = []
     why = ""
     if spec.sampler.scouts and not raw.attrs["partial"]:
         clock.start("scouts")
-        scouts, why = scout(
-            dataset, spec, census, prepared.ordering, prepared.seed, progress, control
-        )
+        scouts, why = scout(dataset, census, prepared.ordering, prepared.seed, progress, control)
     clock.start("checks")
-    users = users_rows(dataset, spec)
-    groups, sent = weigh_modes(users, main, scouts, spec)
+    groups, sent = weigh_modes(dataset.users_rows, main, scouts, spec)
     tree = xr.DataTree.from_dict(
         {
-            **tree_groups(dataset, spec, prepared.scaling, census, identified, raw, users),
+            **tree_groups(dataset, census, identified, raw),
             "modes": mode_group(spec, census, main, groups),
             **({"scouts": sent.assign_attrs(text=why)} if spec.sampler.scouts else {}),
         }
     )
     tree.attrs |= attributes(
-        dataset, spec, prepared.seed, prepared.issues, prepared.ordering, identified, raw
+        dataset, prepared.seed, prepared.issues, prepared.ordering, identified, raw
     )
     judge(tree)
     tree.attrs["seconds"] = json.dumps(clock.seconds(raw))

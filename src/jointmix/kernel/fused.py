@@ -27,8 +27,6 @@ from jointmix.kernel.sweep import sweep
 from jointmix.model import graph
 from jointmix.model.component import Product
 from jointmix.model.dataset import as_dataset
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 
 _DOUBLES = types.CPointer(types.float64)
@@ -236,8 +234,8 @@ def build_model(
     """
     dataset = as_dataset(table, spec)
     if not fused:
-        return graph.build_model(dataset, spec, direction, product)
-    known = known_values(spec, model_scaling(dataset, spec))
-    blocks = compiled_blocks(spec.blocks, make_rows(dataset, spec), known)
+        return graph.mixture_model(dataset, direction, product)
+    known = known_values(spec, dataset.scaling)
+    blocks = compiled_blocks(spec.blocks, dataset.rows, known)
     likelihood = partial(_likelihood, spec, blocks)
-    return graph.build_model(dataset, spec, direction, product, likelihood)
+    return graph.mixture_model(dataset, direction, product, likelihood)

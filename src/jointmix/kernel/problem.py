@@ -40,8 +40,7 @@ from jointmix.kernel.records import (
 )
 from jointmix.model.dataset import Dataset
 from jointmix.model.location import Coordinate, coordinates, householder
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import Scaling, model_scaling
+from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 
 Prior = Dirichlet | LKJ | ScalePrior | tuple[Coordinate, ...]
@@ -145,7 +144,6 @@ def known_values(spec: ModelSpec, scaling: Scaling) -> Parameters:
 
 def make_problem(
     dataset: Dataset,
-    spec: ModelSpec,
     direction: np.ndarray | None = None,
     whitening: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
@@ -153,8 +151,8 @@ def make_problem(
 
     Parameters
     ----------
-    dataset, spec
-        The rows and the model.
+    dataset
+        The model and its rows.
     direction
         Unit vector along which the components are ordered, (location,), or None.
     whitening
@@ -166,8 +164,8 @@ def make_problem(
     numpy.ndarray
         One-dimensional, of doubles.
     """
-    scaling, k = model_scaling(dataset, spec), spec.n_clusters
-    known, table = known_values(spec, scaling), make_rows(dataset, spec)
+    spec, scaling, table = dataset.spec, dataset.scaling, dataset.rows
+    k, known = spec.n_clusters, known_values(spec, scaling)
     blocks = compiled_blocks(spec.blocks, table, known)
     free, place, width = free_parameters(spec), places(blocks, k), n_values(blocks, k)
     if coordinates(spec):

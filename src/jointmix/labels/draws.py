@@ -24,8 +24,7 @@ from jointmix.labels.assignment import assign, order_by, permute, switch_rate
 from jointmix.labels.confidence import Confidence, confidence
 from jointmix.labels.relabel import ecr
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import Scaling, model_scaling
+from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census
 from jointmix.modes.ordering import Ordering
@@ -148,7 +147,7 @@ class Identified:
 
 
 def identify_draws(
-    raw: xr.Dataset, dataset: Dataset, spec: ModelSpec, census: Census, ordering: Ordering
+    raw: xr.Dataset, dataset: Dataset, census: Census, ordering: Ordering
 ) -> Identified:
     """Identify the labels of sampler draws.
 
@@ -159,10 +158,10 @@ def identify_draws(
     ----------
     raw
         Draws with dims chain, draw, component on the model's scale.
-    dataset, spec, census, ordering
-        The rows, the model, EM's optima, and the constraint under which the draws were made.
+    dataset, census, ordering
+        The model and its rows, EM's optima, and the constraint under which the draws were made.
     """
-    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
+    spec, scaling, rows = dataset.spec, dataset.scaling, dataset.rows
     parameters = draw_parameters(raw, COMPONENT, spec)
     pivot = mode_share(rows, scaling.to_model(census.best.parameters), spec.blocks).argmax(-1)
 
@@ -235,21 +234,20 @@ def _identified(
     return xr.Dataset(variables, coords=coords)
 
 
-def chain_modes(
-    chain_share: np.ndarray, rows: Rows, census: Census, scaling: Scaling
-) -> np.ndarray:
+def chain_modes(chain_share: np.ndarray, dataset: Dataset, census: Census) -> np.ndarray:
     """The census mode, from 0, whose allocation each chain's is nearest to, (chain,).
 
     Parameters
     ----------
     chain_share
         Mean responsibilities of each chain, (chain, obs, cluster).
-    rows
-        On the model's scale.
+    dataset, census
+        The model and its rows, and EM's optima.
     """
     agreement = np.zeros((len(chain_share), len(census.modes)))
     for index, mode in enumerate(census.modes):
-        share = mode_share(rows, scaling.to_model(mode.parameters), scaling.spec.blocks)
+        parameters = dataset.scaling.to_model(mode.parameters)
+        share = mode_share(dataset.rows, parameters, dataset.blocks)
         together = np.einsum("cnk,nj->cjk", chain_share, share)
         best = assign(together)
         agreement[:, index] = np.take_along_axis(together, best[..., None], axis=-1)[..., 0].sum(1)

@@ -3,11 +3,16 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from jointmix.base.errors import DataError
+from jointmix.families.protocol import Block
+from jointmix.families.rows import Rows
+from jointmix.model.rows import by_role
+from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.tables.columns import convert, read_columns
 from jointmix.tables.issues import (
@@ -33,12 +38,12 @@ from jointmix.tables.screening import (
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The rows and columns that a model is fitted to.
+    """A model and the rows that it is fitted to: all that a fit is asked about.
 
     Parameters
     ----------
-    columns
-        Names, in the order of the spec: features, further predictors, response.
+    spec
+        The model, which says what the columns are for.
     values
         (N, C), float64, C-contiguous, read-only, on the users' scale.
     row
@@ -54,13 +59,52 @@ class Dataset:
         What was seen in the table as it came, such as columns without a name.
     """
 
-    columns: tuple[str, ...]
+    spec: ModelSpec
     values: np.ndarray
     row: np.ndarray
     n_rows: int
     missing: dict[str, int]
     digest: str
     warnings: tuple[Issue, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names, in the order of the spec: features, further predictors, response."""
+        return self.spec.columns
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The densities that a cluster is made of."""
+        return self.spec.blocks
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Between the users' scale and that on which the model and its priors are stated."""
+        return model_scaling(self.values, self.spec)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows on the model's scale."""
+        return by_role(self.scaling.transform(self.values), self.spec)
+
+    @cached_property
+    def users_rows(self) -> Rows:
+        """The rows on the users' scale."""
+        return by_role(self.values, self.spec)
+
+    def under(self, spec: ModelSpec) -> "Dataset":
+        """The same rows under another model of the same columns.
+
+        Raises
+        ------
+        DataError
+            If the models' columns differ.
+        """
+        if spec.columns != self.columns:
+            raise DataError(
+                f"The dataset has the columns {self.columns}; the model needs {spec.columns}."
+            )
+        return replace(self, spec=spec)
 
     def select(self, names: Iterable[str]) -> np.ndarray:
         """Columns by name, (N, len(names)), a copy.
@@ -143,7 +187,7 @@ def inspect_table(
     used.flags.writeable = False
     row.flags.writeable = False
     found = tuple(issue for issue in issues if issue.severity == "warning")
-    return Dataset(names, used, row, n_rows, missing, _digest(names, used), found), found
+    return Dataset(spec, used, row, n_rows, missing, _digest(names, used), found), found
 
 
 def _row_issues(
@@ -221,7 +265,7 @@ def new_rows(
     return named
 
 
-def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
+def notes(dataset: Dataset) -> tuple[Issue, ...]:
     """What a reader of the fit should know about its data, all warnings.
 
     Columns without a name, ties, lost digits, near-collinear columns, a response without noise,
@@ -229,14 +273,14 @@ def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
     density, the features and the response.
     """
     found: list[Issue | None] = list(dataset.warnings)
-    for block in spec.blocks:
+    for block in dataset.blocks:
         for name in block.checks.measured:
             harmless = block.checks.harmless_ties(name)
             found.append(tie_warning(dataset.select([name])[:, 0], name, harmless))
     found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
-    groups = independent_groups(spec).items()
+    groups = independent_groups(dataset.spec).items()
     found += [collinear_issue(dataset.select(group), group, limit) for group, limit in groups]
-    found += [block.checks.exact_issue(dataset) for block in spec.blocks]
+    found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
     found.append(duplicate_warning(dataset.values))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
         found.append(total_warning(dataset.values, dataset.columns))
@@ -245,7 +289,7 @@ def notes(dataset: Dataset, spec: ModelSpec) -> tuple[Issue, ...]:
 
 
 def as_dataset(table: object, spec: ModelSpec) -> Dataset:
-    """A table as a dataset of this model; what is a dataset already is returned as it is.
+    """A table as a dataset of this model; the rows of a dataset are taken as they are.
 
     Raises
     ------
@@ -254,11 +298,7 @@ def as_dataset(table: object, spec: ModelSpec) -> Dataset:
     """
     if not isinstance(table, Dataset):
         return make_dataset(table, spec)
-    if table.columns != require_spec(spec).columns:
-        raise DataError(
-            f"The dataset has the columns {table.columns}; the model needs {spec.columns}."
-        )
-    return table
+    return table if table.spec is spec else table.under(require_spec(spec))
 
 
 def minimum_rows(spec: ModelSpec) -> int:

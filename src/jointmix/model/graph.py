@@ -31,9 +31,8 @@ from jointmix.model.component import (
     shapes_of,
     signature,
 )
-from jointmix.model.dataset import Dataset, as_dataset
+from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates, householder
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
@@ -83,9 +82,8 @@ def _matrix(reflection: TensorVariable, value: TensorVariable) -> TensorVariable
 Likelihood = Callable[[TensorVariable, Values, TensorVariable], TensorVariable]
 
 
-def build_model(
-    table: object,
-    spec: ModelSpec,
+def mixture_model(
+    dataset: Dataset,
     direction: np.ndarray | None = None,
     product: Product = "sum",
     likelihood: Likelihood | None = None,
@@ -97,9 +95,8 @@ def build_model(
     likelihood
         What takes the mixture's place, if anything does.
     """
-    dataset = as_dataset(table, spec)
-    scaling = model_scaling(dataset, spec)
-    observed, extra = observed_arrays(dataset, spec)
+    spec = dataset.spec
+    observed, extra = observed_arrays(dataset)
     with pm.Model(coords=_coords(spec)) as model:
         rows = pm.Data(OBSERVED, observed)
         given = [pm.Data(EXTRA, extra)] if extra.shape[1] else []
@@ -107,7 +104,7 @@ def build_model(
         locations = _locations(spec, direction)
         values: dict[str, TensorVariable] = {}
         for block in spec.blocks:
-            values |= graph_of(block).variables(block, scaling, locations)
+            values |= graph_of(block).variables(block, dataset.scaling, locations)
         if likelihood is None:
             _mixture(spec, weight, values, rows, given, product)
         else:
@@ -115,24 +112,24 @@ def build_model(
     return model
 
 
-def prior_draws(dataset: Dataset, spec: ModelSpec, draws: int, seed: int) -> dict[str, np.ndarray]:
+def prior_draws(dataset: Dataset, draws: int, seed: int) -> dict[str, np.ndarray]:
     """Draws from the prior on the model's scale, by name, each (draw, component, ...).
 
     Labels are free: an ordered prior is the same one with its components sorted.
     """
-    model = build_model(dataset, spec)
-    names = list(spec.parameters)
+    model = mixture_model(dataset)
+    names = list(dataset.spec.parameters)
     # Compiling would take longer than drawing, and needs a folder that can be written to.
     found = pm.draw([model[name] for name in names], draws, random_seed=seed, mode=_PYTHON)
     return dict(zip(names, found, strict=True))
 
 
-def observed_arrays(dataset: Dataset, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
+def observed_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """(x, y) and the predictors that are not features, on the model's scale.
 
     Shapes (obs, D + 1) and (obs, number of such predictors).
     """
-    values = model_scaling(dataset, spec).transform(dataset.values)
+    spec, values = dataset.spec, dataset.scaling.transform(dataset.values)
     d, last = len(spec.features), len(spec.columns) - (spec.response is not None)
     own = [*range(d), *range(last, len(spec.columns))]
     return np.ascontiguousarray(values[:, own]), np.ascontiguousarray(values[:, d:last])

@@ -1,21 +1,10 @@
-"""A table's rows on the model's scale and on the users'."""
+"""A table's columns by the role that they play."""
 
 import numpy as np
 
 from jointmix.families.rows import Rows
-from jointmix.model.dataset import Dataset
-from jointmix.model.scaling import Scaling, model_scaling
+from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
-
-
-def make_rows(dataset: Dataset, spec: ModelSpec) -> Rows:
-    """The dataset's rows on the model's scale."""
-    return by_role(model_scaling(dataset, spec).transform(dataset.values), spec)
-
-
-def users_rows(dataset: Dataset, spec: ModelSpec) -> Rows:
-    """The dataset's rows on the users' scale."""
-    return by_role(dataset.values, spec)
 
 
 def by_role(values: np.ndarray, spec: ModelSpec) -> Rows:

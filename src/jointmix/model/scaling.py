@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointmix.families.parameters import Parameters
-from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 
 
@@ -71,21 +70,21 @@ class Scaling:
         return parameters.replace(**arrays)
 
 
-def standard_scaling(dataset: Dataset, spec: ModelSpec) -> Scaling:
-    """Mean zero and standard deviation one; spherical features share one scale.
+def standard_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
+    """Mean zero and standard deviation one of columns (obs, column); spherical features share one.
 
     One scale for all features keeps a spherical covariance spherical on the users' scale.
     """
-    scale = dataset.values.std(axis=0)
+    scale = values.std(axis=0)
     d = len(spec.features)
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
-    return Scaling(spec, dataset.values.mean(axis=0), scale)
+    return Scaling(spec, values.mean(axis=0), scale)
 
 
-def model_scaling(dataset: Dataset, spec: ModelSpec) -> Scaling:
-    """The scale on which the model and its priors are stated."""
+def model_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
+    """The scale on which the model of columns (obs, column) and its priors are stated."""
     if spec.standardize:
-        return standard_scaling(dataset, spec)
+        return standard_scaling(values, spec)
     width = len(spec.columns)
     return Scaling(spec, np.zeros(width), np.ones(width))

@@ -201,7 +201,7 @@ def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) 
         If the table does not suit the model, or another argument is not what it must be.
     """
     dataset, rng = as_dataset(table, spec), random_source(seed)
-    problem = make_problem(dataset, spec)
+    problem = make_problem(dataset)
     n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
     coarse = _search(problem, n_starts, rng)
     return Census(_polish(problem, coarse, n_starts), n_starts)
@@ -232,20 +232,18 @@ def _polish(problem: Problem, coarse: Parameters, n_starts: int) -> tuple[Mode, 
     return tuple(sorted(modes, key=lambda mode: (mode.collapsed, -mode.log_likelihood)))
 
 
-def merged_bic(
-    dataset: Dataset, spec: ModelSpec, mode: Mode, pairs: list[tuple[int, int]]
-) -> np.ndarray:
+def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np.ndarray:
     """BIC after two clusters of a mode were merged and EM ran on from there, (pair,).
 
     Parameters
     ----------
     mode
-        An optimum of the model ``spec``.
+        An optimum of the dataset's model.
     pairs
         Places of the clusters to merge, from 0.
     """
-    fewer = replace(spec, n_clusters=spec.n_clusters - 1, ordering="none")
-    problem, whole = make_problem(dataset, fewer), make_problem(dataset, spec)
+    fewer = replace(dataset.spec, n_clusters=dataset.spec.n_clusters - 1, ordering="none")
+    problem, whole = make_problem(dataset.under(fewer)), make_problem(dataset)
     (share,), _ = _expect(whole, whole.scaling.to_model(mode.parameters).batched())
     merged = []
     for one, other in pairs:

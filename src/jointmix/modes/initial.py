@@ -8,9 +8,9 @@ from jointmix.families.matrices import lower_factor
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, InverseGamma
 from jointmix.families.protocol import Parameter
-from jointmix.families.rows import Rows
+from jointmix.kernel.allocate import mode_share
+from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates
-from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Mode
 from jointmix.modes.ordering import Ordering, location, location_covariance
@@ -45,21 +45,10 @@ class Start:
     direction: np.ndarray | None
 
 
-def make_start(
-    mode: Mode,
-    spec: ModelSpec,
-    scaling: Scaling,
-    ordering: Ordering,
-    share: np.ndarray,
-    rows: Rows,
-) -> Start:
-    """The start at an EM mode, its components sorted along the ordering's direction.
-
-    Parameters
-    ----------
-    share, rows
-        Responsibilities at the mode, (obs, cluster), and the rows on the model's scale.
-    """
+def make_start(mode: Mode, dataset: Dataset, ordering: Ordering) -> Start:
+    """The start at an EM mode, its components sorted along the ordering's direction."""
+    spec, scaling, rows = dataset.spec, dataset.scaling, dataset.rows
+    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
     xi = location(mode, spec, scaling)
     covariance = location_covariance(mode, spec, scaling, share, rows)
     order = np.arange(spec.n_clusters)

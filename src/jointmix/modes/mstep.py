@@ -40,10 +40,10 @@ class Problem:
         return by_role(self.values, self.spec)
 
 
-def make_problem(dataset: Dataset, spec: ModelSpec) -> Problem:
+def make_problem(dataset: Dataset) -> Problem:
     """The rows, standardised."""
-    scaling = standard_scaling(dataset, spec)
-    return Problem(spec, scaling, scaling.transform(dataset.values))
+    scaling = standard_scaling(dataset.values, dataset.spec)
+    return Problem(dataset.spec, scaling, scaling.transform(dataset.values))
 
 
 def maximise(problem: Problem, share: np.ndarray, previous: Parameters | None) -> Parameters:

@@ -15,7 +15,6 @@ from jointmix.families.priors.priors import Fixed
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates, location_values
-from jointmix.model.rows import make_rows
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Mode, merged_bic
@@ -148,25 +147,19 @@ def separating_direction(
     return best[0], float(separation(best[0], xi, covariance))
 
 
-def choose_ordering(
-    mode: Mode,
-    spec: ModelSpec,
-    scaling: Scaling,
-    dataset: Dataset,
-    seed: int | np.random.Generator,
-) -> Ordering:
+def choose_ordering(mode: Mode, dataset: Dataset, seed: int | np.random.Generator) -> Ordering:
     """Decide from the best EM mode how to constrain the labels while sampling.
 
     Parameters
     ----------
-    mode, spec, scaling
-        The best mode, the model and its scale.
+    mode
+        The best mode.
     dataset
-        The rows.
+        The model and its rows.
     seed
         Seed or generator of the random candidate directions.
     """
-    nan = float("nan")
+    spec, scaling, nan = dataset.spec, dataset.scaling, float("nan")
     if spec.n_clusters == 1:
         return Ordering("none", None, nan, "One cluster has no labels to identify.")
     if not spec.exchangeable:
@@ -177,7 +170,7 @@ def choose_ordering(
         return Ordering("none", None, nan, text)
     xi = location(mode, spec, scaling)
     parameters = scaling.to_model(mode.parameters)
-    covariance = location_errors(make_rows(dataset, spec), parameters, spec)
+    covariance = location_errors(dataset.rows, parameters, spec)
     if spec.ordering != "auto":
         return _named(spec, xi, covariance)
     direction, gap = separating_direction(xi, covariance, np.random.default_rng(seed))
@@ -188,7 +181,7 @@ def choose_ordering(
             "afterwards: labels are weak."
         )
         return Ordering("none", None, gap, text)
-    evidence = _evidence(mode, spec, dataset, np.argsort(xi @ direction))
+    evidence = _evidence(mode, dataset, np.argsort(xi @ direction))
     if evidence <= 0:
         text = (
             "Merging two neighbouring clusters does not make the model worse (it lowers BIC by "
@@ -203,13 +196,14 @@ def choose_ordering(
     return Ordering("direction", direction, gap, text, evidence)
 
 
-def _evidence(mode: Mode, spec: ModelSpec, dataset: Dataset, order: np.ndarray) -> float:
+def _evidence(mode: Mode, dataset: Dataset, order: np.ndarray) -> float:
     """The smallest rise of BIC when neighbours in this order are merged.
 
     Standard errors at a mode of the likelihood know nothing of other modes, and a superfluous
     cluster finds something to fit: whether the rows tell two clusters apart is asked of the model
     without the second.
     """
+    spec = dataset.spec
     if any(
         isinstance(prior, Fixed) and prior.array.ndim and len(prior.array) == spec.n_clusters
         for prior in vars(spec.priors).values()
@@ -217,7 +211,7 @@ def _evidence(mode: Mode, spec: ModelSpec, dataset: Dataset, order: np.ndarray) 
         # Values fixed cluster by cluster do not fit a model with one cluster less.
         return float("nan")
     pairs = [(int(one), int(other)) for one, other in pairwise(order)]
-    return float((merged_bic(dataset, spec, mode, pairs) - mode.bic).min())
+    return float((merged_bic(dataset, mode, pairs) - mode.bic).min())
 
 
 def _named(spec: ModelSpec, xi: np.ndarray, covariance: np.ndarray) -> Ordering:

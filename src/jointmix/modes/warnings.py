@@ -5,9 +5,6 @@ from scipy.stats import chi2
 
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset
-from jointmix.model.rows import make_rows, users_rows
-from jointmix.model.scaling import model_scaling
-from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Census
 from jointmix.tables.issues import (
     Issue,
@@ -23,28 +20,29 @@ _FEWEST_FOR_MEDIAN = 20
 _MOST_NAMED = 10
 
 
-def mode_warnings(dataset: Dataset, spec: ModelSpec, census: Census) -> tuple[Issue, ...]:
+def mode_warnings(dataset: Dataset, census: Census) -> tuple[Issue, ...]:
     """Warnings from the optimum that chains start from.
 
     Parameters
     ----------
-    dataset, spec
-        The rows and the model.
+    dataset
+        The model and its rows.
     census
         What EM found for them.
     """
-    scaling, rows = model_scaling(dataset, spec), make_rows(dataset, spec)
-    parameters = scaling.to_model(census.best.parameters)
-    share = mode_share(rows, parameters, spec.blocks)
-    allocation, users = share.argmax(axis=1), users_rows(dataset, spec)
-    found = [_small_clusters(dataset, spec, share)]
-    found += [block.checks.mode_issue(users, allocation) for block in spec.blocks]
-    white = [block.checks.white(parameters, rows, allocation) for block in spec.blocks]
+    rows, blocks = dataset.rows, dataset.blocks
+    parameters = dataset.scaling.to_model(census.best.parameters)
+    share = mode_share(rows, parameters, blocks)
+    allocation = share.argmax(axis=1)
+    found = [_small_clusters(dataset, share)]
+    found += [block.checks.mode_issue(dataset.users_rows, allocation) for block in blocks]
+    white = [block.checks.white(parameters, rows, allocation) for block in blocks]
     found.append(_outliers(dataset, np.concatenate(white, axis=1), allocation))
     return tuple(issue for issue in found if issue is not None)
 
 
-def _small_clusters(dataset: Dataset, spec: ModelSpec, share: np.ndarray) -> Issue | None:
+def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:
+    spec = dataset.spec
     size, own = share.sum(axis=0), spec.n_own_parameters
     small = np.flatnonzero(size < own)
     if spec.n_clusters == 1 or small.size == 0:

@@ -19,8 +19,6 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.graph import prior_draws
-from jointmix.model.rows import users_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import Shares, draw_clusters, each_batch
 from jointmix.posterior.draws import (
@@ -167,8 +165,8 @@ def prior_predictive(
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     dataset = make_dataset(table, spec)
     _check_size(draws, len(dataset.values), len(spec.columns))
-    arrays = prior_draws(dataset, spec, draws, seed)
-    parameters = model_scaling(dataset, spec).to_users(packed(arrays, spec))
+    arrays = prior_draws(dataset, draws, seed)
+    parameters = dataset.scaling.to_users(packed(arrays, spec))
     users = unpacked(parameters, spec)
     # As drawn, as they have no units: the way through a factor would cost their last digits.
     users |= {name: arrays[name] for name in users if spec.parameters[name].role == "correlation"}
@@ -180,7 +178,7 @@ def prior_predictive(
         },
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
-    rows = users_rows(dataset, spec)
+    rows = dataset.users_rows
     drawn = drawn_tables(parameters, rows, spec, seed)
     return _as_tree("prior", prior, drawn, rows, spec, chains)
 

@@ -77,7 +77,6 @@ def plan(spec: ModelSpec, n_rows: int) -> Plan:
 
 def sample(
     dataset: Dataset,
-    spec: ModelSpec,
     start: Start,
     seed: int,
     progress: Progress | None = None,
@@ -89,8 +88,8 @@ def sample(
 
     Parameters
     ----------
-    dataset, spec
-        The rows and the model.
+    dataset
+        The model and its rows.
     start
         Where chains start, and how components are ordered.
     seed
@@ -123,6 +122,7 @@ def sample(
     MemoryLimitError
         If the fit would not fit into memory.
     """
+    spec = dataset.spec
     planned = planned or plan(spec, len(dataset.values))
     if planned.backend == "jax":
         _prepare_jax()
@@ -130,7 +130,7 @@ def sample(
     module, name = _RUNNERS[spec.sampler.sampler]
     run: Callable[..., Draws] = getattr(import_module(f"jointmix.sampling.{module}"), name)
     options = {"stream": stream} if stream is not None else {}
-    target = Target(dataset, spec, start)
+    target = Target(dataset, start)
     try:
         draws = run(target, planned.backend, seed, report, control or Control(), **options)
     except JointmixError:

@@ -57,7 +57,7 @@ def run_pathfinder(
     SamplingError
         If no path finds an approximation, or all lie at singular correlations.
     """
-    from jointmix.model.graph import build_model
+    from jointmix.model.graph import mixture_model
     from jointmix.sampling.blackjax_runs import jaxified, pathfinder
 
     del backend, control
@@ -65,7 +65,7 @@ def run_pathfinder(
     began = time.perf_counter()
     target.check_start(seed)
     settings = target.spec.sampler
-    model = build_model(target.dataset, target.spec, target.start.direction, "dot")
+    model = mixture_model(target.dataset, target.start.direction, "dot")
     log_density, _ = jaxified(model)
     n = settings.chains * settings.draws
     candidates, log_p, log_q = pathfinder(

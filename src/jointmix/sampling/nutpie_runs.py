@@ -17,7 +17,6 @@ from jointmix.kernel.entry import compiled
 from jointmix.kernel.problem import free_parameters
 from jointmix.kernel.values import parameter_dims
 from jointmix.model.location import householder
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
 from jointmix.sampling.backends import cores_used
@@ -184,7 +183,7 @@ def _structure(target: Target, backend: str) -> str:
     """What a compiled PyMC model depends on: everything but the rows and the direction."""
     spec = target.spec
     model = dataclasses.replace(spec, ordering="auto", sampler=type(spec.sampler)())
-    scaling = model_scaling(target.dataset, spec)
+    scaling = target.dataset.scaling
     fixed = not spec.intercept or "Fixed(" in repr(spec.priors)
     moved = [scaling.center.tolist(), scaling.scale.tolist()] if fixed else []
     return repr((model, target.start.direction is not None, backend, moved))
@@ -200,7 +199,7 @@ def _pymc_model(target: Target, backend: str, seed: int) -> Any:
         EXTRA,
         OBSERVED,
         REFLECTION,
-        build_model,
+        mixture_model,
         observed_arrays,
     )
 
@@ -209,7 +208,7 @@ def _pymc_model(target: Target, backend: str, seed: int) -> Any:
     with _compile_lock:
         if key not in _compiled:
             product: Product = "dot" if backend == "jax" else "sum"
-            model = build_model(target.dataset, spec, start.direction, product)
+            model = mixture_model(target.dataset, start.direction, product)
             options: dict[str, Any] = {"gradient_backend": "jax"} if backend == "jax" else {}
             _compiled[key] = (
                 model,
@@ -226,7 +225,7 @@ def _pymc_model(target: Target, backend: str, seed: int) -> Any:
                 ),
             )
         model, found = _compiled[key]
-    observed, extra = observed_arrays(target.dataset, spec)
+    observed, extra = observed_arrays(target.dataset)
     data = {OBSERVED: observed} | ({EXTRA: extra} if extra.shape[1] else {})
     if start.direction is not None:
         data[REFLECTION] = householder(start.direction)

@@ -9,7 +9,7 @@ import pymc as pm
 import xarray as xr
 
 from jointmix.base.schema import CHAIN
-from jointmix.model.graph import build_model
+from jointmix.model.graph import mixture_model
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
 from jointmix.sampling.blackjax_runs import jaxified, nuts
@@ -26,7 +26,7 @@ def run_numpyro(
 
     del backend, control
     settings = target.spec.sampler
-    model = build_model(target.dataset, target.spec, target.start.direction, "dot")
+    model = mixture_model(target.dataset, target.start.direction, "dot")
     report("sample", 0, 1, "numpyro")
     began = time.perf_counter()
     with model:
@@ -47,7 +47,7 @@ def run_blackjax(
     """Draws by BlackJAX; PyMC's own wrapper of it fails with the releases of BlackJAX in use."""
     del backend
     settings = target.spec.sampler
-    model = build_model(target.dataset, target.spec, target.start.direction, "dot")
+    model = mixture_model(target.dataset, target.start.direction, "dot")
     began = time.perf_counter()
     log_density, _ = jaxified(model)
     report("sample", 0, 1, "blackjax")
@@ -76,7 +76,7 @@ def run_pymc(target: Target, backend: str, seed: int, report: Progress, control:
     del backend, control
     report("sample", 0, 1, "pymc")
     began = time.perf_counter()
-    model = build_model(target.dataset, target.spec, target.start.direction, "sum")
+    model = mixture_model(target.dataset, target.start.direction, "sum")
     with model:
         tree = pm.sample(
             **_arguments(target, seed), cores=1, init="adapt_diag", nuts_sampler="pymc"

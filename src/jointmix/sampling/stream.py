@@ -8,7 +8,6 @@ import xarray as xr
 from jointmix.base.errors import SamplingError, SpecError, StorageError
 from jointmix.model.dataset import Dataset
 from jointmix.model.serialised import spec_to_dict
-from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import Start
 from jointmix.sampling.result import normalised
 from jointmix.sampling.target import Target
@@ -18,7 +17,7 @@ _LABEL = "jointmix.json"
 _DRAWS = "draws.zarr"
 
 
-def open_stream(folder: Path, dataset: Dataset, spec: ModelSpec, seed: int) -> Path:
+def open_stream(folder: Path, dataset: Dataset, seed: int) -> Path:
     """Prepare a folder for the draws of a run; returns where the Zarr store goes.
 
     Raises
@@ -28,10 +27,9 @@ def open_stream(folder: Path, dataset: Dataset, spec: ModelSpec, seed: int) -> P
     StorageError
         If the folder holds anything, or cannot be written.
     """
-    if spec.sampler.sampler != "nutpie":
-        raise SpecError(
-            f"Only the sampler 'nutpie' streams its draws; got {spec.sampler.sampler!r}."
-        )
+    sampler = dataset.spec.sampler.sampler
+    if sampler != "nutpie":
+        raise SpecError(f"Only the sampler 'nutpie' streams its draws; got {sampler!r}.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         used = any(folder.iterdir())
@@ -41,13 +39,11 @@ def open_stream(folder: Path, dataset: Dataset, spec: ModelSpec, seed: int) -> P
         ) from error
     if used:
         raise StorageError(f"The stream's folder {folder} is not empty; name a new one.")
-    write_file(folder / _LABEL, json.dumps(_label(dataset, spec, seed), indent=1).encode())
+    write_file(folder / _LABEL, json.dumps(_label(dataset, seed), indent=1).encode())
     return folder / _DRAWS
 
 
-def read_stream(
-    folder: Path, dataset: Dataset, spec: ModelSpec, start: Start, seed: int
-) -> xr.DataTree:
+def read_stream(folder: Path, dataset: Dataset, start: Start, seed: int) -> xr.DataTree:
     """The draws that a run has written, as `sampling.sample` returns them, marked partial.
 
     Raises
@@ -64,14 +60,14 @@ def read_stream(
         tree = xr.open_datatree(folder / _DRAWS, engine="zarr", consolidated=False)
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(f"The folder {folder} holds no stream of draws.") from error
-    for name, value in _label(dataset, spec, seed).items():
+    for name, value in _label(dataset, seed).items():
         if found.get(name) != value:
             raise StorageError(
                 f"The stream in {folder} was written by a run with another {name}; give `recover` "
                 "what `fit` was given."
             )
     try:
-        result = normalised(kept_draws(tree, Target(dataset, spec, start)), spec)
+        result = normalised(kept_draws(tree, Target(dataset, start)), dataset.spec)
     except SamplingError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, StopIteration) as error:
@@ -83,6 +79,6 @@ def read_stream(
     return result
 
 
-def _label(dataset: Dataset, spec: ModelSpec, seed: int) -> dict[str, object]:
+def _label(dataset: Dataset, seed: int) -> dict[str, object]:
     """What a stream must agree in with the run that reads it."""
-    return {"table": dataset.digest, "spec": json.dumps(spec_to_dict(spec)), "seed": seed}
+    return {"table": dataset.digest, "spec": json.dumps(spec_to_dict(dataset.spec)), "seed": seed}

@@ -23,22 +23,26 @@ class Target:
 
     Attributes
     ----------
-    dataset, spec, start
-        The rows, the model, and where chains start.
+    dataset, start
+        The model and its rows, and where chains start.
     whitening
         Centre (dim,) and lower triangular S (dim, dim) of a change of variables, or None.
     """
 
     dataset: Dataset
-    spec: ModelSpec
     start: Start
     whitening: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self.dataset.spec
 
     @cached_property
     def problem(self) -> np.ndarray:
         """The kernel's description of model and rows."""
         direction = self.start.direction
-        return make_problem(self.dataset, self.spec, direction, self.whitening)
+        return make_problem(self.dataset, direction, self.whitening)
 
     @cached_property
     def dim(self) -> int:

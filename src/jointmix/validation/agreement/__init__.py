@@ -113,8 +113,8 @@ def crosscheck(
         of_modes = seed if fit is None else int(fit.attrs["seed"])
         prepared = prepare(table, spec, of_modes, Clock(progress))
     if fit is not None:
-        _check_fit(fit, dataset, spec)
-    problem, center = _problem(dataset, spec, prepared, model, seed)
+        _check_fit(fit, dataset)
+    problem, center = _problem(dataset, prepared, model, seed)
     seconds = {"prepare": time.perf_counter() - began}
     densities = _compare_densities(problem, center, model, names, points, seed, report, seconds)
     compared = None
@@ -139,7 +139,7 @@ def crosscheck(
 
 
 def _problem(
-    dataset: Dataset, spec: ModelSpec, prepared: Prepared | None, model: Model | None, seed: int
+    dataset: Dataset, prepared: Prepared | None, model: Model | None, seed: int
 ) -> tuple[Problem, np.ndarray]:
     """The posterior, ordered if its own is, and a point of high density (dim,).
 
@@ -147,10 +147,10 @@ def _problem(
     rows are too few for a fit no modes are known; zero takes their place.
     """
     if prepared is None:
-        problem = Problem(dataset, spec, None)
+        problem = Problem(dataset, None)
         return problem, np.zeros(problem.dim)
-    problem = Problem(dataset, spec, prepared.start.direction if model is None else None)
-    return problem, free_target(Target(dataset, spec, prepared.start), problem).point(seed)
+    problem = Problem(dataset, prepared.start.direction if model is None else None)
+    return problem, free_target(Target(dataset, prepared.start), problem).point(seed)
 
 
 def _compare_densities(
@@ -213,8 +213,8 @@ def _reserve_devices(chains: int) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {name}={chains}".strip()
 
 
-def _check_fit(fit: xr.DataTree, dataset: Dataset, spec: ModelSpec) -> None:
+def _check_fit(fit: xr.DataTree, dataset: Dataset) -> None:
     if fit.attrs.get("data_hash") != dataset.digest:
         raise SchemaError("The fit is of other data than the table.")
-    if spec_to_dict(fitted_spec(fit)) != spec_to_dict(spec):
+    if spec_to_dict(fitted_spec(fit)) != spec_to_dict(dataset.spec):
         raise SchemaError("The fit is of another specification.")

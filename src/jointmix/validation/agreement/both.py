@@ -51,11 +51,11 @@ def sample_both(
         model, names = build_twin(dataset, spec, "marginal", problem.direction), None
         name = "NumPyro"
     report("sample", 0, 1, name)
-    target = free_target(Target(dataset, spec, prepared.start), problem)
+    target = free_target(Target(dataset, prepared.start), problem)
     draws = sample_model(target, inspect(problem, model, names), model, seed)
     raw = normalised(draws, spec)["posterior"].to_dataset()
     ours = fit["posterior"].to_dataset()
-    theirs = identify_draws(raw, dataset, spec, prepared.census, prepared.ordering).posterior
+    theirs = identify_draws(raw, dataset, prepared.census, prepared.ordering).posterior
     seconds = {"compile": 0.0} | json.loads(fit.attrs["seconds"])
     runs = (
         _run(str(fit.attrs["backend"]), ours, seconds["sample"], seconds["compile"]),
@@ -74,8 +74,7 @@ def free_target(target: Target, problem: Problem) -> Target:
 def _fit(prepared: Prepared, seed: int, report: Progress) -> xr.DataTree:
     clock = Clock(None)
     clock.start("sample")
-    dataset, spec = prepared.dataset, prepared.spec
-    raw = sample(dataset, spec, prepared.start, seed, report, None, None, prepared.planned)
+    raw = sample(prepared.dataset, prepared.start, seed, report, None, None, prepared.planned)
     return finish(prepared, raw, clock, report)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from jointmix.families.mixture import block_terms, component_log_density, log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.model.rows import users_rows
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Terms, sizes
 from jointmix.validation.twin.family import Candidate, orders
@@ -40,7 +39,7 @@ def explain_rows(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
     weight = np.log(parameters.weight)[:, None, :]
     total = log_likelihood(weight + features + response)
     if problem.spec.standardize and own.rows is not None:
-        raw = users_rows(problem.dataset, problem.spec)
+        raw = problem.dataset.users_rows
         unscaled = log_likelihood(component_log_density(spec.blocks, raw, parameters))
         if _same(own.rows, unscaled, np.maximum(scale.rows, np.abs(unscaled))):
             return [_RAW]

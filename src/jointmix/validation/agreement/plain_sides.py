@@ -15,7 +15,7 @@ from jointmix.validation.twin.priors import full_shape, positive_log_density
 
 def kernel_side(problem: Problem) -> Side:
     """The package's own compiled kernel: the log density that is sampled, and its gradient."""
-    array = make_problem(problem.dataset, problem.spec, problem.direction)
+    array = make_problem(problem.dataset, problem.direction)
 
     def at(q: np.ndarray) -> Terms:
         gradient, total = np.empty_like(q), np.empty(len(q))

@@ -157,9 +157,8 @@ def _families(
             if changed == number:
                 continue
             priors = replace(problem.spec.priors, **{block: replace(prior, **{item.name: changed})})
-            other = Problem(
-                problem.dataset, replace(problem.spec, priors=priors), problem.direction
-            )
+            changed_spec = replace(problem.spec, priors=priors)
+            other = Problem(problem.dataset.under(changed_spec), problem.direction)
             sentence = (
                 f"The prior of the {words_of} has {words} {item.name}, {changed:.6g} for "
                 f"{number:.6g}."

@@ -11,8 +11,6 @@ from jointmix.families.protocol import Parameter, Role
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates, householder
-from jointmix.model.rows import make_rows
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.family import Twin, twins
 from jointmix.validation.twin.priors import full_shape
@@ -40,20 +38,24 @@ class Problem:
 
     Attributes
     ----------
-    dataset, spec
-        The rows and the model.
+    dataset
+        The model and its rows.
     direction
         Unit vector along which components are ordered, (location,), or None.
     """
 
     dataset: Dataset
-    spec: ModelSpec
     direction: np.ndarray | None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self.dataset.spec
 
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        return make_rows(self.dataset, self.spec)
+        return self.dataset.rows
 
     @cached_property
     def twins(self) -> tuple[Twin, ...]:
@@ -140,7 +142,7 @@ class Problem:
                 else:
                     value = np.exp(value / 2 if of_square(item) else value)
                 free[name] = np.broadcast_to(value, (len(q), *shape))
-        found, scaling = {WEIGHT: free[WEIGHT]}, model_scaling(self.dataset, self.spec)
+        found, scaling = {WEIGHT: free[WEIGHT]}, self.dataset.scaling
         for twin in self.twins:
             found |= twin.complete(free, scaling)
         return Parameters(**found)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from jointmix.model.component import Product
-from jointmix.model.graph import build_model
+from jointmix.model.graph import mixture_model
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Side, Terms
 
@@ -20,7 +20,7 @@ def pymc_side(problem: Problem, linker: Linker) -> Side:
     import pytensor.tensor as pt
 
     product: Product = "sum" if linker == "numba" else "dot"
-    model = build_model(problem.dataset, problem.spec, problem.direction, product)
+    model = mixture_model(problem.dataset, problem.direction, product)
     (rows,) = model.logp(vars=model.observed_RVs, sum=False)
     priors = [model.logp(vars=[variable]) for variable in model.free_RVs]
     names = [(problem.block_of(variable.name),) for variable in model.free_RVs]

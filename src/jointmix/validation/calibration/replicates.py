@@ -81,7 +81,7 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
     # The model asks for rows; the prior does not depend on them.
     rows = make_dataset({name: rng.normal(size=n) for name in spec.columns}, spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
-    return prior_draws(rows, spec, BLOCK, own)
+    return prior_draws(rows, BLOCK, own)
 
 
 def run_replicate(

@@ -19,9 +19,8 @@ from typing import Literal
 import numpy as np
 
 from jointmix.base.errors import MissingExtraError, SpecError
-from jointmix.model.dataset import Dataset
+from jointmix.model.dataset import Dataset, as_dataset
 from jointmix.model.location import coordinates, householder
-from jointmix.model.scaling import model_scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.likelihood import (
     LIKELIHOODS,
@@ -35,7 +34,7 @@ Form = Literal["marginal", "enumerated"]
 
 
 def build_twin(
-    dataset: Dataset,
+    table: object,
     spec: ModelSpec,
     form: Form = "marginal",
     direction: np.ndarray | None = None,
@@ -47,8 +46,10 @@ def build_twin(
 
     Parameters
     ----------
-    dataset, spec
-        The rows and the model.
+    table
+        As `fit` takes it, or a `Dataset` of it.
+    spec
+        The model.
     form
         "marginal" sums over the components, log p(x_i, y_i) being the log densities of the
         factor site `rows`; "enumerated" has the allocations as the discrete site `z`, and NumPyro
@@ -73,7 +74,7 @@ def build_twin(
         components that are not exchangeable are to be ordered.
     """
     _require("jax", "numpyro")
-    model = _model(dataset, spec, form, direction)
+    model = _model(as_dataset(table, spec), form, direction)
     if form == "marginal":
         return model
     _require("funsor")
@@ -83,7 +84,7 @@ def build_twin(
 
 
 def twin_log_density(
-    dataset: Dataset, spec: ModelSpec, values: dict[str, np.ndarray], form: Form = "marginal"
+    table: object, spec: ModelSpec, values: dict[str, np.ndarray], form: Form = "marginal"
 ) -> dict[str, np.ndarray]:
     """Parts of the twin's log density at given parameters.
 
@@ -95,8 +96,10 @@ def twin_log_density(
 
     Parameters
     ----------
-    dataset, spec
-        The rows and the model.
+    table
+        As `fit` takes it, or a `Dataset` of it.
+    spec
+        The model.
     values
         Parameters by name on the model's scale, component axis first; those that follow from the
         others or the spec may be absent.
@@ -123,8 +126,8 @@ def twin_log_density(
     from jax.scipy.special import logsumexp
 
     numpyro.enable_x64()
-    free, scaling = free_values(spec, values), model_scaling(dataset, spec)
-    rows = scaled_rows(dataset, spec, scaling)
+    dataset = as_dataset(table, spec)
+    free, scaling, rows = free_values(spec, values), dataset.scaling, scaled_rows(dataset)
     given = dict(free)
     if form == "enumerated":
         # What enumeration does: an axis of components to the left of that of the rows.
@@ -165,15 +168,13 @@ def _check_form(form: str) -> None:
         raise SpecError(f"form must be one of {', '.join(LIKELIHOODS)}; got {form!r}.")
 
 
-def _model(
-    dataset: Dataset, spec: ModelSpec, form: Form, direction: np.ndarray | None
-) -> Callable[[], None]:
+def _model(dataset: Dataset, form: Form, direction: np.ndarray | None) -> Callable[[], None]:
     _check_form(form)
     import numpyro
 
     numpyro.enable_x64()
-    scaling = model_scaling(dataset, spec)
-    rows, reflection = scaled_rows(dataset, spec, scaling), _reflection(spec, direction)
+    spec, scaling = dataset.spec, dataset.scaling
+    rows, reflection = scaled_rows(dataset), _reflection(spec, direction)
 
     def model() -> None:
         LIKELIHOODS[form](spec, sample_parameters(spec, scaling, reflection), rows)

@@ -7,15 +7,15 @@ import numpy as np
 from jointmix.families.protocol import Scaled
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import Dataset
-from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.family import Array, Arrays, Twin, twins
 from jointmix.validation.twin.priors import sample_free, site_of
 
 
-def scaled_rows(dataset: Dataset, spec: ModelSpec, scaling: Scaling) -> Rows:
+def scaled_rows(dataset: Dataset) -> Rows:
     """The columns of a dataset by role, on the model's scale; y is zero without a response."""
-    scaled = dict(zip(spec.columns, scaling.transform(dataset.values).T, strict=True))
+    spec, scaled_values = dataset.spec, dataset.scaling.transform(dataset.values)
+    scaled = dict(zip(spec.columns, scaled_values.T, strict=True))
     none = np.zeros(len(dataset.values))
 
     def stack(names: tuple[str, ...] | list[str]) -> np.ndarray:
