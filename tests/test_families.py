@@ -1,12 +1,12 @@
 """Every family keeps the contracts of a block; a Student-t response against SciPy and mpmath."""
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar
 
 import mpmath
 import numpy as np
 import pytest
 from contracts import CONTRACTS, Case, cases_of
+from laplace.block import LaplaceResponse
 from scipy import stats
 from scipy.optimize import minimize
 
@@ -14,8 +14,6 @@ from jointmix import families
 from jointmix.families.mixture import component_log_density, log_likelihood, responsibility
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
-from jointmix.families.protocol import Scores, Step
-from jointmix.families.regression import Regression, line
 from jointmix.families.rows import Rows
 from jointmix.families.student_t.block import StudentTResponse
 from jointmix.model.scaling import Scaling
@@ -39,50 +37,6 @@ LINES = {
     "no predictors": {"predictors": ()},
     "one cluster": {"n_clusters": 1},
 }
-
-
-class LaplaceResponse(Regression):
-    """y | x, k ~ Laplace(b_k + u'θ_k, σ_k): a family from outside the package."""
-
-    family: ClassVar[str] = "laplace"
-    words: ClassVar[str] = "a Laplace density of the response about its regression line"
-
-    def log_density_at(self, residual: np.ndarray, parameters: Parameters) -> np.ndarray:
-        del parameters
-        return -np.abs(residual) - np.log(2)
-
-    def variance(self, parameters: Parameters, rows: Rows) -> np.ndarray:
-        del rows
-        return 2 * parameters.sigma[..., None, :] ** 2
-
-    def draw_noise(
-        self, parameters: Parameters, cluster: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        del parameters
-        return rng.laplace(size=cluster.shape)
-
-    def maximise(self, step: Step) -> dict[str, np.ndarray]:
-        """Least squares with weights 1 / |residual|, which majorise absolute residuals."""
-        if step.previous is None:
-            return self.maximise_line(step, step.average)
-        weight = step.share / np.maximum(self._residuals(step, step.previous), 1e-9)
-        found = self.maximise_line(step, step.moments(weight) / step.count[..., None, None])
-        if self.spec.noise == "fixed":
-            return found
-        size = (step.share * self._residuals(step, Parameters(**found))).sum(axis=-1)
-        total = step.count
-        if self.spec.noise == "shared":
-            size, total = (part.sum(-1, keepdims=True) for part in (size, total))
-        return found | {"sigma": np.broadcast_to(size / total, step.count.shape)}
-
-    @staticmethod
-    def _residuals(step: Step, parameters: Parameters) -> np.ndarray:
-        return np.abs(step.rows.y - np.swapaxes(line(parameters, step.rows), -1, -2))
-
-    def scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> Scores:
-        white = (rows.y[:, None] - line(parameters, rows)) / parameters.sigma
-        location = self.line_scores(share * np.sign(white) / parameters.sigma, rows)
-        return Scores(location, self.scale_scores(share * (np.abs(white) - 1)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,11 @@
 """Simulated tables have the moments that their truth says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from jointmix.base.errors import SpecError
 from jointmix.model.simulate import Truth, four_clusters, simulate
@@ -150,3 +153,35 @@ def test_counts_are_checked() -> None:
         simulate(truth(), 0, 1)
     with pytest.raises(SpecError, match="n_clusters must be a whole number, at least 1"):
         four_clusters(0)
+
+
+def test_rows_are_of_the_truths_family() -> None:
+    """Distances from the line, in scales, are Student-t of each cluster's degrees of freedom."""
+    df = np.array([1.5, 4.0])
+    given = truth()
+    k = len(given.weight)
+    heavy = replace(given, family="student_t", shape={"df": df})
+    table = simulate(heavy, 30_000, seed=5)
+    normal = simulate(given, 30_000, seed=5)
+    np.testing.assert_array_equal(table[list(given.features)], normal[list(given.features)])
+    z = table["cluster"].to_numpy()
+    u = table[list(given.predictors)].to_numpy()
+    line = given.intercept[z] + (u * given.slope[z]).sum(axis=1)
+    residual = (table[given.response] - line) / given.sigma[z]
+    for cluster in range(k):
+        assert stats.kstest(residual[z == cluster], stats.t(df[cluster]).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "student_t"}, "shape must hold df"),
+        ({"shape": {"df": [3.0, 3.0]}}, "shape must hold nothing"),
+        ({"family": "student_t", "shape": {"df": [3.0]}}, "df must hold finite numbers"),
+        ({"family": "student_t", "shape": {"df": [3.0, 0.0]}}, "df must be > 0"),
+        ({"family": "cauchy"}, "family"),
+    ],
+)
+def test_a_familys_shape_is_checked(changes: dict, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        replace(truth(), **changes)

@@ -8,10 +8,9 @@ import numpy as np
 from jointmix.base.errors import SpecError
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, Fixed, Normal, Priors
-from jointmix.families.rows import Rows
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.settings import SamplerSpec
-from jointmix.model.simulate import Truth, four_clusters, simulate
+from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Mode, fit_em
 from jointmix.modes.initial import Start, make_start
@@ -134,28 +133,12 @@ def make_posterior(case: Case, sampler: SamplerSpec | None = None) -> Posterior:
     sampler
         How the package is to sample; defaults if None.
     """
-    truth = four_clusters(case.k, case.d)
-    spec = make_spec(case, sampler)
-    table, users = simulate(truth, case.n, _DATA_SEED), _parameters(truth)
+    truth, spec = four_clusters(case.k, case.d), make_spec(case, sampler)
     if case.model == "student_t":
-        users = users.replace(df=np.full(case.k, _DF))
-        x = table[list(spec.features)].to_numpy()
-        rows, rng = Rows(x, x, np.zeros(case.n)), np.random.default_rng(_DATA_SEED)
-        table["y"] = spec.blocks[-1].draw(users, rows, table["cluster"].to_numpy(), rng)
-    dataset = make_dataset(table, spec)
-    values = unpacked(dataset.scaling.to_model(users), spec)
-    return Posterior(case, dataset, users, values)
-
-
-def _parameters(truth: Truth) -> Parameters:
-    return Parameters(
-        weight=truth.weight,
-        mean=truth.mean,
-        cholesky=np.linalg.cholesky(truth.covariance),
-        intercept=truth.intercept,
-        slope=truth.slope,
-        sigma=truth.sigma,
-    )
+        truth = replace(truth, family=case.model, shape={"df": np.full(case.k, _DF)})
+    dataset = make_dataset(simulate(truth, case.n, _DATA_SEED), spec)
+    values = unpacked(dataset.scaling.to_model(truth.parameters), spec)
+    return Posterior(case, dataset, truth.parameters, values)
 
 
 def start_by_em(posterior: Posterior, seed: int) -> Start:

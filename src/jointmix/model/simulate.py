@@ -1,7 +1,8 @@
 """Tables drawn from a joint mixture whose parameters are known."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice, product
 
 import numpy as np
@@ -9,6 +10,9 @@ import pandas as pd
 
 from jointmix.base.arguments import random_source, shown, whole_number
 from jointmix.base.errors import SpecError
+from jointmix.families.parameters import Parameters
+from jointmix.model.rows import by_role
+from jointmix.model.spec import ModelSpec
 
 ORIGINAL_SLOPES = ((1.0, 4.0), (3.0, 2.0), (4.0, 1.0), (-3.0, -2.0))
 SLOPE_SEED = 20240501
@@ -33,11 +37,16 @@ class Truth:
     slope
         (K, R), of the predictors.
     sigma
-        (K,), standard deviation of the response around its line; 0 for none.
+        (K,), scale of the response around its line, its standard deviation if it is normal; 0
+        for none.
     features, predictors
         D and R column names; predictors that are no features are standard normal.
     response
         Name of the response.
+    family
+        Of the response, as in `ModelSpec`.
+    shape
+        What else the family has, each (K,) and positive: ``{"df": [3.0, 3.0]}`` of a Student-t.
 
     Raises
     ------
@@ -54,6 +63,32 @@ class Truth:
     features: Sequence[str]
     predictors: Sequence[str]
     response: str
+    family: str = "normal"
+    shape: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The model of which these are parameters."""
+        return ModelSpec(
+            n_clusters=np.size(self.weight),
+            features=tuple(self.features),
+            predictors=tuple(self.predictors),
+            response=self.response,
+            family=self.family,
+        )
+
+    @property
+    def parameters(self) -> Parameters:
+        """As densities take them, (K, ...)."""
+        return Parameters(
+            weight=self.weight,
+            mean=self.mean,
+            cholesky=np.linalg.cholesky(self.covariance),
+            intercept=self.intercept,
+            slope=self.slope,
+            sigma=self.sigma,
+            **self.shape,
+        )
 
     def __post_init__(self) -> None:
         for role in ("features", "predictors"):
@@ -73,6 +108,7 @@ class Truth:
             object.__setattr__(self, name, _array(name, getattr(self, name), shape))
         self._check_values()
         self._check_names()
+        self._check_shape(k)
 
     def _check_values(self) -> None:
         if (self.weight <= 0).any() or abs(self.weight.sum() - 1) > 1e-9:
@@ -84,6 +120,20 @@ class Truth:
             (np.linalg.eigvalsh(self.covariance) <= 0).any()
         ):
             raise SpecError("covariance must be symmetric and positive definite.")
+
+    def _check_shape(self, k: int) -> None:
+        """What the family has besides b, θ and σ, and nothing else."""
+        wanted = [item.name for item in self.spec.blocks[-1].parameters if item.role == "shape"]
+        if not isinstance(self.shape, Mapping) or sorted(self.shape) != sorted(wanted):
+            raise SpecError(
+                f"shape must hold {' and '.join(wanted) or 'nothing'} for the family "
+                f"{self.family!r}; got {shown(self.shape)}."
+            )
+        found = {name: _array(name, value, (k,)) for name, value in self.shape.items()}
+        for name, value in found.items():
+            if (value <= 0).any():
+                raise SpecError(f"{name} must be > 0; got {value.tolist()}.")
+        object.__setattr__(self, "shape", found)
 
     def _check_names(self) -> None:
         both = {*self.features, *self.predictors}
@@ -122,7 +172,7 @@ def _array(name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
 def simulate(truth: Truth, n: int, seed: int | np.random.Generator) -> pd.DataFrame:
     """Draw ``n`` independent rows.
 
-        z ~ Categorical(π),  x ~ N(μ_z, Σ_z),  y ~ N(b_z + u'θ_z, σ_z²)
+        z ~ Categorical(π),  x ~ N(μ_z, Σ_z),  y ~ N(b_z + u'θ_z, σ_z²) or another family's
 
     Parameters
     ----------
@@ -148,17 +198,17 @@ def simulate(truth: Truth, n: int, seed: int | np.random.Generator) -> pd.DataFr
     n = whole_number("The number of rows", n, 1, LARGEST_TABLE)
     rng = random_source(seed)
     cluster = rng.choice(len(truth.weight), size=n, p=truth.weight)
-    noise = rng.standard_normal((n, len(truth.features)))
-    factor = np.linalg.cholesky(truth.covariance)
-    x = truth.mean[cluster] + np.einsum("nij,nj->ni", factor[cluster], noise)
-    columns = dict(zip(truth.features, x.T, strict=True))
-    for name in truth.predictors:
-        if name not in columns:
-            columns[name] = rng.standard_normal(n)
-    u = np.array([columns[name] for name in truth.predictors]).reshape(-1, n).T
-    line = truth.intercept[cluster] + (u * truth.slope[cluster]).sum(axis=-1)
-    columns[truth.response] = line + truth.sigma[cluster] * rng.standard_normal(n)
-    return pd.DataFrame({**columns, "cluster": cluster})
+    values = pd.DataFrame(0.0, index=range(n), columns=list(truth.spec.columns))
+    for block in truth.spec.blocks:
+        if block.of_response:
+            for name in truth.predictors:
+                if name not in truth.features:
+                    values[name] = rng.standard_normal(n)
+        rows = by_role(values.to_numpy(), truth.spec)
+        values[list(block.columns)] = block.draw(truth.parameters, rows, cluster, rng).reshape(
+            n, len(block.columns)
+        )
+    return values.assign(cluster=cluster)
 
 
 def four_clusters(n_clusters: int = 4, n_features: int = 2) -> Truth:

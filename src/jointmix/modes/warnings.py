@@ -102,5 +102,5 @@ def _outliers(dataset: Dataset, white: np.ndarray, allocation: np.ndarray) -> Is
         f"by {np.sqrt(distance[order[0]]):.3g} standard deviations at most: "
         f"{_rows_named(named)}."
     )
-    remedy = "Look at those rows for errors; a cluster of normal rows cannot explain them."
+    remedy = "Look at those rows for errors; no cluster of this model explains them."
     return warning("outliers", message, remedy, "", int(named[0]), float(far.size))

@@ -1,0 +1,1 @@
+"""A family from outside the package, as somebody else would write it: a Laplace response."""
