@@ -231,3 +231,54 @@ def test_allocations_of_one_draw_are_refused() -> None:
     one = tree["posterior"]["z"].isel(draw=0, drop=True)
     with pytest.raises(SchemaError, match="allocations need the dims chain and draw"):
         identify(tree, allocations=one, dim="mixture")
+
+
+def foreign_tree() -> xr.DataTree:
+    """Two components as ArviZ reads them from NumPyro: the weights have a dim of their own."""
+    rng = np.random.default_rng(3)
+    weight = rng.dirichlet([40, 20], (2, 50))
+    loc = np.array([-2.0, 2.0]) + rng.normal(0, 0.1, (2, 50, 2))
+    weight[1], loc[1] = weight[1, :, ::-1], loc[1, :, ::-1]
+    variables = {
+        "loc": (("chain", "draw", "components"), loc),
+        "w": (("chain", "draw", "w_dim_0"), weight),
+        "slope": (("chain", "draw", "feature"), rng.normal(size=(2, 50, 2))),
+    }
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(variables)})
+
+
+def test_variables_with_dims_of_their_own_are_not_left_behind() -> None:
+    tree = foreign_tree()
+    options = {"by": "loc", "dim": "components"}
+    with pytest.raises(SchemaError, match=r"'w', 'slope' have no dim 'components'.*'w_dim_0'"):
+        identify(tree, "order_by", **options)
+    with pytest.raises(SchemaError, match=r"^'slope' has no dim"):
+        identify(tree, "order_by", dims={"w": "w_dim_0"}, **options)
+    found = identify(tree, "order_by", dims={"w": "w_dim_0", "slope": None}, **options)
+    posterior = found["posterior"]
+    assert posterior["w"].dims == posterior["loc"].dims == ("chain", "draw", "cluster")
+    np.testing.assert_array_equal(posterior["slope"], tree["posterior"]["slope"])
+    # The light component is the one on the right in every draw.
+    assert (posterior["w"].values.argmin(-1) == posterior["loc"].values.argmax(-1)).all()
+    assert json.loads(found.attrs["identification"])["text"].endswith("by loc, in 'loc', 'w'.")
+    own = {"loc": "loc_dim_0", "w": "w_dim_0", "slope": None}
+    renamed = tree.copy()
+    renamed["posterior"] = xr.DataTree(
+        tree["posterior"].to_dataset().rename(components="loc_dim_0")
+    )
+    again = identify(renamed, "order_by", by="loc", dims=own)
+    np.testing.assert_array_equal(again["posterior"]["w"], posterior["w"])
+
+
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        ("w_dim_0", "dims must be a mapping"),
+        ({"v": "w_dim_0"}, "must name variables of the posterior"),
+        ({"w": "other"}, "must name variables of the posterior"),
+        ({"w": "chain"}, "must name variables of the posterior"),
+    ],
+)
+def test_dims_that_are_not_there_are_refused(dims: object, words: str) -> None:
+    with pytest.raises((SpecError, SchemaError), match=words):
+        identify(foreign_tree(), "order_by", by="loc", dim="components", dims=dims)

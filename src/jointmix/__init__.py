@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         responsibilities,
     )
     from jointmix.posterior.differences import contrasts, r_squared
+    from jointmix.posterior.frames import assign, to_frame
     from jointmix.posterior.prediction import log_density, predict, predictive_density
     from jointmix.posterior.replication import (
         predictive_checks,
@@ -96,6 +97,7 @@ __all__ = [
     "StudentT",
     "Truth",
     "allocation_draws",
+    "assign",
     "build_model",
     "calibrate",
     "check",
@@ -131,6 +133,7 @@ __all__ = [
     "sensitivity",
     "sparse",
     "summary",
+    "to_frame",
     "write_recipe",
 ]
 
@@ -150,6 +153,7 @@ _HOME = {
     "fitting.inspection": ("Inspection", "check"),
     "tables.issues": ("Issue",),
     "posterior.sensitivity": ("sensitivity",),
+    "posterior.frames": ("assign", "to_frame"),
     "posterior.prediction": ("log_density", "predict", "predictive_density"),
     "families.priors.priors": (
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),

@@ -62,22 +62,16 @@ def conclude(
 
 def prediction_columns(prediction: "xr.Dataset") -> dict[str, list[Any]]:
     """Columns of the predictions' table: row, mean, sd, quantiles, cluster probabilities."""
-    columns: dict[str, list[Any]] = {"row": list(range(prediction.sizes["obs"]))}
-    for name in ("mean", "sd"):
-        if name in prediction:
-            columns[name] = prediction[name].values.tolist()
-    for variable in prediction.data_vars.values():
-        if variable.dims == ("obs", "quantile"):
-            for level in variable["quantile"].values.tolist():
-                column = variable.sel(quantile=level)
-                columns[f"q{100 * level:02.4g}"] = column.values.tolist()
-    for name in ("extrapolated", "multimodal"):
-        if name in prediction:
-            columns[name] = prediction[name].values.astype(int).tolist()
-    for cluster in prediction["cluster"].values.tolist():
-        share = prediction["responsibility"].sel(cluster=cluster)
-        columns[f"p({cluster})"] = share.values.tolist()
-    return columns
+    from jointmix.posterior.frames import to_frame
+
+    frame = to_frame(prediction)
+    order = ["mean", "sd", *(name for name in frame if name.startswith("q"))]
+    order += ["extrapolated", "multimodal", *(name for name in frame if name.startswith("p("))]
+    flags = frame.select_dtypes(bool).columns
+    frame = frame.astype(dict.fromkeys(flags, int))
+    return {"row": frame.index.tolist()} | {
+        name: frame[name].tolist() for name in order if name in frame
+    }
 
 
 def warn_of_extrapolation(prediction: "xr.Dataset") -> None:

@@ -8,11 +8,15 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows by role: x (obs, feature), u (obs, predictor), y (obs)."""
+    """The rows by role: x (obs, feature), u (obs, predictor), y (obs).
+
+    ``label`` (obs) is what the table that they come from calls them, where that is asked for.
+    """
 
     x: np.ndarray
     u: np.ndarray
     y: np.ndarray
+    label: np.ndarray | None = None
 
     @cached_property
     def columns(self) -> np.ndarray:
@@ -26,4 +30,5 @@ class Rows:
 
     def take(self, index: np.ndarray | slice) -> "Rows":
         """Some of the rows."""
-        return Rows(self.x[index], self.u[index], self.y[index])
+        label = None if self.label is None else self.label[index]
+        return Rows(self.x[index], self.u[index], self.y[index], label)

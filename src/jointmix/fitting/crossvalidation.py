@@ -50,7 +50,7 @@ def reloo(tree: xr.DataTree, scores: Scores, most_refits: int = 20, jobs: int = 
         return scores
     values = {str(name): array.values.copy() for name, array in scores.pointwise.items()}
     values.setdefault("feature", np.zeros(scores.n_rows))
-    places = [np.array([place]) for place in high.index]
+    places = [np.array([place]) for place in high["place"]]
     for place, found in zip(places, _each_without(tree, places, jobs), strict=True):
         for name, value in found.items():
             values[name][place] = value

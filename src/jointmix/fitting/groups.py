@@ -68,7 +68,7 @@ def tree_groups(
             spec,
         ).assign_coords(chains),
         "labels": xr.Dataset(by_label, coords={**chains, **clusters}),
-        "allocation": allocation_group(gathered, clusters[CLUSTER]),
+        "allocation": allocation_group(gathered, clusters[CLUSTER], dataset.label),
         "scaling": xr.Dataset(
             {"center": (COLUMN, scaling.center), "scale": (COLUMN, scaling.scale)},
             coords={COLUMN: list(spec.columns)},
@@ -79,14 +79,15 @@ def tree_groups(
 
 def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
     spec = dataset.spec
-    rows = {OBS: np.arange(len(dataset.values))}
+    rows = {OBS: dataset.label}
     observed = xr.Dataset(coords=rows)
     if spec.features:
         observed["x"] = ((OBS, FEATURE), dataset.select(spec.features))
         observed = observed.assign_coords({FEATURE: list(spec.features)})
     if spec.response is not None:
         observed["y"] = (OBS, dataset.select([spec.response])[:, 0])
-    constant = xr.Dataset({"row": (OBS, dataset.row)}, coords=rows)
+    kind = "numbers" if dataset.labels is None else "index"
+    constant = xr.Dataset({"row": (OBS, dataset.row)}, coords=rows, attrs={"labels": kind})
     if spec.predictors:
         constant["u"] = ((OBS, PREDICTOR), dataset.select(spec.predictors))
         constant = constant.assign_coords({PREDICTOR: list(spec.predictors)})
@@ -179,13 +180,15 @@ def _note(issue: Issue) -> dict[str, str | int | float | None]:
     return {"subject": fields["column"], **{name: fields[name] for name in _NOTE}}
 
 
-def allocation_group(found: Gathered, clusters: np.ndarray) -> xr.Dataset:
+def allocation_group(found: Gathered, clusters: np.ndarray, label: np.ndarray) -> xr.Dataset:
     """The group ``allocation`` from what a pass over the draws gathered.
 
     Parameters
     ----------
     clusters
         Labels of the clusters, (cluster,).
+    label
+        Of the rows, (obs,).
     """
     share = found.share
     return xr.Dataset(
@@ -194,5 +197,5 @@ def allocation_group(found: Gathered, clusters: np.ndarray) -> xr.Dataset:
             "responsibility_features": ((OBS, CLUSTER), found.share_features),
             "allocation": (OBS, clusters[share.argmax(-1)]),
         },
-        coords={OBS: np.arange(len(share)), CLUSTER: clusters},
+        coords={OBS: label, CLUSTER: clusters},
     )

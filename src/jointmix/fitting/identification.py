@@ -1,7 +1,7 @@
 """Identification of whole DataTrees: the package's own fits, and those of any other mixture."""
 
 import json
-import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from jointmix.base.schema import (
 )
 from jointmix.checks import judge
 from jointmix.families.parameters import Parameters
+from jointmix.fitting.components import along, chosen, flat
 from jointmix.fitting.groups import allocation_group
 from jointmix.kernel.allocate import mode_share
 from jointmix.labels.assignment import inverse, order_by, permute, switch_rate
@@ -35,9 +36,11 @@ from jointmix.posterior.draws import (
     draw_parameters,
     fitted_scaling,
     fitted_spec,
+    observed_labels,
     observed_rows,
     posterior_parameters,
 )
+from jointmix.tables.issues import listed
 
 METHODS = ("ecr", "ecr_iterative_1", "ecr_iterative_2", "stephens", "pivotal", "order_by")
 _NAMES = {
@@ -60,6 +63,7 @@ def identify(
     allocations: xr.DataArray | str | None = None,
     responsibilities: xr.DataArray | str | None = None,
     dim: str = COMPONENT,
+    dims: Mapping[str, str | None] | None = None,
 ) -> xr.DataTree:
     """Give each cluster the same label in all draws.
 
@@ -85,24 +89,33 @@ def identify(
         p(k | row), [chain draw obs component], as arrays or names of variables in ``posterior``.
     dim
         The dim of such a tree's components.
+    dims
+        Variables of such a tree in which the components' dim has another name, as
+        ``{"w": "w_dim_0"}``; None for a variable with a dim as long that is another one.
 
     Returns
     -------
     xarray.DataTree
         A copy. Its ``posterior`` has the dim ``cluster``, numbered from 1, in place of the
-        components; ``labels`` holds the permutations (see `raw_draws`).
+        components; ``labels`` holds the permutations (see `raw_draws`), and the text of its
+        attribute ``identification`` says which variables were permuted.
 
     Raises
     ------
     SpecError
         If the method or a pivot is unknown, or the method lacks what it needs.
     SchemaError
-        If the tree lacks a group, a variable or a dim.
+        If the tree lacks a group, a variable or a dim, or a variable has a dim of the components'
+        length under a name that ``dims`` does not explain.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise SpecError(f"method must be one of {', '.join(METHODS)}; got {shown(method)}.")
     posterior = require_group(tree, "posterior")
     own = "spec" in tree.attrs
+    if not own:
+        posterior = along(posterior, dims, dim)
+        tree = tree.copy()
+        tree["posterior"] = xr.DataTree(posterior)
     material = _of_fit(tree) if own else _of_tree(posterior, allocations, responsibilities, dim)
     permutation = _permutations(tree, material, method, pivot, by)
     text = (
@@ -112,6 +125,8 @@ def identify(
     )
     if own:
         return _identified_fit(tree, material, permutation, method, text)
+    moved = [str(name) for name, item in posterior.data_vars.items() if dim in item.dims]
+    text = f"{text[:-1]}, in {listed(moved)}."
     return _identified_tree(tree, posterior, permutation, method, text, dim)
 
 
@@ -132,7 +147,7 @@ def raw_draws(tree: xr.DataTree) -> xr.Dataset:
     posterior, labels = require_group(tree, "posterior"), require_group(tree, "labels")
     if "permutation" not in labels:
         raise SchemaError("The group 'labels' holds no permutations; identify the draws first.")
-    back = inverse(_flat(labels["permutation"], (CLUSTER,)))
+    back = inverse(flat(labels["permutation"], (CLUSTER,)))
     return _permuted(posterior, back, CLUSTER, COMPONENT, np.arange(back.shape[1]))
 
 
@@ -175,10 +190,10 @@ def _of_tree(
         if dim not in soft.dims:
             raise SchemaError(f"The responsibilities need the dim {dim!r}; got {list(soft.dims)}.")
         rows = [name for name in soft.dims if name not in (CHAIN, DRAW, dim)]
-        flat_soft = _flat(soft, (*rows, dim))
+        flat_soft = flat(soft, (*rows, dim))
         flat_hard = flat_soft.argmax(axis=-1)
     if hard is not None:
-        flat_hard = _flat(hard, tuple(name for name in hard.dims if name not in (CHAIN, DRAW)))
+        flat_hard = flat(hard, tuple(name for name in hard.dims if name not in (CHAIN, DRAW)))
     return _Material(dim, posterior.sizes[dim], flat_hard, flat_soft)
 
 
@@ -194,12 +209,6 @@ def _array(
     return given
 
 
-def _flat(array: xr.DataArray, rest: tuple[object, ...]) -> np.ndarray:
-    """Values with chains one after the other, (draw, *rest)."""
-    values = array.transpose(CHAIN, DRAW, *rest).values
-    return values.reshape(-1, *values.shape[2:])
-
-
 def _permutations(
     tree: xr.DataTree,
     material: _Material,
@@ -210,7 +219,7 @@ def _permutations(
     """The permutations (draw, cluster) by a method."""
     hard, soft, k = material.allocations, material.responsibilities, material.n_clusters
     if method == "order_by":
-        return order_by(_variable(require_group(tree, "posterior"), by, material.dim))
+        return order_by(chosen(require_group(tree, "posterior"), by, material.dim))
     if method == "pivotal":
         points = _points(tree, material)
         at = points[_highest(tree)] if _is_map(pivot, "pivotal") else np.asarray(pivot)
@@ -275,30 +284,9 @@ def _points(tree: xr.DataTree, material: _Material) -> np.ndarray:
         # Responsibilities have a value a row: they are no parameters.
         if {CHAIN, DRAW, dim} <= set(variable.dims) and OBS not in variable.dims:
             rest = [name for name in variable.dims if name not in (CHAIN, DRAW, dim)]
-            values = _flat(variable, (dim, *rest))
+            values = flat(variable, (dim, *rest))
             parts.append(values.reshape(*values.shape[:2], -1))
     return np.concatenate(parts, axis=-1)
-
-
-def _variable(posterior: xr.Dataset, by: str | None, dim: str) -> np.ndarray:
-    """Values (draw, component) of a variable such as "weight" or "mean[width]"."""
-    match = re.fullmatch(r"([^\[]+)(?:\[(.*)\])?", by or "", flags=re.DOTALL)
-    if match is None or match[1] not in posterior:
-        names = ", ".join(sorted(map(str, posterior.data_vars)))
-        raise SpecError(f"by must name one of {names}; got {by!r}.")
-    variable = posterior[match[1]]
-    rest = [name for name in variable.dims if name not in (CHAIN, DRAW, dim)]
-    if len(rest) != (match[2] is not None) or dim not in variable.dims:
-        raise SpecError(
-            f"by must leave one value a component, as in 'mean[width]'; {match[1]!r} has the dims "
-            f"{list(variable.dims)}, got {by!r}."
-        )
-    for name in rest:
-        labels = [str(label) for label in variable[name].values]
-        if match[2] not in labels:
-            raise SpecError(f"{match[1]!r} has no {name} {match[2]!r}; it has {labels}.")
-        variable = variable.isel({name: labels.index(match[2])})
-    return _flat(variable, (dim,))
 
 
 def _permuted(
@@ -310,7 +298,7 @@ def _permuted(
         if {CHAIN, DRAW, dim} <= set(variable.dims):
             rest = [other for other in variable.dims if other not in (CHAIN, DRAW, dim)]
             ordered = variable.transpose(CHAIN, DRAW, dim, *rest)
-            values = permute(_flat(ordered, (dim, *rest)), permutation)
+            values = permute(flat(ordered, (dim, *rest)), permutation)
             changed = (
                 (CHAIN, DRAW, new, *rest),
                 values.reshape(ordered.shape),
@@ -368,12 +356,12 @@ def _identified_fit(
     found = gather(values.rows, values.parameters, posterior.sizes[CHAIN], choose, values.spec)
     sure = confidence(values.rows, values.parameters, permutation, spec, method)
     # Component → old cluster → new cluster.
-    together = np.take_along_axis(_flat(labels["permutation"], (CLUSTER,)), permutation, axis=1)
+    together = np.take_along_axis(flat(labels["permutation"], (CLUSTER,)), permutation, axis=1)
     result = tree.copy()
     result["posterior"] = xr.DataTree(_permuted(posterior, permutation, CLUSTER, CLUSTER, clusters))
     group = _labels_group(posterior, together, clusters)
     result["labels"] = xr.DataTree(group.assign(occupied=_occupied(group, found)))
-    result["allocation"] = xr.DataTree(allocation_group(found, clusters))
+    result["allocation"] = xr.DataTree(allocation_group(found, clusters, observed_labels(tree)))
     sure = replace(sure, switch_rate=switch_rate(together))
     identification = {"method": method, "text": text, **asdict(sure)}
     result.attrs["identification"] = json.dumps(identification)

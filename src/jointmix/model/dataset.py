@@ -57,6 +57,8 @@ class Dataset:
         whatever table they came in.
     warnings
         What was seen in the table as it came, such as columns without a name.
+    labels
+        (N,), what the table calls these rows; None for their numbers.
     """
 
     spec: ModelSpec
@@ -66,6 +68,12 @@ class Dataset:
     missing: dict[str, int]
     digest: str
     warnings: tuple[Issue, ...] = ()
+    labels: np.ndarray | None = None
+
+    @property
+    def label(self) -> np.ndarray:
+        """What the table calls its rows, (N,): its index, or their numbers in it."""
+        return self.row if self.labels is None else self.labels
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -187,7 +195,8 @@ def inspect_table(
     used.flags.writeable = False
     row.flags.writeable = False
     found = tuple(issue for issue in issues if issue.severity == "warning")
-    return Dataset(spec, used, row, n_rows, missing, _digest(names, used), found), found
+    labels = None if read.labels is None else read.labels[row]
+    return Dataset(spec, used, row, n_rows, missing, _digest(names, used), found, labels), found
 
 
 def _row_issues(

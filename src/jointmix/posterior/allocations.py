@@ -89,7 +89,7 @@ def responsibilities(
     known = {"responsibility_features": 0}
     if has_response or spec.response is None:
         known["responsibility"] = 1
-    result = xr.Dataset(coords={OBS: np.arange(len(rows.y)), CLUSTER: clusters})
+    result = xr.Dataset(coords={OBS: rows.label, CLUSTER: clusters})
     if probability.size:
         result = result.assign_coords(quantile=probability)
     means = np.empty((2, len(rows.y), len(clusters)))
@@ -156,7 +156,7 @@ def allocation_draws(tree: xr.DataTree, table: object = None, seed: int = 1) -> 
         coords={
             CHAIN: posterior[CHAIN].values,
             DRAW: posterior[DRAW].values,
-            OBS: np.arange(len(rows.y)),
+            OBS: rows.label,
         },
         dims=(CHAIN, DRAW, OBS),
         name="allocation",
@@ -212,7 +212,7 @@ def coclustering(
         together += flat.T @ flat
     together /= n_draws
     np.fill_diagonal(together, 1.0)
-    coords = {OBS: place, OBS_BIS: place}
+    coords = {OBS: chosen.label, OBS_BIS: chosen.label}
     return xr.DataArray(together, coords=coords, dims=(OBS, OBS_BIS), name="coclustering")
 
 
@@ -280,7 +280,7 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
             "best_allocation_loss": expected_loss(drawn, f, best),
             "n_groups": int((sizes > 0).sum()),
         },
-        coords={OBS: np.arange(n)},
+        coords={OBS: rows.label},
         attrs={"loss": loss, "unit": "bit" if loss == "vi" else "share of pairs"},
     )
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from jointmix.base.errors import DataError, SchemaError, SpecError
@@ -21,6 +22,7 @@ from jointmix.model.dataset import new_rows
 from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
+from jointmix.tables.labels import row_labels
 
 _NO_SPEC = (
     "The tree does not say which model it was fitted with (its attribute 'spec'); fit the model "
@@ -62,7 +64,15 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     x = observed["x"].values if spec.features else np.zeros((n, 0))
     u = constant["u"].values if spec.predictors else np.zeros((n, 0))
     y = observed["y"].values if spec.response is not None else np.zeros(n)
-    return Rows(x, u, y)
+    return Rows(x, u, y, observed_labels(tree))
+
+
+def observed_labels(tree: xr.DataTree) -> np.ndarray:
+    """What the table of a fit calls the rows that were used, (obs,)."""
+    constant = require_group(tree, "constant_data")
+    # Older fits know no labels but the rows' numbers in the table.
+    label = constant[OBS] if "labels" in constant.attrs else constant["row"]
+    return np.asarray(label.values)
 
 
 def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
@@ -177,6 +187,7 @@ def table_rows(
     """
     if table is None:
         return observed_rows(tree, spec), spec.response is not None
+    table = _one_row(table)
     needed = tuple(name for name in spec.columns if name != spec.response)
     columns = new_rows(table, needed, (response,) if response else (), may_miss)
     if not columns:
@@ -188,7 +199,18 @@ def table_rows(
         return np.stack([columns[name] for name in names], axis=1) if names else np.zeros((n, 0))
 
     y = columns[response] if response in columns else np.zeros(n)
-    return Rows(stack(spec.features), stack(spec.predictors), y), has_response
+    found = row_labels(table, columns)
+    label = found if isinstance(found, np.ndarray) else np.arange(n)
+    return Rows(stack(spec.features), stack(spec.predictors), y, label), has_response
+
+
+def _one_row(table: object) -> object:
+    """A single row, given as numbers by name, as a table."""
+    if isinstance(table, pd.Series):
+        return table.to_frame().T
+    if isinstance(table, Mapping) and table and all(np.ndim(item) == 0 for item in table.values()):
+        return {name: [item] for name, item in table.items()}
+    return table
 
 
 def row_batches(rows: Rows, parameters: Parameters) -> Iterator[tuple[slice, Rows]]:

@@ -101,7 +101,7 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
     coords = {name: posterior[name].values for name in (CHAIN, DRAW)}
     return xr.Dataset(
         {name: ((CHAIN, DRAW, OBS), value) for name, value in arrays.items()},
-        coords={**coords, OBS: np.arange(n_rows)},
+        coords={**coords, OBS: rows.label},
     )
 
 
@@ -164,7 +164,7 @@ def predict(
             for name in parts[0]
         },
         coords={
-            OBS: np.arange(len(rows.x)),
+            OBS: rows.label,
             CLUSTER: tree["posterior"][CLUSTER].values,
             "quantile": probability,
         },
@@ -216,7 +216,7 @@ def predictive_density(
         found[place] = density_at(at, shares[0], part, model, spec.blocks[-1])
 
     each_batch(evaluate, rows, parameters, spec)
-    coords = {OBS: np.arange(len(rows.y)), "point": at}
+    coords = {OBS: rows.label, "point": at}
     return xr.DataArray(found, coords=coords, dims=(OBS, "point"), name=spec.response)
 
 

@@ -1,6 +1,7 @@
 """Rows drawn from a fit or from the prior, and how the table's own compare with them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -88,7 +89,7 @@ def predictive_draws(
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], len(rows.y))
     return xr.DataArray(
         y.reshape(shape),
-        coords={**coords, OBS: np.arange(len(rows.y))},
+        coords={**coords, OBS: rows.label},
         dims=(CHAIN, DRAW, OBS),
         name=spec.response,
     )
@@ -178,7 +179,7 @@ def prior_predictive(
         },
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
-    rows = dataset.users_rows
+    rows = replace(dataset.users_rows, label=dataset.label)
     drawn = drawn_tables(parameters, rows, spec, seed)
     return _as_tree("prior", prior, drawn, rows, spec, chains)
 
@@ -320,7 +321,7 @@ def _as_tree(
 ) -> xr.DataTree:
     """Groups with a variable for each column, as ArviZ's plots take them."""
     shape = (len(chains[CHAIN]), len(chains[DRAW]), len(rows.y))
-    obs = {OBS: np.arange(len(rows.y))}
+    obs = {OBS: rows.label}
     dims = (CHAIN, DRAW, OBS)
     observed = dict(zip(spec.features, rows.x.T, strict=True))
     if spec.response is not None:

@@ -51,7 +51,8 @@ class Scores:
         By row (obs), those left out: ``joint``, ``feature`` and ``conditional``, log densities on
         the users' scale; ``pareto_k``, NaN where a refit replaced the approximation; with a
         response, ``pit``, F(y | x, rest), and ``crps``, the continuous ranked probability score of
-        y given x in the response's units; ``row``, the row's number in the table.
+        y given x in the response's units; ``row``, the row's number in the table, and ``place``,
+        that among the rows of the fit.
     method
         "loo", "kfold", or "loo with refits".
     n_rows, n_draws
@@ -66,15 +67,15 @@ class Scores:
 
     @property
     def influential(self) -> pd.DataFrame:
-        """The rows whose Pareto k exceeds 0.7, the largest first: ``row``, ``pareto_k``, ``joint``.
+        """The rows whose Pareto k exceeds 0.7, the largest first, by the table's row labels.
 
-        The index is the row's number in the fit. Their densities are not to be trusted.
+        Columns ``row``, ``place``, ``pareto_k``, ``joint``. Their densities are not to be trusted.
         """
         shape = self.pointwise["pareto_k"].values
         place = np.flatnonzero(shape > LARGEST_PARETO_SHAPE)
         order = place[np.argsort(-shape[place], kind="stable")]
-        some = self.pointwise[["row", "pareto_k", "joint"]].isel({OBS: order})
-        return some.to_dataframe()[["row", "pareto_k", "joint"]]
+        columns = ["row", "place", "pareto_k", "joint"]
+        return self.pointwise[columns].isel({OBS: order}).to_dataframe()[columns]
 
     @property
     def text(self) -> str:
@@ -232,7 +233,8 @@ def make_scores(
         Log densities of all rows by a few draws, if some rows only were left out.
     """
     spec, thinned = fitted_spec(tree), _thinned(tree)
-    seen = _mean_density(observed_rows(tree, spec).take(place), thinned, spec)
+    rows = observed_rows(tree, spec).take(place)
+    seen = _mean_density(rows, thinned, spec)
     n = int(tree.attrs["n_obs"])
     values = {**values, "conditional": values["joint"] - values["feature"]}
     kinds = [
@@ -265,7 +267,10 @@ def make_scores(
     number = tree["constant_data"].to_dataset()["row"].values[place]
     return Scores(
         pd.DataFrame(lines).set_index("density"),
-        xr.Dataset({**pointwise_values, "row": (OBS, number)}, coords={OBS: place}),
+        xr.Dataset(
+            {**pointwise_values, "row": (OBS, number), "place": (OBS, place)},
+            coords={OBS: rows.label},
+        ),
         method,
         n,
         len(thinned.weight),

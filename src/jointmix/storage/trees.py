@@ -208,7 +208,8 @@ def _verified(raw: bytes, path: Path) -> bytes:
     content, trailer = raw[:-TRAILER_SIZE], raw[-TRAILER_SIZE:]
     if not trailer.startswith(MAGIC):
         raise StorageError(
-            f"{path}: has no checksum at its end; it is cut short or was not written by "
+            f"{path}: has no checksum at its end; it is cut short, or was written by other means "
+            "than jointmix.save: then read it with arviz.from_netcdf, and save it with "
             "jointmix.save."
         )
     if trailer != _trailer(content):

@@ -25,6 +25,7 @@ from jointmix.tables.issues import (
     raise_first,
     warning,
 )
+from jointmix.tables.labels import row_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +38,13 @@ class Columns:
         Column -> (N,) float64, missing entries as NaN; only columns that hold numbers.
     issues
         Everything that was found on the way, errors and warnings.
+    labels
+        What the table calls its rows, (N,); None where they have none but their numbers.
     """
 
     values: dict[str, np.ndarray]
     issues: tuple[Issue, ...]
+    labels: np.ndarray | None = None
 
 
 def read_columns(
@@ -102,7 +106,10 @@ def convert(table: object, required: Iterable[str], optional: Iterable[str] = ()
     issues += _length_issues(values)
     issues += _name_issues(found)
     issues += _label_issues(found, wanted)
-    return Columns(values, tuple(issues))
+    labels = row_labels(table, wanted)
+    if isinstance(labels, Issue):
+        return Columns(values, (*issues, labels))
+    return Columns(values, tuple(issues), labels)
 
 
 def _absent_issue(absent: list[str], present: list[object]) -> Issue:

@@ -4,7 +4,6 @@ import numpy as np
 from arviz_stats.ecdf_utils import ecdf_pit
 from scipy.stats import norm
 
-from jointmix.base.schema import OBS
 from jointmix.posterior.prediction import predict
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
@@ -103,7 +102,7 @@ def _pictures(view: FittedView, pit: np.ndarray) -> Figure:
     kept = thinned(pit.size, _MOST_RESIDUALS)
     at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
     outside = float(((ecdf < lower) | (ecdf > upper)).mean())
-    rows = view.scores.pointwise[OBS].values[kept]
+    rows = view.scores.pointwise["place"].values[kept]
     table = {name: values[rows] for name, values in view.columns.items()}
     mean = predict(view.tree, table, ())["mean"].values
     residual = _residuals(pit[kept])
@@ -148,7 +147,7 @@ def _pictures(view: FittedView, pit: np.ndarray) -> Figure:
 def _worst(view: FittedView, pit: np.ndarray) -> Table:
     residual = _residuals(pit)
     order = np.argsort(-np.abs(residual), kind="stable")[:_WORST]
-    rows = view.scores.pointwise[OBS].values[order]
+    rows = view.scores.pointwise["place"].values[order]
     numbers = view.scores.pointwise["row"].values[order]
     y = view.columns[view.response or ""]
     return Table(

@@ -1,0 +1,146 @@
+"""Rows keep the names that their table gives them: in results, in saved fits, and back again."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import jointmix as jm
+from jointmix.base.errors import DataError
+from jointmix.model.spec import SamplerSpec
+from jointmix.tables.labels import as_labels, row_labels
+
+N = 60
+SPEC = jm.ModelSpec(
+    n_clusters=2, features=("a",), predictors=("a",), response="y", missing="drop",
+    sampler=SamplerSpec(sampler="laplace", draws=60, chains=2),
+)  # fmt: skip
+
+
+def plain_table() -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    z = rng.permutation(N) % 2
+    a = rng.normal(6.0 * z, 1.0)
+    table = pd.DataFrame({"a": a, "y": a * (2 - 3 * z) + rng.normal(0, 0.3, N), "truth": z})
+    table.loc[[3, 17, 40], "a"] = np.nan
+    table.loc[51, "y"] = np.nan
+    return table
+
+
+INDEXES = {
+    "numbers": pd.RangeIndex(N),
+    "shuffled": pd.Index(np.random.default_rng(1).permutation(N)),
+    "names": pd.Index([f"p{i:02d}" for i in range(N)]),
+    "times": pd.date_range("2026-01-01", periods=N, freq="D"),
+    "zoned": pd.date_range("2026-01-01", periods=N, freq="D", tz="Europe/Paris"),
+    "parts": pd.MultiIndex.from_product([["x", "y"], range(N // 2)]),
+    "categories": pd.CategoricalIndex([f"c{i}" for i in range(N)]),
+    "fractions": pd.Index(np.arange(N) / 4),
+    "repeated": pd.Index(np.arange(N) // 2),
+}
+
+
+@pytest.fixture(scope="module")
+def fits() -> dict[str, xr.DataTree]:
+    table = plain_table()
+    return {name: jm.fit(table.set_axis(index), SPEC, seed=1) for name, index in INDEXES.items()}
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_all_results_carry_the_tables_labels(name: str, fits: dict[str, xr.DataTree]) -> None:
+    tree, table = fits[name], plain_table().set_axis(INDEXES[name])
+    expected = as_labels(table.dropna().index)
+    for found in (
+        jm.predict(tree),
+        jm.predict(tree, table.dropna()),
+        jm.responsibilities(tree),
+        jm.partition(tree),
+        jm.allocation_draws(tree),
+        jm.log_density(tree),
+        jm.loo(tree).pointwise,
+        jm.predictive_density(tree, points=3),
+        jm.predictive_draws(tree, draws=4),
+        jm.replicate(tree, draws=4)["posterior_predictive"],
+        jm.prior_predictive(table, SPEC, draws=4)["prior_predictive"],
+        *(tree[group] for group in ("allocation", "observed_data", "constant_data")),
+    ):
+        np.testing.assert_array_equal(found["obs"].values, expected)
+    near = jm.coclustering(tree, rows=[0, 5])
+    np.testing.assert_array_equal(near["obs"].values, expected[[0, 5]])
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_labels_are_saved(name: str, fits: dict[str, xr.DataTree], tmp_path: Path) -> None:
+    jm.save(fits[name], tmp_path / "fit.nc")
+    loaded = jm.load(tmp_path / "fit.nc")
+    before, after = (jm.predict(tree)["mean"] for tree in (fits[name], loaded))
+    np.testing.assert_array_equal(after["obs"].values, before["obs"].values)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_a_series_of_labels_joins_the_right_rows(fits: dict[str, xr.DataTree]) -> None:
+    for name in ("numbers", "shuffled", "names", "times", "fractions"):
+        table = plain_table().set_axis(INDEXES[name]).sort_values("y")
+        joined = table.assign(cluster=jm.partition(fits[name])["partition"].to_series())
+        assert joined["cluster"].isna().sum() == 4
+        known = joined.dropna()
+        assert abs(((known["cluster"] == 1) == (known["truth"] == 1)).mean() - 0.5) == 0.5
+        frame = table.join(jm.to_frame(jm.predict(fits[name])))
+        away = (frame["mean"] - frame["y"]).dropna()
+        assert len(away) == N - 4
+        assert away.std() < 0.5
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_a_table_gets_its_columns_back(name: str, fits: dict[str, xr.DataTree]) -> None:
+    table = plain_table().set_axis(INDEXES[name]).iloc[::-1]
+    found = jm.assign(table, fits[name], prefix="jm_")
+    pd.testing.assert_frame_equal(found[list(table)], table)
+    whole = table[["a", "y"]].notna().all(axis=1)
+    new = [column for column in found if column.startswith("jm_")]
+    assert new == ["jm_cluster", "jm_p(1)", "jm_p(2)", "jm_predicted", "jm_predicted_sd"]
+    assert (found[new].notna().all(axis=1) == whole).all()
+    assert found[new].isna().all(axis=1).sum() == 4
+    stored = fits[name]["allocation"]["allocation"].values
+    np.testing.assert_array_equal(found["jm_cluster"].dropna().to_numpy(int)[::-1], stored)
+
+
+def test_other_tables_get_columns_too(fits: dict[str, xr.DataTree]) -> None:
+    tree = fits["names"]
+    rows = {"a": [0.0, np.nan, 6.0]}
+    found = jm.assign(rows, tree)
+    assert found["cluster"].isna().tolist() == [False, True, False]
+    share = jm.responsibilities(tree, {"a": [0.0, 6.0]})["responsibility_features"]
+    np.testing.assert_allclose(found[["p(1)", "p(2)"]].dropna(), share, rtol=1e-12)
+    assert jm.assign({"a": [np.nan]}, tree)["cluster"].isna().all()
+    with pytest.raises(DataError, match="column 'cluster' already; give a prefix"):
+        jm.assign({"a": [1.0], "cluster": [3]}, tree)
+    with pytest.raises(DataError, match="A table is needed; got 'int'"):
+        jm.assign(3, tree)
+
+
+def test_one_row_is_a_table(fits: dict[str, xr.DataTree]) -> None:
+    tree = fits["names"]
+    expected = jm.predict(tree, {"a": [1.5]})["mean"].item()
+    assert jm.predict(tree, {"a": 1.5})["mean"].item() == expected
+    row = pd.DataFrame({"a": [1.5], "b": [0.0]}, index=["new"]).iloc[0]
+    found = jm.predict(tree, row)
+    assert found["mean"].item() == expected
+    assert found["obs"].values.tolist() == ["new"]
+
+
+def test_columns_with_other_labels_are_refused() -> None:
+    table = plain_table().dropna()
+    mixed = {"a": table["a"], "y": table["y"].sort_values()}
+    for use in (lambda: jm.fit(mixed, SPEC), lambda: jm.fit_em(mixed, SPEC)):
+        with pytest.raises(DataError, match="different row labels"):
+            use()
+    (issue,) = jm.check(mixed, SPEC).issues
+    assert issue.code == "other_labels"
+    same = {name: table[name] for name in ("a", "y")}
+    np.testing.assert_array_equal(row_labels(same, ["a", "y"]), table.index)
+    assert row_labels({"a": table["a"].to_numpy(), "y": [1, 2]}, ["a", "y"]) is None
+    xarray = xr.Dataset({"a": ("t", [1.0, 2.0])}, coords={"t": ["u", "v"]})
+    np.testing.assert_array_equal(row_labels(xarray, ["a"]), ["u", "v"])
