@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from jointmix.posterior.differences import contrasts, r_squared
     from jointmix.posterior.frames import assign, to_frame
+    from jointmix.posterior.pointwise import with_log_likelihood
     from jointmix.posterior.prediction import log_density, predict, predictive_density
     from jointmix.posterior.replication import (
         predictive_checks,
@@ -59,12 +60,13 @@ if TYPE_CHECKING:
         prior_predictive,
         replicate,
     )
+    from jointmix.posterior.saved import load
     from jointmix.posterior.scores import Scores, loo
     from jointmix.posterior.sensitivity import sensitivity
     from jointmix.posterior.summaries import summary
     from jointmix.reporting import report
     from jointmix.sampling import Control
-    from jointmix.storage.trees import load, save
+    from jointmix.storage.trees import save
     from jointmix.tables.issues import Issue
     from jointmix.validation.agreement import Certificate, crosscheck
     from jointmix.validation.calibration import Calibration, calibrate
@@ -134,6 +136,7 @@ __all__ = [
     "sparse",
     "summary",
     "to_frame",
+    "with_log_likelihood",
     "write_recipe",
 ]
 
@@ -154,6 +157,8 @@ _HOME = {
     "tables.issues": ("Issue",),
     "posterior.sensitivity": ("sensitivity",),
     "posterior.frames": ("assign", "to_frame"),
+    "posterior.pointwise": ("with_log_likelihood",),
+    "posterior.saved": ("load",),
     "posterior.prediction": ("log_density", "predict", "predictive_density"),
     "families.priors.priors": (
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),
@@ -171,7 +176,7 @@ _HOME = {
     "model.simulate": ("Truth", "four_clusters"),
     "model.settings": ("SamplerSpec",),
     "model.spec": ("ModelSpec",),
-    "storage.trees": ("load", "save"),
+    "storage.trees": ("save",),
     "posterior.summaries": ("summary",),
     "fitting.workflow": ("fit", "recover"),
 }

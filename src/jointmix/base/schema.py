@@ -22,6 +22,10 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
     observed_data   x [obs feature], y [obs]
     constant_data   u [obs predictor], row [obs]: the row's number in the table, from 0
     scaling         center, scale [column]
+    log_likelihood  joint [chain draw obs]: log p(x, y) of each row, computed where it is read and
+                    not stored
+
+obs has the table's own row labels as its coordinate.
 """
 
 from collections.abc import Iterable
@@ -31,6 +35,8 @@ import xarray as xr
 from jointmix.base.errors import SchemaError
 
 SCHEMA_VERSION = 1
+#: Attribute of a group that is computed where it is read, and left out when a tree is stored.
+COMPUTED = "computed"
 
 CHAIN, DRAW, OBS, OBS_BIS = "chain", "draw", "obs", "obs_bis"
 COMPONENT, CLUSTER = "component", "cluster"

@@ -27,6 +27,14 @@ def lower_factor(matrix: np.ndarray) -> np.ndarray:
         return scale[..., None] * np.linalg.cholesky(unit + singular * raised * np.eye(size))
 
 
+def unit_diagonal(correlation: np.ndarray) -> np.ndarray:
+    """Correlation matrices (..., D, D) with the ones on their diagonals that rounding took."""
+    found = np.array(correlation)
+    places = np.arange(found.shape[-1])
+    found[..., places, places] = 1.0
+    return found
+
+
 def inverse_lower(cholesky: np.ndarray) -> np.ndarray:
     """Inverse of lower triangular matrices, shape (..., D, D), by forward substitution."""
     size = cholesky.shape[-1]

@@ -27,6 +27,7 @@ from jointmix.modes.em import Census, fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import Ordering, choose_ordering
 from jointmix.modes.warnings import mode_warnings
+from jointmix.posterior.pointwise import with_log_likelihood
 from jointmix.sampling import Control, Plan, Progress, plan, sample
 from jointmix.sampling.stream import open_stream, read_stream
 from jointmix.tables.issues import Issue
@@ -192,7 +193,7 @@ def finish(
     )
     judge(tree)
     tree.attrs["seconds"] = json.dumps(clock.seconds(raw))
-    return tree
+    return with_log_likelihood(tree)
 
 
 class Clock:

@@ -15,6 +15,7 @@ from jointmix.base.schema import (
     FEATURE_BIS,
     PREDICTOR,
 )
+from jointmix.families.matrices import unit_diagonal
 from jointmix.kernel.values import parameter_dims
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.screening import LARGEST
@@ -71,10 +72,14 @@ def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
     """
     _refuse_lost(draws, spec)
     dims = parameter_dims(spec)
-    n_draws = next(iter(draws.parameters.values())).shape[1]
+    values = {
+        name: unit_diagonal(value) if spec.parameters[name].role == "correlation" else value
+        for name, value in draws.parameters.items()
+    }
+    n_draws = next(iter(values.values())).shape[1]
     index = {CHAIN: np.asarray(draws.chains), DRAW: np.arange(n_draws)}
     posterior = xr.Dataset(
-        {name: ((CHAIN, DRAW, *dims[name]), value) for name, value in draws.parameters.items()},
+        {name: ((CHAIN, DRAW, *dims[name]), value) for name, value in values.items()},
         coords=index | parameter_coords(spec),
     )
     statistics = {}

@@ -29,7 +29,7 @@ import xarray as xr
 
 from jointmix.base.arguments import file_path
 from jointmix.base.errors import StorageError
-from jointmix.base.schema import SCHEMA_VERSION
+from jointmix.base.schema import COMPUTED, SCHEMA_VERSION
 from jointmix.storage.files import (
     check_writable,
     fit_suffix,
@@ -104,7 +104,7 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
         raise StorageError(f"{path}: a DataTree is required, got {type(tree).__name__}.")
     suffix = fit_suffix(path)
     try:
-        plain = _with_attributes(tree, _encode)
+        plain = _with_attributes(_stored(tree), _encode)
         plain.attrs[VERSION_KEY] = SCHEMA_VERSION
         content = b""
         if suffix == ".nc":
@@ -228,6 +228,12 @@ def _check_version(version: object, path: Path) -> None:
         f"{path}: has schema {version!r}, this version of jointmix reads {SCHEMA_VERSION}; "
         f"{remedy}."
     )
+
+
+def _stored(tree: xr.DataTree) -> xr.DataTree:
+    """The tree without groups that are computed where they are read."""
+    computed = [name for name, node in tree.children.items() if COMPUTED in node.attrs]
+    return tree.drop_nodes(computed)
 
 
 def _with_attributes(

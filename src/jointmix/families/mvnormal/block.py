@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from jointmix.families.checks import Checks
-from jointmix.families.matrices import inverse_lower, lower_factor
+from jointmix.families.matrices import inverse_lower, lower_factor, unit_diagonal
 from jointmix.families.moments import Moments, Outside
 from jointmix.families.mvnormal.checks import GaussianChecks
 from jointmix.families.parameters import Parameters
@@ -131,7 +131,7 @@ class GaussianFeatures(Block):
         return {
             "mean": parameters.mean,
             "sd": sd,
-            "correlation": unit @ np.swapaxes(unit, -1, -2),
+            "correlation": unit_diagonal(unit @ np.swapaxes(unit, -1, -2)),
         }
 
     def spread(self, parameters: Parameters) -> np.ndarray | None:
