@@ -26,10 +26,11 @@ from jointmix.checks import (
     rhat,
     scouts,
     separation,
+    support,
     switching,
 )
 from jointmix.checks.diagnosis import Diagnosis, Verdict
-from jointmix.checks.finding import Finding
+from jointmix.checks.finding import Finding, skipped
 from jointmix.posterior.draws import fitted_spec
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 CHECKS = (
+    support,
     approximation,
     collapse,
     modes,
@@ -79,7 +81,18 @@ def run_checks(tree: xr.DataTree) -> tuple[Finding, ...]:
     with suppress(SpecError):
         # Of a model that is none, the checks that need it say so; the others do without.
         fitted_spec(tree)
-    return tuple(finding for module in CHECKS for finding in module.check(tree))
+    found = list(support.check(tree))
+    if found[0].status != "fail":
+        return (*found, *(finding for module in CHECKS[1:] for finding in module.check(tree)))
+    # A failure already; what cannot be had of such draws is said.
+    reason = "draws left what densities take"
+    with np.errstate(all="ignore"):
+        for module in CHECKS[1:]:
+            try:
+                found += module.check(tree)
+            except (ArithmeticError, ValueError):
+                found.append(skipped(module.CODE, "draws", reason, module.SOURCE))
+    return tuple(found)
 
 
 def judge(tree: xr.DataTree) -> xr.DataTree:

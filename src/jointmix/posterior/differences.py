@@ -25,7 +25,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.serialised import PRIOR_KEYS
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows
+from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
 from jointmix.posterior.invariants import outside_moments
 from jointmix.posterior.summaries import (
     bound_names,
@@ -164,7 +164,7 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     if spec.response is None:
         raise SpecError("A model without a response has no R².")
     posterior = require_group(tree, "posterior")
-    parameters, rows = draw_parameters(posterior, CLUSTER, spec), observed_rows(tree, spec)
+    parameters, rows = posterior_parameters(tree), observed_rows(tree, spec)
     moments = cluster_moments(spec.blocks, parameters, outside_moments(rows, spec))
     noise = spec.predicted.variance(parameters, rows.take(slice(1)))[:, 0]
     explained = moments.explained[..., -1, -1]

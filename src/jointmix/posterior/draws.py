@@ -22,6 +22,7 @@ from jointmix.model.dataset import new_rows
 from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
+from jointmix.posterior.support import require_support
 from jointmix.tables.labels import row_labels
 
 _NO_SPEC = (
@@ -157,9 +158,14 @@ def posterior_parameters(tree: xr.DataTree) -> Parameters:
     Raises
     ------
     SchemaError
-        If the tree holds no draws, or their labels were never identified.
+        If the tree holds no draws, their labels were never identified, or some left what
+        densities take.
     """
-    return draw_parameters(require_group(tree, "posterior"), CLUSTER, fitted_spec(tree))
+    spec = fitted_spec(tree)
+    posterior = require_group(tree, "posterior")
+    require_draws(posterior, spec)
+    require_support(posterior, spec)
+    return draw_parameters(posterior, CLUSTER, spec)
 
 
 def table_rows(
