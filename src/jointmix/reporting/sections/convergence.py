@@ -29,7 +29,7 @@ ID, TITLE = "convergence", "Convergence"
 _MOST_BINS, _MAX_PANELS, _TRACE_DRAWS = 20, 8, 500
 #: Checks whose number should be large; that of the others should be small.
 _AT_LEAST = frozenset(
-    {"ess", "frozen", "energy", "empty clusters", "duplicate clusters", "separation"}
+    {"ess", "frozen", "energy", "empty clusters", "duplicate clusters", "separation", "prior scale"}
 )
 _METHODS = {"stephens": "Stephens' method", "ecr": "ECR"}
 _STATUS = {"ok": "ok", "caution": "caution", "fail": "fail", "skipped": "not computed"}

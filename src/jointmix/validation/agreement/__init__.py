@@ -23,6 +23,7 @@ from jointmix.validation.agreement.certificate import Certificate, attach, store
 from jointmix.validation.agreement.chart import Model
 from jointmix.validation.agreement.comparison import Comparison, Difference
 from jointmix.validation.agreement.implementations import YOURS, explain, make_sides
+from jointmix.validation.agreement.orientation import oriented
 from jointmix.validation.agreement.problem import Problem, extreme_points, random_points
 
 __all__ = [
@@ -73,7 +74,8 @@ def crosscheck(
         What your sites hold: quantity → site. Quantities are the parameters' names, log_ and the
         name of those that are positive, variance and noise_variance, correlation_cholesky,
         covariance, covariance_cholesky, precision, and the observed sites x, y, or rows for both.
-        What is left out is sought under its own name.
+        What is left out is sought under its own name. A site may hold the components last, as
+        plates that count from the right make it; ``mean.T`` in place of ``mean`` says so.
     points
         Number of random points, at least 1.
     posterior
@@ -116,6 +118,8 @@ def crosscheck(
         _check_fit(fit, dataset)
     problem, center = _problem(dataset, prepared, model, seed)
     seconds = {"prepare": time.perf_counter() - began}
+    if model is not None:
+        names = oriented(problem, model, names)
     densities = _compare_densities(problem, center, model, names, points, seed, report, seconds)
     compared = None
     usable = model is None or YOURS in densities["implementations"]

@@ -21,6 +21,9 @@ from jointmix.validation.agreement.problem import (
     of_square,
 )
 
+#: Behind the name of a quantity whose site holds the components last.
+TURNED = ".T"
+_TWO = 2
 Array = Any  # A JAX array: naming its type would import JAX.
 Model = Callable[[], object]
 
@@ -35,15 +38,23 @@ class Chart:
         The posterior.
     sites
         Quantity, of `Problem.quantities` → the site that holds it and the site's shape.
+    turned
+        Quantities (component, column) whose sites are (column, component).
     """
 
     problem: Problem
     sites: dict[str, tuple[str, tuple[int, ...]]]
+    turned: frozenset[str] = frozenset()
 
     def values(self, q: Array) -> dict[str, Array]:
         """Values of the sites at one point, (dim,), by site."""
         found = quantities(self.problem, q, self.sites)
+        found |= {name: found[name].T for name in self.turned & self.sites.keys()}
         return {site: found[name].reshape(shape) for name, (site, shape) in self.sites.items()}
+
+    def may_turn(self, quantity: str) -> bool:
+        """Whether a quantity is one number a component and column."""
+        return len(own_shape(quantity, self.problem)) == _TWO
 
     def groups(self) -> dict[tuple[str, ...], list[str]]:
         """Blocks that sites carry together → those sites' quantities."""
@@ -214,8 +225,18 @@ def free(problem: Problem, name: str, value: Array) -> Array:
     return value.ravel()
 
 
-def site_shape(name: str, problem: Problem, shape: tuple[int, ...], site: str) -> tuple[int, ...]:
-    """The shape of a site that holds a quantity, which may differ by dims of length one.
+def own_shape(name: str, problem: Problem) -> tuple[int, ...]:
+    """The shape of a quantity, () if the specification has no such free one."""
+    import jax
+
+    found = jax.eval_shape(lambda q: quantities(problem, q, [name]), np.zeros(problem.dim))
+    return tuple(found[name].shape) if name in found else ()
+
+
+def is_turned(name: str, problem: Problem, shape: tuple[int, ...], site: str) -> bool:
+    """Whether the shape of a site that holds a quantity is the quantity's turned around.
+
+    It may differ by dims of length one besides.
 
     Raises
     ------
@@ -230,6 +251,9 @@ def site_shape(name: str, problem: Problem, shape: tuple[int, ...], site: str) -
             f"The specification has no free {name}, which the site {site!r} is to hold."
         )
     own = found[name].shape
-    if [n for n in own if n > 1] != [n for n in shape if n > 1]:
-        raise SpecError(f"The site {site!r} has the shape {shape}; {name} has the shape {own}.")
-    return shape
+    sizes, wanted = [n for n in shape if n > 1], [n for n in own if n > 1]
+    if sizes == wanted:
+        return False
+    if len(own) == _TWO and sizes == wanted[::-1]:
+        return True
+    raise SpecError(f"The site {site!r} has the shape {shape}; {name} has the shape {own}.")

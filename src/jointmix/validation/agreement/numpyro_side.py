@@ -9,10 +9,11 @@ import numpy as np
 
 from jointmix.base.errors import SpecError
 from jointmix.validation.agreement.chart import (
+    TURNED,
     Array,
     Chart,
     Model,
-    site_shape,
+    is_turned,
 )
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Side, Terms
@@ -119,7 +120,7 @@ def inspect(problem: Problem, model: Model, names: Mapping[str, str] | None = No
     import jax
     from numpyro import handlers
 
-    names = names or {}
+    names, turned = _plain(names or {})
     unknown = set(names) - set(problem.quantities) - set(ROWS)
     if unknown:
         raise SpecError(
@@ -139,8 +140,11 @@ def inspect(problem: Problem, model: Model, names: Mapping[str, str] | None = No
             if own is None or site["fn"].support.is_discrete:
                 return None
             shape = tuple(site["kwargs"]["sample_shape"]) + tuple(site["fn"].shape())
-            shapes[site["name"]] = site_shape(own, problem, shape, site["name"])
-            return Chart(problem, {own: (site["name"], shape)}).values(point)[site["name"]]
+            if is_turned(own, problem, shape, site["name"]):
+                turned.add(own)
+            shapes[site["name"]] = shape
+            chart = Chart(problem, {own: (site["name"], shape)}, frozenset(turned))
+            return chart.values(point)[site["name"]]
 
         with (
             handlers.trace() as trace,
@@ -166,10 +170,17 @@ def inspect(problem: Problem, model: Model, names: Mapping[str, str] | None = No
     if len(discrete) > 1:
         raise SpecError(f"The model has the discrete sites {', '.join(discrete)}; one is allowed.")
     rows, factors = _observed(samples, names, problem)
-    chart = Chart(problem, {quantity_of[n]: (n, shape) for n, shape in shapes.items()})
+    sites = {quantity_of[n]: (n, shape) for n, shape in shapes.items()}
+    chart = Chart(problem, sites, frozenset(turned))
     chart.check()
     nesting = max((-dim for s in samples.values() for dim in s.plates.values()), default=0)
     return Structure(chart, discrete[0] if discrete else None, nesting, rows, factors)
+
+
+def _plain(names: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
+    """Names without the mark of sites that hold components last, and what they hold."""
+    turned = {own.removesuffix(TURNED) for own in names if own.endswith(TURNED)}
+    return {own.removesuffix(TURNED): site for own, site in names.items()}, turned
 
 
 @contextmanager
@@ -340,7 +351,7 @@ def _shaped(value: Array, own: str, shape: tuple[int, ...]) -> Array:
 
 
 def _notes(structure: Structure, model: Model) -> tuple[str, ...]:
-    """Signs of single precision."""
+    """Signs of single precision, and sites that hold components last."""
     import jax
 
     def log_probs(q: Array) -> dict[str, Array]:
@@ -348,6 +359,11 @@ def _notes(structure: Structure, model: Model) -> tuple[str, ...]:
 
     found = jax.eval_shape(log_probs, np.zeros(structure.chart.problem.dim))
     single = [name for name, value in found.items() if str(value.dtype) == "float32"]
-    if not single:
-        return ()
-    return (f"The log density of {', '.join(single)} is in single precision (float32).",)
+    notes: tuple[str, ...] = ()
+    if single:
+        notes += (f"The log density of {', '.join(single)} is in single precision (float32).",)
+    if turned := [structure.chart.sites[name][0] for name in sorted(structure.chart.turned)]:
+        notes += (
+            f"Components are last in {', '.join(turned)}, (column, component), and were taken so.",
+        )
+    return notes

@@ -20,6 +20,11 @@ def unconstrained(chart: Chart, samples: dict[str, np.ndarray]) -> np.ndarray:
     """
     problem, n = chart.problem, len(next(iter(samples.values())))
     given = {quantity: samples[site] for quantity, (site, _) in chart.sites.items()}
+    k = problem.spec.n_clusters
+    given |= {
+        name: np.swapaxes(given[name].reshape(n, -1, k), 1, 2)
+        for name in chart.turned & given.keys()
+    }
     for twin in problem.twins:
         given = twin.separated(given) | given
     q = np.empty((n, problem.dim))
