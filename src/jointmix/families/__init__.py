@@ -1,5 +1,6 @@
 """What a cluster can be made of: the door to families, by name, loaded when asked for."""
 
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -56,5 +57,10 @@ def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
 
 def compiled(family: str) -> ModuleType:
     """The compiled functions of a family: the module ``rows`` beside its block."""
-    package = block_class(family).__module__.rpartition(".")[0]
+    module, _ = {**_FEATURES, **_RESPONSES}[family]
+    return _rows(module.rpartition(".")[0])
+
+
+@cache
+def _rows(package: str) -> ModuleType:
     return import_module(f"{package}.rows")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,11 @@ class Rows:
     def columns(self) -> np.ndarray:
         """x, u and y one after another, (column, obs)."""
         return np.vstack([self.x.T, self.u.T, self.y])
+
+    @cached_property
+    def made_of_them(self) -> dict[Any, np.ndarray]:
+        """Arrays that are made of these rows once, by what they are for."""
+        return {}
 
     @property
     def places(self) -> np.ndarray:

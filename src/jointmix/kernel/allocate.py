@@ -9,8 +9,8 @@ from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.kernel.blocks import add_blocks, compiled_blocks, values_of
-from jointmix.kernel.records import Tape, blocks_of, header_of
+from jointmix.kernel.blocks import compiled_blocks, rows_problem, values_of
+from jointmix.kernel.records import blocks_of, header_of
 from jointmix.kernel.sweep import prepare, rooms, subtract_terms
 
 
@@ -95,9 +95,9 @@ def allocate(
     likelihood
         Log likelihoods, (draw,).
     """
-    (n_draws, k), n, tape = parameters.weight.shape, len(rows.y), Tape()
+    (n_draws, k), n = parameters.weight.shape, len(rows.y)
     compiled = compiled_blocks(blocks, rows, parameters)
-    problem = tape.problem(**add_blocks(tape, compiled, k, rows.columns))
+    problem = rows_problem(compiled, k, rows)
     joint, likelihood = np.empty((n_draws, k, n)), np.empty(n_draws)
     features = np.empty((n_draws, k, n) if with_features else (0, 0, 0))
     n_given = sum(not block.of_response for block in blocks)

@@ -1,7 +1,9 @@
 """The blocks of a model as the kernel takes them: families, their columns, places of values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,8 @@ class Place:
     width: int
 
 
-def places(blocks: tuple[Block, ...], k: int) -> dict[str, Place]:
+@cache
+def places(blocks: tuple[Block, ...], k: int) -> Mapping[str, Place]:
     """Places of all parameters: log weights first, then block by block, component by component."""
     found, first = {"weight": Place(0, 1, 1)}, k
     for block in blocks:
@@ -58,9 +61,10 @@ def places(blocks: tuple[Block, ...], k: int) -> dict[str, Place]:
             found[name] = Place(place, step, width)
             place += width
         first += k * step
-    return found
+    return MappingProxyType(found)
 
 
+@cache
 def n_values(blocks: tuple[Block, ...], k: int) -> int:
     """Length of the vector of values."""
     return k * (1 + sum(sum(block.sizes.values()) for block in blocks))
@@ -69,8 +73,13 @@ def n_values(blocks: tuple[Block, ...], k: int) -> int:
 def put(values: np.ndarray, place: Place, own: np.ndarray) -> None:
     """Write a parameter (..., component, *dims) into vectors of values (..., value)."""
     k = own.shape[values.ndim - 1]
-    index = place.first + place.step * np.arange(k)[:, None] + np.arange(place.width)
-    values[..., index] = own.reshape(*values.shape[:-1], k, place.width)
+    values[..., _index(place, k)] = own.reshape(*values.shape[:-1], k, place.width)
+
+
+@cache
+def _index(place: Place, k: int) -> np.ndarray:
+    """Places of the numbers of k components, (component, number)."""
+    return place.first + place.step * np.arange(k)[:, None] + np.arange(place.width)
 
 
 def tiled(columns: np.ndarray, length: int) -> np.ndarray:
@@ -120,6 +129,15 @@ def add_blocks(
         "blocks": tape.table(BLOCK, rows),
         "n_blocks": len(blocks),
     }
+
+
+def rows_problem(blocks: tuple[Block, ...], k: int, rows: Rows) -> np.ndarray:
+    """The kernel's array of rows and blocks alone, made once for as long as the rows live."""
+    made = rows.made_of_them
+    if (blocks, k) not in made:
+        tape = Tape()
+        made[blocks, k] = tape.problem(**add_blocks(tape, blocks, k, rows.columns))
+    return made[blocks, k]
 
 
 def compiled_blocks(

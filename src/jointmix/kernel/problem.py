@@ -167,7 +167,7 @@ def make_problem(
     spec, scaling, table = dataset.spec, dataset.scaling, dataset.rows
     k, known = spec.n_clusters, known_values(spec, scaling)
     blocks = compiled_blocks(spec.blocks, table, known)
-    free, place, width = free_parameters(spec), places(blocks, k), n_values(blocks, k)
+    free, place, width = free_parameters(spec), dict(places(blocks, k)), n_values(blocks, k)
     if coordinates(spec):
         # ξ itself, from which means, intercepts and slopes are filled.
         place["location"] = Place(width, len(coordinates(spec)), len(coordinates(spec)))

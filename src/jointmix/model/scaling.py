@@ -1,6 +1,7 @@
 """Centring and scaling of the columns, and its exact inverse on data and parameters."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,17 +32,17 @@ class Scaling:
         index = self._index(names)
         return self.center[index], self.scale[index]
 
-    @property
+    @cached_property
     def feature(self) -> tuple[np.ndarray, np.ndarray]:
         """Centre and scale of the features, each (D,)."""
         return self._of(tuple(self.spec.features))
 
-    @property
+    @cached_property
     def predictor(self) -> tuple[np.ndarray, np.ndarray]:
         """Centre and scale of the predictors, each (R,)."""
         return self._of(tuple(self.spec.predictors))
 
-    @property
+    @cached_property
     def response(self) -> tuple[float, float]:
         """Centre and scale of the response."""
         center, scale = self._of((self.spec.response,) if self.spec.response else ())

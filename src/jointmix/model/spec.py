@@ -314,7 +314,7 @@ class ModelSpec:
                 return False
         return True
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """All columns used, once each: features, further predictors, response."""
         extra = tuple(name for name in self.predictors if name not in self.features)
