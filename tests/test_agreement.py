@@ -38,7 +38,7 @@ from jointmix.validation.agreement.problem import Problem, extreme_points, rando
 from jointmix.validation.agreement.pymc_sides import pymc_side
 from jointmix.validation.agreement.sites import unconstrained
 from jointmix.validation.agreement.terms import Side, Terms
-from jointmix.validation.twin import build_twin
+from jointmix.validation.twin import Form, build_twin
 
 pytest.importorskip("funsor")
 
@@ -56,9 +56,11 @@ def bare(n: int, d: int, k: int, r: int) -> Problem:
     return Problem(bare_rows(n, d, k, r)[1], None)
 
 
-def without_numba(problem: Problem) -> list[Side]:
+def without_numba(
+    problem: Problem, forms: tuple[Form, ...] = ("marginal", "enumerated")
+) -> list[Side]:
     sides = [kernel_side(problem), pymc_side(problem, "jax")]
-    for form in ("marginal", "enumerated"):
+    for form in forms:
         twin = build_twin(problem.dataset, problem.spec, form, problem.direction)
         sides.append(numpyro_side(problem, f"NumPyro {form}", twin))
     sides += [numpy_side(problem), scipy_side(problem)]
@@ -78,15 +80,17 @@ def failures(differences: list[Difference]) -> list[Difference]:
 
 @pytest.mark.parametrize("name", structures(*USUAL))
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
-    problem = problem_of(name)
-    comparison = Comparison(problem, without_numba(problem))
-    differences = comparison.run(points_of(problem, 1000, seed=11))
+    """The usual structures by both forms of NumPyro's model, which differ in nothing else."""
+    problem, usual = problem_of(name), name in USUAL
+    forms: tuple[Form, ...] = ("marginal", "enumerated") if usual else ("marginal",)
+    comparison = Comparison(problem, without_numba(problem, forms))
+    differences = comparison.run(points_of(problem, 1000 if usual else 300, seed=11))
     assert failures(differences) == []
     terms = {item.term for item in differences}
     assert {"rows", "likelihood", "total"} <= terms
     assert not problem.dim or {"prior", "gradient"} <= terms
     # Extremes apart, NumPyro's own sum over components serves.
-    assert comparison.underflows["NumPyro enumerated"] < 60
+    assert not usual or comparison.underflows["NumPyro enumerated"] < 60
 
 
 #: Structures with a Student-t response, whose df are free, or known and different.
@@ -190,7 +194,7 @@ def test_parameters_are_those_of_the_kernel(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "spherical"])
+@pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_eight_clusters_of_ten_features_agree(covariance: str) -> None:
     rng = np.random.default_rng(3)
     names = tuple(f"x{i}" for i in range(10))
@@ -208,7 +212,7 @@ def test_eight_clusters_of_ten_features_agree(covariance: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["four clusters, overlapping", "tied", "spherical", "half-t"])
+@pytest.mark.parametrize("name", ["four clusters, overlapping", "half-t"])
 def test_numba_agrees_too(name: str) -> None:
     problem = problem_of(name)
     sides = [pymc_side(problem, "numba"), kernel_side(problem), scipy_side(problem)]

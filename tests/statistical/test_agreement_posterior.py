@@ -19,10 +19,8 @@ pytestmark = pytest.mark.slow
 #: Clusters, features and rows of each data set, and what its model has besides.
 CASES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
     "four clusters": (4, 2, 300, {}),
-    "two clusters, one feature": (2, 1, 150, {}),
-    "diagonal": (3, 2, 240, {"covariance": "diagonal"}),
+    "two clusters, Student-t": (2, 1, 150, {"family": "student_t"}),
     "tied, shared noise": (3, 2, 240, {"covariance": "tied", "noise": "shared"}),
-    "no response": (4, 2, 300, {"response": None, "predictors": ()}),
     "spherical, half-t": (
         2, 3, 200,
         {"covariance": "spherical", "priors": jm.Priors(sigma=jm.HalfStudentT(df=3, scale=1.0))},
@@ -45,7 +43,7 @@ def compared(name: str, seed: int) -> PosteriorAgreement:
     return sample_both(prepared, None, problem, None, None, seed, lambda *_: None)
 
 
-def test_both_posteriors_agree_on_seven_data_sets() -> None:
+def test_both_posteriors_agree_on_five_data_sets() -> None:
     use_double_precision()
     rms = []
     for seed, name in enumerate(CASES, start=21):
@@ -55,5 +53,5 @@ def test_both_posteriors_agree_on_seven_data_sets() -> None:
         assert [run.draws for run in found.runs] == [2000, 2000]
         assert all(run.ess_per_second > 0 for run in found.runs)
         rms.append(found.rms)
-    # Four summaries of some 150 parameters: a standard error of 0.05.
+    # Four summaries of some 100 parameters: a standard error of 0.06.
     assert 0.7 < float(np.sqrt(np.mean(np.square(rms)))) < 1.3

@@ -10,7 +10,7 @@ from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 
-SEEDS = range(101, 201)
+SEEDS = range(101, 141)
 
 
 def test_the_best_known_mode_is_found_or_the_miss_is_flagged() -> None:
