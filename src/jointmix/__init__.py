@@ -4,9 +4,12 @@ p(x, y) = Σ_k π_k N(x | μ_k, Σ_k) N(y | b_k + u'θ_k, σ_k²)
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
+
     from jointmix.base.errors import JointmixError
     from jointmix.checks import Diagnosis, diagnose
     from jointmix.families.priors.priors import (
@@ -184,6 +187,8 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version("jointmix")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'jointmix' has no attribute {name!r}")
     return getattr(import_module(f"jointmix.{_MODULE_OF[name]}"), name)

@@ -49,6 +49,10 @@ class Diagnosis:
         """The lines as one text."""
         return "\n".join(self.lines())
 
+    def __repr__(self) -> str:
+        """The text, which is what a notebook shows."""
+        return str(self)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: the verdict, the concerns, and all checks."""
         return {

@@ -70,6 +70,10 @@ class Inspection:
         """The lines as one text."""
         return "\n".join(self.lines())
 
+    def __repr__(self) -> str:
+        """The text, which is what a notebook shows."""
+        return str(self)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {

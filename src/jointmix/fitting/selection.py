@@ -70,6 +70,10 @@ class Comparison:
         """The text."""
         return self.text
 
+    def __repr__(self) -> str:
+        """The text, which is what a notebook shows."""
+        return str(self)
+
 
 def compare(
     table: object,

@@ -111,6 +111,10 @@ class Scores:
         """The text."""
         return self.text
 
+    def __repr__(self) -> str:
+        """The text, which is what a notebook shows."""
+        return str(self)
+
     def elpd_data(self, kind: str = "joint") -> ELPDData:
         """One of the densities as ArviZ has it, for `arviz.compare` and `arviz.plot_khat`.
 
