@@ -104,6 +104,9 @@ class Engine:
 def engine(monkeypatch) -> Engine:
     import jointmix.cli.building
 
+    # What is first imported here would keep the functions that stand in for others.
+    import jointmix.posterior.frames
+
     made = Engine()
     for function in ("fit", "report"):
         monkeypatch.setattr(jointmix.cli.building, function, getattr(made, function))

@@ -18,12 +18,13 @@ _INDEX = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
 
 
 def answer() -> xr.DataTree:
-    """A trace as PyMC gives it, of numbers that are all different."""
+    """A trace as PyMC gives it, of numbers that are all different, but for correlations."""
     rng = np.random.default_rng(1)
     posterior = xr.Dataset(coords=_INDEX, attrs={"sampling_time": 0.25})
     for name, rest in PARAMETERS.items():
         dims = ("chain", "draw", "component", *rest)
-        posterior[name] = (dims, rng.normal(size=(CHAINS, DRAWS, 1, *[1] * len(rest))))
+        values = rng.normal(size=(CHAINS, DRAWS, 1, *[1] * len(rest)))
+        posterior[name] = (dims, np.ones_like(values) if name == "correlation" else values)
     stats = xr.Dataset(coords=_INDEX)
     for name in ("lp", "n_steps", "energy"):
         stats[name] = (("draw", "chain"), rng.normal(size=(DRAWS, CHAINS)))

@@ -51,6 +51,7 @@ GROUPS = {
     "observed_data": {"x": ("obs", "feature"), "y": ("obs",)},
     "constant_data": {"u": ("obs", "predictor"), "row": ("obs",)},
     "scaling": {"center": ("column",), "scale": ("column",)},
+    "log_likelihood": {"joint": ("chain", "draw", "obs")},
 }
 
 

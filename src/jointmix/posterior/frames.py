@@ -54,9 +54,9 @@ def to_frame(result: xr.Dataset | xr.DataArray) -> pd.DataFrame:
     columns: dict[str, np.ndarray] = {}
     for name, variable in result.data_vars.items():
         columns |= _columns(str(name), variable)
-    if not columns or OBS not in result.coords:
+    if not columns:
         raise SpecError(f"Nothing in the result goes along {OBS}, so that it has no rows.")
-    return pd.DataFrame(columns, index=result[OBS].to_index())
+    return pd.DataFrame(columns, index=result.indexes.get(OBS))
 
 
 def _columns(name: str, variable: xr.DataArray) -> dict[str, np.ndarray]:

@@ -208,9 +208,9 @@ def _verified(raw: bytes, path: Path) -> bytes:
     content, trailer = raw[:-TRAILER_SIZE], raw[-TRAILER_SIZE:]
     if not trailer.startswith(MAGIC):
         raise StorageError(
-            f"{path}: has no checksum at its end; it is cut short, or was written by other means "
-            "than jointmix.save: then read it with arviz.from_netcdf, and save it with "
-            "jointmix.save."
+            f"{path}: has no checksum at its end; it is cut short or was not written by "
+            "jointmix.save (a fit that xarray or ArviZ wrote is read with arviz.from_netcdf; "
+            "jointmix.save then keeps it)."
         )
     if trailer != _trailer(content):
         raise StorageError(f"{path}: is damaged, its checksum does not match its content.")
