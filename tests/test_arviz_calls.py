@@ -129,7 +129,8 @@ def test_correlations_of_a_feature_with_itself_are_one(tree: xr.DataTree) -> Non
 def test_plots(plot: str, tree: xr.DataTree) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        getattr(az, plot)(tree)
+        found = getattr(az, plot)(tree)
+    assert found.viz is not None
     mpl.pyplot.close("all")
 
 
@@ -137,7 +138,8 @@ def test_plots(plot: str, tree: xr.DataTree) -> None:
 def test_predictive_plots(plot: str, tree: xr.DataTree) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        getattr(az, plot)(jm.replicate(tree, draws=30))
+        found = getattr(az, plot)(jm.replicate(tree, draws=30))
+    assert found.viz is not None
     mpl.pyplot.close("all")
 
 

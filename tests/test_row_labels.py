@@ -117,6 +117,10 @@ def test_other_tables_get_columns_too(fits: dict[str, xr.DataTree]) -> None:
     assert jm.assign({"a": [np.nan]}, tree)["cluster"].isna().all()
     with pytest.raises(DataError, match="column 'cluster' already; give a prefix"):
         jm.assign({"a": [1.0], "cluster": [3]}, tree)
+    one = jm.assign({"a": 6.0}, tree)
+    assert one["cluster"].tolist() == found["cluster"].tolist()[2:]
+    with pytest.raises(DataError, match="The columns make no table"):
+        jm.assign({"a": [1.0, 2.0], "b": [3]}, tree)
     with pytest.raises(DataError, match="A table is needed; got 'int'"):
         jm.assign(3, tree)
 

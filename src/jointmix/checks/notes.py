@@ -10,6 +10,7 @@ from jointmix.checks.finding import Finding, Status
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec
 
+CODE = "notes"
 SOURCE = "Checked on the table before the fit"
 #: Notes that tell what was done, and ask for nothing.
 INFORMATIVE = frozenset({"rows_left_out", "unnamed_columns", "identical_rows"})

@@ -193,7 +193,7 @@ def table_rows(
     """
     if table is None:
         return observed_rows(tree, spec), spec.response is not None
-    table = _one_row(table)
+    table = one_row(table)
     needed = tuple(name for name in spec.columns if name != spec.response)
     columns = new_rows(table, needed, (response,) if response else (), may_miss)
     if not columns:
@@ -210,7 +210,7 @@ def table_rows(
     return Rows(stack(spec.features), stack(spec.predictors), y, label), has_response
 
 
-def _one_row(table: object) -> object:
+def one_row(table: object) -> object:
     """A single row, given as numbers by name, as a table."""
     if isinstance(table, pd.Series):
         return table.to_frame().T

@@ -11,7 +11,7 @@ import xarray as xr
 from jointmix.base.errors import DataError, SpecError
 from jointmix.base.schema import CLUSTER, OBS
 from jointmix.posterior.allocations import responsibilities
-from jointmix.posterior.draws import fitted_spec
+from jointmix.posterior.draws import fitted_spec, one_row
 from jointmix.posterior.prediction import predict
 from jointmix.tables.columns import read_columns
 from jointmix.tables.issues import listed, quoted
@@ -107,7 +107,7 @@ def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
         If a column is absent, holds no numbers, or the table has a column of a new one's name.
     """
     spec = fitted_spec(tree)
-    frame = _as_pandas(table)
+    frame = _as_pandas(one_row(table))
     response = spec.response if spec.response in frame.columns else None
     given = [name for name in spec.columns if name != spec.response or response]
     values = np.column_stack(list(read_columns(frame, given).values()))
@@ -130,18 +130,18 @@ def _of_rows(
     spec = fitted_spec(tree)
     found = responsibilities(tree, rows, ())
     known = "responsibility" if "responsibility" in found else "responsibility_features"
-    cluster = pd.array(_spread(found["allocation"].values, whole), dtype="Int64")
+    cluster = pd.array(_in_place(found["allocation"].values, whole), dtype="Int64")
     new: dict[str, Any] = {"cluster": cluster}
     shares = _columns("responsibility", found[known])
-    new |= {name: _spread(values, whole) for name, values in shares.items()}
+    new |= {name: _in_place(values, whole) for name, values in shares.items()}
     if spec.response is not None:
         expected = predict(tree, {name: rows[name] for name in rows if name != spec.response}, ())
-        new["predicted"] = _spread(expected["mean"].values, whole)
-        new["predicted_sd"] = _spread(expected["sd"].values, whole)
+        new["predicted"] = _in_place(expected["mean"].values, whole)
+        new["predicted_sd"] = _in_place(expected["sd"].values, whole)
     return new
 
 
-def _spread(values: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _in_place(values: np.ndarray, whole: np.ndarray) -> np.ndarray:
     column = np.full(len(whole), np.nan)
     column[whole] = values
     return column
@@ -152,7 +152,10 @@ def _as_pandas(table: Any) -> pd.DataFrame:
     if isinstance(table, xr.Dataset):
         return table.to_dataframe()
     if isinstance(table, Mapping):
-        return pd.DataFrame(dict(table))
+        try:
+            return pd.DataFrame(dict(table))
+        except ValueError as error:
+            raise DataError(f"The columns make no table ({error}).") from error
     if isinstance(table, np.ndarray) and table.dtype.names is not None:
         return pd.DataFrame({name: table[name] for name in table.dtype.names})
     try:

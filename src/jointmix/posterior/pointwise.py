@@ -12,12 +12,24 @@ from jointmix.base.arguments import shown
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import CHAIN, CLUSTER, COMPUTED, DRAW, OBS, require_group
 from jointmix.families.mixture import log_likelihood, log_terms
+from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows, row_batches
 
 Density = Literal["joint", "feature", "conditional"]
 GROUP = "log_likelihood"
+
+
+def log_densities(rows: Rows, parameters: Parameters, spec: ModelSpec) -> dict[Density, np.ndarray]:
+    """log p(x, y), log p(x) and log p(y | x) of each row in each draw, (draw, obs)."""
+    joint, feature = [], []
+    for _, part in row_batches(rows, parameters):
+        first, second = log_terms(spec.blocks, part, parameters)
+        feature.append(log_likelihood(first))
+        joint.append(log_likelihood(first + second))
+    both, given = np.concatenate(joint, axis=-1), np.concatenate(feature, axis=-1)
+    return {"joint": both, "feature": given, "conditional": both - given}
 
 
 def with_log_likelihood(tree: xr.DataTree, density: Density = "joint") -> xr.DataTree:
@@ -99,13 +111,6 @@ class _Computed(BackendArray):
         chain, draw, obs = (np.atleast_1d(place) for place in places)
         some = self.posterior.isel({CHAIN: chain, DRAW: draw})
         parameters = draw_parameters(some, CLUSTER, self.spec)
-        parts = []
-        for _, part in row_batches(self.rows.take(obs), parameters):
-            feature, rest = log_terms(self.spec.blocks, part, parameters)
-            size = {"feature": feature}.get(self.density, feature + rest)
-            value = log_likelihood(size)
-            parts.append(
-                value - log_likelihood(feature) if self.density == "conditional" else value
-            )
-        whole = np.concatenate(parts, axis=-1).reshape(len(chain), len(draw), len(obs))
+        found = log_densities(self.rows.take(obs), parameters, self.spec)[self.density]
+        whole = found.reshape(len(chain), len(draw), len(obs))
         return whole[tuple(0 if np.ndim(place) == 0 else slice(None) for place in places)]

@@ -39,6 +39,7 @@ from jointmix.posterior.draws import (
     spread,
     table_rows,
 )
+from jointmix.posterior.pointwise import log_densities
 
 #: Rows that one thread predicts at a time.
 _BLOCK = 256
@@ -86,21 +87,12 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
             f"Log densities of {n_rows} rows in {n_draws} draws would need "
             f"{n_draws * n_rows * 24 / 1e9:.0f} GB; pass fewer rows at a time."
         )
-    joint, feature = [], []
-    for _, part in row_batches(rows, parameters):
-        first, second = log_terms(spec.blocks, part, parameters)
-        feature.append(log_likelihood(first))
-        joint.append(log_likelihood(first + second))
     posterior = tree["posterior"].to_dataset()
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], n_rows)
-    arrays = {
-        "joint": np.concatenate(joint, axis=-1).reshape(shape),
-        "feature": np.concatenate(feature, axis=-1).reshape(shape),
-    }
-    arrays["conditional"] = arrays["joint"] - arrays["feature"]
+    arrays = log_densities(rows, parameters, spec)
     coords = {name: posterior[name].values for name in (CHAIN, DRAW)}
     return xr.Dataset(
-        {name: ((CHAIN, DRAW, OBS), value) for name, value in arrays.items()},
+        {name: ((CHAIN, DRAW, OBS), each.reshape(shape)) for name, each in arrays.items()},
         coords={**coords, OBS: rows.label},
     )
 

@@ -23,7 +23,6 @@ from jointmix.validation.agreement.problem import (
 
 #: Behind the name of a quantity whose site holds the components last.
 TURNED = ".T"
-_TWO = 2
 Array = Any  # A JAX array: naming its type would import JAX.
 Model = Callable[[], object]
 
@@ -54,7 +53,7 @@ class Chart:
 
     def may_turn(self, quantity: str) -> bool:
         """Whether a quantity is one number a component and column."""
-        return len(own_shape(quantity, self.problem)) == _TWO
+        return len(own_shape(quantity, self.problem, self.sites[quantity][0])) == 2
 
     def groups(self) -> dict[tuple[str, ...], list[str]]:
         """Blocks that sites carry together → those sites' quantities."""
@@ -225,12 +224,22 @@ def free(problem: Problem, name: str, value: Array) -> Array:
     return value.ravel()
 
 
-def own_shape(name: str, problem: Problem) -> tuple[int, ...]:
-    """The shape of a quantity, () if the specification has no such free one."""
+def own_shape(name: str, problem: Problem, site: str) -> tuple[int, ...]:
+    """The shape of a quantity that a site is to hold.
+
+    Raises
+    ------
+    SpecError
+        If the quantity is fixed or absent in the specification.
+    """
     import jax
 
     found = jax.eval_shape(lambda q: quantities(problem, q, [name]), np.zeros(problem.dim))
-    return tuple(found[name].shape) if name in found else ()
+    if name not in found:
+        raise SpecError(
+            f"The specification has no free {name}, which the site {site!r} is to hold."
+        )
+    return tuple(found[name].shape)
 
 
 def is_turned(name: str, problem: Problem, shape: tuple[int, ...], site: str) -> bool:
@@ -243,17 +252,10 @@ def is_turned(name: str, problem: Problem, shape: tuple[int, ...], site: str) ->
     SpecError
         If the quantity is fixed or absent in the specification, or has another shape.
     """
-    import jax
-
-    found = jax.eval_shape(lambda q: quantities(problem, q, [name]), np.zeros(problem.dim))
-    if name not in found:
-        raise SpecError(
-            f"The specification has no free {name}, which the site {site!r} is to hold."
-        )
-    own = found[name].shape
+    own = own_shape(name, problem, site)
     sizes, wanted = [n for n in shape if n > 1], [n for n in own if n > 1]
     if sizes == wanted:
         return False
-    if len(own) == _TWO and sizes == wanted[::-1]:
+    if len(own) == 2 and sizes == wanted[::-1]:
         return True
     raise SpecError(f"The site {site!r} has the shape {shape}; {name} has the shape {own}.")
