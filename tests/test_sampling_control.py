@@ -186,12 +186,12 @@ def test_interrupted_while_paused() -> None:
     check_partial(tree, 2)
 
 
-def trace(finished: list[int], draws: int = 30) -> xr.DataTree:
-    """A trace whose chains have the given numbers of draws."""
+def trace(finished: list[int], draws: int = 30, numbered: bool = True) -> xr.DataTree:
+    """A trace whose chains have the given numbers of draws; a stream does not number them."""
     n = len(finished)
     there = np.arange(draws) < np.array(finished)[:, None]
     logp = np.where(there, 10.0 * np.arange(n)[:, None] + np.arange(draws), np.nan)
-    index = {"chain": np.arange(n), "draw": np.arange(draws)}
+    index = {"chain": np.arange(n), "draw": np.arange(draws)} if numbered else {}
     dims = ("chain", "draw")
     stats = xr.Dataset({"logp": (dims, logp), "n_steps": (dims, 7 * there)}, coords=index)
     slope = xr.DataArray(logp[..., None, None], dims=(*dims, "component", "predictor"))
@@ -199,6 +199,7 @@ def trace(finished: list[int], draws: int = 30) -> xr.DataTree:
     return xr.DataTree.from_dict({"sample_stats": stats, "posterior": posterior})
 
 
+@pytest.mark.parametrize("numbered", [True, False])
 @pytest.mark.parametrize(
     ("lengths", "chains", "draws"),
     [
@@ -208,10 +209,13 @@ def trace(finished: list[int], draws: int = 30) -> xr.DataTree:
         ([0, 30, 3, 3], [1], 30),
     ],
 )
-def test_most_draws_are_kept(lengths: list[int], chains: list[int], draws: int) -> None:
-    tree = finished(trace(lengths))
+def test_most_draws_are_kept(
+    lengths: list[int], chains: list[int], draws: int, numbered: bool
+) -> None:
+    tree = finished(trace(lengths, numbered=numbered))
     stats = tree["sample_stats"].to_dataset()
     assert stats["chain"].values.tolist() == chains
+    assert tree["posterior"]["slope"]["chain"].values.tolist() == chains
     assert stats.sizes["draw"] == draws
     assert np.isfinite(stats["logp"]).all()
     assert tree.attrs["partial"] == 1

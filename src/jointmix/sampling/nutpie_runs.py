@@ -294,7 +294,12 @@ def finished(tree: xr.DataTree) -> xr.DataTree:
     n_draws = int(longest[(longest * np.arange(1, len(longest) + 1)).argmax()])
     if n_draws < LEAST_DRAWS:
         raise KeyboardInterrupt(_TOO_EARLY)
-    tree = tree.isel({CHAIN: np.flatnonzero(done >= n_draws), DRAW: slice(0, n_draws)})
+    kept = np.flatnonzero(done >= n_draws)
+    tree = tree.isel({CHAIN: kept, DRAW: slice(0, n_draws)})
+    # A stream carries no numbers of its chains: those that are kept would be counted anew.
+    tree = tree.map_over_datasets(
+        lambda group: group.assign_coords({CHAIN: kept}) if CHAIN in group.sizes else group
+    )
     tree.attrs["partial"] = 1
     return tree
 
