@@ -247,6 +247,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
             "message": "bad",
             "remedy": "Run longer.",
             "source": "C",
+            "bound": None,
         },
         {
             "check": "ties:y",
@@ -256,6 +257,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
             "message": "column '[red]x[/red]\n\x1b[31m' ties",
             "remedy": "Look at it.",
             "source": "B",
+            "bound": "at most",
         },
     ]
     fine = {
@@ -266,6 +268,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
         "message": "fine",
         "remedy": "",
         "source": "A",
+        "bound": "at most",
     }
     assert found == {
         "verdict": "DO NOT USE",

@@ -45,6 +45,9 @@ def cells(tables: list[dict], caption: str) -> dict[str, list[str]]:
 
 
 def value(text: str) -> float:
+    if text[0] in "<>":
+        # A probability that would be rounded to 0 or 1.
+        return float(text[0] == ">")
     return float(text.replace(",", "").replace("−", "-").rstrip("%"))
 
 

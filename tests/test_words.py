@@ -20,6 +20,7 @@ from jointmix.families.words import BlockWords, words_of
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.differences import contrasts, r_squared
 from jointmix.reporting import render_html
+from jointmix.reporting.estimated import estimates, overview
 from jointmix.reporting.fitted import Estimate, FittedView
 from jointmix.reporting.model_graph import model_graph
 from jointmix.reporting.prior_meaning import meanings
@@ -60,10 +61,11 @@ def test_the_equation_of_a_normal_response() -> None:
     [
         ({}, "<msub><mi>σ</mi><mi>k</mi></msub>"),
         ({"noise": "shared"}, "<mi>σ</mi>"),
-        ({"noise": "fixed", "priors": Priors(sigma=Fixed(value=1.0))}, "<msub><mi>σ</mi><mi>k</mi>"
-         "</msub>"),
+        ({"noise": "fixed", "priors": Priors(sigma=Fixed(value=1.0))}, "<mi>σ</mi>"),
+        ({"noise": "fixed", "priors": Priors(sigma=Fixed(value=[1.0, 2.0]))},
+         "<msub><mi>σ</mi><mi>k</mi></msub>"),
     ],
-    ids=["cluster", "shared", "fixed"],
+    ids=["cluster", "shared", "fixed", "fixed by cluster"],
 )  # fmt: skip
 def test_the_equation_of_a_student_response(changes: dict, scale: str) -> None:
     assert response_words(family="student_t", **changes).term == (
@@ -120,10 +122,8 @@ def test_tables_of_a_student_fit_show_its_degrees_of_freedom() -> None:
     name, column, bounds = meanings(view)[-1]
     assert (name, column) == ("df", "")
     assert bounds == pytest.approx([low, high], rel=1e-12)
-    overview = {
-        row[0].text: row for row in clusters._overview(view, clusters._estimates(view)).rows
-    }
-    assert [cell.text for cell in overview["df"][2:]] == [
+    shown = {row[0].text: row for row in overview(view, estimates(view)).rows}
+    assert [cell.text for cell in shown["df"][2:]] == [
         view.estimate("df", cluster=k).value for k in range(2)
     ]
     remarks = [cell.text for cell in clusters._remarks(view)[0].items]
@@ -131,7 +131,7 @@ def test_tables_of_a_student_fit_show_its_degrees_of_freedom() -> None:
     assert "hardly different from normal" in remarks[1]
     said = verdict._cluster_sentence(view, 0)
     sigma, df = (view.estimate(name, cluster=0).text for name in ("sigma", "df"))
-    assert said.endswith(f"rows scatter about it with a scale of {sigma} and {df} degrees of "
+    assert said.endswith(f"rows scatter about the line with a scale of {sigma} and {df} degrees of "
                          "freedom.")  # fmt: skip
 
 
@@ -271,7 +271,7 @@ def test_a_package_brings_its_own_words(tmp_path: Path, monkeypatch: pytest.Monk
     # What it does not say is plain.
     assert view.words[-1].kind("regression") == "heavy regression"
     assert view.words[-1].term.count("<msub><mi>ν</mi><mi>k</mi></msub>") == 1
-    assert "rows scatter about it with scale of the response about its line" in page
+    assert "rows scatter about the line with scale of the response about its line" in page
     assert "Df: degrees of freedom of the response about its line" in page
     for name in [name for name in sys.modules if name.startswith("elsewhere")]:
         monkeypatch.delitem(sys.modules, name)

@@ -9,6 +9,7 @@ from benchmark.measure import growth
 from benchmark.results import Cost, Results, Row
 from benchmark.samplers import SAMPLERS
 from benchmark.task_section import task_section
+from jointmix.base.numbers import percent
 from jointmix.reporting.elements import (
     Bullets,
     Callout,
@@ -27,7 +28,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.plain import markdown_table
 from jointmix.reporting.render import render
-from jointmix.reporting.text import MISSING, compact, decimals, number, percent
+from jointmix.reporting.text import MISSING, compact, decimals, number
 
 #: Largest exponent in N, K and D at which the kernel's cost may grow.
 LARGEST_EXPONENTS = {"n": 1.0, "k": 1.0, "d": 2.0}

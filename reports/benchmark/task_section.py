@@ -3,8 +3,9 @@
 from benchmark.cases import parse_case
 from benchmark.results import Task
 from benchmark.tasks import TASKS
+from jointmix.base.numbers import percent
 from jointmix.reporting.elements import Cell, Prose, Section, Table, number_cells, text_cells
-from jointmix.reporting.text import MISSING, number, percent
+from jointmix.reporting.text import MISSING, number
 
 _HOW = (
     "Each task had a process of its own, whose largest resident set is stated, with what it labels "

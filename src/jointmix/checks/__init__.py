@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import SchemaError, SpecError
-from jointmix.base.schema import require_group
+from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks import (
     approximation,
     collapse,
@@ -30,7 +30,7 @@ from jointmix.checks import (
     switching,
 )
 from jointmix.checks.diagnosis import Diagnosis, Verdict
-from jointmix.checks.finding import Finding, skipped
+from jointmix.checks.finding import Finding, listed, skipped
 from jointmix.posterior.draws import fitted_spec
 
 __all__ = [
@@ -66,6 +66,8 @@ CHECKS = (
     partial,
     notes,
 )
+#: What several clusters only can have.
+_BETWEEN_CLUSTERS = (collapse, separation, switching, identification, empty, duplicates)
 _TEXTS = ("code", "subject", "status", "message", "remedy", "source")
 _NUMBERS = ("value", "threshold")
 
@@ -81,18 +83,27 @@ def run_checks(tree: xr.DataTree) -> tuple[Finding, ...]:
     with suppress(SpecError):
         # Of a model that is none, the checks that need it say so; the others do without.
         fitted_spec(tree)
-    found = list(support.check(tree))
+    found, modules = list(support.check(tree)), list(CHECKS[1:])
+    if require_group(tree, "posterior").sizes.get(CLUSTER) == 1:
+        modules = [module for module in modules if module not in _BETWEEN_CLUSTERS]
+        found.append(_one_cluster())
     if found[0].status != "fail":
-        return (*found, *(finding for module in CHECKS[1:] for finding in module.check(tree)))
+        return (*found, *(finding for module in modules for finding in module.check(tree)))
     # A failure already; what cannot be had of such draws is said.
     reason = "draws left what densities take"
     with np.errstate(all="ignore"):
-        for module in CHECKS[1:]:
+        for module in modules:
             try:
                 found += module.check(tree)
             except (ArithmeticError, ValueError):
                 found.append(skipped(module.CODE, "draws", reason, module.SOURCE))
     return tuple(found)
+
+
+def _one_cluster() -> Finding:
+    codes = listed([module.CODE for module in _BETWEEN_CLUSTERS])
+    source = "What several clusters only can have"
+    return skipped("one cluster", "clusters", f"there is one cluster only: {codes}", source)
 
 
 def judge(tree: xr.DataTree) -> xr.DataTree:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import SpecError
+from jointmix.base.numbers import percent
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, above, counted, listed, skipped
 from jointmix.families.checks import SMALL, Closed
@@ -48,7 +49,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if closed:
         labels = posterior[CLUSTER].values
         parts = [
-            f"cluster {labels[each.cluster]} in {each.share:.1%} of the draws on "
+            f"cluster {labels[each.cluster]} in {percent(each.share)} of the draws on "
             f"{counted(each.n_rows, 'row')} {each.what}"
             for each in closed
         ]

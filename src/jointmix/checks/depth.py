@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import require_group
 from jointmix.checks.finding import Finding, Status, skipped
 
@@ -27,7 +28,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             status=status,
             value=share,
             threshold=CAUTION_SHARE,
-            message=f"{share:.1%} of the draws reached the depth limit of {LIMIT}.",
+            message=f"{percent(share)} of the draws reached the depth limit of {LIMIT}.",
             remedy="" if status == "ok" else REMEDY,
             source=SOURCE,
         ),

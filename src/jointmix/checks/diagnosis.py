@@ -73,4 +73,5 @@ def _plain(finding: Finding) -> dict[str, Any]:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in fields.items()
     }
-    return {"check": name, **finite}
+    bound = None if finite["threshold"] is None else finding.bound
+    return {"check": name, **finite, "bound": bound}

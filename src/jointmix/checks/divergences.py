@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import require_group
 from jointmix.checks.finding import Finding, above, counted, skipped
 
@@ -30,7 +31,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             value=float(count),
             threshold=0.0,
             message=f"{counted(count, 'draw')} of {diverging.size:,} diverged "
-            f"({count / diverging.size:.2%}).",
+            f"({percent(count / diverging.size, 2)}).",
             remedy="" if status == "ok" else REMEDY,
             source=SOURCE,
         ),

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import SpecError
+from jointmix.base.numbers import percent
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, counted, skipped
 from jointmix.families.matrices import inverse_lower, lower_factor
@@ -108,7 +109,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             threshold=CAUTION,
             message=f"The closest clusters, {labels[first]} and {labels[second]}, are at a "
             f"Bhattacharyya distance of {value:.2f} in the median draw (overlap "
-            f"{np.exp(-value):.0%}), and below {CAUTION} in {close:.0%} of the draws.",
+            f"{percent(float(np.exp(-value)), 0)}), and below {CAUTION} in {percent(close, 0)} of "
+            "the draws.",
             remedy="" if status == "ok" else f"Fit with {counted(labels.size - 1, 'cluster')}.",
             source=SOURCE,
         ),

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import percent, probability
 from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.checks.finding import Finding, Status, below, counted, listed, skipped
 from jointmix.posterior.draws import fitted_spec
@@ -35,8 +36,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     short = [str(name) for name in expected[CLUSTER].values[expected.values < max(needed, FAIL)]]
     status = below(value, max(needed, FAIL), FAIL)
     message = (
-        f"The smallest cluster has {value:,.1f} expected rows for its {needed} free parameters "
-        f"(weight {float(weight.mean()):.2g}, 89% interval {low:.2g} to {high:.2g})."
+        f"The smallest cluster has {_rows(value)} for its {needed} free parameters (weight "
+        f"{float(weight.mean()):.2g}, 89% interval {' to '.join(map(_share, (low, high)))})."
     )
     if short:
         noun, verb = ("Cluster", "is") if len(short) == 1 else ("Clusters", "are")
@@ -67,7 +68,7 @@ def _occupied(tree: xr.DataTree) -> Finding:
     status: Status = "caution" if value < LEAST_OCCUPIED else "ok"
     usual = int(numbers.argmax())
     parts = [
-        f"{number} ({share:.1%})"
+        f"{number} ({percent(share)})"
         for number, share in sorted(enumerate(numbers), key=lambda item: -item[1])
         if share >= 5e-4
     ]
@@ -102,6 +103,15 @@ def number_occupied(occupied: np.ndarray) -> np.ndarray:
         numbers = (1 - chance) * numbers
         numbers[:, 1:] += more[:, :-1]
     return np.asarray(numbers.mean(axis=0))
+
+
+def _rows(expected: float) -> str:
+    text = f"{expected:,.1f} expected rows"
+    return text if expected >= 0.05 else "less than 0.1 expected rows"
+
+
+def _share(bound: float) -> str:
+    return probability(bound, 1e-4) if bound < 1e-4 else f"{bound:.2g}"
 
 
 def _remedy(n_supported: int) -> str:

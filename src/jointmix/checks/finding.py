@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "caution", "fail", "skipped"]
+Bound = Literal["at least", "at most"]
+
+#: Checks whose number should be large; that of the others should be small.
+_AT_LEAST = frozenset(
+    {"ess", "frozen", "energy", "empty clusters", "duplicate clusters", "separation", "prior scale"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,11 @@ class Finding:
     message: str
     remedy: str
     source: str
+
+    @property
+    def bound(self) -> Bound:
+        """On which side of the threshold the number should be."""
+        return "at least" if self.code in _AT_LEAST else "at most"
 
 
 def above(value: float, caution: float, fail: float) -> Status:

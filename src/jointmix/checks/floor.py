@@ -55,9 +55,10 @@ class Scale:
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Judge the smallest ratio of the rows' spread in a cluster to the posterior's median scale.
 
-    Rows count for the cluster to which they were allocated. Clusters with fewer rows than three
-    more than predictors are left to the check of empty clusters, and scales whose prior does not
-    vanish at zero to that of collapse.
+    A small ratio counts where the posterior lies about as low as the prior lets it; elsewhere the
+    rows of other clusters, not the prior, made the scale large. Rows count for the cluster to which
+    they were allocated. Clusters with fewer rows than three more than predictors are left to the
+    check of empty clusters, and scales whose prior does not vanish at zero to that of collapse.
     """
     try:
         spec = fitted_spec(tree)
@@ -66,7 +67,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     scales = list(own_scales(tree, spec))
     if not scales:
         return ()
-    low = [each for each in scales if each.ratio < CAUTION and each.at_floor]
+    judged = [each for each in scales if each.at_floor or each.ratio >= CAUTION]
+    low = [each for each in judged if each.ratio < CAUTION]
     said = _sentences(low, observed_rows(tree, spec))
     status: Status = "caution" if said else "ok"
     return (
@@ -74,7 +76,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             code=CODE,
             subject=SUBJECT,
             status=status,
-            value=min(each.ratio for each in scales),
+            value=min((each.ratio for each in judged), default=float("nan")),
             threshold=CAUTION,
             message=" ".join(said) or "The rows, not their priors alone, set the scales.",
             remedy=(REMEDY if spec.standardize else REMEDY_UNITS) if said else "",

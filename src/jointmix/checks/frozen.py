@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import CHAIN, require_group
 from jointmix.checks.finding import Finding, below
 
@@ -25,7 +26,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             status=status,
             value=shares[worst],
             threshold=CAUTION,
-            message=f"At least {shares[worst]:.1%} of the draws in each chain are distinct "
+            message=f"At least {percent(shares[worst])} of the draws in each chain are distinct "
             f"(fewest in chain {draws[CHAIN].values[worst]}).",
             remedy="" if status == "ok" else REMEDY,
             source=SOURCE,

@@ -4,6 +4,7 @@ import json
 
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.checks.finding import Finding, Status, above, skipped
 
 CODE = "identification"
@@ -17,7 +18,7 @@ CAUTION, FAIL = 0.01, 0.10
 CAUTION_PERMUTATIONS = 0.05
 REMEDY = (
     "Results per cluster are unreliable: use fewer clusters, or report label-free quantities only "
-    "(predictions, densities, co-clustering)."
+    "(densities, co-clustering)."
 )
 _NAMES = {"stephens": "Stephens' method", "ecr": "ECR", "order_by": "the ordering by a variable"}
 
@@ -42,8 +43,8 @@ def _methods(found: dict[str, float | str]) -> Finding:
         status=status,
         value=rate,
         threshold=CAUTION,
-        message=f"{one[0].upper()}{one[1:]} and {other} disagree on the labels of {rate:.2%} of "
-        f"the {int(found['n_compared']):,} draws compared.",
+        message=f"{one[0].upper()}{one[1:]} and {other} disagree on the labels of "
+        f"{percent(rate, 2)} of the {int(found['n_compared']):,} draws compared.",
         remedy="" if status == "ok" else REMEDY,
         source=SOURCE,
     )
@@ -58,8 +59,8 @@ def _permutations(found: dict[str, float | str]) -> Finding:
         status=status,
         value=rate,
         threshold=CAUTION_PERMUTATIONS,
-        message=f"In {rate:.2%} of the draws the clusters' parameters do not fall one by one into "
-        "the groups that all draws form.",
+        message=f"In {percent(rate, 2)} of the draws the clusters' parameters do not fall one "
+        "by one into the groups that all draws form.",
         remedy="" if status == "ok" else REMEDY,
         source=SOURCE_PERMUTATIONS,
     )

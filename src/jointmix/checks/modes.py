@@ -4,6 +4,7 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import CHAIN, DRAW, require_group
 from jointmix.checks.finding import Finding, listed, skipped
 
@@ -75,7 +76,7 @@ def _weights(tree: xr.DataTree) -> str:
         names = [str(name) for name in modes[CHAIN].values[groups == number]]
         if names:
             noun = "chain" if len(names) == 1 else "chains"
-            parts.append(f"{weight:.1%} to {noun} {listed(names)}")
+            parts.append(f"{percent(weight)} to {noun} {listed(names)}")
     return f" Stacking gives {listed(parts)}."
 
 

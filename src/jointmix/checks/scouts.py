@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import SCOUT, require_group
 from jointmix.checks.finding import Finding, Status, listed, skipped
 
@@ -60,7 +61,7 @@ def _message(sent: xr.Dataset, away: np.ndarray, better: np.ndarray, weight: flo
         return f"All {len(away)} scouts joined the chains of the fit"
     return (
         f"Scouts from mode {named(away)} stayed in other modes, whose stacking weight is "
-        f"{weight:.1%}"
+        f"{percent(weight)}"
     )
 
 

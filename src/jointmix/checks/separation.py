@@ -14,8 +14,8 @@ SOURCE = (
 )
 LEAST = 4.0
 REMEDY = (
-    "Compare with one cluster less; read quantities that labels do not enter (predictions, "
-    "densities) rather than single clusters."
+    "Compare with one cluster less; read quantities that labels do not enter (densities, "
+    "co-clustering) rather than single clusters."
 )
 
 

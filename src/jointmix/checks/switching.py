@@ -5,6 +5,7 @@ from collections import Counter
 
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -55,7 +56,8 @@ def _within(rate: float, mended: str) -> Finding:
         status=status,
         value=rate,
         threshold=CAUTION,
-        message=f"Labels switched in {rate:.2%} of the draws within their chain, which {mended}."
+        message=f"Labels switched in {percent(rate, 2)} of the draws within their chain, "
+        f"which {mended}."
         if rate
         else "No labels switched within a chain.",
         remedy="" if status == "ok" else REMEDY,
@@ -70,8 +72,8 @@ def _between(apart: list[str], n_chains: int, mended: str) -> Finding:
     if apart:
         noun, verb = ("Chain", "has") if len(apart) == 1 else ("Chains", "have")
         message = (
-            f"{noun} {listed(apart)} {verb} other labels than the other chains ({rate:.0%} of the "
-            f"draws), which {mended}."
+            f"{noun} {listed(apart)} {verb} other labels than the other chains "
+            f"({percent(rate, 0)} of the draws), which {mended}."
         )
     return Finding(
         code=CODE,

@@ -68,6 +68,13 @@ class Parameter:
         """Number of free values, over all clusters."""
         return int(np.prod(self.free)) if self.free else 0
 
+    @property
+    def shared(self) -> bool:
+        """Whether one value, free or fixed, holds for all clusters."""
+        if self.free:
+            return self.free[0] == 1
+        return not isinstance(self.prior, Fixed) or self.prior.array.ndim <= len(self.dims)
+
     def n_own(self, n_clusters: int) -> int:
         """Number of free values that are one cluster's own."""
         own = len(self.free) > 0 and self.free[0] == n_clusters and self.role != "weight"

@@ -43,7 +43,7 @@ class Regression(Block):
             Parameter(
                 name="intercept", symbol="b", role="location", prior=priors.intercept,
                 free=(k,) if spec.free_intercept else (), labels=(None,),
-                meaning="response where every predictor is 0",
+                meaning=f"response{' where every predictor is 0' if predictors else ''}",
             ),
             Parameter(
                 name="slope", symbol="θ", dims=("predictor",), role="location",

@@ -7,11 +7,11 @@ are registered from elsewhere too; a class without words has those of the class 
 in the end `BlockWords`, which are plain and made of `Block.words` and `Parameter.meaning`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, under
 from jointmix.families.protocol import Block, Parameter
@@ -30,10 +30,29 @@ class Estimated(Protocol):
 
 @dataclass(frozen=True)
 class Node:
-    """A circle of the model's graph: what stands in it, and what that is."""
+    """A parameter of the model's graph.
+
+    Attributes
+    ----------
+    label, words
+        What stands in its circle, and what that is.
+    shared
+        Whether all clusters have it in common.
+    fixed
+        Whether the user gave it.
+    """
 
     label: str
     words: str
+    shared: bool
+    fixed: bool
+
+    @classmethod
+    def of(cls, label: str, words: str, parameters: Iterable[Parameter]) -> Self:
+        """The node of some parameters: shared, or fixed, if all of them are."""
+        members = tuple(parameters)
+        shared = all(parameter.shared for parameter in members)
+        return cls(label, words, shared, not any(parameter.free for parameter in members))
 
 
 class BlockWords:
@@ -80,9 +99,8 @@ class BlockWords:
 
     def symbol(self, parameter: Parameter) -> str:
         """A parameter's symbol, with the cluster's index unless all clusters share it."""
-        shared = len(parameter.free) > 0 and parameter.free[0] == 1
         base = letter(parameter.symbol, bold=bool(parameter.dims))
-        return under(base, "" if shared else self.index)
+        return under(base, "" if parameter.shared else self.index)
 
     @property
     def structure(self) -> tuple[str, ...]:
@@ -92,7 +110,7 @@ class BlockWords:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Parameters of the model's graph, the outermost first."""
-        return tuple(Node(item.symbol, item.meaning) for item in self.block.parameters)
+        return tuple(Node.of(item.symbol, item.meaning, [item]) for item in self.block.parameters)
 
     def caption(self, parameter: Parameter) -> str:
         """What a picture of a parameter shows."""
@@ -118,7 +136,6 @@ class RegressionWords(BlockWords):
 
     scale: ClassVar[str] = "noise"
     captions: ClassVar[Mapping[str, str]] = {
-        "intercept": "Intercept: the response where every predictor is 0",
         "slope": "Slope: change of the response per unit of a predictor",
     }
 
@@ -137,7 +154,8 @@ class RegressionWords(BlockWords):
     @property
     def scale_index(self) -> str:
         """The index of σ in MathML: none where the clusters share it."""
-        return "" if self.block.spec.noise == "shared" else self.index
+        shared = next(item.shared for item in self.block.parameters if item.symbol == "σ")
+        return "" if shared else self.index
 
     @property
     def structure(self) -> tuple[str, ...]:
@@ -153,12 +171,12 @@ class RegressionWords(BlockWords):
     @property
     def nodes(self) -> tuple[Node, ...]:
         """What the family adds, σ, and the coefficients as one."""
-        spec = self.block.spec
+        spec, of = self.block.spec, {item.symbol: item for item in self.block.parameters}
         parts = {"b": "intercepts"} if spec.intercept else {}
         parts |= {"θ": "slopes"} if spec.predictors else {}
         added = [node for node in super().nodes if node.label not in ("b", "θ", "σ")]
-        line = Node(", ".join(parts), " and ".join(parts.values()))
-        return (*added, Node("σ", self.scale), line)
+        line = Node.of(", ".join(parts), " and ".join(parts.values()), [of[one] for one in parts])
+        return (*added, Node.of("σ", self.scale, [of["σ"]]), line)
 
 
 def words_of(block: Block) -> BlockWords:

@@ -9,6 +9,7 @@ from arviz_stats.utils import ELPDData
 
 from jointmix.base.arguments import whole_number
 from jointmix.base.errors import SpecError
+from jointmix.base.numbers import percent
 from jointmix.base.schema import OBS
 from jointmix.families.mixture import (
     log_likelihood,
@@ -80,8 +81,12 @@ class Scores:
     @property
     def text(self) -> str:
         """The scores in sentences."""
+        both = {"feature", "conditional"} <= set(self.table.index)
+        # Of one kind of column, the joint density is the only one.
         parts = [
-            f"{name} {line['elpd']:.1f} ± {line['se']:.1f}" for name, line in self.table.iterrows()
+            f"{f'{name} ' if both else ''}{line['elpd']:.1f} ± {line['se']:.1f}"
+            for name, line in self.table.iterrows()
+            if both or name == "joint"
         ]
         said = [f"Expected log predictive density ({self.method}): {', '.join(parts)}."]
         used = self.pointwise.sizes[OBS]
@@ -92,8 +97,9 @@ class Scores:
             pit = self.pointwise["pit"].values
             inside = np.mean(np.abs(pit - 0.5) <= _INTERVAL / 2)
             said.append(
-                f"Central {_INTERVAL:.0%} intervals of y given x hold {inside:.1%} of the rows; "
-                f"mean CRPS {float(self.pointwise['crps'].mean()):.4g}."
+                f"Central {_INTERVAL:.0%} intervals of y{' given x' if both else ''} hold "
+                f"{percent(float(inside))} of the rows; mean CRPS "
+                f"{float(self.pointwise['crps'].mean()):.4g}."
             )
         high = self.influential
         if len(high):

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 
 from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, axis_label, drawn, mark
 from jointmix.reporting.text import MINUS, shorten
+
+Sign = Literal["free", "observed", "fixed"]
 
 _RADIUS = 0.34
 #: Features up to which a matrix holds its numbers, and where they are light on dark.
@@ -16,7 +19,7 @@ _MOST_NUMBERS, _DARK = 6, 0.6
 
 
 def graph(
-    nodes: Mapping[str, tuple[float, float, bool]],
+    nodes: Mapping[str, tuple[float, float, Sign]],
     edges: Sequence[tuple[str, str]],
     plates: Mapping[str, tuple[float, float, float, float]],
 ) -> bytes:
@@ -25,11 +28,12 @@ def graph(
     Parameters
     ----------
     nodes
-        Place of each, and whether it is observed (filled).
+        Place of each, and whether it is free (a circle), observed (filled) or fixed (a square).
     edges
         From one node to another.
     plates
-        Left, bottom, width and height of each box, by its label.
+        Left, bottom, width and height of each box, by its label at the upper left; that of the
+        first is at the lower right.
     """
 
     def plot(axes: Axes) -> None:
@@ -44,8 +48,11 @@ def graph(
                 linewidth=1,
             )
             axes.add_patch(box)
-            place = (left + 0.12, bottom + height - 0.12)
-            axes.text(*place, label, ha="left", va="top", color=MUTED, fontsize=9)
+            if label == next(iter(plates)):
+                place, side = (left + width - 0.12, bottom + 0.1), ("right", "bottom")
+            else:
+                place, side = (left + 0.12, bottom + height - 0.12), ("left", "top")
+            axes.text(*place, label, ha=side[0], va=side[1], color=MUTED, fontsize=9)
         for one, other in edges:
             start, end = np.array(nodes[one][:2]), np.array(nodes[other][:2])
             step = (end - start) / np.linalg.norm(end - start) * (_RADIUS + 0.04)
@@ -60,9 +67,15 @@ def graph(
                 shrinkB=0,
             )
             axes.add_patch(arrow)
-        for label, (x, y, observed) in nodes.items():
-            colour = RULE if observed else PAPER
-            axes.add_patch(Circle((x, y), _RADIUS, facecolor=colour, edgecolor=INK, linewidth=1.2))
+        for label, (x, y, sign) in nodes.items():
+            half, colour = 0.85 * _RADIUS, RULE if sign == "observed" else PAPER
+            shape: Patch = (
+                Rectangle((x - half, y - half), 2 * half, 2 * half)
+                if sign == "fixed"
+                else Circle((x, y), _RADIUS)
+            )
+            shape.set(facecolor=colour, edgecolor=INK, linewidth=1.2)
+            axes.add_patch(shape)
             axes.text(x, y, label, ha="center", va="center", fontsize=11)
         axes.set_aspect("equal")
         axes.autoscale_view()
@@ -73,15 +86,15 @@ def graph(
 
 
 def parallel(
-    means: np.ndarray, rows: np.ndarray, cluster: np.ndarray, labels: Sequence[str]
+    means: Mapping[int, np.ndarray], rows: np.ndarray, cluster: np.ndarray, labels: Sequence[str]
 ) -> bytes:
-    """Profiles across columns: rows (row, column) thin, clusters' means (cluster, column) thick."""
+    """Profiles across columns: rows (row, column) thin, means of clusters (column) thick."""
 
     def plot(axes: Axes) -> None:
         at = np.arange(len(labels))
         for row, k in zip(rows, cluster, strict=True):
             axes.plot(at, row, color=mark(int(k))[0], linewidth=0.5, alpha=0.18, rasterized=True)
-        for k, mean in enumerate(means):
+        for k, mean in means.items():
             colour, marker = mark(k)
             axes.plot(at, mean, color=PAPER, linewidth=3.6)
             axes.plot(at, mean, color=colour, marker=marker, linewidth=1.8, markersize=6)

@@ -1,7 +1,7 @@
 """Pictures as SVG bytes. They draw the numbers they are given, and compute none."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -98,13 +98,11 @@ def histogram(edges: np.ndarray, counts: np.ndarray, label: str) -> bytes:
     return drawn(plot, SMALL)
 
 
-def forest(
-    means: Sequence[float], lowers: Sequence[float], uppers: Sequence[float], label: str
-) -> bytes:
-    """An interval for each cluster, the first on top."""
+def forest(intervals: Mapping[int, tuple[float, float, float]], n: int, label: str) -> bytes:
+    """Lower bound, mean and upper bound of some of ``n`` clusters, the first on top."""
 
     def plot(axes: Axes) -> None:
-        for i, (mean, lower, upper) in enumerate(zip(means, lowers, uppers, strict=True)):
+        for i, (lower, mean, upper) in intervals.items():
             colour, marker = mark(i)
             axes.plot([lower, upper], [i, i], color=colour, linewidth=2.4, solid_capstyle="round")
             size = 11 if marker == "*" else 7.5
@@ -117,13 +115,16 @@ def forest(
                 markeredgecolor=PAPER,
                 markeredgewidth=0.5,
             )
-        axes.set(xlabel=axis_label(label), ylim=(len(means) - 0.4, -0.6))
-        axes.set_yticks(range(len(means)), [str(i + 1) for i in range(len(means))])
+        for i in set(range(n)) - set(intervals):
+            place = axes.get_yaxis_transform()
+            axes.text(0.5, i, "no rows", ha="center", va="center", color=MUTED, transform=place)
+        axes.set(xlabel=axis_label(label), ylim=(n - 0.4, -0.6))
+        axes.set_yticks(range(n), [str(i + 1) for i in range(n)])
         axes.set_ylabel("cluster")
         axes.grid(axis="y", visible=False)
         axes.locator_params(axis="x", nbins=5)
 
-    return drawn(plot, (3.5, 0.95 + 0.24 * len(means)))
+    return drawn(plot, (3.5, 0.95 + 0.24 * n))
 
 
 def _rows(axes: Axes, x: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> None:
@@ -146,14 +147,14 @@ def scatter(
     x: np.ndarray,
     y: np.ndarray,
     cluster: np.ndarray,
-    outlines: Sequence[np.ndarray],
+    outlines: Mapping[int, np.ndarray],
     labels: tuple[str, str],
 ) -> bytes:
-    """Rows in two columns, marked by cluster, and each cluster's outline, (points, 2)."""
+    """Rows in two columns, marked by cluster, and outlines of clusters, (points, 2)."""
 
     def plot(axes: Axes) -> None:
         _rows(axes, x, y, cluster)
-        for i, outline in enumerate(outlines):
+        for i, outline in outlines.items():
             axes.plot(*outline.T, color=PAPER, linewidth=3.2)
             axes.plot(*outline.T, color=mark(i)[0], linewidth=1.6)
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
@@ -165,14 +166,14 @@ def regression(
     x: np.ndarray,
     y: np.ndarray,
     cluster: np.ndarray,
-    lines: Sequence[Line],
+    lines: Mapping[int, Line],
     labels: tuple[str, str],
 ) -> bytes:
-    """Rows along one predictor, and each cluster's line with its band."""
+    """Rows along one predictor, and lines of clusters with their bands."""
 
     def plot(axes: Axes) -> None:
         _rows(axes, x, y, cluster)
-        for i, line in enumerate(lines):
+        for i, line in lines.items():
             colour = mark(i)[0]
             axes.fill_between(line.at, line.lower, line.upper, color=colour, alpha=0.25, lw=0)
             axes.plot(line.at, line.mean, color=PAPER, linewidth=3.4)

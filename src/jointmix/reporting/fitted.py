@@ -9,15 +9,18 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import SchemaError
+from jointmix.base.numbers import probability
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     DRAW,
     OBS,
+    PREDICTOR,
     require_dims,
     require_group,
 )
 from jointmix.checks import Finding, findings_from_dataset, run_checks
+from jointmix.checks.finding import listed
 from jointmix.families.protocol import Block, Parameter
 from jointmix.families.words import BlockWords, words_of
 from jointmix.model.serialised import spec_from_dict
@@ -26,7 +29,7 @@ from jointmix.posterior.draws import observed_table
 from jointmix.posterior.scores import Scores, loo
 from jointmix.posterior.summaries import identified_parameters, invariant_quantities, statistics
 from jointmix.reporting.elements import Cell
-from jointmix.reporting.text import clean, decimals, interval, places_for, short_labels, shorten
+from jointmix.reporting.text import clean, decimals, places_for, short_labels, shorten
 
 #: Rows that are left out one by one, and numbers in the tables that are drawn.
 MOST_SCORED, _MOST_DRAWN = 2_000, 20_000_000
@@ -36,7 +39,10 @@ INTERVAL = 0.89
 
 @dataclass(frozen=True)
 class Estimate:
-    """Posterior mean of a scalar, its interval, and its sampling diagnostics."""
+    """Posterior mean of a scalar, its interval, and its sampling diagnostics.
+
+    ``share`` is set where the scalar lies between 0 and 1 and is neither.
+    """
 
     mean: float
     sd: float
@@ -46,6 +52,7 @@ class Estimate:
     ess_bulk: float
     ess_tail: float
     r_hat: float
+    share: bool = False
 
     @property
     def fixed(self) -> bool:
@@ -55,19 +62,28 @@ class Estimate:
     @property
     def value(self) -> str:
         """The mean, to the digits that the posterior sd supports."""
-        return decimals(self.mean, places_for(self.sd, self.mean))
+        return self._shown(self.mean)
 
     @property
     def bounds(self) -> str:
         """The interval, "[a, b]"."""
         if self.fixed:
             return "fixed"
-        return interval(self.lower, self.upper, places_for(self.sd, self.mean))
+        return f"[{self._shown(self.lower)}, {self._shown(self.upper)}]"
+
+    def _shown(self, value: float) -> str:
+        places = places_for(self.sd, self.mean)
+        return probability(value, 10.0**-places) if self.share else decimals(value, places)
 
     @property
     def text(self) -> str:
         """The mean and the interval."""
         return f"{self.value} {self.bounds}" if not self.fixed else f"{self.value} (fixed)"
+
+
+def _estimate(entry: xr.Dataset, share: bool = False) -> Estimate:
+    numbers = {str(name): float(value) for name, value in entry.data_vars.items()}
+    return Estimate(**numbers, share=share)
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,12 @@ class FittedView:
         return self.model.response
 
     @property
+    def given(self) -> str:
+        """What the response is predicted from: "features", "predictors", or both; "" if nothing."""
+        further = set(self.predictors) - set(self.features)
+        return " and ".join(["features"] * bool(self.features) + ["predictors"] * bool(further))
+
+    @property
     def n_obs(self) -> int:
         """Number of rows used."""
         return int(self.tree.attrs["n_obs"])
@@ -152,6 +174,24 @@ class FittedView:
         """Values of the coordinate ``cluster``."""
         return tuple(int(value) for value in self.posterior[CLUSTER].values)
 
+    @cached_property
+    def occupied(self) -> tuple[int, ...]:
+        """Positions of the clusters that hold rows: at least one is expected there."""
+        expected = self.allocation["responsibility"].sum(OBS).values
+        return tuple(int(k) for k in np.flatnonzero(expected >= 1))
+
+    @cached_property
+    def left_out(self) -> str:
+        """A sentence, with a space before it, on clusters that pictures leave out; "" if none."""
+        empty = [str(v) for k, v in enumerate(self.clusters) if k not in self.occupied]
+        if not empty:
+            return ""
+        one = len(empty) == 1
+        return (
+            f" {'Cluster' if one else 'Clusters'} {listed(empty)} {'holds' if one else 'hold'} no "
+            f"rows: {'its' if one else 'their'} parameters are the prior's, and are not drawn."
+        )
+
     @property
     def marks(self) -> tuple[Cell, ...]:
         """A cell with each cluster's name and mark."""
@@ -177,8 +217,17 @@ class FittedView:
 
     def estimate(self, parameter: str, **position: int) -> Estimate:
         """The estimate of one entry, at positions counted from 0 along each dim."""
-        entry = self.statistics[parameter].isel(position)
-        return Estimate(**{name: float(entry[name]) for name in Estimate.__dataclass_fields__})
+        return _estimate(self.statistics[parameter].isel(position), parameter == "weight")
+
+    @cached_property
+    def levels(self) -> tuple[Estimate, ...]:
+        """Each cluster's line at the average of every predictor, over all rows; () without."""
+        if not self.predictors:
+            return ()
+        average = [float(self.columns[name].mean()) for name in self.predictors]
+        lines = (self.posterior["slope"] * xr.DataArray(average, dims=PREDICTOR)).sum(PREDICTOR)
+        found = statistics(lines + self.posterior["intercept"], INTERVAL)
+        return tuple(_estimate(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
 
     def own(self, block: Block, cluster: int) -> dict[str, Estimate]:
         """Estimates of the scales and shapes that a cluster has one of, by name."""
@@ -193,8 +242,7 @@ class FittedView:
         for words in self.words:
             if parameter in words.block.parameters:
                 return words.caption(parameter)
-        # No block has the weights.
-        return f"{parameter.name.capitalize()}: share of the rows"
+        return f"{parameter.name.capitalize()}: {parameter.meaning}"
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -1,5 +1,7 @@
 """The model as a directed graph: which quantity depends on which."""
 
+from jointmix.checks.finding import listed
+from jointmix.families.words import Node
 from jointmix.reporting import diagrams
 from jointmix.reporting.elements import Figure, Panel, Table, text_cells
 from jointmix.reporting.fitted import FittedView
@@ -16,21 +18,30 @@ _WORDS = {
 #: two, and that of the outermost; all in units of the plates.
 _ABOVE_X, _ABOVE_Y, _STEP, _WIDTH, _HEIGHT = 1.8, 4.1, 1.0, 1.5, 2.5
 _LAST = 4.65
+#: Where what all clusters share stands: left of the plates or right of them, one above the other.
+_LEFT, _RIGHT, _LEFT_BOTTOM, _RIGHT_BOTTOM = -0.9, 5.8, 1.3, 0.4
+
+Placed = dict[str, tuple[float, float, diagrams.Sign]]
 
 
 def model_graph(view: FittedView) -> Figure:
-    """Plates over rows and clusters; what is observed is filled."""
+    """Plates over rows and clusters; what is observed is filled, what is fixed is square."""
     mixture = len(view.clusters) > 1
     nodes, edges = _parts(view, mixture)
-    named = _WORDS | {node.label: node.words for words in view.words for node in words.nodes}
-    plates = {
-        f"{view.n_obs:,} rows": (-0.05, -0.3, 5.2, 1.95),
-        f"{len(view.clusters)} {'clusters' if mixture else 'cluster'}": (0.45, 1.95, 4.7, 1.4),
-    }
+    parameters = [node for words in view.words for node in words.nodes]
+    named = _WORDS | {node.label: node.words for node in parameters}
+    plates = {f"{view.n_obs:,} rows": (-0.05, -0.45, 5.2, 2.1)}
+    own = [node for node in parameters if not node.shared]
+    if mixture and own:
+        plates[f"{len(view.clusters)} clusters"] = (0.45, 1.95, 4.7, 1.4)
+    shared = [f"{node.label} ({node.words})" for node in parameters if node.shared]
+    said = f"All clusters share {listed(shared)}." if mixture and shared else ""
+    square = any(sign == "fixed" for _, _, sign in nodes.values())
+    squares = " Squares are fixed by the user." if square else ""
     words = ", ".join(f"{named[one]} to {named[other]}" for one, other in edges)
     return Figure(
         caption="The model as a graph: arrows lead to what depends on them; filled circles are "
-        "observed.",
+        f"observed.{squares}{f' {said}' if said else ''}",
         panels=(
             Panel(
                 svg=diagrams.graph(nodes, edges, plates),
@@ -49,22 +60,23 @@ def model_graph(view: FittedView) -> Figure:
     )
 
 
-def _parts(
-    view: FittedView, mixture: bool
-) -> tuple[dict[str, tuple[float, float, bool]], list[tuple[str, str]]]:
-    """Nodes with their places and whether they are observed, and edges."""
-    nodes: dict[str, tuple[float, float, bool]] = {}
+def _parts(view: FittedView, mixture: bool) -> tuple[Placed, list[tuple[str, str]]]:
+    """Nodes with their places and what they are, and edges."""
+    nodes: Placed = {}
     edges: list[tuple[str, str]] = []
     if mixture:
-        nodes |= {"π": (-0.9, 0.2, False), "z": (0.5, 0.2, False)}
+        weight: diagrams.Sign = "free" if view.model.parameters["weight"].free else "fixed"
+        nodes |= {"π": (-0.9, 0.2, weight), "z": (0.5, 0.2, "free")}
         edges.append(("π", "z"))
     for words in view.words:
-        to = "y" if words.block.of_response else "x"
-        above = _row_of([node.label for node in words.nodes], words.block.of_response)
-        nodes |= above | ({"y": (4.4, 0.4, True)} if to == "y" else {"x": (1.8, 0.8, True)})
+        of_response = words.block.of_response
+        to = "y" if of_response else "x"
+        above = _places(words.nodes, of_response, mixture)
+        nodes |= above
+        nodes |= {"y": (4.4, 0.4, "observed")} if of_response else {"x": (1.8, 0.8, "observed")}
         edges += [(label, to) for label in above]
-        if to == "y" and view.predictors:
-            nodes["u"] = (3.1, 0.8, True)
+        if of_response and view.predictors:
+            nodes["u"] = (3.1, 0.8, "observed")
             edges.append(("u", "y"))
             if set(view.predictors) & set(view.features):
                 edges.append(("x", "u"))
@@ -73,15 +85,27 @@ def _parts(
     return nodes, edges
 
 
-def _row_of(labels: list[str], of_response: bool) -> dict[str, tuple[float, float, bool]]:
-    """Places of a block's parameters: the first outermost, on the side of its column."""
+def _places(parameters: tuple[Node, ...], of_response: bool, mixture: bool) -> Placed:
+    """A block's parameters: each cluster's own above its column, shared ones outside the plates."""
+    own = [node for node in parameters if not (mixture and node.shared)]
+    outside = [node for node in parameters if node not in own]
+    left, bottom = (_RIGHT, _RIGHT_BOTTOM) if of_response else (_LEFT, _LEFT_BOTTOM)
+    return {
+        node.label: (*place, "fixed" if node.fixed else "free")
+        for node, place in zip(
+            (*own, *outside),
+            (*_row_of(len(own), of_response), *((left, bottom + i) for i in range(len(outside)))),
+            strict=True,
+        )
+    }
+
+
+def _row_of(n: int, of_response: bool) -> list[tuple[float, float]]:
+    """Places above a column: the first outermost, on the side of its column."""
     center, outwards = (_ABOVE_Y, -1) if of_response else (_ABOVE_X, 1)
-    n = len(labels)
     step = min(_STEP, _WIDTH / max(1, n - 1))
     if of_response:
         # The last must stay inside the plate.
         center = min(center, _LAST - (n - 1) / 2 * step)
     step *= outwards
-    return {
-        label: (center + (i - (n - 1) / 2) * step, _HEIGHT, False) for i, label in enumerate(labels)
-    }
+    return [(center + (i - (n - 1) / 2) * step, _HEIGHT) for i in range(n)]

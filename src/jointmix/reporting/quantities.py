@@ -42,12 +42,12 @@ def thinned(n: int, limit: int) -> np.ndarray:
 
 
 def separating_pair(view: FittedView) -> tuple[int, int]:
-    """The two features whose clusters overlap least.
+    """The two features whose clusters, of those that hold rows, overlap least.
 
     Overlap of two clusters is exp(−Bhattacharyya distance), averaged over pairs of clusters.
     """
     mean, covariance = view.point["mean"].values, feature_covariance(view)
-    clusters = list(combinations(range(mean.shape[0]), 2))
+    clusters = list(combinations(view.occupied, 2))
 
     def separation(pair: tuple[int, int]) -> float:
         at, block = list(pair), np.ix_(pair, pair)

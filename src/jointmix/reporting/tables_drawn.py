@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from jointmix.base.numbers import percent, probability
 from jointmix.base.schema import CHAIN, DRAW, OBS
 from jointmix.reporting import figures
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import number, percent
+from jointmix.reporting.text import number
 
 _BOUNDS = (0.05, 0.5, 0.95)
 _MOST_BINS = 24
@@ -124,7 +125,7 @@ def check_table(view: FittedView, checks: pd.DataFrame, caption: str, most: int)
             *number_cells(
                 number(float(line["observed"])),
                 f"[{number(float(line['q05']))}, {number(float(line['q95']))}]",
-                f"{line['p']:.3f}",
+                probability(float(line["p"]), 1 / view.n_tables),
             ),
         )
         for label, line in checks.loc[order].iterrows()

@@ -78,6 +78,11 @@ def places_for(spread: float, value: float) -> int:
     return 1 - floor(log10(reference))
 
 
+def bits_text(bits: float) -> str:
+    """An entropy or a gain to three decimals: "0.123", "< 0.001"."""
+    return "< 0.001" if 0 < bits < 0.0005 else decimals(bits, 3)
+
+
 def interval(lower: float, upper: float, places: int) -> str:
     """An interval as "[a, b]"."""
     return f"[{decimals(lower, places)}, {decimals(upper, places)}]"
@@ -86,8 +91,3 @@ def interval(lower: float, upper: float, places: int) -> str:
 def with_minus(text: str) -> str:
     """A sentence whose negative numbers have minus signs, not hyphens."""
     return re.sub(r"(?<![\w.])-(?=\d)", MINUS, text)
-
-
-def percent(share: float, places: int = 1) -> str:
-    """A share in percent."""
-    return MISSING if not isfinite(share) else f"{decimals(100 * share, places)}%"

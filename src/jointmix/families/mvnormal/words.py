@@ -1,11 +1,14 @@
 """How people read Gaussian features."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from jointmix.families.mathml import density, letter, row, sign, squared, under
 from jointmix.families.words import BlockWords, Node
 
+#: Dims of fixed covariances that differ between clusters.
+_PER_CLUSTER = 3
 _STRUCTURES = {
     "full": "Each cluster has its own full covariance matrix, Σ = diag(s) R diag(s).",
     "diagonal": "Inside a cluster the features are uncorrelated; each has its own variance.",
@@ -55,4 +58,10 @@ class GaussianFeaturesWords(BlockWords):
     @property
     def nodes(self) -> tuple[Node, ...]:
         """μ and Σ."""
-        return (Node("μ", "means"), Node("Σ", "covariances"))
+        mean, *matrix = self.block.parameters
+        covariance = Node.of("Σ", "covariances", matrix)
+        if covariance.fixed:
+            given = self.block.spec.priors.covariance
+            shared = given is not None and given.array.ndim < _PER_CLUSTER
+            covariance = replace(covariance, shared=shared)
+        return (Node.of("μ", "means", [mean]), covariance)

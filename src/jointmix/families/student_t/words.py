@@ -1,6 +1,7 @@
 """How people read a Student-t response."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from jointmix.families.mathml import density, letter, under
@@ -31,7 +32,8 @@ class StudentTResponseWords(RegressionWords):
     def term(self) -> str:
         """t(y | ν_k, b_k + u'θ_k, σ_k)."""
         scale = under(letter("σ"), self.scale_index)
-        return density(letter("t"), self.variable, under(letter("ν"), self.index), self.line, scale)
+        df = self.symbol(self.block.parameters[-1])
+        return density(letter("t"), self.variable, df, self.line, scale)
 
     @property
     def structure(self) -> tuple[str, ...]:
@@ -50,7 +52,7 @@ class StudentTResponseWords(RegressionWords):
     def nodes(self) -> tuple[Node, ...]:
         """ν, σ and the coefficients."""
         return tuple(
-            Node(node.label, "degrees of freedom") if node.label == "ν" else node
+            replace(node, words="degrees of freedom") if node.label == "ν" else node
             for node in super().nodes
         )
 

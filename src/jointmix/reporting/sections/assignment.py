@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import percent, probability
 from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.posterior.allocations import coclustering
 from jointmix.reporting import diagrams, figures
@@ -22,7 +23,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share, thinned
-from jointmix.reporting.text import decimals, percent
+from jointmix.reporting.text import bits_text, decimals
 
 ID, TITLE = "assignment", "Assignment of rows"
 
@@ -63,13 +64,13 @@ def _reading(view: FittedView, given: dict[str, xr.DataArray]) -> str:
     bits = {label: float(entropy_bits(array).mean()) for label, array in given.items()}
     sentences = [
         f"Under {label}, {percent(sharp_share(array))} of the rows have a largest probability "
-        f"above 0.9 and the mean entropy is {decimals(bits[label], 3)} bits."
+        f"above 0.9 and the mean entropy is {bits_text(bits[label])} bits."
         for label, array in given.items()
     ]
     if len(bits) == 2:
         before, after = bits.values()
         sentences.append(
-            f"Seeing {view.names[view.response or '']} gains {decimals(before - after, 3)} bits a "
+            f"Seeing {view.names[view.response or '']} gains {bits_text(before - after)} bits a "
             f"row, of at most {decimals(float(np.log2(len(view.clusters))), 3)}."
         )
     return " ".join(sentences)
@@ -149,7 +150,7 @@ def _together(view: FittedView) -> Figure:
         for k in range(len(view.clusters))
     ]
     some = f", {kept.size:,} of {view.n_obs:,} of them" if kept.size < view.n_obs else ""
-    within = ", ".join(decimals(row[k], 3) for k, row in enumerate(means))
+    within = ", ".join(probability(row[k]) for k, row in enumerate(means))
     return Figure(
         caption="Probability that two rows share a cluster, whatever its label: rows sorted by "
         f"their most probable cluster{some}.",
@@ -165,7 +166,7 @@ def _together(view: FittedView) -> Figure:
             caption="Mean probability to be together, by cluster",
             columns=(Cell(text="cluster"), *(replace(mark, numeric=True) for mark in view.marks)),
             rows=tuple(
-                (mark, *number_cells(*(decimals(mean, 3) for mean in row)))
+                (mark, *number_cells(*(probability(mean) for mean in row)))
                 for mark, row in zip(view.marks, means, strict=True)
             ),
         ),
@@ -188,7 +189,7 @@ def _uncertain(view: FittedView) -> Table:
             (
                 Cell(text=f"{int(number_of[i])}"),
                 *number_cells(
-                    decimals(bits[i], 3), *(decimals(p, 3) for p in responsibility.values[i])
+                    bits_text(bits[i]), *(probability(p) for p in responsibility.values[i])
                 ),
             )
             for i in worst

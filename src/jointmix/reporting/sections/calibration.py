@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jointmix.base.numbers import percent
 from jointmix.reporting import calibrated
 from jointmix.reporting.elements import (
     Callout,
@@ -20,7 +21,7 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import decimals, percent, with_minus
+from jointmix.reporting.text import decimals, with_minus
 
 ID, TITLE = "calibration", "Simulation-based calibration"
 

@@ -1,13 +1,9 @@
 """What the clusters are: estimates, and pictures of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import xarray as xr
 
-from jointmix.base.schema import FEATURE, PREDICTOR
-from jointmix.families.protocol import Parameter
-from jointmix.posterior.summaries import PAIR
 from jointmix.reporting import diagrams, figures
 from jointmix.reporting.contrasted import contrast_table
 from jointmix.reporting.elements import (
@@ -22,7 +18,8 @@ from jointmix.reporting.elements import (
     Table,
     number_cells,
 )
-from jointmix.reporting.fitted import Estimate, FittedView
+from jointmix.reporting.estimated import Row, estimates, overview, precision
+from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import (
     ellipse,
     feature_covariance,
@@ -30,7 +27,7 @@ from jointmix.reporting.quantities import (
     separating_pair,
     thinned,
 )
-from jointmix.reporting.text import decimals, number, places_for
+from jointmix.reporting.text import decimals, places_for
 
 ID, TITLE = "clusters", "Clusters"
 
@@ -49,8 +46,8 @@ def section(view: FittedView) -> Section:
         elements.append(_profiles(view))
     if view.predictors:
         elements.append(_regressions(view))
-    rows = _estimates(view)
-    elements += [Heading(text="Estimates"), Prose(text=_reading()), _overview(view, rows)]
+    rows = estimates(view)
+    elements += [Heading(text="Estimates"), Prose(text=_reading()), overview(view, rows)]
     elements += _remarks(view)
     elements += _forests(view, rows)
     correlations = [row for row in rows if row.parameter.role == "correlation" and not row.fixed]
@@ -78,15 +75,15 @@ def _positions(view: FittedView) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def _scatter(view: FittedView) -> Figure:
-    pair = separating_pair(view) if len(view.clusters) > 1 else (0, 1)
+    pair = separating_pair(view) if len(view.occupied) > 1 else (0, 1)
     names = [view.features[j] for j in pair]
     first, second = (view.names[name] for name in names)
     rows, cluster, left_out = _positions(view)
     mean, covariance = view.point["mean"].values, feature_covariance(view)
-    outlines = [
-        ellipse(mean[k, list(pair)], covariance[k][np.ix_(pair, pair)], _ELLIPSE)
-        for k in range(len(view.clusters))
-    ]
+    outlines = {
+        k: ellipse(mean[k, list(pair)], covariance[k][np.ix_(pair, pair)], _ELLIPSE)
+        for k in view.occupied
+    }
     centers = [
         [view.estimate("mean", cluster=k, feature=j) for j in pair]
         for k in range(len(view.clusters))
@@ -99,7 +96,8 @@ def _scatter(view: FittedView) -> Figure:
     chosen = "the two features that separate the clusters best" if len(view.features) > 2 else ""
     return Figure(
         caption=f"Rows in {first} and {second}{', ' if chosen else ''}{chosen}, each marked by "
-        f"its most probable cluster, with the ellipse that holds 90% of each cluster.{left_out}",
+        f"its most probable cluster, with the ellipse that holds 90% of each cluster."
+        f"{left_out}{view.left_out}",
         panels=(
             Panel(
                 svg=figures.scatter(x, y, cluster, outlines, (first, second)),
@@ -127,17 +125,20 @@ def _profiles(view: FittedView) -> Figure:
     values = np.stack([view.columns[name][kept] for name in view.features], axis=1)
     cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[kept])
     labels = [view.names[name] for name in view.features]
-    far = np.unravel_index(int(np.abs(means).argmax()), means.shape)
+    drawn = {k: means[k] for k in view.occupied}
+    held = means[list(view.occupied)]
+    far, column = np.unravel_index(int(np.abs(held).argmax()), held.shape)
+    farthest = view.occupied[int(far)]
     some = f" {kept.size:,} of {view.n_obs:,} rows are drawn." if kept.size < view.n_obs else ""
     return Figure(
         caption="Profiles: mean of each feature in each cluster (thick) and rows (thin), each "
-        f"column centred and scaled.{some}",
+        f"column centred and scaled.{some}{view.left_out}",
         panels=(
             Panel(
-                svg=diagrams.parallel(means, (values - center) / scale, cluster, labels),
+                svg=diagrams.parallel(drawn, (values - center) / scale, cluster, labels),
                 alt=f"Profiles of {len(means)} clusters over {len(labels)} features; farthest from "
-                f"the centre is cluster {view.clusters[far[0]]} in {labels[far[1]]}, at "
-                f"{decimals(float(means[far]), 2)}.",
+                f"the centre is cluster {view.clusters[farthest]} in {labels[int(column)]}, at "
+                f"{decimals(float(means[farthest, column]), 2)}.",
                 wide=True,
             ),
         ),
@@ -170,7 +171,11 @@ def _regressions(view: FittedView) -> Figure:
         panels.append(
             Panel(
                 svg=figures.regression(
-                    view.columns[name][rows], y, cluster, lines, (label, response)
+                    view.columns[name][rows],
+                    y,
+                    cluster,
+                    {k: lines[k] for k in view.occupied},
+                    (label, response),
                 ),
                 alt=f"{response} against {label}, slopes: {words}.",
                 wide=len(view.predictors) == 1,
@@ -183,7 +188,8 @@ def _regressions(view: FittedView) -> Figure:
     others = ", the other predictors held at the cluster's mean" if len(view.predictors) > 1 else ""
     return Figure(
         caption=f"{response} along each predictor, with each cluster's regression line and its "
-        f"89% band{others}. Lines span the central 95% of the cluster's rows.{left_out}",
+        f"89% band{others}. Lines span the central 95% of the cluster's rows.{left_out}"
+        f"{view.left_out}",
         panels=tuple(panels),
         table=Table(
             caption="Ends of the regression lines",
@@ -209,50 +215,6 @@ def _line_cells(at: np.ndarray, mean: np.ndarray) -> tuple[Cell, ...]:
     )
 
 
-def _labels(view: FittedView, values: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
-    """Label and position of each entry that a cluster has of a parameter."""
-    if FEATURE in values.dims:
-        return [(view.names[name], {FEATURE: j}) for j, name in enumerate(view.features)]
-    if PREDICTOR in values.dims:
-        return [(view.names[name], {PREDICTOR: j}) for j, name in enumerate(view.predictors)]
-    if PAIR in values.dims:
-        pairs = zip(values["feature_bis"].values, values["feature"].values, strict=True)
-        return [
-            (f"{view.names[first]}, {view.names[second]}", {PAIR: j})
-            for j, (first, second) in enumerate(pairs)
-        ]
-    return [("", {})]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One entry of a parameter, and its estimate in each cluster."""
-
-    parameter: Parameter
-    column: str
-    estimates: tuple[Estimate, ...]
-
-    @property
-    def fixed(self) -> bool:
-        """Whether no cluster's value was sampled."""
-        return all(estimate.fixed for estimate in self.estimates)
-
-
-def _estimates(view: FittedView) -> list[Row]:
-    return [
-        Row(
-            parameter,
-            label,
-            tuple(
-                view.estimate(parameter.name, cluster=k, **at) for k in range(len(view.clusters))
-            ),
-        )
-        for parameter in view.model.parameters.values()
-        if parameter.name in view.statistics
-        for label, at in _labels(view, view.statistics[parameter.name])
-    ]
-
-
 def _remarks(view: FittedView) -> list[Element]:
     """What scales and shapes of each cluster mean, where a family says it."""
     items = []
@@ -264,58 +226,12 @@ def _remarks(view: FittedView) -> list[Element]:
     return [Bullets(items=tuple(items))] if items else []
 
 
-def _overview(view: FittedView, rows: list[Row]) -> Table:
-    return Table(
-        caption="Estimates by cluster: posterior mean and 89% interval",
-        columns=(
-            *(Cell(text=text) for text in ("parameter", "column")),
-            *(replace(mark, numeric=True) for mark in view.marks),
-        ),
-        rows=tuple(
-            (
-                Cell(text=row.parameter.name),
-                Cell(text=row.column or "–"),
-                *(
-                    Cell(text=estimate.value, detail=estimate.bounds, numeric=True)
-                    for estimate in row.estimates
-                ),
-            )
-            for row in rows
-            if row.parameter.role != "correlation"
-        ),
-    )
-
-
-def _precision(view: FittedView, rows: list[Row]) -> Table:
-    return Table(
-        caption="Estimates with their Monte Carlo standard errors",
-        columns=(
-            *(Cell(text=text) for text in ("parameter", "column", "cluster")),
-            *number_cells("mean", "89% interval", "sd", "MCSE"),
-        ),
-        rows=tuple(
-            (
-                Cell(text=row.parameter.name),
-                Cell(text=row.column or "–"),
-                mark,
-                *number_cells(
-                    estimate.value,
-                    estimate.bounds,
-                    number(estimate.sd, 2),
-                    number(estimate.mcse_mean, 2),
-                ),
-            )
-            for row in rows
-            for mark, estimate in zip(view.marks, row.estimates, strict=True)
-        ),
-    )
-
-
 def _correlations(view: FittedView, rows: list[Row]) -> Figure:
     """The correlation matrix of each cluster at its posterior mean."""
     labels = [view.names[name] for name in view.features]
     panels = []
-    for k, value in enumerate(view.clusters):
+    for k in view.occupied:
+        value = view.clusters[k]
         far = max(rows, key=lambda row: abs(row.estimates[k].mean))
         panels.append(
             Panel(
@@ -327,9 +243,10 @@ def _correlations(view: FittedView, rows: list[Row]) -> Figure:
             )
         )
     return Figure(
-        caption="Correlations of the features inside each cluster, posterior means.",
+        caption="Correlations of the features inside each cluster, posterior means."
+        f"{view.left_out}",
         panels=tuple(panels),
-        table=_precision(view, rows),
+        table=precision(view, rows),
     )
 
 
@@ -343,7 +260,7 @@ def _forests(view: FittedView, rows: list[Row]) -> list[Figure]:
         Figure(
             caption=_group_caption(view, members),
             panels=tuple(_forest(view, row) for row in members),
-            table=_precision(view, members),
+            table=precision(view, members),
         )
         for members in groups.values()
     ]
@@ -351,7 +268,8 @@ def _forests(view: FittedView, rows: list[Row]) -> list[Figure]:
 
 def _group_caption(view: FittedView, rows: list[Row]) -> str:
     words = dict.fromkeys(view.caption(row.parameter) for row in rows)
-    return f"{'. '.join(words)}. Lines are 89% intervals."
+    all_drawn = all(row.parameter.role == "weight" for row in rows)
+    return f"{'. '.join(words)}. Lines are 89% intervals.{'' if all_drawn else view.left_out}"
 
 
 def _forest(view: FittedView, row: Row) -> Panel:
@@ -361,9 +279,12 @@ def _forest(view: FittedView, row: Row) -> Panel:
     )
     return Panel(
         svg=figures.forest(
-            [estimate.mean for estimate in row.estimates],
-            [estimate.lower for estimate in row.estimates],
-            [estimate.upper for estimate in row.estimates],
+            {
+                k: (estimate.lower, estimate.mean, estimate.upper)
+                for k, estimate in enumerate(row.estimates)
+                if k in view.occupied or row.parameter.role == "weight"
+            },
+            len(row.estimates),
             row.column or row.parameter.name,
         ),
         alt=f"{row.parameter.name}{f' of {row.column}' if row.column else ''}: {numbers}.",

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from jointmix.base.numbers import percent
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.fitting.selection import Comparison
 from jointmix.reporting import diagrams
@@ -18,7 +19,7 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import decimals, percent, with_minus
+from jointmix.reporting.text import decimals, with_minus
 
 
 def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
@@ -38,7 +39,8 @@ def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
             )
         ),
     )
-    criteria = (_density_figure(table), _criteria(table))
+    features = bool(FittedView(comparison.trees[comparison.best]).features)
+    criteria = (_density_figure(table, features), _criteria(table))
     return (
         Section(id="choice", title="How many clusters", elements=choice),
         Section(id="criteria", title="Criteria", elements=criteria),
@@ -47,9 +49,9 @@ def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
     )
 
 
-def _density_figure(table: pd.DataFrame) -> Figure:
+def _density_figure(table: pd.DataFrame, features: bool) -> Figure:
     numbers = table.index.to_numpy()
-    both = bool(table["conditional_diff"].notna().all())
+    both = bool(table["conditional_diff"].notna().all() and features)
     series = {"joint": (table["elpd_diff"].to_numpy(), table["diff_se"].to_numpy())}
     if both:
         series["response given features"] = (

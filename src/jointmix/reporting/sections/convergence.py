@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import CHAIN, DRAW, require_group
 from jointmix.checks import Finding
 from jointmix.checks.modes import chain_log_likelihood
@@ -22,15 +23,12 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
-from jointmix.reporting.text import compact, decimals, number, percent, shorten
+from jointmix.reporting.text import compact, decimals, number, shorten
 
 ID, TITLE = "convergence", "Convergence"
 
 _MOST_BINS, _MAX_PANELS, _TRACE_DRAWS = 20, 8, 500
-#: Checks whose number should be large; that of the others should be small.
-_AT_LEAST = frozenset(
-    {"ess", "frozen", "energy", "empty clusters", "duplicate clusters", "separation", "prior scale"}
-)
+_SIGNS = {"at least": "≥", "at most": "≤"}
 _METHODS = {"stephens": "Stephens' method", "ecr": "ECR"}
 _STATUS = {"ok": "ok", "caution": "caution", "fail": "fail", "skipped": "not computed"}
 
@@ -42,8 +40,9 @@ def section(view: FittedView) -> Section:
         _blocks(
             view.free_statistics,
             "Worst diagnostics of the quantities that labels do not enter",
-            "Densities and predictions are those of ten rows, from the densest to the sparsest; "
-            "the overall mean and covariance are those of the whole mixture.",
+            f"Densities{'' if view.response is None else ' and predictions'} are those of ten "
+            "rows, from the densest to the sparsest; the overall mean and covariance are those of "
+            "the whole mixture.",
         ),
         _blocks(
             view.statistics,
@@ -86,8 +85,7 @@ def _checks(findings: tuple[Finding, ...]) -> Table:
 def _limit(finding: Finding) -> str:
     if np.isnan(finding.threshold):
         return compact(finding.threshold)
-    sign = "≥" if finding.code in _AT_LEAST else "≤"
-    return f"{sign} {compact(finding.threshold)}"
+    return f"{_SIGNS[finding.bound]} {compact(finding.threshold)}"
 
 
 def _blocks(statistics: dict[str, xr.Dataset], caption: str, note: str) -> Table:
@@ -243,10 +241,12 @@ def _modes(view: FittedView) -> list[Element]:
             )
         )
     n_starts, best = int(modes["n_starts"].sum()), int(modes["n_starts"][0])
+    n_modes = modes.sizes["mode"]
+    optima = "no other was" if n_modes == 1 else f"{n_modes:,} different optima were"
     elements: list[Element] = [
         Prose(
             text=f"EM was started {n_starts:,} times; {best:,} of the starts reached the best "
-            f"optimum, and {modes.sizes['mode']:,} different optima were found."
+            f"optimum, and {optima} found."
         ),
         Table(
             caption="Optima found by EM, best first",

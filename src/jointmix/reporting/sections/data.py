@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jointmix.base.numbers import percent
 from jointmix.checks.finding import counted
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
@@ -19,7 +20,7 @@ from jointmix.reporting.elements import (
     text_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import number, percent, shorten
+from jointmix.reporting.text import number, shorten
 
 ID, TITLE = "data", "Data"
 

@@ -65,8 +65,8 @@ def _parameters(view: FittedView) -> Table:
 
 
 def _priors(view: FittedView) -> list[Element]:
-    rows = []
-    for parameter, column, bounds in meanings(view):
+    rows, stated = [], meanings(view)
+    for parameter, column, bounds in stated:
         text = "fixed"
         if bounds is not None:
             spread = float(bounds[1] - bounds[0]) / 3.3
@@ -74,7 +74,7 @@ def _priors(view: FittedView) -> list[Element]:
         name = view.names[column] if column else "–"
         rows.append((Cell(text=parameter), Cell(text=name), *number_cells(text)))
     notes = ["Each interval holds the central 90% of the prior of one entry."]
-    if view.response is not None:
+    if view.predictors and "intercept" in {parameter for parameter, _, _ in stated}:
         notes.append(
             "The intercept's interval is that of the response at the average of every predictor."
         )

@@ -4,6 +4,7 @@ import numpy as np
 from arviz_stats.ecdf_utils import ecdf_pit
 from scipy.stats import norm
 
+from jointmix.base.numbers import percent, probability
 from jointmix.posterior.prediction import predict
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
@@ -20,7 +21,7 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
 from jointmix.reporting.tables_drawn import check_table, column_figure, drawn_columns, modelled
-from jointmix.reporting.text import decimals, number, percent
+from jointmix.reporting.text import decimals, number
 
 ID, TITLE = "predictive", "Posterior predictive check"
 
@@ -59,9 +60,10 @@ def _calibration(view: FittedView) -> list[Element]:
     response, scores = view.names[view.response or ""], view.scores
     pit = scores.pointwise["pit"].values
     some = "" if pit.size == view.n_obs else f" of {view.n_obs:,}"
+    source = f"from its {view.given} " if view.given else ""
     prose = Prose(
-        text=f"Each of {pit.size:,} rows{some} was left out in turn, and {response} predicted from "
-        "its features by the rest. The probability below the observed value (LOO-PIT) is uniform "
+        text=f"Each of {pit.size:,} rows{some} was left out in turn, and {response} predicted "
+        f"{source}by the rest. The probability below the observed value (LOO-PIT) is uniform "
         "if the predictions are calibrated."
     )
     return [prose, _coverage(pit), _pictures(view, pit), _worst(view, pit)]
@@ -151,7 +153,8 @@ def _worst(view: FittedView, pit: np.ndarray) -> Table:
     numbers = view.scores.pointwise["row"].values[order]
     y = view.columns[view.response or ""]
     return Table(
-        caption=f"The {len(order)} rows whose response surprises most, given the features",
+        caption=f"The {len(order)} rows whose response surprises most"
+        f"{f', given the {view.given}' if view.given else ''}",
         columns=(
             Cell(text="row of the table, from 0"),
             *number_cells(view.names[view.response or ""], "LOO-PIT", "quantile residual"),
@@ -159,7 +162,9 @@ def _worst(view: FittedView, pit: np.ndarray) -> Table:
         rows=tuple(
             (
                 Cell(text=str(int(label))),
-                *number_cells(number(float(y[row])), f"{pit[i]:.4f}", decimals(residual[i], 2)),
+                *number_cells(
+                    number(float(y[row])), probability(pit[i], 1e-4), decimals(residual[i], 2)
+                ),
             )
             for label, row, i in zip(numbers, rows, order, strict=True)
         ),

@@ -73,7 +73,8 @@ def _limits(view: FittedView) -> list[str]:
     found = [
         "Intervals are conditional on the model and on its number of clusters; they do not "
         "include the doubt whether another model would do better.",
-        "Predictions hold for rows like those of the table; far from them the model extrapolates.",
+        f"{'Assignments' if view.response is None else 'Predictions'} hold for rows like those of "
+        "the table; far from them the model extrapolates.",
         "Slopes describe how columns vary together in these rows, not what an intervention "
         "would change.",
     ]

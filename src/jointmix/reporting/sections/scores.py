@@ -21,17 +21,33 @@ from jointmix.reporting.text import decimals, number, with_minus
 ID, TITLE = "scores", "Predictive scores"
 
 _ROWS, _MOST_DRAWN = 10, 2_000
-_SYMBOLS = {"joint": "p(x, y)", "feature": "p(x)", "conditional": "p(y | x)"}
-_WORDS = {
-    "joint": "joint, p(x, y)",
-    "feature": "features alone, p(x)",
-    "conditional": "response given features, p(y | x)",
+_BOTH = {
+    "joint": ("joint, ", "p(x, y)"),
+    "feature": ("features alone, ", "p(x)"),
+    "conditional": ("response given features, ", "p(y | x)"),
 }
+_UNITS = (
+    "Densities are on the columns' own scale, so that they compare models of these columns only; "
+    "jointmix compare does so over the number of clusters."
+)
+
+
+def _densities(view: FittedView) -> dict[str, tuple[str, str]]:
+    """What the model has a density of, in words and as a symbol, by its name among the scores."""
+    if view.response is None:
+        return {"joint": ("features, ", "p(x)")}
+    if view.features:
+        return _BOTH
+    given = view.predictors
+    return {
+        "joint": ("response given predictors, ", "p(y | u)") if given else ("response, ", "p(y)")
+    }
 
 
 def section(view: FittedView) -> Section:
     """Leave-one-out densities, joint = feature + conditional, and Pareto k of the rows."""
-    scores = view.scores
+    scores, densities = view.scores, _densities(view)
+    parts = "Joint = features + response given features, row by row. " if len(densities) > 1 else ""
     elements: list[Element] = [
         Prose(text=with_minus(scores.text)),
         Table(
@@ -42,21 +58,16 @@ def section(view: FittedView) -> Section:
             ),
             rows=tuple(
                 (
-                    Cell(text=_WORDS[str(kind)]),
+                    Cell(text=f"{words}{symbol}"),
                     *number_cells(
-                        decimals(line["elpd"], 1),
-                        decimals(line["se"], 1),
-                        decimals(line["elpd"] / scores.n_rows, 3),
-                        decimals(line["p"], 1),
+                        *(decimals(scores.table.loc[kind, name], 1) for name in ("elpd", "se")),
+                        decimals(scores.table.loc[kind, "elpd"] / scores.n_rows, 3),
+                        decimals(scores.table.loc[kind, "p"], 1),
                     ),
                 )
-                for kind, line in scores.table.iterrows()
+                for kind, (words, symbol) in densities.items()
             ),
-            notes=(
-                "Joint = features + response given features, row by row. Densities are on the "
-                "columns' own scale, so that they compare models of these columns only; jointmix "
-                "compare does so over the number of clusters.",
-            ),
+            notes=(f"{parts}{_UNITS}",),
         ),
         _shapes(view),
         _outliers(view),
@@ -96,19 +107,19 @@ def _shapes(view: FittedView) -> Figure:
 
 def _outliers(view: FittedView) -> Table:
     pointwise = view.scores.pointwise
-    kinds = [kind for kind in _WORDS if kind in pointwise]
-    order = np.argsort(pointwise[kinds[0]].values, kind="stable")[:_ROWS]
+    densities = _densities(view)
+    order = np.argsort(pointwise["joint"].values, kind="stable")[:_ROWS]
     return Table(
         caption=f"The {len(order)} rows that the others predict worst",
         columns=(
             Cell(text="row of the table, from 0"),
-            *number_cells(*(f"log {_SYMBOLS[kind]}" for kind in kinds), "Pareto k̂"),
+            *number_cells(*(f"log {symbol}" for _, symbol in densities.values()), "Pareto k̂"),
         ),
         rows=tuple(
             (
                 Cell(text=str(int(pointwise["row"].values[i]))),
                 *number_cells(
-                    *(decimals(float(pointwise[kind].values[i]), 2) for kind in kinds),
+                    *(decimals(float(pointwise[kind].values[i]), 2) for kind in densities),
                     number(float(pointwise["pareto_k"].values[i]), 2),
                 ),
             )

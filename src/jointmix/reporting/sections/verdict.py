@@ -1,5 +1,6 @@
 """Page one: may these results be used, and what are they?"""
 
+from jointmix.base.numbers import percent
 from jointmix.checks import Finding, verdict
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.checks.finding import listed
@@ -15,7 +16,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import Estimate, FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share
-from jointmix.reporting.text import decimals, percent, shorten
+from jointmix.reporting.text import bits_text, shorten
 
 ID, TITLE = "verdict", "Verdict and key results"
 
@@ -63,7 +64,7 @@ def _tiles(view: FittedView) -> Tiles:
         items.append((str(len(view.predictors)), "predictors"))
     if len(view.clusters) > 1:
         share = sharp_share(view.allocation["responsibility"])
-        items.append((percent(share, 0), "of rows assigned with probability above 0.9"))
+        items.append((percent(share), "of rows assigned with probability above 0.9"))
     return Tiles(items=tuple((value, _singular(value, label)) for value, label in items))
 
 
@@ -85,9 +86,11 @@ def _cluster_sentence(view: FittedView, cluster: int) -> str:
         text = f"One cluster holds all {view.n_obs:,} rows."
     else:
         weight = view.estimate("weight", cluster=cluster)
+        bounds = f"89% interval [{percent(weight.lower)}, {percent(weight.upper)}]"
+        if cluster not in view.occupied:
+            return f"Cluster {value} holds no rows ({bounds}); its parameters are the prior's."
         text = (
-            f"Cluster {value} holds {percent(weight.mean)} of the rows, "
-            f"89% interval [{percent(weight.lower)}, {percent(weight.upper)}]: about "
+            f"Cluster {value} holds {percent(weight.mean)} of the rows, {bounds}: about "
             f"{round(weight.mean * view.n_obs):,} rows."
         )
     if view.response is None:
@@ -98,10 +101,10 @@ def _cluster_sentence(view: FittedView, cluster: int) -> str:
 def _regression_sentence(view: FittedView, cluster: int) -> str:
     response = view.names[view.response or ""]
     words = view.words[-1]
-    scatter = f"rows scatter about it with {words.scatter(view.own(words.block, cluster))}"
+    scatter = words.scatter(view.own(words.block, cluster))
     if not view.predictors:
         level = view.estimate("intercept", cluster=cluster)
-        return f"There {response} is {level.text} on average; {scatter}."
+        return f"There {response} is {level.text} on average; rows scatter about it with {scatter}."
     slopes = {
         j: view.estimate("slope", cluster=cluster, predictor=j) for j in range(len(view.predictors))
     }
@@ -113,7 +116,11 @@ def _regression_sentence(view: FittedView, cluster: int) -> str:
     more = len(slopes) - len(strongest)
     rest = f" ({more} weaker {'slope' if more == 1 else 'slopes'} below)" if more else ""
     held = ", the others held equal," if len(slopes) > 1 else ","
-    return f"Per unit{held} {response} changes by {changes}{rest}; {scatter}."
+    where = "every predictor" if len(slopes) > 1 else view.names[view.predictors[0]]
+    return (
+        f"At the average of {where} over all rows, {response} is {view.levels[cluster].text}; "
+        f"per unit{held} it changes by {changes}{rest}; rows scatter about the line with {scatter}."
+    )
 
 
 def _change(view: FittedView, predictor: int, slope: Estimate) -> str:
@@ -125,7 +132,7 @@ def _assignment_sentences(view: FittedView) -> list[str]:
     bits = float(entropy_bits(both).mean())
     sentences = [
         f"{percent(sharp_share(both))} of the rows belong to one cluster with a probability above "
-        f"0.9; the mean entropy of the assignment is {decimals(bits, 3)} bits."
+        f"0.9; the mean entropy of the assignment is {bits_text(bits)} bits."
     ]
     if view.response is not None and "responsibility_features" in view.allocation:
         features = view.allocation["responsibility_features"]
@@ -133,6 +140,6 @@ def _assignment_sentences(view: FittedView) -> list[str]:
         source = "the features alone, p(k | x)" if view.features else "the weights alone, p(k)"
         sentences.append(
             f"From {source}, {percent(sharp_share(features))} would be assigned as sharply; "
-            f"{view.names[view.response]} adds {decimals(gained, 3)} bits a row on average."
+            f"{view.names[view.response]} adds {bits_text(gained)} bits a row on average."
         )
     return sentences

@@ -1,0 +1,131 @@
+"""Estimates of the parameters by cluster, as tables."""
+
+from dataclasses import dataclass, replace
+
+import xarray as xr
+
+from jointmix.base.schema import FEATURE, PREDICTOR
+from jointmix.checks.finding import listed
+from jointmix.families.protocol import Parameter
+from jointmix.posterior.summaries import PAIR
+from jointmix.reporting.elements import Cell, Table, number_cells
+from jointmix.reporting.fitted import Estimate, FittedView
+from jointmix.reporting.text import number
+
+_LEVEL = "intercept at the averages"
+
+
+def _labels(view: FittedView, values: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
+    """Label and position of each entry that a cluster has of a parameter."""
+    if FEATURE in values.dims:
+        return [(view.names[name], {FEATURE: j}) for j, name in enumerate(view.features)]
+    if PREDICTOR in values.dims:
+        return [(view.names[name], {PREDICTOR: j}) for j, name in enumerate(view.predictors)]
+    if PAIR in values.dims:
+        pairs = zip(values["feature_bis"].values, values["feature"].values, strict=True)
+        return [
+            (f"{view.names[first]}, {view.names[second]}", {PAIR: j})
+            for j, (first, second) in enumerate(pairs)
+        ]
+    return [("", {})]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry of a parameter, and its estimate in each cluster."""
+
+    parameter: Parameter
+    column: str
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether no cluster's value was sampled."""
+        return all(estimate.fixed for estimate in self.estimates)
+
+
+def estimates(view: FittedView) -> list[Row]:
+    """Every entry of every parameter, and lines' levels at the averages of the predictors."""
+    found = [
+        Row(
+            parameter,
+            label,
+            tuple(
+                view.estimate(parameter.name, cluster=k, **at) for k in range(len(view.clusters))
+            ),
+        )
+        for parameter in view.model.parameters.values()
+        if parameter.name in view.statistics
+        for label, at in _labels(view, view.statistics[parameter.name])
+    ]
+    if not view.levels:
+        return found
+    level = Parameter(
+        name=_LEVEL, symbol="b", role="location", prior=None, free=(len(view.clusters),),
+        meaning="response where every predictor has its average over all rows",
+    )  # fmt: skip
+    after = 1 + next(i for i, row in enumerate(found) if row.parameter.name == "intercept")
+    return [*found[:after], Row(level, "", view.levels), *found[after:]]
+
+
+def overview(view: FittedView, rows: list[Row]) -> Table:
+    """Estimates of all parameters but correlations, a row an entry and a column a cluster."""
+    return Table(
+        caption="Estimates by cluster: posterior mean and 89% interval",
+        columns=(
+            *(Cell(text=text) for text in ("parameter", "column")),
+            *(replace(mark, numeric=True) for mark in view.marks),
+        ),
+        rows=tuple(
+            (
+                Cell(text=row.parameter.name),
+                Cell(text=row.column or "–"),
+                *(
+                    Cell(text=estimate.value, detail=estimate.bounds, numeric=True)
+                    for estimate in row.estimates
+                ),
+            )
+            for row in rows
+            if row.parameter.role != "correlation"
+        ),
+        notes=_averages(view),
+    )
+
+
+def _averages(view: FittedView) -> tuple[str, ...]:
+    """Where the lines' levels are stated."""
+    if not view.predictors:
+        return ()
+    at = listed(
+        [f"{view.names[name]} {number(view.columns[name].mean())}" for name in view.predictors]
+    )
+    return (
+        "The intercept is the response where every predictor is 0; the intercept at the averages, "
+        f"where they have their averages over all rows: {at}.",
+    )
+
+
+def precision(view: FittedView, rows: list[Row]) -> Table:
+    """Estimates with their Monte Carlo standard errors, a row an entry and cluster."""
+    return Table(
+        caption="Estimates with their Monte Carlo standard errors",
+        columns=(
+            *(Cell(text=text) for text in ("parameter", "column", "cluster")),
+            *number_cells("mean", "89% interval", "sd", "MCSE"),
+        ),
+        rows=tuple(
+            (
+                Cell(text=row.parameter.name),
+                Cell(text=row.column or "–"),
+                mark,
+                *number_cells(
+                    estimate.value,
+                    estimate.bounds,
+                    number(estimate.sd, 2),
+                    number(estimate.mcse_mean, 2),
+                ),
+            )
+            for row in rows
+            for mark, estimate in zip(view.marks, row.estimates, strict=True)
+        ),
+    )
