@@ -1,9 +1,12 @@
 """One self-contained page: parsed strictly, the tree's own numbers, and nothing unescaped."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import html5lib
 import numpy as np
@@ -12,12 +15,13 @@ import xarray as xr
 from synthetic import fitted_tree
 
 from jointmix.base.errors import SchemaError, SpecError, StorageError
+from jointmix.base.machine import hidden_until_loaded
 from jointmix.checks import judge
 from jointmix.families.priors.priors import FAMILIES
 from jointmix.families.priors.words import standard_interval
 from jointmix.model.serialised import spec_from_dict
 from jointmix.posterior.draws import fitted_spec
-from jointmix.reporting import SECTION_IDS, render_html, report
+from jointmix.reporting import SECTION_IDS, figures, render_html, report
 from jointmix.reporting.figures import COLOURS, INK, MUTED, PAPER
 from jointmix.reporting.quantities import ellipse, entropy_bits, thinned
 from jointmix.reporting.text import (
@@ -29,6 +33,7 @@ from jointmix.reporting.text import (
     places_for,
     short_labels,
 )
+from jointmix.storage.trees import save
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -225,6 +230,56 @@ def test_the_file_is_written_whole(tree: xr.DataTree, page: str, tmp_path: Path)
     assert path.read_text("utf-8") == page
     assert [item.name for item in tmp_path.iterdir()] == ["r.html"]
     assert len(page.encode()) < 2_000_000
+
+
+def test_a_report_loads_no_jax(tree: xr.DataTree, tmp_path: Path) -> None:
+    path = tmp_path / "fit.nc"
+    save(tree, path)
+    code = (
+        "import sys, types, jointmix\n"
+        "from jointmix.reporting import render_html\n"
+        f"page = render_html(jointmix.load({str(path)!r}), sections=['data'])\n"
+        "print(len(page), type(sys.modules.get('jax')) is types.ModuleType)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    length, loaded = done.stdout.split()
+    assert int(length) > 20_000
+    assert loaded == "False"
+
+
+def test_a_module_stays_hidden_until_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy(ModuleType):
+        pass
+
+    lazy = Lazy("not_loaded")
+    monkeypatch.setitem(sys.modules, "not_loaded", lazy)
+    with hidden_until_loaded("not_loaded"):
+        assert "not_loaded" not in sys.modules
+    assert sys.modules["not_loaded"] is lazy
+    with hidden_until_loaded("not_loaded"):
+        loaded = ModuleType("not_loaded")
+        sys.modules["not_loaded"] = loaded
+    assert sys.modules["not_loaded"] is loaded
+    with hidden_until_loaded("not_loaded"):
+        assert sys.modules["not_loaded"] is loaded
+
+
+def labels(svg: bytes) -> list[tuple[float, float]]:
+    """Places of the texts of a picture, from its left and top edge, in points."""
+    places = re.findall(rb'<text [^>]*transform="[^"]*translate\(([\d.-]+) ([\d.-]+)\)', svg)
+    plain = re.findall(rb'<text [^>]*x="([\d.-]+)" y="([\d.-]+)"', svg)
+    return [(float(x), float(y)) for x, y in (*places, *plain)]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 123456789.0])
+def test_labels_stand_inside_their_picture(scale: float) -> None:
+    x, y = np.linspace(-3, 5, 40) * scale, np.linspace(1, 2, 40) * scale
+    rows = np.zeros(40, dtype=int)
+    svg = figures.scatter(x, y, rows, {}, ("a name of some length, cut", "another (unit)"))
+    width, height = (float(v) for v in re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
+    found = labels(svg)
+    assert len(found) > 6
+    assert all(0 < left < width and 0 < top < height for left, top in found)
 
 
 def test_a_failure_leaves_the_old_report(

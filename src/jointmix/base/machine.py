@@ -1,7 +1,11 @@
-"""What the machine has left."""
+"""What the machine has left, and what is not loaded onto it."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from jointmix.base.errors import MemoryLimitError
 
@@ -85,3 +89,21 @@ def _of_process() -> float:
     limit = next(line.split()[3] for line in lines if line.startswith("Max address space"))
     used = next(float(line.split()[1]) * 1024 for line in status if line.startswith("VmSize:"))
     return float("inf") if limit == "unlimited" else float(limit) - used
+
+
+@contextmanager
+def hidden_until_loaded(name: str) -> Iterator[None]:
+    """Let a module that was imported lazily, and not loaded yet, look as if it were not there.
+
+    ArviZ leaves JAX to be loaded when used, and Matplotlib and SciPy, which ask whether an array
+    is one of JAX's, use it: a second, and memory, for nothing.
+    """
+    module = sys.modules.get(name)
+    if module is None or type(module) is ModuleType:
+        yield
+        return
+    del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.modules.setdefault(name, module)

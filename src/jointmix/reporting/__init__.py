@@ -9,6 +9,7 @@ import xarray as xr
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import SchemaError, SpecError
+from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.schema import SECTION_IDS, require_group
 from jointmix.fitting.selection import Comparison
 from jointmix.posterior.draws import fitted_spec, require_draws
@@ -76,7 +77,8 @@ def report(
         If the folder does not exist or the file cannot be written.
     """
     place = check_writable(path)
-    document = _document(result, title, sections)
+    with hidden_until_loaded("jax"):
+        document = _document(result, title, sections)
     text = _WRITERS.get(place.suffix.lower(), render)(document)
     return write_file(place, text.encode("utf-8"))
 
@@ -95,7 +97,8 @@ def render_html(
     SchemaError
         If ``result`` is none of the four.
     """
-    return render(_document(result, title, sections))
+    with hidden_until_loaded("jax"):
+        return render(_document(result, title, sections))
 
 
 def _document(result: object, title: str | None, sections: Sequence[str] | None) -> Document:
