@@ -27,7 +27,8 @@ from jointmix.validation.agreement.implementations import (
     make_sides,
 )
 from jointmix.validation.agreement.mistakes import explain_shape
-from jointmix.validation.agreement.numpyro_side import ModelError, inspect, numpyro_side
+from jointmix.validation.agreement.numpyro_side import inspect, numpyro_side
+from jointmix.validation.agreement.observed import ModelError
 from jointmix.validation.agreement.plain_sides import (
     kernel_side,
     numpy_side,

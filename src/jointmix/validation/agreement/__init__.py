@@ -22,9 +22,17 @@ from jointmix.validation.agreement.both import free_target, sample_both
 from jointmix.validation.agreement.certificate import Certificate, attach, stored_certificate
 from jointmix.validation.agreement.chart import Model
 from jointmix.validation.agreement.comparison import Comparison, Difference
-from jointmix.validation.agreement.implementations import YOURS, explain, make_sides
+from jointmix.validation.agreement.implementations import (
+    YOURS,
+    explain,
+    explain_order,
+    make_sides,
+)
+from jointmix.validation.agreement.numpyro_side import Structure, inspect
+from jointmix.validation.agreement.ordered import Order, find_order
 from jointmix.validation.agreement.orientation import oriented
 from jointmix.validation.agreement.problem import Problem, extreme_points, random_points
+from jointmix.validation.agreement.terms import Side
 
 __all__ = [
     "Certificate",
@@ -37,7 +45,7 @@ __all__ = [
 
 _PACKAGES = ("jointmix", "pymc", "pytensor", "numpyro", "jax", "funsor", "numpy", "scipy")
 #: Points at which the mistakes of an implementation that differs are sought.
-_EXPLAINED = 6
+_EXPLAINED = 16
 
 
 def crosscheck(
@@ -69,13 +77,27 @@ def crosscheck(
     model
         A NumPyro model of your own, without arguments, to be held against the others. Its sites
         are on the scale of the specification: the columns' own with ``standardize=False``.
-        Its allocations may be a discrete site, which is then enumerated.
+        Its allocations may be a discrete site, which is then enumerated. Features may have a plate
+        of their own, left or right of that of the rows. It may order its components by one number
+        of each, by a site's support or by a factor of −inf; it is compared in that order, and its
+        prior may be normalised there.
     names
-        What your sites hold: quantity → site. Quantities are the parameters' names, log_ and the
-        name of those that are positive, variance and noise_variance, correlation_cholesky,
-        covariance, covariance_cholesky, precision, and the observed sites x, y, or rows for both.
-        What is left out is sought under its own name. A site may hold the components last, as
-        plates that count from the right make it; ``mean.T`` in place of ``mean`` says so.
+        What your sites hold: quantity → site. What is left out is sought under its own name; a
+        deterministic site stands for the one that ``numpyro.handlers.reparam`` puts behind it.
+        Quantities are
+
+        - the parameters: weight, mean, sd, correlation, intercept, slope, sigma, df;
+        - mean_xi, intercept_xi, slope_xi: (parameter − loc) / scale, with the loc and scale of
+          its prior, a standard normal or t, as a model that is not centred samples them;
+        - log_sd, log_sigma, log_df; variance and noise_variance, the squares of sd and sigma;
+        - correlation_cholesky, and covariance, covariance_cholesky, precision in place of sd and
+          correlation;
+        - the observed sites x, y, or rows for both: a factor of log p(x_i, y_i), or of its sum.
+
+        Where a column or a cluster has a site of its own, ``mean[x1]`` is that of the feature x1,
+        ``mean[2]`` that of cluster 2, ``mean[2, x1]`` that of both, ``x[x1]`` the observed x1.
+        A site may hold the components last, as plates that count from the right make it;
+        ``mean.T`` in place of ``mean`` says so.
     points
         Number of random points, at least 1.
     posterior
@@ -93,7 +115,14 @@ def crosscheck(
     Certificate
         ``passed`` says whether all agree: densities to 1e-12 of the magnitude of what enters
         them, gradients to 1e-9 of their largest entry, summaries of the posteriors within what
-        their Monte Carlo errors explain. ``findings`` says what is wrong and where.
+        their Monte Carlo errors explain. A model of your own may factor covariances, and is given
+        the condition number of the correlations as often. ``findings`` says what is wrong and
+        where.
+
+    Examples
+    --------
+    >>> names = {"mean[x1]": "m1", "mean[x2]": "m2", "x[x1]": "obs1", "x[x2]": "obs2"}
+    >>> found = jm.crosscheck(table, spec, model=model, names=names)  # doctest: +SKIP
 
     Raises
     ------
@@ -120,12 +149,19 @@ def crosscheck(
     seconds = {"prepare": time.perf_counter() - began}
     if model is not None:
         names = oriented(problem, model, names)
-    densities = _compare_densities(problem, center, model, names, points, seed, report, seconds)
+    sides, findings = make_sides(problem, model, names, report, seconds)
+    yours = next((side for side in sides if side.name == YOURS), None)
+    order = None if yours is None else find_order(problem, yours)
+    structure = None if yours is None or model is None else inspect(problem, model, names)
+    densities = _compare_densities(
+        problem, center, sides, order, structure, points, seed, report, seconds
+    )
+    densities["findings"] = tuple(dict.fromkeys([*findings, *densities["findings"]]))
     compared = None
-    usable = model is None or YOURS in densities["implementations"]
+    usable = model is None or yours is not None
     if posterior and usable and prepared is not None:
         began = time.perf_counter()
-        compared = sample_both(prepared, fit, problem, model, names, seed, report)
+        compared = sample_both(prepared, fit, problem, model, names, order, seed, report)
         seconds["posterior"] = time.perf_counter() - began
     certificate = Certificate(
         **densities,
@@ -160,22 +196,26 @@ def _problem(
 def _compare_densities(
     problem: Problem,
     center: np.ndarray,
-    model: Model | None,
-    names: Mapping[str, str] | None,
+    sides: list[Side],
+    order: Order | None,
+    structure: Structure | None,
     n_points: int,
     seed: int,
     report: Progress,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """All that a certificate says of densities and gradients, by its attributes' names."""
-    sides, findings = make_sides(problem, model, names, report, seconds)
     at = random_points(problem, center, n_points, seed)
     extreme = extreme_points(problem, center)
+    if order is not None:
+        at, extreme = order.arranged(at), order.arranged(extreme)
+        sides = [order.applied(side) if side.name == YOURS else side for side in sides]
     report("points", 0, 1, f"{len(at) + len(extreme)} points")
     comparison = Comparison(problem, sides)
     differences = comparison.run(np.concatenate([at, extreme]))
     seconds |= {f"points: {name}": spent for name, spent in comparison.seconds.items()}
-    findings += explain(problem, sides, differences, at[:_EXPLAINED])
+    findings = explain(problem, sides, differences, at[:_EXPLAINED], structure)
+    findings += explain_order(problem, order, structure)
     notes = [note for side in sides for note in side.notes] + comparison.notes()
     return {
         "implementations": tuple(side.name for side in sides),

@@ -17,6 +17,7 @@ from jointmix.validation.agreement.chart import Model
 from jointmix.validation.agreement.implementations import YOURS
 from jointmix.validation.agreement.numpyro_side import inspect
 from jointmix.validation.agreement.nuts import sample_model
+from jointmix.validation.agreement.ordered import Order
 from jointmix.validation.agreement.posterior import compare_posteriors, least_ess
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.twin import build_twin
@@ -28,6 +29,7 @@ def sample_both(
     problem: Problem,
     model: Model | None,
     names: Mapping[str, str] | None,
+    order: Order | None,
     seed: int,
     report: Progress,
 ) -> PosteriorAgreement:
@@ -43,6 +45,8 @@ def sample_both(
         The posterior, with free labels where a model was handed in.
     model, names
         The model that was handed in, and what its sites hold; None for the package's own.
+    order
+        In which that model has its components; None if in none.
     """
     dataset, spec = prepared.dataset, prepared.spec
     fit = _fit(prepared, seed, report) if fit is None else fit
@@ -52,7 +56,7 @@ def sample_both(
         name = "NumPyro"
     report("sample", 0, 1, name)
     target = free_target(Target(dataset, prepared.start), problem)
-    draws = sample_model(target, inspect(problem, model, names), model, seed)
+    draws = sample_model(target, inspect(problem, model, names), model, seed, order)
     raw = normalised(draws, spec)["posterior"].to_dataset()
     ours = fit["posterior"].to_dataset()
     theirs = identify_draws(raw, dataset, prepared.census, prepared.ordering).posterior

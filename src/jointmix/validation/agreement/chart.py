@@ -7,12 +7,14 @@ PyMC or of the kernel but the definition of q itself.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from jointmix.base.errors import SpecError
 from jointmix.model.location import householder
+from jointmix.validation.agreement.parts import Part, read_part
 from jointmix.validation.agreement.problem import (
     LOCATION,
     WEIGHT,
@@ -21,8 +23,6 @@ from jointmix.validation.agreement.problem import (
     of_square,
 )
 
-#: Behind the name of a quantity whose site holds the components last.
-TURNED = ".T"
 Array = Any  # A JAX array: naming its type would import JAX.
 Model = Callable[[], object]
 
@@ -36,34 +36,52 @@ class Chart:
     problem
         The posterior.
     sites
-        Quantity, of `Problem.quantities` → the site that holds it and the site's shape.
+        Name of a quantity or of a part of one (see `parts`) → the site that holds it and the
+        site's shape.
     turned
-        Quantities (component, column) whose sites are (column, component).
+        Names of what is (component, column), and (column, component) in its site.
     """
 
     problem: Problem
     sites: dict[str, tuple[str, tuple[int, ...]]]
     turned: frozenset[str] = frozenset()
 
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        """What the names speak of."""
+        return {name: read_part(name, self.problem) for name in self.sites}
+
     def values(self, q: Array) -> dict[str, Array]:
         """Values of the sites at one point, (dim,), by site."""
-        found = quantities(self.problem, q, self.sites)
+        found = self._parts_at(q, self.sites)
         found |= {name: found[name].T for name in self.turned & self.sites.keys()}
         return {site: found[name].reshape(shape) for name, (site, shape) in self.sites.items()}
 
-    def may_turn(self, quantity: str) -> bool:
-        """Whether a quantity is one number a component and column."""
-        return len(own_shape(quantity, self.problem, self.sites[quantity][0])) == 2
+    def may_turn(self, name: str) -> bool:
+        """Whether what a site holds is one number a component and column."""
+        return len(own_shape(name, self.problem, self.sites[name][0])) == 2
+
+    def _parts_at(self, q: Array, names: Iterable[str]) -> dict[str, Array]:
+        """What is spoken of by names, at one point."""
+        parts = {name: self.parts[name] for name in names}
+        found = quantities(self.problem, q, [part.quantity for part in parts.values()])
+        return {name: part.of(found[part.quantity]) for name, part in parts.items()}
+
+    def _free_at(self, q: Array, names: Iterable[str]) -> dict[str, Array]:
+        return {
+            name: free(self.problem, self.parts[name].quantity, value)
+            for name, value in self._parts_at(q, names).items()
+        }
 
     def groups(self) -> dict[tuple[str, ...], list[str]]:
-        """Blocks that sites carry together → those sites' quantities."""
+        """Blocks that sites carry together → the names of what those sites hold."""
         merged: list[tuple[set[str], list[str]]] = []
-        for quantity in self.sites:
-            blocks = set(self.problem.quantities[quantity]) & set(self.problem.slices)
+        for name, part in self.parts.items():
+            blocks = set(self.problem.quantities[part.quantity]) & set(self.problem.slices)
             touching = [item for item in merged if item[0] & blocks]
             merged = [item for item in merged if not item[0] & blocks]
-            names = [name for item in touching for name in item[1]]
-            merged.append((blocks.union(*(item[0] for item in touching)), [*names, quantity]))
+            names = [other for item in touching for other in item[1]]
+            merged.append((blocks.union(*(item[0] for item in touching)), [*names, name]))
         order = list(self.problem.slices)
         return {tuple(sorted(own, key=order.index)): names for own, names in merged}
 
@@ -77,12 +95,12 @@ class Chart:
 
         slices = [self.problem.slices[block] for block in blocks]
         index = np.concatenate([np.arange(where.start, where.stop) for where, _ in slices])
-        if [self.problem.role(block) for block in blocks] == ["correlation"]:
-            return self._log_det_of_matrices(blocks[0], names[0], q)
+        held = {self.parts[name].quantity for name in names}
+        if [self.problem.role(block) for block in blocks] == ["correlation"] and len(held) == 1:
+            return self._log_det_of_matrices(blocks[0], held.pop(), q)
 
         def flat(part: Array) -> Array:
-            found = quantities(self.problem, q.at[index].set(part), names)
-            return jnp.concatenate([free(self.problem, name, found[name]) for name in names])
+            return jnp.concatenate([*self._free_at(q.at[index].set(part), names).values()])
 
         return jnp.linalg.slogdet(jax.jacfwd(flat)(q[index]))[1]
 
@@ -116,11 +134,8 @@ class Chart:
                 f"No site of the NumPyro model is named for the free {', '.join(sorted(missing))}."
             )
 
-        def coordinates(q: Array) -> dict[str, Array]:
-            found = quantities(self.problem, q, self.sites)
-            return {name: free(self.problem, name, found[name]) for name in self.sites}
-
-        sizes = jax.eval_shape(coordinates, np.zeros(self.problem.dim))
+        self._check_locations()
+        sizes = jax.eval_shape(lambda q: self._free_at(q, self.sites), np.zeros(self.problem.dim))
         for own, names in carried.items():
             n_site = sum(sizes[name].size for name in names)
             n_own = sum(
@@ -131,6 +146,16 @@ class Chart:
                     f"The sites for {', '.join(names)} hold {n_site} free numbers; the "
                     f"specification has {n_own}."
                 )
+
+    def _check_locations(self) -> None:
+        """Means, intercepts and slopes are one block, of which a site may be missing."""
+        held = {part.quantity.removesuffix("_xi") for part in self.parts.values()}
+        absent = [name for name, _, _ in locations(self.problem.spec) if name not in held]
+        if "place" not in held and absent:
+            raise SpecError(
+                f"No site of the NumPyro model is named for the free {', '.join(absent)}; what is "
+                f"known is so in the specification, as by Priors({absent[0]}=Fixed(value=0.0))."
+            )
 
 
 def quantities(problem: Problem, q: Array, names: Iterable[str]) -> dict[str, Array]:
@@ -203,11 +228,21 @@ def _of_logits(block: str, logit: Array) -> dict[str, Array]:
     d = (1 + round((1 + 8 * logit.shape[-1]) ** 0.5)) // 2
     row, column = np.tril_indices(d, -1)
     zeros = jnp.zeros((len(logit), d, d))
-    partial = zeros.at[:, row, column].set(jnp.tanh(logit / 2)) + jnp.eye(d)
+    partial = zeros.at[:, row, column].set(_tanh(logit / 2)) + jnp.eye(d)
     log_rest = zeros.at[:, row, column].set(-jnp.log(jnp.cosh(logit / 2)))
     before = jnp.exp(jnp.cumsum(log_rest, axis=-1) - log_rest)
     factor = partial * before * np.tri(d)
     return {f"{block}_cholesky": factor, block: factor @ jnp.swapaxes(factor, -1, -2)}
+
+
+def _tanh(value: Array) -> Array:
+    """tanh, whose derivative 1/cosh² is precise where 1 − tanh² cancels."""
+    import jax
+    import jax.numpy as jnp
+
+    tanh = jax.custom_jvp(jnp.tanh)
+    tanh.defjvps(lambda change, _, at: change / jnp.cosh(at) ** 2)
+    return tanh(value)
 
 
 def free(problem: Problem, name: str, value: Array) -> Array:
@@ -225,7 +260,7 @@ def free(problem: Problem, name: str, value: Array) -> Array:
 
 
 def own_shape(name: str, problem: Problem, site: str) -> tuple[int, ...]:
-    """The shape of a quantity that a site is to hold.
+    """The shape of what a site is to hold.
 
     Raises
     ------
@@ -234,16 +269,18 @@ def own_shape(name: str, problem: Problem, site: str) -> tuple[int, ...]:
     """
     import jax
 
-    found = jax.eval_shape(lambda q: quantities(problem, q, [name]), np.zeros(problem.dim))
-    if name not in found:
-        raise SpecError(
-            f"The specification has no free {name}, which the site {site!r} is to hold."
-        )
-    return tuple(found[name].shape)
+    part = read_part(name, problem)
+    own = part.quantity
+    found = jax.eval_shape(lambda q: quantities(problem, q, [own]), np.zeros(problem.dim))
+    if own not in found:
+        raise SpecError(f"The specification has no free {own}, which the site {site!r} is to hold.")
+    if part.components is not None and found[own].shape[0] != problem.spec.n_clusters:
+        raise SpecError(f"All components share {own}, of which {name} is to be a part.")
+    return tuple(jax.eval_shape(part.of, found[own]).shape)
 
 
 def is_turned(name: str, problem: Problem, shape: tuple[int, ...], site: str) -> bool:
-    """Whether the shape of a site that holds a quantity is the quantity's turned around.
+    """Whether the shape of a site is the one of what it holds turned around.
 
     It may differ by dims of length one besides.
 

@@ -17,6 +17,8 @@ from jointmix.validation.agreement.terms import (
 
 #: Largest relative differences of implementations that agree: some thousand roundings of 1e-16.
 DENSITY_BOUND, GRADIENT_BOUND = 1e-12, 1e-9
+#: The group of blocks that holds all, where two sides tell them apart in different ways.
+_EVERY = ("all parameters",)
 #: Numbers (points × rows × components) worked on at a time: 4 MB an array.
 _BATCH_NUMBERS = 500_000
 
@@ -109,11 +111,7 @@ class Comparison:
                 under = given[side.name].underflow
                 count = 0 if under is None else int(under.sum())
                 self.underflows[side.name] = self.underflows.get(side.name, 0) + count
-            self._compare(
-                given,
-                sizes(self.problem.rows, self.problem.parameters(chunk), self.problem.spec),
-                first,
-            )
+            self._compare(given, self._sizes(chunk), first)
         return list(self.found.values())
 
     def notes(self) -> list[str]:
@@ -126,8 +124,18 @@ class Comparison:
             if count
         ]
 
-    def _compare(self, given: dict[str, Terms], scale: Sizes, first: int) -> None:
+    def _sizes(self, q: np.ndarray) -> dict[bool, Sizes]:
+        """Magnitudes at points, for sides that factor covariances and for others."""
+        parameters = self.problem.parameters(q)
+        return {
+            factors: sizes(self.problem.rows, parameters, self.problem.spec, factors)
+            for factors in {side.factors for side in self.sides}
+        }
+
+    def _compare(self, given: dict[str, Terms], scales: dict[bool, Sizes], first: int) -> None:
+        factors = {side.name: side.factors for side in self.sides}
         for left, right in combinations(given, 2):
+            scale = scales[factors[left] or factors[right]]
             for item in _differences(self.problem, given[left], given[right], scale):
                 key = (left, right, item.term)
                 known = self.found.get(key)
@@ -154,7 +162,7 @@ def _differences(problem: Problem, left: Terms, right: Terms, scale: Sizes) -> I
     for side in (left, right):
         out |= False if side.underflow is None else side.underflow
     if left.prior is not None and right.prior is not None:
-        yield from _prior(left.prior, right.prior)
+        yield from _prior(problem, left.prior, right.prior, scale.condition)
     for term in (LIKELIHOOD, TOTAL):
         a, b = getattr(left, term), getattr(right, term)
         if a is not None and b is not None:
@@ -172,19 +180,24 @@ def _differences(problem: Problem, left: Terms, right: Terms, scale: Sizes) -> I
     if left.gradient is not None and right.gradient is not None and problem.dim:
         a, b = (np.where(out[:, None], 0, own) for own in (left.gradient, right.gradient))
         largest = np.maximum(np.abs(a), np.abs(b)).max(1)
-        size, at = _largest(a, b, np.maximum(1, largest)[:, None])
+        size, at = _largest(a, b, (np.maximum(1, largest) * scale.condition)[:, None])
         block, index = problem.coordinate(int(at[1]))
         values = (a[at], b[at])
         yield _difference(GRADIENT, size, GRADIENT_BOUND, values, at[0], block=block, index=index)
 
 
 def _prior(
-    left: dict[tuple[str, ...], np.ndarray], right: dict[tuple[str, ...], np.ndarray]
+    problem: Problem,
+    left: dict[tuple[str, ...], np.ndarray],
+    right: dict[tuple[str, ...], np.ndarray],
+    condition: np.ndarray,
 ) -> Iterator[Difference]:
     """The group of blocks in which two priors differ most."""
     worst = None
+    correlations = {name for name in problem.slices if problem.role(name) == "correlation"}
     for own, a, b in _common(left, right):
-        size, at = _largest(a, b, np.maximum(1, np.maximum(np.abs(a), np.abs(b))))
+        factor = condition if correlations & {*own} or own == _EVERY else 1.0
+        size, at = _largest(a, b, np.maximum(1, np.maximum(np.abs(a), np.abs(b))) * factor)
         if worst is None or size > worst.size:
             block = " and ".join(own)
             values = (a[at], b[at])
@@ -199,7 +212,7 @@ def _common(
     """Groups of blocks that both sides can sum to: the coarser of the two partitions."""
     if {b for own in left for b in own} != {b for own in right for b in own}:
         zero = np.zeros(())
-        yield ("all parameters",), sum(left.values(), zero), sum(right.values(), zero)
+        yield _EVERY, sum(left.values(), zero), sum(right.values(), zero)
         return
     groups = [set(own) for own in (*left, *right)]
     while groups:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,9 @@ from jointmix.sampling import Progress
 from jointmix.validation.agreement.chart import Model
 from jointmix.validation.agreement.comparison import Difference, odd_ones
 from jointmix.validation.agreement.mistakes import explain_rows, explain_shape
-from jointmix.validation.agreement.numpyro_side import ModelError, numpyro_side
+from jointmix.validation.agreement.numpyro_side import Structure, numpyro_side
+from jointmix.validation.agreement.observed import ModelError
+from jointmix.validation.agreement.ordered import Order
 from jointmix.validation.agreement.plain_sides import (
     kernel_side,
     numpy_side,
@@ -49,7 +52,7 @@ def make_sides(
         "scikit-learn": lambda: sklearn_side(problem),
     }
     if model is not None:
-        makers[YOURS] = lambda: numpyro_side(problem, YOURS, model, names)
+        makers[YOURS] = lambda: replace(numpyro_side(problem, YOURS, model, names), factors=True)
     sides: list[Side] = []
     findings: list[str] = []
     for name, make in makers.items():
@@ -70,9 +73,13 @@ def make_sides(
 
 
 def explain(
-    problem: Problem, sides: list[Side], differences: list[Difference], q: np.ndarray
+    problem: Problem,
+    sides: list[Side],
+    differences: list[Difference],
+    q: np.ndarray,
+    structure: Structure | None = None,
 ) -> list[str]:
-    """Who differs from the rest, where, and by which mistake."""
+    """Who differs from the rest, where, and by which mistake; the structure is your model's."""
     found = []
     for name in odd_ones(differences):
         own = [d for d in differences if name in (d.left, d.right) and not d.agrees]
@@ -80,9 +87,30 @@ def explain(
         found.append(f"{name} differs from the others in: {terms}.")
         side = next(side for side in sides if side.name == name)
         terms_at = side.evaluate(q)
-        found += [f"{name}: {text}" for text in explain_rows(problem, q, terms_at)]
-        found += [f"{name}: {text}" for text in explain_prior(problem, q, terms_at)]
+        told = structure if name == YOURS else None
+        said = explain_rows(problem, q, terms_at, side.factors)
+        if said and told is not None and told.rows.beside:
+            beside = ", ".join(told.rows.beside)
+            said.append(f"The site {beside} stands beside those of x and y, and counts too.")
+        said += explain_prior(problem, q, side, told)
+        found += [f"{name}: {text}" for text in said]
     if not found and any(not item.agrees for item in differences):
         pairs = dict.fromkeys(f"{d.left} and {d.right}" for d in differences if not d.agrees)
         found.append(f"These do not agree: {'; '.join(pairs)}.")
     return found
+
+
+def explain_order(problem: Problem, order: Order | None, structure: Structure | None) -> list[str]:
+    """What is wrong with the order in which your model has its components."""
+    if order is not None and not problem.spec.exchangeable:
+        return [
+            f"Your model orders its components by {order.label}, but the specification tells them "
+            "apart: part of its posterior is left out."
+        ]
+    if order is None and structure is not None and structure.ordered:
+        return [
+            f"Your model orders its components in {', '.join(structure.ordered)}, which is more "
+            "than one order, or one of columns: labels allow a single one, as of mean[feature]; "
+            "any other leaves part of the posterior out."
+        ]
+    return []

@@ -6,6 +6,7 @@ are off is named. What cannot be explained is located by its rows and components
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -28,21 +29,28 @@ _RAW = (
     "The rows are on the columns' own scale, the specification is on the standardised one: set "
     "standardize=False, or give the model columns of mean zero and standard deviation one."
 )
+_DDOF = (
+    "The columns are standardised by standard deviations with n − 1 (ddof=1); the specification's "
+    "are those with n (ddof=0)."
+)
 
 
-def explain_rows(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
-    """Sentences on what is wrong with an implementation's rows at a few points (point, dim)."""
+def explain_rows(problem: Problem, q: np.ndarray, own: Terms, factors: bool = False) -> list[str]:
+    """Sentences on what is wrong with an implementation's rows at a few points (point, dim).
+
+    ``factors`` says whether it may factor covariances, as `sizes` takes it.
+    """
     parameters, rows = problem.parameters(q), problem.rows
     spec = problem.spec
-    scale = sizes(rows, parameters, spec)
+    scale = sizes(rows, parameters, spec, factors)
     features, response = block_terms(spec.blocks, rows, parameters)
     weight = np.log(parameters.weight)[:, None, :]
     total = log_likelihood(weight + features + response)
     if problem.spec.standardize and own.rows is not None:
-        raw = problem.dataset.users_rows
-        unscaled = log_likelihood(component_log_density(spec.blocks, raw, parameters))
-        if _same(own.rows, unscaled, np.maximum(scale.rows, np.abs(unscaled))):
-            return [_RAW]
+        for sentence, other in ((_RAW, problem.dataset.users_rows), (_DDOF, _shrunk(rows))):
+            value = log_likelihood(component_log_density(spec.blocks, other, parameters))
+            if _same(own.rows, value, np.maximum(scale.rows, np.abs(value))):
+                return [sentence]
     found: list[str] = []
     for given, right, size, word in (
         (own.features, features, scale.features, "x"),
@@ -51,11 +59,13 @@ def explain_rows(problem: Problem, q: np.ndarray, own: Terms) -> list[str]:
         if given is not None and not _same(given, right, size):
             candidates = _of_block(problem, word, rows, parameters)
             named = _named(given, size, candidates) or _permuted(given, right, size, word)
+            named = named or _multiplied(given, right, size, f"The term of {word}")
             found += [named] if named else [_where(problem, given, right, size, word)]
     if found or own.rows is None or _same(own.rows, total, scale.rows):
         return found
-    joint = _joint(problem, parameters, (weight, features, response), own)
+    joint = _joint(problem, parameters, (weight, features, response))
     named = _named(own.rows, scale.rows, joint) or _shifted(own.rows, total)
+    named = named or _multiplied(own.rows, total, scale.rows, "Every row's log density")
     return [named or _where(problem, own.rows, total, scale.rows, "(x, y)")]
 
 
@@ -97,6 +107,8 @@ def _of_block(problem: Problem, column: str, rows: Rows, right: Parameters) -> I
             yield f"The term of {column} counts twice.", 2 * own
             yield f"The term of {column} is missing.", 0 * own
             yield from twin.mistakes(right, rows, density)
+            for sentence, moved in _moved(rows, column):
+                yield sentence, block.log_density(right, rows=moved)
 
 
 def _permuted(given: np.ndarray, right: np.ndarray, size: np.ndarray, word: str) -> str | None:
@@ -115,7 +127,6 @@ def _joint(
     problem: Problem,
     right: Parameters,
     parts: tuple[np.ndarray, np.ndarray, np.ndarray],
-    own: Terms,
 ) -> Iterator[Candidate]:
     """log p(x, y) with one part mistaken."""
     weight, features, response = parts
@@ -131,15 +142,49 @@ def _joint(
         "Log densities are summed over components, without logsumexp.",
         (weight + features + response).sum(-1),
     )
-    if own.response is None:
-        rows = problem.rows
-        for sentence, changed in _of_block(problem, "y", rows, right):
-            yield sentence, log_likelihood(weight + features + changed)
-        for sentence, changed in _of_block(problem, "x", rows, right):
-            yield sentence, log_likelihood(weight + changed + response)
-        for order, words in orders(k):
-            sentence = f"x and y belong to different components: {words}."
-            yield sentence, log_likelihood(weight + features + response[..., order])
+    for sentence, changed in _of_block(problem, "y", problem.rows, right):
+        yield sentence, log_likelihood(weight + features + changed)
+    for sentence, changed in _of_block(problem, "x", problem.rows, right):
+        yield sentence, log_likelihood(weight + changed + response)
+    for order, words in orders(k):
+        sentence = f"x and y belong to different components: {words}."
+        yield sentence, log_likelihood(weight + features + response[..., order])
+    one = "a row has one allocation, so that logsumexp is over components of the sum"
+    apart = log_likelihood(weight + features) + log_likelihood(weight + response)
+    yield f"x and y are a mixture each; {one}.", apart
+    if "mean" in right:
+        sd = np.sqrt((right.cholesky**2).sum(-1))[:, None]
+        z = (problem.rows.x[:, None, :] - right.mean[:, None]) / sd
+        each = -(z**2) / 2 - np.log(sd) - np.log(2 * np.pi) / 2
+        columns = [log_likelihood(weight + each[..., d]) for d in range(each.shape[-1])]
+        apart = sum(columns, log_likelihood(weight + response))
+        yield f"Each feature is a mixture of its own; {one}.", apart
+
+
+def _shrunk(rows: Rows) -> Rows:
+    """Standardised rows as they are with n − 1 in the standard deviations."""
+    factor = np.sqrt(1 - 1 / len(rows.y))
+    return Rows(rows.x * factor, rows.u * factor, rows.y * factor)
+
+
+def _moved(rows: Rows, column: str) -> Iterator[tuple[str, Rows]]:
+    """Rows whose columns have slipped against each other by one."""
+    for step, which in ((1, "before"), (-1, "after")):
+        if column == "x":
+            yield f"x is that of the row {which}.", replace(rows, x=np.roll(rows.x, step, axis=0))
+        else:
+            u = np.roll(rows.u, step, axis=0)
+            yield f"The predictors of y are those of the row {which}.", replace(rows, u=u)
+            yield f"y is that of the row {which}.", replace(rows, y=np.roll(rows.y, step))
+
+
+def _multiplied(given: np.ndarray, right: np.ndarray, size: np.ndarray, what: str) -> str | None:
+    """Whether log densities have one factor, as by `numpyro.handlers.scale` or a subsample."""
+    at = np.unravel_index(int(np.abs(right).argmax()), right.shape)
+    times = float(given[at] / right[at])
+    if not np.isfinite(times) or not _same(given, times * right, size * max(1.0, abs(times))):
+        return None
+    return f"{what} counts {times:.4g} times, as by handlers.scale or in a subsample."
 
 
 def _shifted(given: np.ndarray, right: np.ndarray) -> str | None:

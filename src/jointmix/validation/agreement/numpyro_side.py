@@ -8,27 +8,21 @@ from typing import Any
 import numpy as np
 
 from jointmix.base.errors import SpecError
-from jointmix.validation.agreement.chart import (
-    TURNED,
-    Array,
-    Chart,
-    Model,
-    is_turned,
+from jointmix.validation.agreement.chart import Array, Chart, Model, is_turned
+from jointmix.validation.agreement.observed import (
+    ModelError,
+    RowSites,
+    Site,
+    find_rows,
+    log_prob,
+    row_terms,
 )
+from jointmix.validation.agreement.parts import TURNED, read_part
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Side, Terms
 
-#: Names by which the sites that hold rows are called in a map of names.
-ROWS = ("x", "y", "rows", "z")
-
 #: Points that are evaluated at a time.
 _BLOCK = 16
-#: exp(−700) is among the smallest numbers of full precision.
-_LARGEST_GAP = 700.0
-
-
-class ModelError(SpecError):
-    """A NumPyro model that cannot be evaluated; the message says at which shapes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,21 +33,22 @@ class Structure:
     ----------
     chart
         From unconstrained values to the continuous latent sites.
-    allocation
-        The discrete latent site, or None.
-    nesting
-        Number of dims that plates take.
     rows
-        `x`, `y` or `rows` → observed site; factors in the same plate under their own names.
-    factors
-        Factor sites that hold no rows: parts of the prior.
+        Where rows and their allocations are.
+    bases
+        Deterministic site that names speak of → the latent site that it is a function of, as
+        reparametrisation makes them.
+    ordered
+        Names of what is ordered by its site's support.
+    transformed
+        Names of what is an ordered transform of another distribution.
     """
 
     chart: Chart
-    allocation: str | None
-    nesting: int
-    rows: dict[str, str]
-    factors: tuple[str, ...]
+    rows: RowSites
+    bases: dict[str, str]
+    ordered: tuple[str, ...]
+    transformed: tuple[str, ...]
 
 
 def numpyro_side(
@@ -70,8 +65,8 @@ def numpyro_side(
     model
         A model without arguments, whose sites are on the model's scale.
     names
-        Quantity (a key of `Problem.quantities`, or x, y, rows, z) → site; a quantity that is left
-        out is sought under its own name.
+        Quantity or part of one (see `parts`) → site; a quantity that is left out is sought under
+        its own name.
 
     Raises
     ------
@@ -106,45 +101,37 @@ def numpyro_side(
     return Side(name, at, notes)
 
 
-@dataclass(frozen=True)
-class _Site:
-    """What is asked of a sample site of a NumPyro model, whatever its values."""
-
-    observed: bool
-    discrete: bool
-    plates: dict[str, int]
-
-
 def inspect(problem: Problem, model: Model, names: Mapping[str, str] | None = None) -> Structure:
     """Trace the model once, and tell what its sites are."""
     import jax
     from numpyro import handlers
 
     names, turned = _plain(names or {})
-    unknown = set(names) - set(problem.quantities) - set(ROWS)
-    if unknown:
-        raise SpecError(
-            f"names has no quantity {', '.join(sorted(unknown))!r}; it may be "
-            f"{', '.join([*problem.quantities, *ROWS])}."
-        )
-    quantity_of = {names.get(own, own): own for own in problem.quantities}
+    spoken = {read_part(name, problem).quantity for name in names}
+    name_of = {own: own for own in problem.quantities if own not in spoken}
+    name_of |= {site: name for name, site in names.items()}
     shapes: dict[str, tuple[int, ...]] = {}
-    samples: dict[str, _Site] = {}
+    samples: dict[str, Site] = {}
+    bases: dict[str, str] = {}
+    ordered: list[str] = []
+    transformed: list[str] = []
+
+    def hold(site: str, shape: tuple[int, ...]) -> Chart:
+        name = name_of[site]
+        if is_turned(name, problem, shape, site):
+            turned.add(name)
+        shapes[site] = shape
+        return Chart(problem, {name: (site, shape)}, frozenset(turned))
 
     def run(point: Array) -> None:
         def fill(site: dict[str, Any]) -> Array | None:
             """A value for each latent site that is named: improper priors cannot be drawn."""
             if site["type"] != "sample" or site["is_observed"]:
                 return None
-            own = quantity_of.get(site["name"])
-            if own is None or site["fn"].support.is_discrete:
+            if site["name"] not in name_of or site["fn"].support.is_discrete:
                 return None
             shape = tuple(site["kwargs"]["sample_shape"]) + tuple(site["fn"].shape())
-            if is_turned(own, problem, shape, site["name"]):
-                turned.add(own)
-            shapes[site["name"]] = shape
-            chart = Chart(problem, {own: (site["name"], shape)}, frozenset(turned))
-            return chart.values(point)[site["name"]]
+            return hold(site["name"], shape).values(point)[site["name"]]
 
         with (
             handlers.trace() as trace,
@@ -152,29 +139,53 @@ def inspect(problem: Problem, model: Model, names: Mapping[str, str] | None = No
             handlers.substitute(substitute_fn=fill),
         ):
             model()
+        samples.update({n: _asked(site) for n, site in trace.items() if site["type"] == "sample"})
+        latent = {name_of[n]: trace[n]["fn"] for n in shapes}
+        ordered.extend(name for name, fn in latent.items() if _is_order(fn.support))
+        transformed.extend(n for n, fn in latent.items() if "OrderedTransform" in _transforms(fn))
         for name, site in trace.items():
-            if site["type"] == "sample":
-                samples[name] = _Site(
-                    observed=site["is_observed"],
-                    discrete=not site["is_observed"] and site["fn"].support.is_discrete,
-                    plates={frame.name: frame.dim for frame in site["cond_indep_stack"]},
-                )
+            base = next((s for s in samples if s.startswith(f"{name}_") and s not in name_of), None)
+            if site["type"] == "deterministic" and name in name_of and base is not None:
+                hold(name, tuple(site["value"].shape))
+                bases[name] = base
 
     with _named_errors():
         jax.eval_shape(run, np.zeros(problem.dim))
-    latent = {n: s for n, s in samples.items() if not s.observed}
-    discrete = [n for n, s in latent.items() if s.discrete]
-    strangers = set(latent) - set(shapes) - set(discrete)
+    latent = [n for n, site in samples.items() if not site.observed and not site.discrete]
+    strangers = set(latent) - set(shapes) - set(bases.values())
     if strangers:
         raise SpecError(f"names must say what the site {', '.join(sorted(strangers))!r} holds.")
-    if len(discrete) > 1:
-        raise SpecError(f"The model has the discrete sites {', '.join(discrete)}; one is allowed.")
-    rows, factors = _observed(samples, names, problem)
-    sites = {quantity_of[n]: (n, shape) for n, shape in shapes.items()}
-    chart = Chart(problem, sites, frozenset(turned))
+    rows = find_rows(samples, names, problem)
+    chart = Chart(problem, {name_of[n]: (n, s) for n, s in shapes.items()}, frozenset(turned))
     chart.check()
-    nesting = max((-dim for s in samples.values() for dim in s.plates.values()), default=0)
-    return Structure(chart, discrete[0] if discrete else None, nesting, rows, factors)
+    return Structure(chart, rows, bases, tuple(ordered), tuple(transformed))
+
+
+def _asked(site: dict[str, Any]) -> Site:
+    frames, fn = site["cond_indep_stack"], site["fn"]
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return Site(
+        observed=site["is_observed"],
+        discrete=not site["is_observed"] and site["fn"].support.is_discrete,
+        factor=type(fn).__name__ == "Unit",
+        plates={frame.name: frame.dim for frame in frames},
+        sizes={frame.name: frame.size for frame in frames},
+        shape=tuple(np.shape(site["value"])),
+    )
+
+
+def _transforms(fn: Any) -> set[str]:
+    """Names of the transforms by which a distribution is made from another."""
+    found = {type(transform).__name__ for transform in getattr(fn, "transforms", ())}
+    return found | _transforms(fn.base_dist) if hasattr(fn, "base_dist") else found
+
+
+def _is_order(support: Any) -> bool:
+    """Whether a constraint, or the one that it repeats, is an ordered vector."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return "Ordered" in type(support).__name__
 
 
 def _plain(names: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
@@ -199,43 +210,23 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
-def _observed(
-    samples: dict[str, _Site], names: Mapping[str, str], problem: Problem
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Observed sites that hold rows, by what they hold, and the factors that hold none."""
-    wanted = {own: names.get(own, own) for own in ("x", "y", "rows")}
-    observed = [n for n, s in samples.items() if s.observed]
-    rows = {own: site for own, site in wanted.items() if site in observed}
-    for own, site in wanted.items():
-        if own in names and site not in observed:
-            raise SpecError(f"The model observes no site {site!r}, which names has for {own}.")
-    others = [n for n in observed if n not in rows.values()]
-    spec = problem.spec
-    needed = [n for n, has in (("x", spec.features), ("y", spec.response)) if has]
-    if "rows" not in rows and (missing := [n for n in needed if n not in rows]):
-        raise SpecError(
-            f"names must say which observed site holds {' and '.join(missing)}, or rows for both; "
-            f"the model observes {', '.join(observed) or 'nothing'}."
-        )
-    plates = {plate for site in rows.values() for plate in samples[site].plates}
-    beside = [n for n in others if plates & samples[n].plates.keys()]
-    return rows | {n: n for n in beside}, tuple(n for n in others if n not in beside)
-
-
 def _pointwise(structure: Structure, model: Model) -> Callable[[Array], dict[str, Array]]:
     """From one point to all terms."""
     import jax
     import jax.numpy as jnp
 
     def total(q: Array) -> tuple[Array, dict[str, Array]]:
-        jacobian = structure.chart.log_jacobian(q)
-        sites = _sites(structure, model, q)
-        density = _density(structure, model, q)
+        data, jacobian = site_values(structure, model, q)
+        sites = _sites(structure, model, data)
         prior = _priors(structure, sites, jacobian)
-        own = sum(prior.values(), start=jnp.zeros(()))
-        whole = density + sum(jacobian.values(), start=jnp.zeros(()))
-        found = {"prior": prior, "likelihood": whole - own, "total": whole}
-        return whole, found | _rows(structure, sites)
+        whole = _density(structure, model, data) + sum(jacobian.values(), start=jnp.zeros(()))
+        found = {"prior": prior, "likelihood": whole - sum(prior.values(), start=jnp.zeros(()))}
+        for own, allowed in _allowed(structure, sites).items():
+            prior[own] = jnp.where(allowed, prior[own], -jnp.inf)
+            whole = jnp.where(allowed, whole, -jnp.inf)
+        return whole, found | {"total": whole} | row_terms(
+            structure.rows, sites, structure.chart.problem
+        )
 
     def at(q: Array) -> dict[str, Array]:
         gradient, found = jax.grad(total, has_aux=True)(q)
@@ -244,40 +235,68 @@ def _pointwise(structure: Structure, model: Model) -> Callable[[Array], dict[str
     return at
 
 
-def _sites(structure: Structure, model: Model, q: Array) -> dict[str, dict[str, Any]]:
-    """The sample sites at one point, allocations being all components along a new axis in front.
+def site_values(
+    structure: Structure, model: Model, q: Array
+) -> tuple[dict[str, Array], dict[tuple[str, ...], Array]]:
+    """Values of the latent sites at one point, (dim,), and the log Jacobian by group of blocks.
+
+    A site that is deterministic is a line in its base, or if positive its logarithm is, element
+    by element; two values of the base tell which.
+    """
+    import jax.numpy as jnp
+
+    chart = structure.chart
+    data, jacobian = chart.values(q), chart.log_jacobian(q)
+    for name, (site, shape) in chart.sites.items():
+        if site not in structure.bases:
+            continue
+        base, wanted = structure.bases[site], data.pop(site)
+        at = [_sites(structure, model, data | {base: jnp.full(shape, value)})[site]["value"]
+              for value in (0.0, 1.0)]  # fmt: skip
+        quantity = chart.parts[name].quantity
+        (block,) = chart.problem.quantities[quantity]
+        own = next(group for group in jacobian if block in group)
+        if chart.problem.role(block) != "location" and not quantity.startswith("log_"):
+            jacobian[own] -= jnp.log(wanted).sum()
+            wanted, at = jnp.log(wanted), [jnp.log(value) for value in at]
+        slope = at[1] - at[0]
+        jacobian[own] -= jnp.log(jnp.abs(slope)).sum()
+        data[base] = (wanted - at[0]) / slope
+    return data, jacobian
+
+
+def _sites(structure: Structure, model: Model, data: dict[str, Array]) -> dict[str, dict[str, Any]]:
+    """All sites at one point, allocations being all components along a new axis in front.
 
     This is what enumeration does; shapes are then what they are when NumPyro sums.
     """
     import jax.numpy as jnp
     from numpyro import handlers
 
-    data = structure.chart.values(q)
-    if structure.allocation is not None:
+    rows, data = structure.rows, dict(data)
+    if rows.allocation is not None:
         k = structure.chart.problem.spec.n_clusters
-        data[structure.allocation] = jnp.arange(k).reshape(k, *[1] * structure.nesting)
-    with _named_errors(), handlers.trace() as trace, handlers.substitute(data=data):
+        data[rows.allocation] = jnp.arange(k).reshape(k, *[1] * rows.nesting)
+    with (
+        _named_errors(),
+        handlers.trace() as trace,
+        handlers.seed(rng_seed=0),
+        handlers.substitute(data=data),
+    ):
         model()
-    return {name: site for name, site in trace.items() if site["type"] == "sample"}
+    return dict(trace)
 
 
-def log_prob(site: dict[str, Any]) -> Array:
-    """A site's log density, weighted as NumPyro weights it."""
-    value = site["fn"].log_prob(site["value"])
-    return value if site["scale"] is None else site["scale"] * value
-
-
-def _density(structure: Structure, model: Model, q: Array) -> Array:
+def _density(structure: Structure, model: Model, data: dict[str, Array]) -> Array:
     """The joint log density as NumPyro computes it, summed over allocations by funsor."""
-    data = structure.chart.values(q)
-    if structure.allocation is None:
+    if structure.rows.allocation is None:
         from numpyro.infer.util import log_density
 
         return log_density(model, (), {}, data)[0]
     from numpyro.contrib.funsor import config_enumerate, enum
     from numpyro.contrib.funsor import log_density as enumerated
 
-    whole = enum(config_enumerate(model), first_available_dim=-structure.nesting - 1)
+    whole = enum(config_enumerate(model), first_available_dim=-structure.rows.nesting - 1)
     return enumerated(whole, (), {}, data)[0]
 
 
@@ -286,68 +305,42 @@ def _priors(
 ) -> dict[tuple[str, ...], Array]:
     """Log prior densities of q by group of blocks; a factor counts for the only group, or first."""
     chart, found = structure.chart, {}
-    for own, quantities in chart.groups().items():
-        held = [chart.sites[name][0] for name in quantities]
+    for own, names in chart.groups().items():
+        held = [chart.sites[name][0] for name in names]
+        held = [structure.bases.get(site, site) for site in held]
         found[own] = jacobian[own] + sum(log_prob(sites[site]).sum() for site in held)
-    for factor in structure.factors:
+    for factor in structure.rows.factors:
         own = _owner(structure, factor)
         found[own] = found.get(own, 0.0) + log_prob(sites[factor]).sum()
     return found
 
 
-def _owner(structure: Structure, factor: str) -> tuple[str, ...]:
-    """The blocks that a factor speaks of: those its name begins with, else all."""
-    groups = list(structure.chart.groups())
-    named = [own for own in groups if any(factor.startswith(block) for block in own)]
-    return named[0] if named else ("factor",)
+def _allowed(
+    structure: Structure, sites: dict[str, dict[str, Any]]
+) -> dict[tuple[str, ...], Array]:
+    """Whether the values of sites lie in their supports, by group of blocks.
 
-
-def _rows(structure: Structure, sites: dict[str, dict[str, Any]]) -> dict[str, Array]:
-    """Log densities of the rows, by term and component where the model tells them apart."""
-    import jax.numpy as jnp
-    from jax.scipy.special import logsumexp
-
-    problem = structure.chart.problem
-    n, k = len(problem.rows.y), problem.spec.n_clusters
-    values = {own: log_prob(sites[site]) for own, site in structure.rows.items()}
-    if structure.allocation is None:
-        if any(value.size == 1 for value in values.values()) and n > 1:
-            # The sum over rows: there is no telling them apart.
-            return {}
-        total = sum(jnp.broadcast_to(_flat(value, own), (n,)) for own, value in values.items())
-        return {"rows": total}
-    none = jnp.zeros((k, n))
-    parts = {own: _shaped(value, own, (k, n)) for own, value in values.items()}
-    features, response = parts.get("x", none), parts.get("y", none)
-    weight = _shaped(log_prob(sites[structure.allocation]), "z", (k, n))
-    joint = weight + sum(parts.values())
-    found = {"rows": logsumexp(joint, axis=0)}
-    # NumPyro multiplies exp(term − its own largest) of the sites: the product underflows where
-    # they are largest for different components.
-    apart = sum(part.max(axis=0) for part in (weight, *parts.values())) - joint.max(axis=0)
-    found["underflow"] = (apart > _LARGEST_GAP).any()
-    if "rows" not in parts:
-        found |= {"features": features.T, "response": response.T}
+    Densities are not asked outside their supports by NumPyro. Weights and matrices, whose
+    constraints hold up to rounding, are always inside.
+    """
+    chart, found = structure.chart, {}
+    for own, names in chart.groups().items():
+        if {chart.problem.role(block) for block in own} <= {"location", "scale", "shape"}:
+            held = [sites[chart.sites[name][0]] for name in names]
+            held = [site for site in held if site["type"] == "sample"]
+            inside = [site["fn"].support(site["value"]).all() for site in held]
+            found[own] = sum(inside) == len(inside)
     return found
 
 
-def _flat(value: Array, own: str) -> Array:
-    return _shaped(value, own, (value.size,)) if value.ndim != 1 else value
-
-
-def _shaped(value: Array, own: str, shape: tuple[int, ...]) -> Array:
-    """A log density as (component, obs): dims of length one that plates put between are dropped."""
-    import jax.numpy as jnp
-
-    extra = value.ndim - len(shape)
-    if extra > 0:
-        value = value.reshape(value.shape[0], *value.shape[1 + extra :])
-    try:
-        return jnp.broadcast_to(value, shape)
-    except ValueError as error:
-        raise ModelError(
-            f"The log density of {own} has the shape {value.shape}, not {shape}."
-        ) from error
+def _owner(structure: Structure, factor: str) -> tuple[str, ...]:
+    """The blocks that a factor speaks of: those whose names or sites its own begins with."""
+    chart = structure.chart
+    for own, names in chart.groups().items():
+        words = [*own, *(part for name in names for part in (name, chart.sites[name][0]))]
+        if any(factor.startswith(word) for word in words):
+            return own
+    return ("factor",)
 
 
 def _notes(structure: Structure, model: Model) -> tuple[str, ...]:
@@ -355,7 +348,9 @@ def _notes(structure: Structure, model: Model) -> tuple[str, ...]:
     import jax
 
     def log_probs(q: Array) -> dict[str, Array]:
-        return {name: log_prob(site) for name, site in _sites(structure, model, q).items()}
+        sites = _sites(structure, model, site_values(structure, model, q)[0])
+        held = {name: site for name, site in sites.items() if site["type"] == "sample"}
+        return {name: log_prob(site) for name, site in held.items()}
 
     found = jax.eval_shape(log_probs, np.zeros(structure.chart.problem.dim))
     single = [name for name, value in found.items() if str(value.dtype) == "float32"]

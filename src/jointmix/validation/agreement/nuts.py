@@ -9,14 +9,17 @@ import numpy as np
 
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import Target
-from jointmix.validation.agreement.chart import Chart, Model
-from jointmix.validation.agreement.numpyro_side import Structure
+from jointmix.validation.agreement.chart import Model
+from jointmix.validation.agreement.numpyro_side import Structure, site_values
+from jointmix.validation.agreement.ordered import Order
 from jointmix.validation.agreement.sites import unconstrained
 
 _STATISTICS = ("diverging", "num_steps", "energy", "accept_prob")
 
 
-def sample_model(target: Target, structure: Structure, model: Model, seed: int) -> Draws:
+def sample_model(
+    target: Target, structure: Structure, model: Model, seed: int, order: Order | None = None
+) -> Draws:
     """Draws of a NumPyro model, chains starting where the target puts them.
 
     Parameters
@@ -27,12 +30,14 @@ def sample_model(target: Target, structure: Structure, model: Model, seed: int) 
         The model, and what its sites are.
     seed
         Of the starts and of the random key.
+    order
+        In which the model has its components.
     """
     import jax
     from numpyro.infer import MCMC, NUTS
 
     settings = target.spec.sampler
-    if structure.allocation is not None:
+    if structure.rows.allocation is not None:
         from numpyro.contrib.funsor import config_enumerate
 
         model = config_enumerate(model)
@@ -50,7 +55,8 @@ def sample_model(target: Target, structure: Structure, model: Model, seed: int) 
         chain_method="parallel" if parallel else "sequential",
         progress_bar=False,
     )
-    starts = _starts(structure.chart, model, target.points(seed, settings.chains))
+    points = target.points(seed, settings.chains)
+    starts = _starts(structure, model, points if order is None else order.arranged(points))
     with _compilation() as spent:
         began = time.perf_counter()
         mcmc.run(jax.random.PRNGKey(seed), init_params=starts, extra_fields=_STATISTICS)
@@ -68,14 +74,14 @@ def sample_model(target: Target, structure: Structure, model: Model, seed: int) 
     )  # fmt: skip
 
 
-def _starts(chart: Chart, model: Model, points: np.ndarray) -> dict[str, Any]:
+def _starts(structure: Structure, model: Model, points: np.ndarray) -> dict[str, Any]:
     """Unconstrained values of the sites, as NumPyro has them, with one leading dim of chains."""
     import jax
     import jax.numpy as jnp
     from numpyro import handlers
     from numpyro.distributions import biject_to
 
-    values = jax.vmap(chart.values)(jnp.asarray(points))
+    values = jax.vmap(lambda q: site_values(structure, model, q)[0])(jnp.asarray(points))
     first = {site: value[0] for site, value in values.items()}
     with (
         handlers.trace() as trace,

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jointmix.validation.agreement.chart import TURNED, Model
-from jointmix.validation.agreement.numpyro_side import ModelError, inspect, numpyro_side
-from jointmix.validation.agreement.plain_sides import kernel_side
+from jointmix.validation.agreement.chart import Model
+from jointmix.validation.agreement.numpyro_side import inspect, numpyro_side
+from jointmix.validation.agreement.observed import ModelError
+from jointmix.validation.agreement.ordered import find_order
+from jointmix.validation.agreement.parts import TURNED
+from jointmix.validation.agreement.plain_sides import kernel_side, numpy_side
 from jointmix.validation.agreement.problem import Problem, random_points
+from jointmix.validation.agreement.terms import Side
 
-#: Points at which orientations are told apart, and how far totals may lie from each other there.
+#: Points at which orientations are told apart, and how far values may lie from each other there.
 _POINTS, _TOLERANCE = 3, 1e-8
 
 
@@ -20,7 +24,7 @@ def oriented(
 
     With as many components as columns a site (column, component), as plates that count from the
     right make them, has the shape of one (component, column). Where the total is not that of the
-    specification, but is with such sites turned, they are.
+    specification, but is with such sites turned, they are; else where that holds of the rows.
 
     A model that cannot be evaluated keeps its names: where it is compared, it is said why.
 
@@ -42,19 +46,39 @@ def oriented(
     ]
     if not square:
         return names
-    q = random_points(problem, np.zeros(problem.dim), _POINTS, seed=1)
-    expected = kernel_side(problem).evaluate(q).total
-    assert expected is not None
     known = dict(names or {})
     choices = [(), tuple(square), *((one,) for one in square if len(square) > 1)]
+    of_rows = None
     for turned in choices:
         tried = {
             f"{own}{TURNED}" if own in turned else own: site for own, site in known.items()
         } | {f"{own}{TURNED}": own for own in turned if own not in known}
         try:
-            found = numpyro_side(problem, "", model, tried).evaluate(q).total
+            total, rows = _agreement(problem, numpyro_side(problem, "", model, tried))
         except ModelError:
             return names
-        if found is not None and np.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
+        if total:
             return tried
-    return names
+        of_rows = tried if rows and of_rows is None else of_rows
+    return names if of_rows is None else of_rows
+
+
+def _agreement(problem: Problem, side: Side) -> tuple[bool, bool]:
+    """Whether a model's totals are the specification's at a few points, and whether its rows are.
+
+    Where it orders its components, at points in that order.
+    """
+    q, order = random_points(problem, np.zeros(problem.dim), _POINTS, 1), find_order(problem, side)
+    if order is not None:
+        q, side = order.arranged(q), order.applied(side)
+    found, right = side.evaluate(q), numpy_side(problem).evaluate(q)
+    return (
+        _close(found.total, kernel_side(problem).evaluate(q).total),
+        _close(found.rows, right.rows),
+    )
+
+
+def _close(found: np.ndarray | None, right: np.ndarray | None) -> bool:
+    if found is None or right is None:
+        return False
+    return np.allclose(found, right, rtol=_TOLERANCE, atol=_TOLERANCE)

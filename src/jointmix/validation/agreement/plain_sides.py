@@ -8,7 +8,7 @@ from jointmix.families.priors.priors import LKJ, Dirichlet, StudentT
 from jointmix.kernel.entry import evaluate
 from jointmix.kernel.problem import make_problem
 from jointmix.model.location import coordinates
-from jointmix.validation.agreement.problem import Problem, cone
+from jointmix.validation.agreement.problem import LOCATION, Problem, cone
 from jointmix.validation.agreement.terms import Side, Terms
 from jointmix.validation.twin.priors import full_shape, positive_log_density
 
@@ -68,18 +68,22 @@ def scipy_prior(problem: Problem, q: np.ndarray) -> dict[tuple[str, ...], np.nda
     """Log prior densities of q, Jacobians written out, by block, each (point,)."""
     found: dict[tuple[str, ...], np.ndarray] = {}
     for name in problem.slices:
-        block, item = problem.block(q, name), problem.spec.parameters.get(name)
-        prior = None if item is None else item.prior
-        if item is None:
-            found[(name,)] = _location_prior(problem, block)
-        elif isinstance(prior, Dirichlet):
-            found[(name,)] = _weight_prior(block, prior.concentration)
-        elif isinstance(prior, LKJ):
-            d = full_shape(item, problem.spec)[-1]
-            found[(name,)] = _correlation_prior(block, d, prior.eta)
-        else:
-            found[(name,)] = positive_prior(prior, block).reshape(len(q), -1).sum(1)
+        item = problem.spec.parameters.get(name)
+        found[name,] = block_prior(problem, q, name, None if item is None else item.prior)
     return found
+
+
+def block_prior(problem: Problem, q: np.ndarray, name: str, prior: object) -> np.ndarray:
+    """Log density of one block under a prior of its parameter, Jacobian written out, (point,)."""
+    block = problem.block(q, name)
+    if name == LOCATION:
+        return _location_prior(problem, block)
+    if isinstance(prior, Dirichlet):
+        return _weight_prior(block, prior.concentration)
+    if isinstance(prior, LKJ):
+        width = full_shape(problem.spec.parameters[name], problem.spec)[-1]
+        return _correlation_prior(block, width, prior.eta)
+    return np.asarray(positive_prior(prior, block).reshape(len(q), -1).sum(1))
 
 
 def _weight_prior(logit: np.ndarray, concentration: float) -> np.ndarray:

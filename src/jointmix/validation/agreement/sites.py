@@ -3,7 +3,8 @@
 import numpy as np
 
 from jointmix.model.location import householder
-from jointmix.validation.agreement.chart import Chart
+from jointmix.validation.agreement.chart import Chart, own_shape
+from jointmix.validation.agreement.parts import Part
 from jointmix.validation.agreement.problem import (
     LOCATION,
     WEIGHT,
@@ -19,12 +20,17 @@ def unconstrained(chart: Chart, samples: dict[str, np.ndarray]) -> np.ndarray:
     The draws of an ordered model must lie inside the cone.
     """
     problem, n = chart.problem, len(next(iter(samples.values())))
-    given = {quantity: samples[site] for quantity, (site, _) in chart.sites.items()}
-    k = problem.spec.n_clusters
-    given |= {
-        name: np.swapaxes(given[name].reshape(n, -1, k), 1, 2)
-        for name in chart.turned & given.keys()
-    }
+    given: dict[str, np.ndarray] = {}
+    for name, (site, _) in chart.sites.items():
+        part, value = chart.parts[name], samples[site]
+        own = own_shape(name, problem, site)
+        if name in chart.turned:
+            value = np.swapaxes(value.reshape(n, *own[::-1]), 1, 2)
+        if part == Part(part.quantity):
+            given[part.quantity] = value
+        else:
+            whole = own_shape(part.quantity, problem, site)
+            part.put(given.setdefault(part.quantity, np.empty((n, *whole))), value)
     for twin in problem.twins:
         given = twin.separated(given) | given
     q = np.empty((n, problem.dim))

@@ -51,6 +51,8 @@ class Side:
     name: str
     evaluate: Callable[[np.ndarray], Terms]
     notes: tuple[str, ...] = field(default=())
+    #: Whether it may factor covariances or precisions, which loses digits.
+    factors: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +65,22 @@ class Sizes:
         (point, obs, component).
     rows
         (point, obs).
+    condition
+        The largest factor by which a condition number has made them larger, (point,).
     """
 
     features: np.ndarray
     response: np.ndarray
     rows: np.ndarray
+    condition: np.ndarray
 
 
-def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Sizes:
+def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = False) -> Sizes:
     """Magnitudes at parameters with one batch dim, each at least one.
 
     Each family says how large the numbers are that enter its log density. A row's size is the
-    largest of its components' sizes weighted by their shares of the density.
+    largest of its components' sizes weighted by their shares of the density. Of implementations
+    that factor covariances they are larger by the `condition` of these.
     """
     shape = (len(parameters.weight), len(rows.y), parameters.weight.shape[-1])
     found = {"x": np.ones(shape), "y": np.ones(shape)}
@@ -85,4 +91,33 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Sizes:
     joint = component_log_density(spec.blocks, rows, parameters)
     share = np.exp(joint - joint.max(-1, keepdims=True))
     total = features + response + np.abs(weight)
-    return Sizes(features, response, (share * total).max(-1))
+    if not factors:
+        return Sizes(features, response, (share * total).max(-1), np.ones(shape[0]))
+    worse = condition(parameters, spec)[:, None, :]
+    whole = (share * total * worse).max(-1)
+    return Sizes(features * worse, response * worse, whole, worse.max((1, 2)))
+
+
+def condition(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
+    """Condition numbers of the correlation matrices of (x, y), (point, component).
+
+    The relative error of Cholesky's factor of a matrix, or of the inverse, is a rounding of this
+    size, whatever the units of the columns (Higham 2002, Accuracy and Stability of Numerical
+    Algorithms, theorem 10.6).
+    """
+    if "cholesky" not in parameters:
+        return np.ones(parameters.weight.shape)
+    factor = parameters.cholesky
+    shared = [name for name in spec.predictors if name in spec.features]
+    if "slope" in parameters and shared:
+        slope = np.zeros((*factor.shape[:-2], len(spec.features)))
+        for name in shared:
+            at = spec.predictors.index(name)
+            slope[..., spec.features.index(name)] = parameters.slope[..., at]
+        last = (slope[..., None, :] @ factor)[..., 0, :]
+        last = np.concatenate([last, parameters.sigma[..., None]], axis=-1)
+        wide = np.concatenate([factor, np.zeros((*factor.shape[:-1], 1))], axis=-1)
+        factor = np.concatenate([wide, last[..., None, :]], axis=-2)
+    # Of a matrix LL' it is the square of that of L.
+    unit = factor / np.linalg.norm(factor, axis=-1, keepdims=True)
+    return np.asarray(np.linalg.cond(unit) ** 2)

@@ -12,6 +12,9 @@ from jointmix.families.rows import Rows
 from jointmix.validation.twin.family import Array, Arrays, Candidate, Density, orders
 from jointmix.validation.twin.regression import RegressionTwin
 
+#: Degrees of freedom that models fix.
+_USUAL_DF = (1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 30)
+
 
 class StudentTTwin(RegressionTwin):
     """σ is the scale, ν the degrees of freedom."""
@@ -67,6 +70,9 @@ class StudentTTwin(RegressionTwin):
         for order, words in orders(parameters.df.shape[1]):
             sentence = f"The degrees of freedom belong to other components: {words}."
             yield sentence, at(parameters.replace(df=parameters.df[:, order]))
+        for df in _USUAL_DF:
+            sentence = f"y has {df} degrees of freedom in all components."
+            yield sentence, at(parameters.replace(df=np.full_like(parameters.df, df)))
         # Where ν ≤ 2 there is no standard deviation.
         ratio = np.where(parameters.df > 2, (parameters.df - 2) / parameters.df, np.nan)
         yield (
