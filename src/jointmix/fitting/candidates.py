@@ -1,4 +1,4 @@
-"""The models of a comparison: numbers of clusters and structures, of which EM screens the worst."""
+"""The models of a comparison: numbers of clusters under structures, screened by EM."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
