@@ -370,6 +370,11 @@ ARGUMENTS: dict[str, tuple[Callable[[xr.DataTree, Any], object], set[str]]] = {
     "compare a number": (lambda _, v: jm.compare(table(), SPEC, [1, v]), set()),
     "compare seed": (lambda _, v: jm.compare(table(), SPEC, [1, 2], seed=v), set()),
     "compare jobs": (lambda _, v: jm.compare(table(), SPEC, [1, 2], jobs=v), {"negative"}),
+    "compare covariance": (lambda _, v: jm.compare(table(), SPEC, [1, 2], covariance=v), {"none"}),
+    "compare noise": (lambda _, v: jm.compare(table(), SPEC, [1, 2], noise=v), {"none"}),
+    "crosstab column": (lambda t, v: jm.crosstab(t, v), set()),
+    "crosstab interval": (lambda t, v: jm.crosstab(t, table()["a"] > 2, interval=v), {"half"}),
+    "with_groups column": (lambda t, v: jm.with_groups(t, v), set()),
     "predict quantiles": (lambda t, v: jm.predict(t, None, v), {"half", "empty list"}),
     "density points": (
         lambda t, v: jm.predictive_density(t, None, v), {"negative", "half"},
@@ -438,7 +443,10 @@ def test_bad_arguments(
 
 
 #: Calls whose argument is neither a setting nor a path.
-GIVEN = ("predictive_checks", "fit_em table", "build_model table")
+GIVEN = (
+    *("predictive_checks", "fit_em table", "build_model table"),
+    *("crosstab column", "with_groups column"),
+)
 
 
 NEEDS_A_FIT: dict[str, Callable[[Any], object]] = {

@@ -108,6 +108,19 @@ def test_comparison_of_a_recipe(folder: Path) -> None:
     assert "conditional_diff" in text
 
 
+def test_comparison_of_structures(folder: Path) -> None:
+    page = folder / "compared.md"
+    told = ["compare", folder / "spec.toml", "--clusters", "2", "--noise", "cluster,shared"]
+    done = call(*told, "--covariance", "full", "--json", "--report", page)
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    keys = [[row[name] for name in ("n_clusters", "covariance", "noise")] for row in found["table"]]
+    assert keys == [[2, "full", "cluster"], [2, "full", "shared"]]
+    assert found["best"] in keys
+    assert "--clusters 2-2 --covariance full --noise cluster,shared" in page.read_text("utf-8")
+    assert_refused(call(*told, "--covariance", "full,round"), "must be one of full, diagonal")
+
+
 @pytest.mark.parametrize("text", ["3", "2-2", "0-3", "a-b", "1-6-8", "4-2"])
 def test_a_range_that_is_none(folder: Path, text: str) -> None:
     assert_refused(call("compare", folder / "spec.toml", "--clusters", text), "such as 1-6")

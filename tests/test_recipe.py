@@ -131,12 +131,15 @@ recipes = st.builds(
     spec=specs(),
     path=names,
     package=st.none() | names,
+    id=st.none() | st.lists(names, min_size=1, max_size=3, unique=True).map(tuple),
     seed=st.integers(0, 2**62),
     report=st.builds(
         ReportSpec,
         path=st.none() | names,
         title=st.none() | names,
         sections=st.none() | st.lists(st.sampled_from(SECTION_IDS), max_size=3).map(tuple),
+        # No column of a model is called so.
+        compare_with=st.none() | st.just("known groups, not in the model"),
     ),
     base=st.just(Path("somewhere")),
 )
@@ -266,7 +269,10 @@ BAD_TEXTS = {
     ),
     "root key": ("clusters = 2\n" + MINIMAL, "A recipe has no table 'clusters'"),
     "data key": (edited("features", "feature"), "[data] has no key 'feature' (did you mean 'fea"),
-    "data keys named": (edited("features", "zzz"), "; it may be path, package, features, predict"),
+    "data keys named": (
+        edited("features", "zzz"),
+        "; it may be path, package, id, features, predict",
+    ),
     "model key": (
         edited("clusters", "n_clusters"),
         "[model] has no key 'n_clusters' (did you mean",

@@ -16,7 +16,7 @@ from test_report import HOSTILE, STRUCTURES, parsed
 
 import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
-from jointmix.fitting.selection import choose, describe
+from jointmix.fitting.ranking import choose, describe
 from jointmix.reporting import SECTION_IDS, render_html, report
 from jointmix.reporting.text import with_minus
 
@@ -34,9 +34,11 @@ def comparison(response: bool = True) -> jm.Comparison:
             "conditional_diff": [-12.3, -0.1, 0.0],
             "conditional_diff_se": [4.0, 0.3, 0.0],
             "high_k": [0, 0, 2],
+            "n_parameters": [8, 17, 26],
             "log_likelihood": [-800.0, -680.0, -676.0],
             "bic": [1640.0, 1440.0, 1470.0],
             "icl": [1640.0, 1442.0, 1490.0],
+            "collapsed": [False] * 3,
             "occupied": [1.0, 2.0, 2.9],
             "smallest": [120.0, 40.0, 9.5],
             "verdict": ["OK", "OK", "CAUTION"],
@@ -47,6 +49,22 @@ def comparison(response: bool = True) -> jm.Comparison:
         frame[["elpd_conditional", "conditional_diff", "conditional_diff_se"]] = np.nan
     best = choose(frame)
     return jm.Comparison(frame, trees, best, describe(frame, best))
+
+
+def structures() -> jm.Comparison:
+    """Four models, of which three were fitted, with numbers made up; one is a spike."""
+    made = comparison()
+    keys = [(1, "full"), (2, "full"), (3, "tied"), (3, "full")]
+    frame = made.table.reindex([1, 2, 3, 3]).set_axis(
+        pd.MultiIndex.from_tuples(keys, names=["n_clusters", "covariance"])
+    )
+    known = ["n_parameters", "log_likelihood", "bic", "icl", "collapsed", "verdict"]
+    unsampled = [name for name in frame if name not in known]
+    frame.loc[[keys[3]], unsampled] = np.nan
+    frame.loc[[keys[3]], "bic"] = 1000.0
+    frame["verdict"], frame["collapsed"] = ["OK", "OK", "CAUTION", ""], [False] * 3 + [True]
+    trees = dict(zip(keys, made.trees.values(), strict=False))
+    return jm.Comparison(frame, trees, choose(frame), describe(frame, choose(frame)))
 
 
 def tokens(text: str) -> list:
@@ -107,6 +125,23 @@ def test_a_comparison_has_its_report(response: bool, tmp_path: Path) -> None:
     assert "NaN" not in text
     assert render_html(found) == text
     assert report(found, tmp_path / "c.json").stat().st_size > 1000
+
+
+def test_a_comparison_of_structures_has_its_report(tmp_path: Path) -> None:
+    found = structures()
+    assert found.tree is found.trees[2, "full"]
+    assert found.spec.n_clusters == 2
+    text = report(found, tmp_path / "c.html").read_text("utf-8")
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert "with 1 to 3 clusters and 2 structures" in text
+    assert "screened, collapsed" in text
+    assert "entropy of the responsibilities (not of hard allocations)" in text
+    assert "--clusters 1-3 --covariance full,tied" in text
+    assert "NaN" not in text
+    read = json.loads(report(found, tmp_path / "c.json").read_text("utf-8"))
+    tiles = read["sections"][0]["elements"][1]["items"]
+    # The spike's BIC is the least by far, and is not asked.
+    assert [value for value, _ in tiles] == ["2 (full)"] * 3
 
 
 def test_a_certificate_has_its_report(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import xarray as xr
 import jointmix as jm
 from jointmix.base.errors import DataError
 from jointmix.model.spec import SamplerSpec
+from jointmix.reporting import render_html
+from jointmix.reporting.fitted import FittedView
 from jointmix.tables.labels import as_labels, row_labels
 
 N = 60
@@ -133,6 +135,31 @@ def test_one_row_is_a_table(fits: dict[str, xr.DataTree]) -> None:
     found = jm.predict(tree, row)
     assert found["mean"].item() == expected
     assert found["obs"].values.tolist() == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "header"),
+    [
+        ("numbers", "12", "row of the table, from 0"),
+        ("names", "p12", "row, by its label"),
+        ("times", "2026-01-13", "row, by its label"),
+        ("parts", "x, 12", "row, by its label"),
+    ],
+)
+def test_reports_name_rows_as_the_table_does(
+    name: str, label: str, header: str, fits: dict[str, xr.DataTree]
+) -> None:
+    view = FittedView(fits[name])
+    # Row 3 is left out.
+    assert view.row_name(11) == label
+    assert view.row_header == header
+    page = render_html(fits[name], sections=["assignment", "scores", "predictive"])
+    assert page.count(f">{header}</th>") == 3
+    worst = int(view.scores.pointwise["joint"].values.argmin())
+    assert f">{view.row_name(worst)}</th>" in page
+    high = view.scores
+    high.pointwise["pareto_k"].values[[11, 12]] = 0.9
+    assert f"in table 2 rows: {label}, {view.row_name(12)};" in high.text
 
 
 def test_columns_with_other_labels_are_refused() -> None:

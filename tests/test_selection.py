@@ -10,13 +10,15 @@ from scipy.special import logsumexp
 import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.families.priors.priors import Fixed
-from jointmix.fitting.selection import (
-    choose,
-    compare,
-    describe,
-    occupied_clusters,
-    sparse,
+from jointmix.fitting.candidates import (
+    least,
+    make_grid,
+    promising,
+    screened,
+    search_quietly,
 )
+from jointmix.fitting.ranking import choose, describe
+from jointmix.fitting.selection import compare, occupied_clusters, sparse
 from jointmix.model.simulate import simulate
 
 QUICK = jm.SamplerSpec(draws=150, tune=200, chains=2, starts=8)
@@ -31,8 +33,10 @@ def hand_made(**columns: list[float]) -> pd.DataFrame:
         "conditional_diff": [-50.5, -0.5, 0.0, -1.5],
         "conditional_diff_se": [7.0, 0.5, 0.0, 1.0],
         "high_k": [0, 0, 0, 0],
+        "n_parameters": [5, 11, 17, 23],
         "bic": [1020.0, 870.0, 890.0, 915.0],
         "icl": [1020.0, 872.0, 905.0, 940.0],
+        "collapsed": [False] * 4,
         "verdict": ["OK", "OK", "CAUTION", "OK"],
     }
     return pd.DataFrame(usual | columns, index=pd.Index([1, 2, 3, 4], name="n_clusters"))
@@ -140,6 +144,17 @@ def test_refusals() -> None:
     )
     with pytest.raises(SpecError, match="With 3 clusters"):
         compare({"x": [1.0]}, fixed, [2, 3])
+    for wrong, words in (
+        ({"covariance": ["round"]}, "covariance must be one of full"),
+        ({"covariance": "full"}, "covariance must be a list of names"),
+        ({"covariance": ["fixed", "full"]}, "With 1 cluster, fixed covariance: covariance='fixed'"),
+        ({"noise": ["shared"]}, "that of the response; the model has none"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            compare({"x": [1.0]}, spec, [1, 2], **wrong)
+    regression = jm.ModelSpec(n_clusters=2, predictors=["x"], response="y")
+    with pytest.raises(SpecError, match="that of the features; the model has none"):
+        compare({"x": [1.0]}, regression, [1, 2], covariance=["full", "tied"])
 
 
 def test_sparse_keeps_all_but_weights_and_number() -> None:
@@ -166,6 +181,115 @@ def test_occupied_clusters_sum_to_one(
     bare["labels"] = bare["labels"].to_dataset().drop_vars("occupied")
     with pytest.raises(SchemaError, match="which clusters are occupied"):
         occupied_clusters(bare)
+
+
+def screened_table(**columns: list) -> pd.DataFrame:
+    """Two numbers of clusters under three structures, of which EM's criteria are known."""
+    index = pd.MultiIndex.from_product(
+        [[2, 3], ["full", "tied", "diagonal"]], names=["n_clusters", "covariance"]
+    )
+    usual = {
+        "bic": [850.0, 900.0, 880.0, 860.0, 890.0, 885.0],
+        "collapsed": [False] * 6,
+    }
+    return pd.DataFrame(usual | columns, index=index)
+
+
+def test_the_best_of_each_number_and_of_each_structure_is_sampled() -> None:
+    table = screened_table()
+    # The least BIC of K = 2 and of K = 3 is full's; tied is best with 3, diagonal with 2.
+    assert promising(table) == [(2, "full"), (2, "diagonal"), (3, "full"), (3, "tied")]
+    spike = screened_table(collapsed=[True, *[False] * 5])
+    assert promising(spike) == [(2, "diagonal"), (3, "full"), (3, "tied")]
+    alone = hand_made(collapsed=[False, True, False, False])
+    assert promising(alone) == [1, 2, 3, 4]
+
+
+def test_a_model_that_is_anothers_stands_once() -> None:
+    spec = jm.ModelSpec(n_clusters=1, features=["a", "b"], predictors=["a"], response="y")
+    grid = make_grid(spec, [2, 1], ["tied", "full"], ["cluster", "shared"])
+    assert grid.names == ("n_clusters", "covariance", "noise")
+    assert list(grid.specs) == [
+        (1, "tied", "cluster"),
+        *((2, covariance, noise) for covariance in ("tied", "full")
+          for noise in ("cluster", "shared")),
+    ]  # fmt: skip
+    chosen = grid.specs[2, "full", "shared"]
+    assert (chosen.n_clusters, chosen.covariance, chosen.noise) == (2, "full", "shared")
+    one = replace(spec, features=["a"])
+    alike = ["spherical", "full", "tied", "diagonal"]
+    assert list(make_grid(one, [2], alike, None).specs) == [(2, "spherical"), (2, "tied")]
+
+
+def test_simplest_is_what_has_the_fewest_parameters() -> None:
+    keys = [(2, "full"), (3, "tied"), (3, "full"), (4, "tied")]
+    index = pd.MultiIndex.from_tuples(keys, names=["n_clusters", "covariance"])
+    table = hand_made(n_parameters=[23, 17, 30, 20], elpd_diff=[-3.0, -1, 0, -2]).set_axis(index)
+    assert choose(table) == (3, "tied")
+    assert choose(table.assign(elpd_diff=[-3.0, -9, 0, -9], diff_se=0.0)) == (2, "full")
+    # Of as many parameters, fewer clusters.
+    assert choose(table.assign(n_parameters=17)) == (2, "full")
+    text = describe(table.assign(verdict="OK"), (3, "tied"))
+    assert "as well with 3 clusters with tied covariance as with any model tried" in text
+    assert "BIC favours 3 (tied), ICL 3 (tied)." in text
+    assert "were sampled" not in text
+    unsampled = ["elpd", "elpd_diff", "diff_se", "elpd_conditional", "conditional_diff"]
+    table.loc[[keys[3]], unsampled] = np.nan
+    assert choose(table) == (3, "tied")
+    assert "EM screened 4 models, of which 3 were sampled" in describe(table, (3, "tied"))
+
+
+def test_a_spike_of_the_likelihood_is_not_what_bic_favours() -> None:
+    spike = hand_made(bic=[1020.0, 870, 890, 100], collapsed=[False, False, False, True])
+    assert "BIC favours 2" in describe(spike, 2)
+
+
+def three_groups(structure: str) -> jm.Truth:
+    """Three clusters whose covariances are of one structure and of no simpler one."""
+    tied = [[1.0, 0.6], [0.6, 1.0]]
+    covariance = {
+        "tied": [tied] * 3,
+        "diagonal": [np.diag(each) for each in ([0.3, 2.0], [1.5, 0.25], [0.4, 0.4])],
+        "full": [[[1.0, 0.8], [0.8, 1.0]], [[1.0, -0.7], [-0.7, 1.0]], [[0.3, 0.0], [0.0, 1.5]]],
+    }[structure]
+    return jm.Truth(
+        weight=np.array([0.4, 0.3, 0.3]),
+        mean=np.array([[0.0, 0.0], [4.0, 1.0], [1.0, 5.0]]),
+        covariance=np.array(covariance),
+        intercept=np.array([0.0, 3.0, -2.0]),
+        slope=np.array([[1.0, 0.0], [-1.0, 1.0], [0.5, -1.0]]),
+        sigma=np.full(3, 0.5),
+        features=["a", "b"],
+        predictors=["a", "b"],
+        response="y",
+    )
+
+
+COMPARED = ("full", "diagonal", "tied")
+FEW = jm.SamplerSpec(draws=150, tune=150, chains=2, starts=8)
+
+
+@pytest.mark.parametrize("structure", COMPARED)
+def test_screening_leaves_the_truth(structure: str) -> None:
+    truth = three_groups(structure)
+    table = simulate(truth, 300, seed=1)
+    grid = make_grid(replace(truth.spec, sampler=FEW), range(2, 5), COMPARED, None)
+    lines = [screened(search_quietly(table, each, 1)[0]) for each in grid.specs.values()]
+    frame = pd.DataFrame(lines, index=grid.index(grid.specs))
+    assert least(frame, "bic") == least(frame, "icl") == (3, structure)
+    assert len(promising(frame)) <= 3 + 3 - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", COMPARED)
+def test_structure_and_number_are_found(structure: str) -> None:
+    truth = three_groups(structure)
+    spec = replace(truth.spec, sampler=FEW)
+    found = [
+        compare(simulate(truth, 300, seed), spec, range(2, 5), seed, covariance=COMPARED).best
+        for seed in range(1, 7)
+    ]
+    assert found.count((3, structure)) >= 5, found
 
 
 SHORT = jm.SamplerSpec(draws=300, tune=300)

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     )
     from jointmix.posterior.differences import contrasts, r_squared
     from jointmix.posterior.frames import assign, to_frame
+    from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
     from jointmix.posterior.pointwise import with_log_likelihood
     from jointmix.posterior.prediction import log_density, predict, predictive_density
     from jointmix.posterior.replication import (
@@ -80,6 +81,7 @@ __all__ = [
     "Certificate",
     "Comparison",
     "Control",
+    "CrossTab",
     "Diagnosis",
     "Dirichlet",
     "Fixed",
@@ -110,6 +112,7 @@ __all__ = [
     "compare",
     "contrasts",
     "crosscheck",
+    "crosstab",
     "diagnose",
     "fit",
     "fit_em",
@@ -139,6 +142,7 @@ __all__ = [
     "sparse",
     "summary",
     "to_frame",
+    "with_groups",
     "with_log_likelihood",
     "write_recipe",
 ]
@@ -160,6 +164,7 @@ _HOME = {
     "tables.issues": ("Issue",),
     "posterior.sensitivity": ("sensitivity",),
     "posterior.frames": ("assign", "to_frame"),
+    "posterior.known_groups": ("CrossTab", "crosstab", "with_groups"),
     "posterior.pointwise": ("with_log_likelihood",),
     "posterior.saved": ("load",),
     "posterior.prediction": ("log_density", "predict", "predictive_density"),

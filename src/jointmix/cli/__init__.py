@@ -32,7 +32,6 @@ from jointmix.cli.output import (
 from jointmix.cli.progress import show_progress
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
     from jointmix.fitting.recipe import Recipe
@@ -205,7 +204,7 @@ def predict_command(
     """Predict the response of new rows, and their clusters; without a response the clusters."""
     from jointmix.storage.files import check_writable, refuse_same
     from jointmix.storage.trees import load
-    from jointmix.tables.reading import read_table
+    from jointmix.tables.reading import label_rows, read_table
 
     levels = parse_quantiles(quantiles)
     if out is not None:
@@ -214,9 +213,12 @@ def predict_command(
     tree = load(fit)
     rows = read_table(table)
     from jointmix.posterior.allocations import responsibilities
-    from jointmix.posterior.draws import fitted_spec
+    from jointmix.posterior.draws import fitted_spec, id_columns
     from jointmix.posterior.prediction import predict
 
+    names = id_columns(tree)
+    if names and set(names) <= set(rows.columns):
+        rows = label_rows(rows, names)
     if fitted_spec(tree).response is None:
         found = responsibilities(tree, rows, quantiles=())
     else:
@@ -266,14 +268,14 @@ def recover_command(
     from jointmix.fitting.workflow import recover
     from jointmix.storage.files import refuse_same
     from jointmix.storage.trees import check_fit_path, save
-    from jointmix.tables.reading import read_table
 
     recipe = read_recipe(spec)
     fit_path = check_fit_path(out or spec.with_suffix(".nc"))
     refuse_same({"the fit": fit_path}, {"the recipe": spec, "the data": recipe.data_path()})
     started = time.monotonic()
-    table: pd.DataFrame = read_table(recipe.data_path())
+    table = recipe.table()
     tree = recover(table, recipe.spec, recipe.seed if seed is None else seed, stream)
+    tree = recipe.completed(tree, table)
     save(tree, fit_path)
     conclude(tree, {"fit": fit_path}, started, strict, as_json)
 
@@ -288,11 +290,10 @@ def _fit_and_save(
 ) -> "xr.DataTree":
     from jointmix.storage.files import refuse_same
     from jointmix.storage.trees import check_fit_path, save
-    from jointmix.tables.reading import read_table
 
     check_fit_path(fit_path)
     refuse_same({"the fit": fit_path}, {"the recipe": spec, "the data": recipe.data_path()})
-    table: pd.DataFrame = read_table(recipe.data_path())
+    table = recipe.table()
     from jointmix.fitting.workflow import fit
 
     with show_progress(quiet) as progress:
@@ -303,5 +304,6 @@ def _fit_and_save(
             progress=progress,
             stream=stream,
         )
+    tree = recipe.completed(tree, table)
     save(tree, fit_path)
     return tree

@@ -25,8 +25,13 @@ def parse_quantiles(text: str) -> list[float]:
     return levels
 
 
-def parse_range(text: str) -> range:
+def parse_range(text: str, may_be_one: bool = False) -> range:
     """The whole numbers of a range such as 1-6, both ends included.
+
+    Parameters
+    ----------
+    may_be_one
+        Whether 3, or 3-3, will do.
 
     Raises
     ------
@@ -34,9 +39,18 @@ def parse_range(text: str) -> range:
         If it is no such range, or holds fewer than two numbers.
     """
     first, _, last = text.partition("-")
-    if not (first.isdecimal() and last.isdecimal()) or not 1 <= int(first) < int(last):
+    last = last if "-" in text or not may_be_one else first
+    least = 0 if may_be_one else 1
+    if not (first.isdecimal() and last.isdecimal() and int(first) >= 1) or (
+        int(last) - int(first) < least
+    ):
         raise SpecError(f"--clusters takes a range such as 1-6; got {text!r}.")
     return range(int(first), int(last) + 1)
+
+
+def parse_list(text: str | None) -> list[str] | None:
+    """Words separated by commas; None without a text."""
+    return None if text is None else [word.strip() for word in text.split(",")]
 
 
 def parse_names(texts: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-import pandas as pd
 import xarray as xr
 from joblib import delayed
 
@@ -33,7 +32,6 @@ from jointmix.reporting.render import render
 from jointmix.sampling import Progress
 from jointmix.storage.files import check_writable, refuse_same, write_file
 from jointmix.storage.trees import save
-from jointmix.tables.reading import read_table
 
 INDEX = "index.html"
 _KILLED = (
@@ -130,7 +128,7 @@ def run_recipe(
     progress, stream
         As `jointmix.fit` takes them.
     """
-    table: pd.DataFrame = read_table(recipe.data_path())
+    table = recipe.table()
     tree = fit(
         table,
         recipe.spec,
@@ -138,6 +136,7 @@ def run_recipe(
         progress=progress,
         stream=stream,
     )
+    tree = recipe.completed(tree, table)
     save(tree, at.fit)
     report(tree, at.report, title=recipe.report.title, sections=recipe.report.sections)
     return tree

@@ -20,10 +20,9 @@ def check_command(
 ) -> None:
     """List every problem of the table of SPEC before it is fitted; exit code 2 for errors."""
     from jointmix.fitting.recipe import read_recipe
-    from jointmix.tables.reading import read_table
 
     recipe = read_recipe(spec)
-    table = read_table(recipe.data_path())
+    table = recipe.table()
     from jointmix.fitting.inspection import check
 
     found = check(table, recipe.spec, em, recipe.seed)

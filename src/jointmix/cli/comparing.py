@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointmix.cli.arguments import load_model, parse_names, parse_range
+from jointmix.cli.arguments import load_model, parse_list, parse_names, parse_range
 from jointmix.cli.options import FitPath, Quiet, ReportPath, Seed, SpecPath
 from jointmix.cli.output import one_line, put_certificate, put_comparison, put_scores
 from jointmix.cli.progress import show_progress
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from jointmix.fitting.selection import Comparison
     from jointmix.validation.agreement import Certificate
 
@@ -37,30 +35,45 @@ def score_command(
 def compare_command(
     spec: SpecPath,
     clusters: Annotated[
-        str, typer.Option(metavar="FIRST-LAST", help="Numbers of clusters to fit.")
+        str, typer.Option(metavar="FIRST-LAST", help="Numbers of clusters to try.")
     ] = "1-6",
+    covariance: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME,…", help="Of full, diagonal, spherical and tied."),
+    ] = None,
+    noise: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Of cluster and shared.")
+    ] = None,
     seed: Seed = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Fits at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Models at a time.")] = 1,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="The table as one JSON object.")] = False,
     report_path: ReportPath = None,
 ) -> None:
-    """Fit a range of numbers of clusters, score each, and say which predicts best."""
+    """Screen numbers of clusters and structures by EM, fit the best, and say which predicts best.
+
+    Sampled are the structure with the least BIC of each number of clusters, and the number with the
+    least BIC of each structure. ICL is BIC plus twice the entropy of the responsibilities.
+    """
     from jointmix.fitting.recipe import read_recipe
     from jointmix.storage.files import check_writable
-    from jointmix.tables.reading import read_table
 
-    numbers = parse_range(clusters)
+    structures = {"covariance": parse_list(covariance), "noise": parse_list(noise)}
+    numbers = parse_range(clusters, any(names is not None for names in structures.values()))
     if report_path is not None:
         check_writable(report_path)
     recipe = read_recipe(spec)
     _refuse_same(report_path, {"the recipe": spec, "the data": recipe.data_path()})
-    table: pd.DataFrame = read_table(recipe.data_path())
+    table = recipe.table()
     from jointmix.fitting.selection import compare
 
     start = recipe.seed if seed is None else seed
+    known = recipe.report.compare_with
+    groups = None if known is None else table[known]
     with show_progress(quiet) as progress:
-        found = compare(table, recipe.spec, numbers, start, jobs, progress)
+        found = compare(
+            table, recipe.spec, numbers, start, jobs, progress, groups=groups, **structures
+        )
     put_comparison(found, as_json)
     _write_report(found, report_path)
 
@@ -93,14 +106,13 @@ def crosscheck_command(
     """Certify that PyMC, NumPyro, NumPy and SciPy agree on SPEC; exit code 1 if they do not."""
     from jointmix.fitting.recipe import read_recipe
     from jointmix.storage.files import check_writable
-    from jointmix.tables.reading import read_table
 
     recipe, sites = read_recipe(spec), parse_names(names or [])
     if report_path is not None:
         check_writable(report_path)
     inputs = {"the recipe": spec, "the data": recipe.data_path()}
     _refuse_same(report_path, inputs | ({} if fit is None else {"the fit": fit}))
-    table: pd.DataFrame = read_table(recipe.data_path())
+    table = recipe.table()
     from jointmix.storage.trees import load, save
     from jointmix.validation.agreement import crosscheck, use_double_precision
 

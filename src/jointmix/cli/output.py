@@ -92,7 +92,7 @@ def put_scores(scores: "Scores", as_json: bool) -> None:
             {
                 "method": scores.method,
                 "densities": scores.table.to_dict(orient="index"),
-                "influential": scores.influential.to_dict(orient="records"),
+                "influential": _influential(scores),
                 "text": scores.text,
             }
         )
@@ -101,16 +101,29 @@ def put_scores(scores: "Scores", as_json: bool) -> None:
     typer.echo(one_line(scores.text))
 
 
+def _influential(scores: "Scores") -> list[dict[str, Any]]:
+    from jointmix.tables.labels import label_text
+
+    frame = scores.influential
+    labels = [label_text(label) for label in frame.index.to_numpy()]
+    return frame.assign(label=labels).to_dict(orient="records")
+
+
 def put_comparison(comparison: "Comparison", as_json: bool) -> None:
-    """Print the table of a comparison, one line a number of clusters, and what it says."""
+    """Print the table of a comparison, one line a model, and what it says."""
     table = comparison.table
     if as_json:
         rows = table.reset_index().to_dict(orient="records")
         put_json({"best": comparison.best, "table": rows, "text": comparison.text})
         return
     shown = ["elpd", "elpd_diff", "diff_se", "conditional_diff", "conditional_diff_se"]
-    shown += ["high_k", "bic", "icl", "occupied", "smallest", "verdict"]
-    typer.echo(table[shown].round(1).to_string())
+    shown += ["high_k", "bic", "icl", "occupied", "smallest"]
+    if "adjusted_rand" in table:
+        # Two decimals more than the other columns have.
+        table = table.assign(adjusted_rand=[f"{value:.3f}" for value in table["adjusted_rand"]])
+        shown.append("adjusted_rand")
+    shown.append("verdict")
+    typer.echo(table[shown].round(1).to_string(na_rep="–", sparsify=False))
     typer.echo(one_line(comparison.text))
 
 

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
@@ -23,11 +23,21 @@ from jointmix.model.serialised import (
 )
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.storage.files import write_file
-from jointmix.tables.reading import package_file
+from jointmix.tables.reading import (
+    label_rows,
+    package_file,
+    read_table,
+    require_column,
+    require_unique_labels,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 LARGEST_FILE = 1_000_000  # bytes
 
-_PLACE = ("path", "package")
+_PLACE = ("path", "package", "id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +52,9 @@ class ReportSpec:
         Heading of the report; None takes the default.
     sections
         Names of the sections, in order; None takes all.
+    compare_with
+        A column of known groups, no part of the model, that the clusters are held against; None
+        for none.
 
     Raises
     ------
@@ -52,8 +65,10 @@ class ReportSpec:
     path: str | None = None
     title: str | None = None
     sections: tuple[str, ...] | list[str] | None = None
+    compare_with: str | None = None
 
     def __post_init__(self) -> None:
+        _text_or_none("compare_with of [report]", self.compare_with)
         _text_or_none("path of [report]", self.path)
         _text_or_none("title of [report]", self.title)
         if self.sections is None:
@@ -82,6 +97,9 @@ class Recipe:
         The data file, relative to ``base``, or inside ``package`` if one is named.
     package
         An installed package that holds the data file.
+    id
+        The column that says what each row is called, or several that do so together; None takes
+        the rows' numbers.
     seed
         Seed of the whole run, at least 0.
     report
@@ -92,12 +110,14 @@ class Recipe:
     Raises
     ------
     SpecError
-        If a part has the wrong type, or a package is named without a path.
+        If a part has the wrong type, a package is named without a path, or known groups are those
+        of a column in the model.
     """
 
     spec: ModelSpec
     path: str | None = None
     package: str | None = None
+    id: str | tuple[str, ...] | list[str] | None = None
     seed: int = 1
     report: ReportSpec = field(default_factory=ReportSpec)
     base: Path = Path()
@@ -111,8 +131,73 @@ class Recipe:
         _text_or_none("package of [data]", self.package)
         if self.package is not None and self.path is None:
             raise SpecError(f"The package {shown(self.package)} needs a path inside it; got none.")
+        self._check_columns()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise SpecError(f"seed must be a whole number, at least 0; got {shown(self.seed)}.")
+
+    def _check_columns(self) -> None:
+        if self.id is not None:
+            given = (self.id,) if isinstance(self.id, str) else self.id
+            texts = isinstance(given, list | tuple) and all(isinstance(n, str) for n in given)
+            if not texts or not given or len({*given}) < len(given):
+                raise SpecError(
+                    f"id of [data] must be a column's name, or several; got {shown(self.id)}."
+                )
+            for name in given:
+                _text_or_none("id of [data]", name)
+            object.__setattr__(self, "id", tuple(given))
+        groups = self.report.compare_with
+        if groups in self.spec.columns:
+            raise SpecError(
+                f"compare_with of [report] must be a column that is not in the model; got "
+                f"{shown(groups)}."
+            )
+
+    @property
+    def id_columns(self) -> tuple[str, ...]:
+        """The columns that say what each row is called; empty if their numbers do."""
+        return (self.id,) if isinstance(self.id, str) else tuple(self.id or ())
+
+    def table(self) -> "pd.DataFrame":
+        """The data, their rows labelled by the columns of ``id``.
+
+        Raises
+        ------
+        SpecError
+            If the recipe names none.
+        DataError, MissingExtraError
+            If the file cannot be read, lacks a column of labels or known groups, a row has no
+            label or another's, or known groups are no groups.
+        """
+        table = read_table(self.data_path())
+        groups = self.report.compare_with
+        if groups is not None:
+            from jointmix.posterior.known_groups import group_codes
+
+            require_column(table, groups, "to compare the clusters with")
+            group_codes(table[groups])
+        if self.id_columns:
+            table = label_rows(table, self.id_columns)
+            require_unique_labels(table, self.id_columns)
+        return table
+
+    def completed(self, tree: "xr.DataTree", table: "pd.DataFrame") -> "xr.DataTree":
+        """A fit of the recipe's model that keeps what else the recipe says of its rows.
+
+        Parameters
+        ----------
+        tree
+            The fit.
+        table
+            The recipe's `table`, to which it was fitted.
+        """
+        from jointmix.posterior.draws import with_id_columns
+        from jointmix.posterior.known_groups import with_groups
+
+        if self.id_columns:
+            tree = with_id_columns(tree, self.id_columns)
+        groups = self.report.compare_with
+        return tree if groups is None else with_groups(tree, table[groups])
 
     def data_path(self) -> Path:
         """The data file.
@@ -197,7 +282,10 @@ def recipe_text(recipe: Recipe) -> str:
     if not isinstance(recipe, Recipe):
         raise SpecError(f"A Recipe is required; got {shown(recipe)}.")
     tables = spec_to_dict(recipe.spec)
+    names = recipe.id_columns
     places = without_none({"path": recipe.path, "package": recipe.package})
+    if names:
+        places["id"] = names[0] if len(names) == 1 else list(names)
     tables["data"] = {**places, **tables["data"]}
     tables["sampler"] = {"seed": recipe.seed, **tables["sampler"]}
     report = without_none(vars(recipe.report))

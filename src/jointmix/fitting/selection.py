@@ -1,8 +1,9 @@
-"""How many clusters? A range of K fitted, scored and set side by side."""
+"""How many clusters, and of which structure? Models screened, fitted, scored, side by side."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,9 @@ from joblib import Parallel, delayed
 from jointmix.base.arguments import (
     function_or_none,
     jobs_number,
-    several,
     whole_number,
 )
-from jointmix.base.errors import SchemaError, SpecError
+from jointmix.base.errors import SchemaError
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -24,47 +24,86 @@ from jointmix.base.schema import (
 )
 from jointmix.checks.empty import number_occupied
 from jointmix.families.priors.priors import Dirichlet
-from jointmix.fitting.workflow import fit
+from jointmix.fitting.candidates import (
+    Grid,
+    Key,
+    make_grid,
+    promising,
+    screened,
+    search_quietly,
+    short_words,
+)
+from jointmix.fitting.ranking import choose, describe
+from jointmix.fitting.workflow import Clock, Searched, fit_from
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.posterior.draws import observed_rows, posterior_parameters, spread
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+    spread,
+)
+from jointmix.posterior.known_groups import crosstab, group_codes, groups_name, with_groups
 from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.sampling import Control, Progress
 
+#: Columns of a comparison's table, in their order.
+_COLUMNS = (
+    *("elpd", "se", "elpd_diff", "diff_se"),
+    *("elpd_conditional", "conditional_diff", "conditional_diff_se", "high_k"),
+    *("n_parameters", "log_likelihood", "bic", "icl", "collapsed"),
+    *("occupied", "smallest", "adjusted_rand", "verdict"),
+)
 #: Draws from which leave-one-out densities are computed, evenly spaced.
 _MOST_DRAWS = 2_000
-#: A difference in elpd that is no reason to prefer the larger model (Sivula, Magnusson,
-#: Matamoros and Vehtari 2020, arXiv:2008.10296), and the standard errors it must exceed.
-LEAST_DIFFERENCE, STANDARD_ERRORS = 4.0, 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Fits with several numbers of clusters.
+    """Models side by side: numbers of clusters, and structures where they are compared too.
 
     Attributes
     ----------
     table
-        One row a K, the index ``n_clusters``. ``elpd``, the joint expected log predictive density
-        by leave-one-out, with ``se``, ``elpd_diff`` to the best and ``diff_se`` of that
+        One row a model, the index ``n_clusters``, or the levels ``n_clusters``, ``covariance`` and
+        ``noise``, those of them that were compared. Of every model, at EM's best mode:
+        ``n_parameters``, free ones; ``log_likelihood``; ``bic``, −2 log L + p log N, and ``icl``,
+        BIC plus twice the entropy −Σ_n Σ_k r_nk log r_nk of the responsibilities (not of hard
+        allocations; Biernacki, Celeux and Govaert 2000, doi:10.1109/34.865189), both smaller for
+        the better; ``collapsed``, whether that mode is a spike of the likelihood. Of the models
+        that were sampled, NaN for others: ``elpd``, the joint expected log predictive density by
+        leave-one-out in nats, with ``se``, ``elpd_diff`` to the best and ``diff_se`` of that
         difference; ``elpd_conditional`` of y given x likewise, ``conditional_diff`` and
         ``conditional_diff_se`` (NaN without a response); ``high_k``, rows whose Pareto k exceeds
-        0.7; ``log_likelihood``, ``bic`` and ``icl`` at EM's best mode; ``occupied``, posterior
-        mean number of clusters that hold a row; ``smallest``, expected rows of the smallest
-        cluster; ``verdict``.
+        0.7; ``occupied``, posterior mean number of clusters that hold a row; ``smallest``,
+        expected rows of the smallest cluster; ``adjusted_rand``, where known groups were given, the
+        adjusted Rand index of them and the most probable allocation; ``verdict``, "" for models not
+        sampled.
     trees
-        The fits, by K.
+        The fits of those sampled, by K, or by tuples such as ``(3, "tied")``, as the index has
+        them.
     best
-        The smallest K whose joint elpd is not clearly below the largest: by less than 4, or by
-        less than two standard errors of the difference.
+        The key of the simplest model whose joint elpd is not clearly below the largest: by less
+        than 4, or by less than two standard errors of the difference. Simplest is that with the
+        fewest free parameters.
     text
         What the criteria say, and what it means where they disagree.
     """
 
     table: pd.DataFrame
-    trees: dict[int, xr.DataTree]
-    best: int
+    trees: dict[Key, xr.DataTree]
+    best: Key
     text: str
+
+    @property
+    def tree(self) -> xr.DataTree:
+        """The fit of the model chosen."""
+        return self.trees[self.best]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model chosen."""
+        return fitted_spec(self.tree)
 
     def __str__(self) -> str:
         """The text."""
@@ -82,83 +121,147 @@ def compare(
     seed: int = 1,
     jobs: int = 1,
     progress: Progress | None = None,
+    *,
+    covariance: Iterable[str] | None = None,
+    noise: Iterable[str] | None = None,
+    groups: object = None,
 ) -> Comparison:
-    """Fit a range of numbers of clusters, and score each fit.
+    """Screen models by EM, fit those that may be best, and score each fit.
+
+    Every number of clusters under every structure is screened by multi-start EM. Sampled are, of
+    each number of clusters, the structure with the least BIC, and of each structure, the number of
+    clusters with the least BIC: as many fits as there are numbers and structures at most, not their
+    product, and all models where only the number of clusters varies. The fits are ranked by their
+    joint leave-one-out density; BIC and ICL are those of EM's modes. What is the same model (one
+    cluster with its own or a tied covariance; one feature with any but a tied one) stands once,
+    under the structure named first.
 
     Parameters
     ----------
     table
         As `fit` takes it.
     spec
-        The model; its own number of clusters is replaced.
+        The model; what is compared is replaced in it.
     n_clusters
         The numbers to try.
     seed
         Of each fit.
     jobs
-        Fits at a time, in threads that share the compiled model; each samples its chains in
+        Models at a time, in threads that share the compiled model; each fit samples its chains in
         threads of its own.
     progress
-        Called as ``progress("compare", done, total, note)`` after each fit.
+        Called as ``progress("screen", done, total, note)`` after each model that EM has run on,
+        and as ``progress("compare", done, total, note)`` after each fit.
+    covariance
+        Structures of the features' covariance to try: "full", "diagonal", "spherical", "tied";
+        None takes the specification's.
+    noise
+        Structures of the response's noise to try: "cluster", "shared"; None takes the
+        specification's.
+    groups
+        Known groups of the rows, as `crosstab` takes them, that no model sees; None for none.
 
     Raises
     ------
     SpecError
-        If fewer than two numbers are given, or a prior is fixed cluster by cluster.
+        If fewer than two models are asked for, a structure is unknown or of columns that the model
+        has not, or a prior is fixed cluster by cluster.
     DataError
-        If the table cannot be fitted.
+        If the table cannot be fitted, or the known groups are no groups.
+
+    Examples
+    --------
+    >>> import jointmix as jm
+    >>> from jointmix.model.simulate import simulate
+    >>> table = simulate(jm.four_clusters(), 200, seed=1)
+    >>> quick = jm.SamplerSpec(draws=100, tune=100, chains=2)
+    >>> spec = jm.ModelSpec(n_clusters=1, features=["x1", "x2"], sampler=quick)
+    >>> found = jm.compare(table, spec, [3, 4], covariance=["full", "spherical"])
+    >>> found.best
+    (4, 'spherical')
     """
     require_spec(spec)
     seed, jobs = whole_number("seed", seed, 0), jobs_number(jobs)
     function_or_none("progress", progress)
-    given = several("n_clusters", n_clusters, "numbers of clusters")
-    numbers = sorted({whole_number("n_clusters", number, 1) for number in given})
-    if len(numbers) < 2:
-        raise SpecError(f"compare needs two numbers of clusters or more; got {numbers}.")
-    specs = [_with_clusters(spec, number) for number in numbers]
+    grid = make_grid(spec, n_clusters, covariance, noise)
+    if groups is not None:
+        group_codes(groups)
+    searched = _search(table, grid, seed, jobs, progress)
+    lines = [screened(found) for found, _ in searched.values()]
+    frame = pd.DataFrame(lines, index=grid.index(grid.specs))
+    chosen = {key: searched[key] for key in promising(frame)}
+    del searched
+    trees = _fit(chosen, frame, jobs, progress)
+    if groups is not None:
+        trees = {key: with_groups(tree, groups) for key, tree in trees.items()}
+    frame = frame.join(_scored(trees, grid))
+    frame = frame[[name for name in _COLUMNS if name in frame]]
+    frame["verdict"] = frame["verdict"].fillna("")
+    best = choose(frame)
+    return Comparison(frame, trees, best, describe(frame, best))
+
+
+def _search(
+    table: object, grid: Grid, seed: int, jobs: int, progress: Progress | None
+) -> dict[Key, tuple[Searched, Clock]]:
+    """What EM finds under every model."""
+    done, total = count(1), len(grid.specs)
+
+    def one(spec: ModelSpec) -> tuple[Searched, Clock]:
+        found = search_quietly(table, spec, seed)
+        if progress is not None:
+            progress("screen", next(done), total, f"K = {spec.n_clusters}")
+        return found
+
+    if progress is not None:
+        progress("screen", 0, total, "")
+    found = Parallel(n_jobs=jobs, prefer="threads")(
+        delayed(one)(each) for each in grid.specs.values()
+    )
+    return dict(zip(grid.specs, found, strict=True))
+
+
+def _fit(
+    searched: dict[Key, tuple[Searched, Clock]],
+    frame: pd.DataFrame,
+    jobs: int,
+    progress: Progress | None,
+) -> dict[Key, xr.DataTree]:
+    """The models that EM leaves, sampled."""
     done, control = count(1), Control()
 
-    def one(number: int, each: ModelSpec) -> xr.DataTree:
+    def one(key: Key, found: Searched, clock: Clock) -> xr.DataTree:
         if control.stopped:
             raise KeyboardInterrupt
-        tree = fit(table, each, seed, control=control)
+        clock.resume()
+        tree = fit_from(found, clock, control=control)
         if tree.attrs["partial"]:
             # Fits of unequal numbers of draws are not compared: Ctrl-C ends them all.
             control.stop()
             raise KeyboardInterrupt
         if progress is not None:
-            note = f"K = {number}: {tree.attrs['verdict']}"
-            progress("compare", next(done), len(numbers), note)
+            note = f"K = {short_words(frame, key)}: {tree.attrs['verdict']}"
+            progress("compare", next(done), len(searched), note)
         return tree
 
     if progress is not None:
-        progress("compare", 0, len(numbers), "")
+        progress("compare", 0, len(searched), "")
+    (key, first), *others = searched.items()
     try:
         # The first compiles what all others use.
-        first = one(numbers[0], specs[0])
-        rest = Parallel(n_jobs=jobs, prefer="threads")(
-            delayed(one)(number, each) for number, each in zip(numbers[1:], specs[1:], strict=True)
+        trees = [one(key, *first)]
+        trees += Parallel(n_jobs=jobs, prefer="threads")(
+            delayed(one)(key, *found) for key, found in others
         )
     finally:
         # Threads that still sample when another has failed would keep the process alive.
         control.stop()
-    trees = dict(zip(numbers, [first, *rest], strict=True))
-    scores = {number: _pointwise(tree, spec) for number, tree in trees.items()}
-    frame = _table(trees, scores, spec)
-    best = choose(frame)
-    return Comparison(frame, trees, best, describe(frame, best))
+    return dict(zip(searched, trees, strict=True))
 
 
-def _with_clusters(spec: ModelSpec, number: int) -> ModelSpec:
-    try:
-        return replace(spec, n_clusters=number)
-    except SpecError as error:
-        raise SpecError(f"With {number} clusters: {error}") from error
-
-
-def _pointwise(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
+def _pointwise(tree: xr.DataTree) -> dict[str, np.ndarray]:
     """Leave-one-out log densities and Pareto k of each row, (obs,)."""
-    parameters = posterior_parameters(tree)
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     used = spread(len(parameters.weight), _MOST_DRAWS)
     joint, feature, shape = loo_densities(
         observed_rows(tree, spec), parameters.take(used.tolist()), spec
@@ -172,113 +275,41 @@ def _difference(one: np.ndarray, best: np.ndarray) -> tuple[float, float]:
     return float(gap.sum()), float(np.sqrt(len(gap) * gap.var()))
 
 
-def _table(
-    trees: dict[int, xr.DataTree], scores: dict[int, dict[str, np.ndarray]], spec: ModelSpec
-) -> pd.DataFrame:
+def _scored(trees: dict[Key, xr.DataTree], grid: Grid) -> pd.DataFrame:
+    """Scores of the models sampled, one row each."""
+    scores = {key: _pointwise(tree) for key, tree in trees.items()}
     top = {
-        name: max(scores, key=lambda number: scores[number][name].sum())
+        name: max(scores.values(), key=lambda own: own[name].sum())[name]
         for name in ("joint", "conditional")
     }
-    rows = []
-    for number, tree in trees.items():
-        own = scores[number]
-        joint, conditional = own["joint"], own["conditional"]
-        diff, diff_se = _difference(joint, scores[top["joint"]]["joint"])
-        y_diff, y_se = _difference(conditional, scores[top["conditional"]]["conditional"])
-        mode = tree["modes"].to_dataset().isel(mode=0)
-        weight = tree["posterior"]["weight"].mean((CHAIN, DRAW))
-        numbers = number_occupied(tree["labels"]["occupied"].transpose(..., CLUSTER).values)
-        row = {
-            "n_clusters": number,
-            "elpd": joint.sum(),
-            "se": np.sqrt(len(joint) * joint.var()),
-            "elpd_diff": diff,
-            "diff_se": diff_se,
-            "elpd_conditional": conditional.sum(),
-            "conditional_diff": y_diff,
-            "conditional_diff_se": y_se,
-            "high_k": int((own["shape"] > LARGEST_PARETO_SHAPE).sum()),
-            **{name: float(mode[name]) for name in ("log_likelihood", "bic", "icl")},
-            "occupied": float(numbers @ np.arange(len(numbers))),
-            "smallest": float(weight.min()) * int(tree.attrs["n_obs"]),
-            "verdict": str(tree.attrs["verdict"]),
-        }
-        rows.append(row)
-    frame = pd.DataFrame(rows).set_index("n_clusters")
-    if spec.response is None:
-        frame[["elpd_conditional", "conditional_diff", "conditional_diff_se"]] = np.nan
-    return frame
+    rows = [_row(tree, scores[key], top) for key, tree in trees.items()]
+    return pd.DataFrame(rows, index=grid.index(trees))
 
 
-def choose(table: pd.DataFrame) -> int:
-    """The smallest K whose joint elpd is not clearly below the largest.
-
-    Parameters
-    ----------
-    table
-        With ``elpd_diff`` and ``diff_se``, one row a K.
-    """
-    allowed = np.maximum(LEAST_DIFFERENCE, STANDARD_ERRORS * table["diff_se"])
-    return int(table.index[(-table["elpd_diff"] <= allowed).to_numpy()].min())
-
-
-def describe(table: pd.DataFrame, best: int) -> str:
-    """What the criteria say, and what it means where they disagree.
-
-    Parameters
-    ----------
-    table
-        Of a `Comparison`.
-    best
-        The K chosen by the joint elpd.
-    """
-    bic, icl = int(table["bic"].idxmin()), int(table["icl"].idxmin())
-    sentences = [
-        f"The rows are predicted about as well with {_clusters(best)} as with any number tried "
-        f"(joint elpd {table.loc[best, 'elpd']:,.1f}); BIC favours {bic}, ICL {icl}."
-    ]
-    if table["elpd_conditional"].notna().all():
-        top = int(table["elpd_conditional"].idxmax())
-        allowed = np.maximum(LEAST_DIFFERENCE, STANDARD_ERRORS * table["conditional_diff_se"])
-        enough = int(table.index[(-table["conditional_diff"] <= allowed).to_numpy()].min())
-        sentences.append(
-            f"The response given the features is predicted best with {_clusters(top)}"
-            + (f", and not clearly worse with {enough}." if enough != top else ".")
-        )
-        if enough < best:
-            sentences.append(
-                "The clusters beyond that describe the features, not the regression: fewer will do "
-                "if prediction of the response is all that is wanted."
-            )
-    if bic < best:
-        sentences.append(
-            "BIC asks more of each parameter than prediction does: the further clusters may "
-            "describe a shape that is not Gaussian rather than groups."
-        )
-    if bic > best:
-        sentences.append(
-            "BIC sees more clusters than predict better: they may be few rows near a mode of the "
-            "likelihood."
-        )
-    if icl < min(bic, best):
-        sentences.append(
-            "ICL counts separate groups: some of the others' clusters overlap, and together "
-            "describe one group."
-        )
-    unreliable = [str(number) for number in table.index[table["high_k"] > 0]]
-    if unreliable:
-        sentences.append(
-            f"Some rows have Pareto k above {LARGEST_PARETO_SHAPE} (K = {', '.join(unreliable)}): "
-            "their leave-one-out densities are optimistic."
-        )
-    warned = [str(number) for number in table.index[table["verdict"] == "DO NOT USE"]]
-    if warned:
-        sentences.append(f"The fits with K = {', '.join(warned)} are not to be used.")
-    return " ".join(sentences)
-
-
-def _clusters(number: int) -> str:
-    return "1 cluster" if number == 1 else f"{number} clusters"
+def _row(
+    tree: xr.DataTree, own: dict[str, np.ndarray], top: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    joint, conditional = own["joint"], own["conditional"]
+    diff, diff_se = _difference(joint, top["joint"])
+    y_diff, y_se = _difference(conditional, top["conditional"])
+    if fitted_spec(tree).response is None:
+        y_diff = y_se = np.nan
+    weight = tree["posterior"]["weight"].mean((CHAIN, DRAW))
+    numbers = number_occupied(tree["labels"]["occupied"].transpose(..., CLUSTER).values)
+    return {
+        "elpd": joint.sum(),
+        "se": np.sqrt(len(joint) * joint.var()),
+        "elpd_diff": diff,
+        "diff_se": diff_se,
+        "elpd_conditional": np.nan if np.isnan(y_diff) else conditional.sum(),
+        "conditional_diff": y_diff,
+        "conditional_diff_se": y_se,
+        "high_k": int((own["shape"] > LARGEST_PARETO_SHAPE).sum()),
+        "occupied": float(numbers @ np.arange(len(numbers))),
+        "smallest": float(weight.min()) * int(tree.attrs["n_obs"]),
+        **({"adjusted_rand": crosstab(tree).rand} if groups_name(tree) is not None else {}),
+        "verdict": str(tree.attrs["verdict"]),
+    }
 
 
 def sparse(spec: ModelSpec, n_clusters: int = 10, concentration: float = 0.05) -> ModelSpec:

@@ -85,10 +85,21 @@ def fit(
         raise SpecError(f"control must be a Control or None; got {shown(control)}.")
     folder = None if stream is None else file_path(stream)
     clock = Clock(progress)
-    prepared = prepare(table, spec, seed, clock)
+    return fit_from(search(table, spec, seed, clock), clock, progress, control, folder)
+
+
+def fit_from(
+    searched: "Searched",
+    clock: "Clock",
+    progress: Progress | None = None,
+    control: Control | None = None,
+    stream: Path | None = None,
+) -> xr.DataTree:
+    """The fit whose modes EM has found."""
+    prepared = _prepared(searched)
     clock.start("sample")
-    dataset, start = prepared.dataset, prepared.start
-    store = None if folder is None else open_stream(folder, dataset, seed)
+    dataset, start, seed = prepared.dataset, prepared.start, prepared.seed
+    store = None if stream is None else open_stream(stream, dataset, seed)
     raw = sample(dataset, start, seed, progress, control, store, prepared.planned)
     return finish(prepared, raw, clock, progress, control)
 
@@ -123,16 +134,13 @@ def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """All that sampling needs, what EM found, and what the table warns of."""
+class Searched:
+    """A table under a model, how it will be sampled, and what EM found."""
 
     dataset: Dataset
     seed: int
     planned: Plan
     census: Census
-    issues: tuple[Issue, ...]
-    ordering: Ordering
-    start: Start
 
     @property
     def spec(self) -> ModelSpec:
@@ -140,7 +148,17 @@ class Prepared:
         return self.dataset.spec
 
 
-def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepared:
+@dataclass(frozen=True, eq=False)
+class Prepared(Searched):
+    """All that sampling needs besides, and what table and modes warn of."""
+
+    issues: tuple[Issue, ...]
+    ordering: Ordering
+    start: Start
+
+
+def search(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Searched:
+    """Read the table, plan the sampling, and run EM."""
     require_spec(spec)
     seed = whole_number("seed", seed, 0)
     clock.start("data")
@@ -148,11 +166,19 @@ def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepar
     # What cannot be sampled is refused before EM has taken its time.
     planned = plan(spec, len(dataset.values))
     clock.start("em")
-    census = fit_em(dataset, spec, seed)
+    return Searched(dataset, seed, planned, fit_em(dataset, spec, seed))
+
+
+def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepared:
+    return _prepared(search(table, spec, seed, clock))
+
+
+def _prepared(searched: Searched) -> Prepared:
+    dataset, census, seed = searched.dataset, searched.census, searched.seed
     ordering = choose_ordering(census.best, dataset, seed)
     start = make_start(census.best, dataset, ordering)
     issues = (*table_warnings(dataset), *mode_warnings(dataset, census))
-    return Prepared(dataset, seed, planned, census, issues, ordering, start)
+    return Prepared(dataset, seed, searched.planned, census, issues, ordering, start)
 
 
 def finish(
@@ -202,6 +228,15 @@ class Clock:
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._began: dict[str, float] = {}
+        self._paused = 0.0
+
+    def pause(self) -> None:
+        """Let time pass that belongs to no stage, until `resume`."""
+        self._paused = time.perf_counter()
+
+    def resume(self) -> None:
+        gap = time.perf_counter() - self._paused
+        self._began = {stage: began + gap for stage, began in self._began.items()}
 
     def start(self, stage: str) -> None:
         self._began[stage] = time.perf_counter()

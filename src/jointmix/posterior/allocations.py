@@ -149,7 +149,7 @@ def allocation_draws(tree: xr.DataTree, table: object = None, seed: int = 1) -> 
             f"Allocations of {len(rows.y)} rows in {n_draws} draws would need "
             f"{n_draws * len(rows.y) / 1e9:.0f} GB; pass fewer rows at a time."
         )
-    drawn = _drawn(rows, parameters, spec, has_response, seed)
+    drawn = drawn_allocations(rows, parameters, spec, has_response, seed)
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], len(rows.y))
     return xr.DataArray(
         posterior[CLUSTER].values.astype(drawn.dtype)[drawn].reshape(shape),
@@ -257,7 +257,7 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
         raise DataError(f"A partition takes at most {_MOST_PARTITIONED} rows; the fit has {n}.")
     used = spread(len(parameters.weight), _PARTITION_DRAWS)
     thinned = parameters.take(used.tolist())
-    drawn = np.ascontiguousarray(_drawn(rows, thinned, spec, True, seed).T)
+    drawn = np.ascontiguousarray(drawn_allocations(rows, thinned, spec, True, seed).T)
     number = np.arange(n + 1.0)
     f = xlogy(number, number) / (np.log(2) * n) if loss == "vi" else number**2 / n**2
     rng = np.random.default_rng(seed)
@@ -320,10 +320,10 @@ def draw_clusters(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray((at >= below[:, :-1]).sum(axis=1))
 
 
-def _drawn(
+def drawn_allocations(
     rows: Rows, parameters: Parameters, spec: ModelSpec, with_response: bool, seed: int
 ) -> np.ndarray:
-    """Drawn allocations from 0, (draw, obs)."""
+    """Drawn allocations of rows, from 0, (draw, obs)."""
     n_draws, k = parameters.weight.shape
     drawn = np.empty((n_draws, len(rows.y)), dtype=np.int8 if k <= 127 else np.int16)
 

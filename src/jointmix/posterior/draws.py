@@ -76,6 +76,18 @@ def observed_labels(tree: xr.DataTree) -> np.ndarray:
     return np.asarray(label.values)
 
 
+def with_id_columns(tree: xr.DataTree, columns: Sequence[str]) -> xr.DataTree:
+    """A copy of a fit that keeps which columns its row labels come from."""
+    kept = tree.copy()
+    kept["constant_data"].attrs["id"] = json.dumps(list(columns))
+    return kept
+
+
+def id_columns(tree: xr.DataTree) -> tuple[str, ...]:
+    """The columns that the row labels of a fit come from; empty if none is known."""
+    return tuple(json.loads(require_group(tree, "constant_data").attrs.get("id", "[]")))
+
+
 def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
     rows = observed_rows(tree, spec)

@@ -28,6 +28,7 @@ from jointmix.posterior.draws import (
     spread,
 )
 from jointmix.posterior.leave_one_out import left_out
+from jointmix.tables.labels import label_text
 
 #: Draws that are used, evenly spaced, and those of the rough value that every row is given when
 #: only some are left out.
@@ -103,7 +104,7 @@ class Scores:
             )
         high = self.influential
         if len(high):
-            named = ", ".join(str(row) for row in high["row"].head(5))
+            named = ", ".join(label_text(label) for label in high.index[:5].to_numpy())
             rows, them = ("row", "its") if len(high) == 1 else (f"{len(high)} rows:", "their")
             said.append(
                 f"Pareto k exceeds {LARGEST_PARETO_SHAPE} in table {rows} {named}"

@@ -154,31 +154,37 @@ def correlations(values: np.ndarray, labels: Sequence[str], title: str) -> bytes
 
 
 def by_number(
-    numbers: np.ndarray,
-    series: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
-    label: str,
+    series: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]], label: str
 ) -> bytes:
-    """Values over the number of clusters, with two standard errors on each side where given."""
+    """Curves over the number of clusters, with two standard errors on each side where given.
+
+    Parameters
+    ----------
+    series
+        Numbers of clusters, values and standard errors of each curve, by its name.
+    label
+        Of the values' axis.
+    """
 
     def plot(axes: Axes) -> None:
-        styles = (("#0067a5", "o", "-"), ("#c04a00", "s", (0, (4, 2))))
-        for (name, (values, errors)), (colour, marker, line) in zip(
-            series.items(), styles, strict=False
-        ):
+        lines = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+        for i, (name, (numbers, values, errors)) in enumerate(series.items()):
+            colour, marker = mark(i)
             axes.errorbar(
-                numbers,
+                # Side by side, so that bars do not hide one another.
+                numbers + 0.07 * (i - (len(series) - 1) / 2),
                 values,
                 yerr=None if errors is None else 2 * errors,
                 color=colour,
                 marker=marker,
-                linestyle=line,
+                linestyle=lines[i % len(lines)],
                 capsize=3,
                 linewidth=1.5,
                 label=name,
             )
         axes.set(xlabel="clusters", ylabel=label)
-        axes.set_xticks(numbers)
-        axes.legend(frameon=False, loc="best")
+        axes.set_xticks(np.unique(np.concatenate([each[0] for each in series.values()])))
+        axes.legend(frameon=False, loc="best", fontsize=8 if len(series) > 3 else None)
         axes.grid(axis="x", visible=False)
 
     return drawn(plot, PANEL)

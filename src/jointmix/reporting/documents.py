@@ -10,6 +10,7 @@ import xarray as xr
 from jointmix.base.arguments import several, shown
 from jointmix.base.errors import JointmixError, SpecError
 from jointmix.base.schema import SECTION_IDS
+from jointmix.fitting.candidates import N_CLUSTERS
 from jointmix.fitting.selection import Comparison
 from jointmix.reporting.elements import Callout, Document, Section
 from jointmix.reporting.fitted import FittedView
@@ -43,16 +44,23 @@ def fit_document(
 
 
 def comparison_document(comparison: Comparison, title: str | None = None) -> Document:
-    """The report of fits with several numbers of clusters."""
-    view = FittedView(comparison.trees[comparison.best])
-    numbers = sorted(comparison.trees)
+    """The report of fits with several numbers of clusters, and structures."""
+    view, table = FittedView(comparison.tree), comparison.table
+    numbers = table.index.get_level_values(N_CLUSTERS)
     what = f"of {view.names[view.response]} " if view.response is not None else ""
+    structures = len(table.index.droplevel(N_CLUSTERS).unique()) if table.index.nlevels > 1 else 1
+    many = f" and {structures} structures" if structures > 1 else ""
+    clusters = (
+        f"{numbers.min()} clusters"
+        if numbers.min() == numbers.max()
+        else f"{numbers.min()} to {numbers.max()} clusters"
+    )
     return Document(
         sections=comparison_sections(comparison),
-        title=_heading(title, f"Joint mixture {what}with {numbers[0]} to {numbers[-1]} clusters"),
+        title=_heading(title, f"Joint mixture {what}with {clusters}{many}"),
         subtitle=_subtitle(view),
         footer=f"Made by jointmix {version('jointmix')}.",
-        kicker="Comparison of numbers of clusters",
+        kicker="Comparison of models" if many else "Comparison of numbers of clusters",
     )
 
 

@@ -25,11 +25,12 @@ from jointmix.families.protocol import Block, Parameter
 from jointmix.families.words import BlockWords, words_of
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.draws import observed_table
+from jointmix.posterior.draws import id_columns, observed_labels, observed_table
 from jointmix.posterior.scores import Scores, loo
 from jointmix.posterior.summaries import identified_parameters, invariant_quantities, statistics
 from jointmix.reporting.elements import Cell
 from jointmix.reporting.text import clean, decimals, places_for, short_labels, shorten
+from jointmix.tables.labels import label_text
 
 #: Rows that are left out one by one, and numbers in the tables that are drawn.
 MOST_SCORED, _MOST_DRAWN = 2_000, 20_000_000
@@ -255,6 +256,26 @@ class FittedView:
     def allocation(self) -> xr.Dataset:
         """Responsibilities and allocation, [obs, cluster] and [obs]."""
         return require_group(self.tree, "allocation")
+
+    @cached_property
+    def row_labels(self) -> np.ndarray | None:
+        """What the table calls its rows, (obs,); None where that is no more than their number."""
+        labels = observed_labels(self.tree)
+        number = require_group(self.tree, "constant_data")["row"].values
+        return None if np.array_equal(labels, number) else labels
+
+    @property
+    def row_header(self) -> str:
+        """Header of a column of rows."""
+        if self.row_labels is None:
+            return "row of the table, from 0"
+        return shorten(clean(", ".join(id_columns(self.tree)) or "row, by its label"), 60)
+
+    def row_name(self, place: int) -> str:
+        """What a row of the fit is called: its label, or its number in the table from 0."""
+        if self.row_labels is None:
+            return str(int(require_group(self.tree, "constant_data")["row"].values[place]))
+        return shorten(clean(label_text(self.row_labels[place])), 60)
 
     @cached_property
     def scores(self) -> Scores:

@@ -24,7 +24,7 @@ def row_labels(table: object, columns: Iterable[str]) -> np.ndarray | Issue | No
         Of a mapping, those that are read: where several have row labels, these must agree.
     """
     if isinstance(table, Mapping):
-        found = {name: _index(table[name]) for name in columns if name in table}
+        found = {name: index_of(table[name]) for name in columns if name in table}
         indexes = {name: index for name, index in found.items() if index is not None}
         if not indexes:
             return None
@@ -33,12 +33,12 @@ def row_labels(table: object, columns: Iterable[str]) -> np.ndarray | Issue | No
             if not index.equals(other):
                 return _differing(first, index, name, other)
         return as_labels(index)
-    index = _index(table)
+    index = index_of(table)
     return None if index is None else as_labels(index)
 
 
-def _index(table: Any) -> pd.Index | None:
-    """The index of a pandas object, or along the only dim of an xarray variable."""
+def index_of(table: Any) -> pd.Index | None:
+    """The index of a pandas object, or along the only dim of an xarray variable; else None."""
     indexes = getattr(table, "indexes", None)
     if indexes is not None and len(getattr(table, "dims", ())) == 1:
         return indexes.get(table.dims[0])
@@ -57,6 +57,13 @@ def as_labels(index: pd.Index) -> np.ndarray:
     if values.dtype.kind in "iufbmMU":
         return values
     return np.array([str(label) for label in index], dtype=str)
+
+
+def label_text(label: object) -> str:
+    """A row's label as people write it: times without what they do not say."""
+    if isinstance(label, np.datetime64):
+        return str(np.datetime_as_string(label, unit="auto"))
+    return str(label)
 
 
 def _differing(first: str, index: pd.Index, name: str, other: pd.Index) -> Issue:

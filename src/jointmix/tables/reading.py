@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,62 @@ def _check_header(header: list[str], path: Path, line: int) -> None:
         raise DataError(
             f"{path}, line {line}: the header is one name, {quoted(header[0])}; "
             ".csv needs commas between columns, .tsv and .txt need tabs."
+        )
+
+
+def label_rows(table: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
+    """The table with what ``columns`` say of each row as its row labels.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, or a row has no entry there.
+    """
+    import pandas as pd
+
+    for name in columns:
+        require_column(table, name, "of row labels")
+    known = table[list(columns)]
+    absent = known.isna().any(axis=1).to_numpy().nonzero()[0]
+    if absent.size:
+        more = f" (and {absent.size - 1} more like it)" if absent.size > 1 else ""
+        raise DataError(
+            f"Row {absent[0]} (from 0){more} has no label: its entry in {listed(columns)} is "
+            "empty, or a word for missing such as NA; fill it, or take another id."
+        )
+    index = pd.Index(known[columns[0]]) if len(columns) == 1 else pd.MultiIndex.from_frame(known)
+    return table.set_axis(index.set_names([None] * len(columns)))
+
+
+def require_unique_labels(table: "pd.DataFrame", columns: Sequence[str]) -> None:
+    """Refuse a table in which two rows have the same label.
+
+    Raises
+    ------
+    DataError
+        Naming the label, and how many rows repeat one.
+    """
+    again = table.index.duplicated()
+    if again.any():
+        label = table.index[again][0]
+        rows = "1 row repeats" if again.sum() == 1 else f"{again.sum()} rows repeat"
+        raise DataError(
+            f"Row labels must differ, but {rows} another's label in {listed(columns)}, such as "
+            f"{quoted(label)}; give more columns, as in id = ['country', 'year']."
+        )
+
+
+def require_column(table: "pd.DataFrame", name: str, what: str) -> None:
+    """Refuse a table without a column.
+
+    Raises
+    ------
+    DataError
+        Saying what the column was wanted for, and which there are.
+    """
+    if name not in table.columns:
+        raise DataError(
+            f"The table has no column {quoted(name)} {what}; it has {listed(table.columns)}."
         )
 
 

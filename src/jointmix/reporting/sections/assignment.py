@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.numbers import percent, probability
-from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.base.schema import CLUSTER, OBS
 from jointmix.posterior.allocations import coclustering
 from jointmix.reporting import diagrams, figures
 from jointmix.reporting.elements import (
@@ -178,16 +178,15 @@ def _uncertain(view: FittedView) -> Table:
     bits = entropy_bits(responsibility).values
     # A stable sort keeps the table's order among equally uncertain rows.
     worst = np.argsort(-bits, kind="stable")[:_UNCERTAIN]
-    number_of = require_group(view.tree, "constant_data")["row"].values
     return Table(
         caption=f"The {len(worst)} rows whose assignment is least certain",
         columns=(
-            Cell(text="row of the table, from 0"),
+            Cell(text=view.row_header),
             *number_cells("entropy, bits", *(mark.text for mark in view.marks)),
         ),
         rows=tuple(
             (
-                Cell(text=f"{int(number_of[i])}"),
+                Cell(text=view.row_name(i)),
                 *number_cells(
                     bits_text(bits[i]), *(probability(p) for p in responsibility.values[i])
                 ),

@@ -1,10 +1,18 @@
-"""How many clusters? Fits with several numbers side by side."""
+"""How many clusters, and of which structure? Models side by side."""
 
 import numpy as np
 import pandas as pd
 
 from jointmix.base.numbers import percent
 from jointmix.checks.diagnosis import STATUS_OF
+from jointmix.fitting.candidates import (
+    N_CLUSTERS,
+    Key,
+    least,
+    model_words,
+    parts_of,
+    short_words,
+)
 from jointmix.fitting.selection import Comparison
 from jointmix.reporting import diagrams
 from jointmix.reporting.elements import (
@@ -19,70 +27,125 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import decimals, with_minus
+from jointmix.reporting.text import MISSING, decimals, with_minus
+
+#: Curves over K by their names, as `diagrams.by_number` takes them.
+Curves = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]
+
+_HEADERS = {N_CLUSTERS: "clusters"}
 
 
 def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
     """The choice, the criteria, the clusters of each fit, and how to repeat it."""
-    table = comparison.table
+    table, best = comparison.table, comparison.best
+    criteria = (("bic", "by BIC"), ("icl", "by ICL"))
     choice = (
         Callout(
-            tone="ok" if table.loc[comparison.best, "verdict"] == "OK" else "caution",
-            title=f"{comparison.best} {'cluster' if comparison.best == 1 else 'clusters'}",
+            tone="ok" if table.loc[best, "verdict"] == "OK" else "caution",
+            title=model_words(table, best),
             text=with_minus(comparison.text),
         ),
         Tiles(
             items=(
-                (str(comparison.best), "clusters by the joint predictive density"),
-                (str(int(table["bic"].idxmin())), "by BIC"),
-                (str(int(table["icl"].idxmin())), "by ICL"),
+                (short_words(table, best), "clusters by the joint predictive density"),
+                *((short_words(table, least(table, name)), words) for name, words in criteria),
             )
         ),
     )
     features = bool(FittedView(comparison.trees[comparison.best]).features)
-    criteria = (_density_figure(table, features), _criteria(table))
+    criteria = (_curves(table, features), _criteria(table))
+    title = "How many clusters" if table.index.nlevels == 1 else "How many clusters, of which kind"
     return (
-        Section(id="choice", title="How many clusters", elements=choice),
-        Section(id="criteria", title="Criteria", elements=criteria),
+        Section(id="choice", title=title, elements=choice),
+        Section(
+            id="criteria", title="Criteria", elements=(_curves(table, features), _criteria(table))
+        ),
         Section(id="fits", title="Clusters of each fit", elements=(_fits(comparison),)),
         Section(id="reproduce", title="How to repeat this", elements=(_command(comparison),)),
     )
 
 
-def _density_figure(table: pd.DataFrame, features: bool) -> Figure:
-    numbers = table.index.to_numpy()
-    both = bool(table["conditional_diff"].notna().all() and features)
-    series = {"joint": (table["elpd_diff"].to_numpy(), table["diff_se"].to_numpy())}
-    if both:
-        series["response given features"] = (
-            table["conditional_diff"].to_numpy(),
-            table["conditional_diff_se"].to_numpy(),
-        )
-    criteria = {
-        name: (-(table[column] - table[column].min()).to_numpy() / 2, None)
-        for name, column in (("BIC", "bic"), ("ICL", "icl"))
-    }
-    words = "; ".join(f"K = {n} {decimals(d, 1)}" for n, d in table["elpd_diff"].items())
-    best = {name: int(numbers[int(np.argmax(values))]) for name, (values, _) in criteria.items()}
+def _headers(table: pd.DataFrame) -> tuple[Cell, ...]:
+    """Headers of the columns that say which model a row is of."""
+    return tuple(Cell(text=_HEADERS.get(name, name)) for name in table.index.names)
+
+
+def _names(table: pd.DataFrame, key: Key) -> tuple[Cell, ...]:
+    return tuple(Cell(text=str(part)) for part in parts_of(table, key).values())
+
+
+def _curves(table: pd.DataFrame, features: bool) -> Figure:
+    fitted = table[table["elpd"].notna()]
+    both = bool(fitted["conditional_diff"].notna().all() and features)
+    if table.index.nlevels == 1:
+        left, right, words = _of_numbers(table, both)
+    else:
+        left, right, words = _of_structures(table)
+    elpd = "; ".join(
+        f"K = {short_words(table, key)} {decimals(difference, 1)}"
+        for key, difference in fitted["elpd_diff"].items()
+    )
+    bic, icl = (short_words(table, least(table, name)) for name in ("bic", "icl"))
     return Figure(
-        caption="Differences to the best number of clusters in nats, higher is better. Left: "
-        "leave-one-out log predictive density with two standard errors on each side. Right: BIC "
-        "and ICL, multiplied by −½.",
+        caption="Differences to the best model in nats, higher is better. Left: leave-one-out log "
+        f"predictive density with two standard errors on each side. Right: {words}, multiplied "
+        "by −½.",
         panels=(
             Panel(
-                svg=diagrams.by_number(numbers, series, "difference in elpd, nats"),
-                alt=f"Joint elpd relative to the best: {words}.",
+                svg=diagrams.by_number(left, "difference in elpd, nats"),
+                alt=f"Joint elpd relative to the best: {elpd}.",
             ),
             Panel(
-                svg=diagrams.by_number(numbers, criteria, "−½ difference, nats"),
-                alt=f"BIC is best with {best['BIC']} clusters, ICL with {best['ICL']}.",
+                svg=diagrams.by_number(right, "−½ difference, nats"),
+                alt=f"BIC is best with {bic} clusters, ICL with {icl}.",
             ),
         ),
-        table=_numbers(table, both),
+        table=_densities(fitted, both),
     )
 
 
-def _numbers(table: pd.DataFrame, both: bool) -> Table:
+def _of_numbers(table: pd.DataFrame, both: bool) -> tuple[Curves, Curves, str]:
+    """Curves where only the number of clusters varies: one a density, one a criterion."""
+    numbers = table.index.to_numpy()
+    left: Curves = {"joint": (numbers, table["elpd_diff"].to_numpy(), table["diff_se"].to_numpy())}
+    if both:
+        left["response given features"] = (
+            numbers,
+            table["conditional_diff"].to_numpy(),
+            table["conditional_diff_se"].to_numpy(),
+        )
+    right: Curves = {name.upper(): (numbers, _below(table, name), None) for name in ("bic", "icl")}
+    return left, right, "BIC and ICL"
+
+
+def _of_structures(table: pd.DataFrame) -> tuple[Curves, Curves, str]:
+    """Curves where structures vary too: one a structure."""
+    left: Curves = {}
+    right: Curves = {}
+    frame = table.assign(below=_below(table, "bic"))
+    for _, part in frame.groupby(level=table.index.names[1:], sort=False):
+        name = ", ".join(str(value) for value in part.index[0][1:])
+        fitted = part[part["elpd"].notna()]
+        right[name] = (_numbers_of(part), part["below"].to_numpy(), None)
+        left[name] = (
+            _numbers_of(fitted),
+            fitted["elpd_diff"].to_numpy(),
+            fitted["diff_se"].to_numpy(),
+        )
+    return left, right, "BIC of EM's best modes"
+
+
+def _numbers_of(table: pd.DataFrame) -> np.ndarray:
+    return np.asarray(table.index.get_level_values(N_CLUSTERS))
+
+
+def _below(table: pd.DataFrame, criterion: str) -> np.ndarray:
+    """How far a criterion is from its best value, multiplied by −½; NaN for collapsed modes."""
+    below = (table.loc[least(table, criterion), criterion] - table[criterion]) / 2
+    return np.asarray(below.where(~table["collapsed"]))
+
+
+def _densities(table: pd.DataFrame, both: bool) -> Table:
     columns = ["elpd", "se", "elpd_diff", "diff_se"]
     names = ["joint elpd", "se", "difference", "se of it"]
     if both:
@@ -90,57 +153,87 @@ def _numbers(table: pd.DataFrame, both: bool) -> Table:
         names += ["elpd of y given x", "difference of it", "se of that"]
     return Table(
         caption="Leave-one-out densities",
-        columns=(Cell(text="clusters"), *number_cells(*names)),
+        columns=(*_headers(table), *number_cells(*names)),
         rows=tuple(
             (
-                Cell(text=str(number)),
+                *_names(table, key),
                 *number_cells(*(decimals(float(line[column]), 1) for column in columns)),
             )
-            for number, line in table.iterrows()
+            for key, line in table.iterrows()
         ),
     )
 
 
 def _criteria(table: pd.DataFrame) -> Table:
-    headers = ("log likelihood", "BIC", "ICL", "occupied", "smallest, rows", "rows with k̂ > 0.7")
+    rand = ("adjusted Rand",) if "adjusted_rand" in table else ()
+    headers = ("free parameters", "log likelihood", "BIC", "ICL", "occupied", "smallest, rows")
+    notes = [
+        "Log likelihood, BIC and ICL are those of EM's best mode; smaller BIC and ICL are better. "
+        "ICL is BIC plus twice the entropy of the responsibilities (not of hard allocations). "
+        "Occupied is the posterior mean number of clusters that hold a row.",
+    ]
+    if table["elpd"].isna().any():
+        notes.append(
+            "Screened: EM alone was run. Sampled were the structure with the least BIC of each "
+            "number of clusters, and the number with the least BIC of each structure."
+        )
+    if rand:
+        notes.append(
+            "Adjusted Rand is the index of agreement of the most probable allocation with the "
+            "known groups, which no model has seen: 1 for the same partition, 0 for chance."
+        )
+    if table["collapsed"].any():
+        notes.append(
+            "Collapsed: a cluster of EM's best mode shrank to a few rows, where the likelihood has "
+            "no bound; its BIC and ICL are not compared."
+        )
     return Table(
-        caption="Fits side by side",
-        columns=(Cell(text="clusters"), Cell(text="verdict"), *number_cells(*headers)),
-        rows=tuple(
-            (
-                Cell(text=str(number)),
-                Cell(text=str(line["verdict"]), status=STATUS_OF[str(line["verdict"])]),
-                *number_cells(
-                    *(decimals(float(line[name]), 1) for name in ("log_likelihood", "bic", "icl")),
-                    decimals(float(line["occupied"]), 2),
-                    decimals(float(line["smallest"]), 1),
-                    str(int(line["high_k"])),
-                ),
-            )
-            for number, line in table.iterrows()
+        caption="Models side by side",
+        columns=(
+            *_headers(table),
+            Cell(text="verdict"),
+            *number_cells(*headers, "rows with k̂ > 0.7", *rand),
         ),
-        notes=(
-            "Log likelihood, BIC and ICL are those of EM's best mode; smaller BIC and ICL are "
-            "better. Occupied is the posterior mean number of clusters that hold a row.",
+        rows=tuple(_criteria_row(table, key, line) for key, line in table.iterrows()),
+        notes=tuple(notes),
+    )
+
+
+def _criteria_row(table: pd.DataFrame, key: Key, line: pd.Series) -> tuple[Cell, ...]:
+    verdict = str(line["verdict"])
+    what = "screened, collapsed" if line["collapsed"] else "screened"
+    high = line["high_k"]
+    return (
+        *_names(table, key),
+        Cell(text=verdict or what, status=STATUS_OF.get(verdict)),
+        *number_cells(
+            str(int(line["n_parameters"])),
+            *(decimals(float(line[name]), 1) for name in ("log_likelihood", "bic", "icl")),
+            decimals(float(line["occupied"]), 2),
+            decimals(float(line["smallest"]), 1),
+            MISSING if np.isnan(high) else str(int(high)),
+            *([decimals(float(line["adjusted_rand"]), 3)] if "adjusted_rand" in line else []),
         ),
     )
 
 
 def _fits(comparison: Comparison) -> Table:
     """Weight of each cluster and the response's scale there, one fit after the other."""
-    words = FittedView(comparison.trees[comparison.best]).words[-1]
+    words = FittedView(comparison.tree).words[-1]
     rows, what = [], [words.scale] if words.block.of_response else []
-    for number, tree in comparison.trees.items():
+    table = comparison.table
+    for key, tree in comparison.trees.items():
         view = FittedView(tree)
         for k, mark in enumerate(view.marks):
             weight = percent(view.estimate("weight", cluster=k).mean)
             scales = [estimate.text for estimate in view.own(view.model.blocks[-1], k).values()]
             cells = number_cells(weight, *scales[: len(what)])
-            rows.append((Cell(text=str(number)), mark, *cells))
+            rows.append((*_names(table, key), mark, *cells))
     return Table(
         caption=" and ".join(["Share of the rows", *what]) + " of each cluster",
         columns=(
-            *(Cell(text="clusters"), Cell(text="cluster")),
+            *_headers(table),
+            Cell(text="cluster"),
             *number_cells("weight", *(f"{name}, 89% interval" for name in what)),
         ),
         rows=tuple(rows),
@@ -148,10 +241,14 @@ def _fits(comparison: Comparison) -> Table:
 
 
 def _command(comparison: Comparison) -> Code:
-    numbers = sorted(comparison.trees)
-    seed = int(comparison.trees[numbers[0]].attrs["seed"])
+    table = comparison.table
+    numbers = _numbers_of(table)
+    options = [f"--clusters {numbers.min()}-{numbers.max()}"]
+    for name in table.index.names[1:]:
+        values = dict.fromkeys(table.index.get_level_values(name))
+        options.append(f"--{name} {','.join(values)}")
+    seed = int(comparison.tree.attrs["seed"])
     return Code(
         caption="From the command line",
-        text=f"jointmix compare SPEC.toml --clusters {numbers[0]}-{numbers[-1]} --seed {seed} "
-        "--report REPORT.html",
+        text=f"jointmix compare SPEC.toml {' '.join(options)} --seed {seed} --report REPORT.html",
     )

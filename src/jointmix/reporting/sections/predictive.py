@@ -150,22 +150,21 @@ def _worst(view: FittedView, pit: np.ndarray) -> Table:
     residual = _residuals(pit)
     order = np.argsort(-np.abs(residual), kind="stable")[:_WORST]
     rows = view.scores.pointwise["place"].values[order]
-    numbers = view.scores.pointwise["row"].values[order]
     y = view.columns[view.response or ""]
     return Table(
         caption=f"The {len(order)} rows whose response surprises most"
         f"{f', given the {view.given}' if view.given else ''}",
         columns=(
-            Cell(text="row of the table, from 0"),
+            Cell(text=view.row_header),
             *number_cells(view.names[view.response or ""], "LOO-PIT", "quantile residual"),
         ),
         rows=tuple(
             (
-                Cell(text=str(int(label))),
+                Cell(text=view.row_name(row)),
                 *number_cells(
                     number(float(y[row])), probability(pit[i], 1e-4), decimals(residual[i], 2)
                 ),
             )
-            for label, row, i in zip(numbers, rows, order, strict=True)
+            for row, i in zip(rows, order, strict=True)
         ),
     )

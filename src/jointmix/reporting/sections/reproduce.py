@@ -1,8 +1,12 @@
 """What the results do not say, and how to compute them again."""
 
+from typing import Any
+
 import tomli_w
 
 from jointmix.model.serialised import spec_to_dict
+from jointmix.posterior.draws import id_columns
+from jointmix.posterior.known_groups import groups_name
 from jointmix.reporting.elements import (
     Bullets,
     Cell,
@@ -20,7 +24,7 @@ _COMMAND = "jointmix run SPEC.toml --seed {seed}"
 _PYTHON = """import jointmix
 
 recipe = jointmix.read_recipe("SPEC.toml")
-tree = jointmix.fit(table, recipe.spec, seed={seed})
+tree = jointmix.fit(recipe.table(), recipe.spec, seed={seed})
 jointmix.report(tree, "report.html")"""
 _PLACE = (
     "Add to its table [data] the path of the data file. The data are the same where the SHA-256 "
@@ -57,7 +61,7 @@ def section(view: FittedView) -> Section:
         Heading(text="Limits"),
         Bullets(items=tuple(Cell(text=limit) for limit in _limits(view))),
         Heading(text="Repeat this fit"),
-        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(spec_to_dict(view.model))),
+        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(_tables(view))),
         Prose(text=_PLACE),
         Code(caption="From the command line", text=_COMMAND.format(seed=seed)),
         Code(caption="From Python", text=_PYTHON.format(seed=seed)),
@@ -65,6 +69,17 @@ def section(view: FittedView) -> Section:
         Bullets(items=tuple(Cell(text=source) for source in _SOURCES)),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _tables(view: FittedView) -> dict[str, Any]:
+    """A recipe's tables, as far as the fit knows them."""
+    tables: dict[str, Any] = spec_to_dict(view.model)
+    ids, name = id_columns(view.tree), groups_name(view.tree)
+    if ids:
+        tables["data"]["id"] = ids[0] if len(ids) == 1 else list(ids)
+    if name is not None and name not in view.model.columns:
+        tables["report"] = {"compare_with": name}
+    return tables
 
 
 def _limits(view: FittedView) -> list[str]:

@@ -81,7 +81,7 @@ def _shapes(view: FittedView) -> Figure:
     bins = (-np.inf, 0.5, LARGEST_PARETO_SHAPE, 1.0, np.inf)
     words = ("below 0.5: good", "0.5 to 0.7: good enough", "0.7 to 1: not reliable", "above 1: bad")
     counts = np.histogram(values, bins)[0]
-    named = ", ".join(str(row) for row in high["row"].head(20))
+    named = ", ".join(view.row_name(place) for place in high["place"].head(20))
     kept = thinned(values.size, _MOST_DRAWN)
     return Figure(
         caption="Pareto k̂ of each row: how far leaving it out moves the posterior. Above the line "
@@ -112,12 +112,12 @@ def _outliers(view: FittedView) -> Table:
     return Table(
         caption=f"The {len(order)} rows that the others predict worst",
         columns=(
-            Cell(text="row of the table, from 0"),
+            Cell(text=view.row_header),
             *number_cells(*(f"log {symbol}" for _, symbol in densities.values()), "Pareto k̂"),
         ),
         rows=tuple(
             (
-                Cell(text=str(int(pointwise["row"].values[i]))),
+                Cell(text=view.row_name(pointwise["place"].values[i])),
                 *number_cells(
                     *(decimals(float(pointwise[kind].values[i]), 2) for kind in densities),
                     number(float(pointwise["pareto_k"].values[i]), 2),

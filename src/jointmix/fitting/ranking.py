@@ -1,0 +1,144 @@
+"""Which model of a comparison to take, and what its criteria say."""
+
+import numpy as np
+import pandas as pd
+
+from jointmix.fitting.candidates import (
+    N_CLUSTERS,
+    Key,
+    least,
+    model_words,
+    parts_of,
+    plain_key,
+    short_words,
+)
+from jointmix.model.settings import LARGEST_PARETO_SHAPE
+
+#: A difference in elpd that is no reason to prefer the larger model (Sivula, Magnusson,
+#: Matamoros and Vehtari 2020, arXiv:2008.10296), and the standard errors it must exceed.
+LEAST_DIFFERENCE, STANDARD_ERRORS = 4.0, 2.0
+
+
+def choose(table: pd.DataFrame) -> Key:
+    """The simplest fitted model whose joint elpd is not clearly below the largest.
+
+    Simplest is that with the fewest free parameters, and of equals that with the fewest clusters:
+    where only K varies, the smallest K.
+
+    Parameters
+    ----------
+    table
+        With ``n_parameters``, ``elpd_diff`` and ``diff_se``, one row a model.
+    """
+    return _simplest(table[_close(table["elpd_diff"], table["diff_se"])])
+
+
+def _close(difference: pd.Series, error: pd.Series) -> np.ndarray:
+    """Which models are not clearly below the best; those without a difference are not."""
+    allowed = np.maximum(LEAST_DIFFERENCE, STANDARD_ERRORS * error)
+    return np.asarray(-difference <= allowed)
+
+
+def _simplest(table: pd.DataFrame) -> Key:
+    number = table.index.get_level_values(N_CLUSTERS).to_numpy()
+    return plain_key(table.index[np.lexsort((number, table["n_parameters"].to_numpy()))[0]])
+
+
+def describe(table: pd.DataFrame, best: Key) -> str:
+    """What the criteria say, and what it means where they disagree.
+
+    Parameters
+    ----------
+    table
+        Of a `Comparison`.
+    best
+        The model chosen by the joint elpd.
+    """
+    bic, icl = least(table, "bic"), least(table, "icl")
+    what = "number" if table.index.nlevels == 1 else "model"
+    sentences = [
+        f"The rows are predicted about as well with {model_words(table, best)} as with any {what} "
+        f"tried (joint elpd {table.loc[best, 'elpd']:,.1f}); BIC favours "
+        f"{short_words(table, bic)}, ICL {short_words(table, icl)}."
+    ]
+    fitted = table[table["elpd"].notna()]
+    if fitted["elpd_conditional"].notna().all():
+        sentences += _of_response(fitted, best)
+    sentences += _of_criteria(*(_number(table, key) for key in (best, bic, icl)))
+    sentences += _of_structures(table, best, bic)
+    sentences += _of_trust(fitted)
+    if len(fitted) < len(table):
+        sentences.append(
+            f"EM screened {len(table)} models, of which {len(fitted)} were sampled: the structure "
+            "with the least BIC for each number of clusters, and the number with the least BIC "
+            "for each structure."
+        )
+    return " ".join(sentences)
+
+
+def _number(table: pd.DataFrame, key: Key) -> int:
+    return int(parts_of(table, key)[N_CLUSTERS])
+
+
+def _of_response(table: pd.DataFrame, best: Key) -> list[str]:
+    """How well the response given the features is predicted."""
+    top = plain_key(table["elpd_conditional"].idxmax())
+    enough = _simplest(table[_close(table["conditional_diff"], table["conditional_diff_se"])])
+    found = [
+        f"The response given the features is predicted best with {model_words(table, top)}"
+        + (f", and not clearly worse with {short_words(table, enough)}." if enough != top else ".")
+    ]
+    if _number(table, enough) < _number(table, best):
+        found.append(
+            "The clusters beyond that describe the features, not the regression: fewer will do "
+            "if prediction of the response is all that is wanted."
+        )
+    return found
+
+
+def _of_criteria(best: int, bic: int, icl: int) -> list[str]:
+    """What it means where the criteria's numbers of clusters disagree."""
+    found = []
+    if bic < best:
+        found.append(
+            "BIC asks more of each parameter than prediction does: the further clusters may "
+            "describe a shape that is not Gaussian rather than groups."
+        )
+    if bic > best:
+        found.append(
+            "BIC sees more clusters than predict better: they may be few rows near a mode of the "
+            "likelihood."
+        )
+    if icl < min(bic, best):
+        found.append(
+            "ICL counts separate groups: some of the others' clusters overlap, and together "
+            "describe one group."
+        )
+    return found
+
+
+def _of_structures(table: pd.DataFrame, best: Key, bic: Key) -> list[str]:
+    ours, theirs = parts_of(table, best), parts_of(table, bic)
+    if ours == theirs or ours[N_CLUSTERS] != theirs[N_CLUSTERS]:
+        return []
+    return [
+        "BIC and prediction agree on the number of clusters, not on their structure: the rows say "
+        "little of what tells these structures apart."
+    ]
+
+
+def _of_trust(fitted: pd.DataFrame) -> list[str]:
+    """Which fits are not to be relied upon."""
+    found = []
+    if unreliable := _listed(fitted, fitted["high_k"] > 0):
+        found.append(
+            f"Some rows have Pareto k above {LARGEST_PARETO_SHAPE} (K = {unreliable}): "
+            "their leave-one-out densities are optimistic."
+        )
+    if warned := _listed(fitted, fitted["verdict"] == "DO NOT USE"):
+        found.append(f"The fits with K = {warned} are not to be used.")
+    return found
+
+
+def _listed(table: pd.DataFrame, those: pd.Series) -> str:
+    return ", ".join(short_words(table, key) for key in table.index[those])

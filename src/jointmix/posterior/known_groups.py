@@ -1,0 +1,372 @@
+"""Groups that are known from elsewhere, held against the clusters: cross table and Rand index."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.optimize import linear_sum_assignment
+from scipy.special import comb
+
+from jointmix.base.arguments import proportion, shown, whole_number
+from jointmix.base.errors import DataError, SchemaError, SpecError
+from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.posterior.allocations import drawn_allocations
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_labels,
+    observed_rows,
+    posterior_parameters,
+    spread,
+)
+from jointmix.tables.issues import quoted
+from jointmix.tables.labels import as_labels, index_of
+
+#: The variable of the group ``constant_data`` that keeps known groups, −1 for rows without.
+GROUP = "group"
+#: More values than these tell no groups; draws whose allocations are compared, evenly spaced.
+_MOST_VALUES, _MOST_DRAWS = 100, 500
+
+
+@dataclass(frozen=True, eq=False)
+class CrossTab:
+    """Known groups against clusters, over the rows of a fit whose group is known.
+
+    Attributes
+    ----------
+    counts
+        Rows by known group (index) and most probable cluster (columns).
+    expected
+        Sums of the rows' posterior probabilities instead, likewise.
+    rand
+        Adjusted Rand index of the known groups and the most probable allocation: 1 for the same
+        partition, 0 for what chance would give.
+    rand_mean, rand_interval
+        Posterior mean of that index over drawn allocations, and its equal-tailed interval.
+    interval
+        Probability inside that interval.
+    matching
+        Cluster → known group, one to one, so that most rows agree; clusters and groups beyond the
+        smaller number of the two have none.
+    misclassified
+        Rows whose most probable cluster is not the one matched to their group.
+    n_rows
+        Rows compared.
+    n_missing
+        Rows of the fit whose group is not known: the column has no entry, or no row of that label.
+    n_left_out
+        Entries of the column whose row is not in the fit.
+    """
+
+    counts: pd.DataFrame
+    expected: pd.DataFrame
+    rand: float
+    rand_mean: float
+    rand_interval: tuple[float, float]
+    interval: float
+    matching: dict[int, Any]
+    misclassified: int
+    n_rows: int
+    n_missing: int
+    n_left_out: int
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the rows compared that are misclassified."""
+        return self.misclassified / self.n_rows
+
+    @property
+    def text(self) -> str:
+        """The agreement in sentences."""
+        low, high = self.rand_interval
+        said = [
+            f"Adjusted Rand index {self.rand:.3f} (posterior mean {self.rand_mean:.3f}, "
+            f"{self.interval:.0%} interval {low:.3f} to {high:.3f}); {self.misclassified} of "
+            f"{self.n_rows} rows ({self.error_rate:.1%}) are misclassified when each cluster is "
+            "matched to one group."
+        ]
+        if self.n_missing:
+            rows = "1 row" if self.n_missing == 1 else f"{self.n_missing} rows"
+            said.append(f"The group of {rows} of the fit is not known.")
+        if self.n_left_out:
+            entries = "entry is" if self.n_left_out == 1 else "entries are"
+            said.append(f"{self.n_left_out} {entries} of rows that the fit left out.")
+        return " ".join(said)
+
+    def __str__(self) -> str:
+        """The table of counts and the text."""
+        return f"{self.counts.to_string()}\n{self.text}"
+
+    def __repr__(self) -> str:
+        """The same, which is what a notebook shows."""
+        return str(self)
+
+
+def adjusted_rand(counts: np.ndarray) -> np.ndarray:
+    """Adjusted Rand index of two partitions from their cross tables.
+
+        (Σ C(n_ij, 2) − E) / (½ (Σ C(n_i., 2) + Σ C(n_.j, 2)) − E)
+
+    with E = Σ C(n_i., 2) Σ C(n_.j, 2) / C(n, 2) (Hubert and Arabie 1985, doi:10.1007/BF01908075);
+    1 where both are one group, or both are single rows.
+
+    Parameters
+    ----------
+    counts
+        (..., group, cluster), numbers of rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        (...).
+    """
+    number = np.asarray(counts, dtype=float)
+    both = comb(number, 2).sum((-2, -1))
+    one = comb(number.sum(-1), 2).sum(-1)
+    other = comb(number.sum(-2), 2).sum(-1)
+    pairs = np.maximum(comb(number.sum((-2, -1)), 2), 1.0)
+    expected = one * other / pairs
+    most = (one + other) / 2
+    trivial = most == expected
+    index = (both - expected) / np.where(trivial, 1.0, most - expected)
+    return np.asarray(np.where(trivial, 1.0, index))
+
+
+def crosstab(
+    tree: xr.DataTree, column: object = None, interval: float = 0.89, seed: int = 1
+) -> CrossTab:
+    """Known groups of the rows against the clusters that a fit puts them in.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+    column
+        The known group of each row: numbers, texts, truth values or categories. A pandas Series is
+        joined by its row labels, in any order, with rows beside those of the fit; what has no
+        labels must have an entry for each row of the table that was fitted, or for each row that
+        the fit used. None takes what `with_groups` has kept.
+    interval
+        Probability inside the equal-tailed interval of the Rand index.
+    seed
+        Of the allocations, drawn from at most 500 draws of the parameters.
+
+    Raises
+    ------
+    DataError
+        If the column cannot be joined, holds no entry, or more than 100 different ones.
+    SchemaError
+        If the tree is no fit with identified draws, or keeps no groups where none are given.
+    SpecError
+        If ``interval`` is not in (0, 1) or ``seed`` no whole number.
+
+    Examples
+    --------
+    >>> import jointmix as jm
+    >>> from jointmix.model.simulate import simulate
+    >>> table = simulate(jm.four_clusters(2), 100, seed=1)
+    >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> found = jm.crosstab(jm.fit(table, spec), table["cluster"])
+    >>> found.misclassified
+    0
+    """
+    interval, seed = proportion("interval", interval), whole_number("seed", seed, 0)
+    codes, values, name, n_left_out = _kept(tree) if column is None else _read(tree, column)
+    allocation = require_group(tree, "allocation")
+    share = allocation["responsibility"].transpose(OBS, CLUSTER).values
+    clusters = allocation[CLUSTER].values
+    known = np.flatnonzero(codes >= 0)
+    if not known.size:
+        raise DataError("The column of known groups has no entry in any row of the fit.")
+    group, k = codes[known], len(clusters)
+    counts = _tables(group, share[known].argmax(axis=1)[None], (len(values), k))[0]
+    expected = np.eye(len(values))[:, group] @ share[known]
+    rands = adjusted_rand(_tables(group, _drawn(tree, seed)[:, known], (len(values), k)))
+    low, high = np.quantile(rands, [(1 - interval) / 2, (1 + interval) / 2])
+    one, other = linear_sum_assignment(counts, maximize=True)
+    frame = {"index": pd.Index(values, name=name), "columns": pd.Index(clusters, name=CLUSTER)}
+    return CrossTab(
+        counts=pd.DataFrame(counts, **frame),
+        expected=pd.DataFrame(expected, **frame),
+        rand=float(adjusted_rand(counts)),
+        rand_mean=float(rands.mean()),
+        rand_interval=(float(low), float(high)),
+        interval=interval,
+        matching={int(clusters[j]): values[i] for i, j in zip(one, other, strict=True)},
+        misclassified=int(len(known) - counts[one, other].sum()),
+        n_rows=len(known),
+        n_missing=len(codes) - len(known),
+        n_left_out=n_left_out,
+    )
+
+
+def with_groups(tree: xr.DataTree, column: object, name: str | None = None) -> xr.DataTree:
+    """A fit that keeps the known groups of its rows, for `crosstab` and its report.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree; it is not changed.
+    column
+        As `crosstab` takes it.
+    name
+        What the groups are called; None takes a Series' own name, or "group".
+
+    Returns
+    -------
+    xarray.DataTree
+        The same fit, its groups saved with it.
+
+    Raises
+    ------
+    DataError
+        As `crosstab` raises it.
+    SpecError
+        If the name is no text.
+    """
+    if name is not None and not isinstance(name, str):
+        raise SpecError(f"name must be text or None; got {shown(name)}.")
+    codes, values, own, n_left_out = _read(tree, column)
+    kept = tree.copy()
+    constant = require_group(kept, "constant_data")
+    attributes = {
+        "name": own if name is None else name,
+        "values": json.dumps([_plain(value) for value in values]),
+        "left_out": n_left_out,
+    }
+    constant[GROUP] = (OBS, codes.astype(np.int16), attributes)
+    kept["constant_data"] = xr.DataTree(constant)
+    return kept
+
+
+def groups_name(tree: xr.DataTree) -> str | None:
+    """What the known groups that a fit keeps are called; None if it keeps none."""
+    constant = require_group(tree, "constant_data")
+    return str(constant[GROUP].attrs["name"]) if GROUP in constant else None
+
+
+Groups = tuple[np.ndarray, list[Any], str, int]
+
+
+def _kept(tree: xr.DataTree) -> Groups:
+    """Codes (obs,) and values of the groups that a fit keeps, their name, and rows left out."""
+    if groups_name(tree) is None:
+        raise SchemaError("The fit keeps no known groups; give a column, or keep one: with_groups.")
+    kept = require_group(tree, "constant_data")[GROUP]
+    values = json.loads(kept.attrs["values"])
+    return kept.values.astype(int), values, str(kept.attrs["name"]), int(kept.attrs["left_out"])
+
+
+def _read(tree: xr.DataTree, column: object) -> Groups:
+    """The same of a column that is joined to the rows of a fit."""
+    codes, values, name = group_codes(column)
+    index = index_of(column)
+    place = _places(tree, len(codes), None if index is None else as_labels(index))
+    own = np.where(place >= 0, codes[np.maximum(place, 0)], -1)
+    used = np.unique(own[own >= 0])
+    n_left_out = int((np.delete(codes, place[place >= 0]) >= 0).sum())
+    renumbered = np.where(own >= 0, np.searchsorted(used, own), -1)
+    return renumbered, [values[i] for i in used], name, n_left_out
+
+
+def group_codes(column: object) -> tuple[np.ndarray, list[Any], str]:
+    """The known groups of a column: codes (entry,), −1 where missing, values in order, and name.
+
+    Raises
+    ------
+    DataError
+        If it is no column of groups.
+    """
+    entries = _as_series(column)
+    try:
+        codes, found = pd.factorize(entries, sort=True)
+    except TypeError as error:
+        raise DataError(
+            "Known groups must be numbers, texts, truth values or categories, of one kind; got "
+            f"{shown(entries.iloc[0])}."
+        ) from error
+    if len(found) > _MOST_VALUES:
+        raise DataError(
+            f"The column of known groups holds {len(found)} different entries, more than "
+            f"{_MOST_VALUES}; is it one of groups?"
+        )
+    name = entries.name if isinstance(entries.name, str) and entries.name else GROUP
+    return codes.astype(int), [_whole(value) for value in found], name
+
+
+def _as_series(column: Any) -> pd.Series:
+    series = nw.from_native(column, series_only=True, pass_through=True)
+    try:
+        if isinstance(column, pd.Series):
+            return column
+        if isinstance(series, nw.Series):
+            return pd.Series(series.to_list(), name=series.name)
+        if np.ndim(column) == 1 and not isinstance(column, Mapping):
+            return pd.Series(np.asarray(column) if isinstance(column, xr.DataArray) else column)
+    except (TypeError, ValueError):
+        pass
+    raise DataError(f"Known groups must be a column, one entry a row; got {shown(column)}.")
+
+
+def _places(tree: xr.DataTree, n_entries: int, labels: np.ndarray | None) -> np.ndarray:
+    """Where each row of a fit stands in a column, (obs,); −1 where it does not."""
+    row = require_group(tree, "constant_data")["row"].values
+    n_rows, own = int(tree.attrs["n_rows"]), observed_labels(tree)
+    if labels is None:
+        if n_entries == n_rows:
+            return np.asarray(row)
+        if n_entries == len(row):
+            return np.arange(n_entries)
+        raise DataError(
+            f"The column of known groups has {n_entries} entries; the table had {n_rows} rows, of "
+            f"which the fit used {len(row)}. Give a Series with the table's row labels."
+        )
+    ours, theirs = pd.Index(own), pd.Index(labels)
+    if ours.is_unique and theirs.is_unique:
+        place = theirs.get_indexer(ours)
+        if (place < 0).all():
+            raise DataError(
+                f"No row label of the fit, such as {quoted(_whole(ours[0]))}, is among the "
+                f"column's, such as {quoted(_whole(theirs[0])) if n_entries else 'none'}; give "
+                "values in the table's order (.to_numpy())."
+            )
+        return np.asarray(place)
+    # Labels that repeat say which row is meant only where they stand in the table's order.
+    for place in (row, np.arange(len(row))):
+        if place.max() < n_entries and ours.equals(theirs[place]):
+            return np.asarray(place)
+    twice = next(index for index in (ours, theirs) if not index.is_unique)
+    label = twice[twice.duplicated()][0]
+    raise DataError(
+        f"The row label {quoted(_whole(label))} stands for more than one row, so that the column "
+        "cannot be joined; give values in the table's order (.to_numpy())."
+    )
+
+
+def _whole(value: Any) -> Any:
+    """A number of Python's own; one that missing entries made a float is whole again."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _drawn(tree: xr.DataTree, seed: int) -> np.ndarray:
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    thinned = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
+    return drawn_allocations(observed_rows(tree, spec), thinned, spec, True, seed)
+
+
+def _tables(group: np.ndarray, drawn: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Cross tables (draw, group, cluster) of allocations (draw, row)."""
+    size = shape[0] * shape[1]
+    cell = group * shape[1]
+    counts = [np.bincount(cell + each, minlength=size) for each in drawn]
+    return np.stack(counts).reshape(-1, *shape)
