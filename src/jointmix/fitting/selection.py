@@ -10,12 +10,13 @@ import xarray as xr
 from joblib import Parallel, delayed
 
 from jointmix.base.arguments import (
-    function_or_none,
     jobs_number,
+    progress_option,
     several,
     whole_number,
 )
 from jointmix.base.errors import SchemaError, SpecError
+from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -29,7 +30,7 @@ from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.posterior.draws import observed_rows, posterior_parameters, spread
 from jointmix.posterior.leave_one_out import loo_densities
-from jointmix.sampling import Control, Progress
+from jointmix.sampling import Control
 
 #: Draws from which leave-one-out densities are computed, evenly spaced.
 _MOST_DRAWS = 2_000
@@ -81,7 +82,7 @@ def compare(
     n_clusters: Iterable[int] = range(1, 7),
     seed: int = 1,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Comparison:
     """Fit a range of numbers of clusters, and score each fit.
 
@@ -99,7 +100,8 @@ def compare(
         Fits at a time, in threads that share the compiled model; each samples its chains in
         threads of its own.
     progress
-        Called as ``progress("compare", done, total, note)`` after each fit.
+        As for `fit`; a function is called as ``progress("compare", done, total, note)`` after each
+        fit.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def compare(
     """
     require_spec(spec)
     seed, jobs = whole_number("seed", seed, 0), jobs_number(jobs)
-    function_or_none("progress", progress)
+    progress_option(progress)
     given = several("n_clusters", n_clusters, "numbers of clusters")
     numbers = sorted({whole_number("n_clusters", number, 1) for number in given})
     if len(numbers) < 2:
@@ -121,27 +123,24 @@ def compare(
     def one(number: int, each: ModelSpec) -> xr.DataTree:
         if control.stopped:
             raise KeyboardInterrupt
-        tree = fit(table, each, seed, control=control)
+        tree = fit(table, each, seed, False, control)
         if tree.attrs["partial"]:
             # Fits of unequal numbers of draws are not compared: Ctrl-C ends them all.
             control.stop()
             raise KeyboardInterrupt
-        if progress is not None:
-            note = f"K = {number}: {tree.attrs['verdict']}"
-            progress("compare", next(done), len(numbers), note)
+        tell("compare", next(done), len(numbers), f"K = {number}: {tree.attrs['verdict']}")
         return tree
 
-    if progress is not None:
-        progress("compare", 0, len(numbers), "")
-    try:
-        # The first compiles what all others use.
-        first = one(numbers[0], specs[0])
-        rest = Parallel(n_jobs=jobs, prefer="threads")(
-            delayed(one)(number, each) for number, each in zip(numbers[1:], specs[1:], strict=True)
-        )
-    finally:
-        # Threads that still sample when another has failed would keep the process alive.
-        control.stop()
+    with show_progress(progress) as tell:
+        tell("compare", 0, len(numbers), "")
+        try:
+            # The first compiles what all others use.
+            first = one(numbers[0], specs[0])
+            pairs = zip(numbers[1:], specs[1:], strict=True)
+            rest = Parallel(n_jobs=jobs, prefer="threads")(delayed(one)(*pair) for pair in pairs)
+        finally:
+            # Threads that still sample when another has failed would keep the process alive.
+            control.stop()
     trees = dict(zip(numbers, [first, *rest], strict=True))
     scores = {number: _pointwise(tree, spec) for number, tree in trees.items()}
     frame = _table(trees, scores, spec)
