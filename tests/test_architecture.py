@@ -47,7 +47,7 @@ HOMES = {
     "markupsafe": {"reporting"},
     "typer": {"cli"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"base/progress", "cli"},
     "h5py": {"storage/trees"},
     "zarr": {"storage/zarr_format"},
     "sklearn": {"fitting/regressor", "validation/agreement"},

@@ -356,7 +356,7 @@ def small_fit() -> xr.DataTree:
 ARGUMENTS: dict[str, tuple[Callable[[xr.DataTree, Any], object], set[str]]] = {
     "fit spec": (lambda _, v: jm.fit(table(), v), set()),
     "fit seed": (lambda _, v: jm.fit(table(), SPEC, seed=v), set()),
-    "fit progress": (lambda _, v: jm.fit(table(), SPEC, progress=v), {"none"}),
+    "fit progress": (lambda _, v: jm.fit(table(), SPEC, progress=v), {"none", "true"}),
     "fit control": (lambda _, v: jm.fit(table(), SPEC, control=v), {"none"}),
     "check spec": (lambda _, v: jm.check(table(), v), set()),
     "check seed": (lambda _, v: jm.check(table(), SPEC, seed=v), set()),

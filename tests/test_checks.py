@@ -19,6 +19,7 @@ from jointmix.checks import (
     findings_from_dataset,
     findings_to_dataset,
     frozen,
+    identification,
     modes,
     notes,
     rhat,
@@ -170,10 +171,38 @@ def test_the_depth_limit_is_a_caution(tree: xr.DataTree) -> None:
 @pytest.mark.parametrize(("count", "status"), [(10, "ok"), (11, "caution"), (100, "caution"),
                                                (101, "fail")])  # fmt: skip
 def test_switches_within_chains(tree: xr.DataTree, count: int, status: str) -> None:
+    identified(tree, agreement=0.98)
     permutation = tree["labels"]["permutation"].values
     permutation[0, : min(count, 100)] = [1, 0, 2]
     permutation[1, : max(0, count - 100)] = [1, 0, 2]
     assert switching.check(tree)[0].status == status
+    # Where another method surely gives the same labels, no switch is a failure.
+    identified(tree, agreement=0.995, switch_rate=count / (N_CHAINS * N_DRAWS))
+    assert switching.check(tree)[0].status == ("ok" if status == "ok" else "caution")
+    # What was known of other draws says nothing of these.
+    identified(tree, switch_rate=0.0)
+    assert switching.check(tree)[0].status == status
+
+
+def test_sorted_clusters_are_judged_by_their_rows(tree: xr.DataTree) -> None:
+    tree["labels"]["permutation"].values[:, :15] = [1, 0, 2]
+    identified(tree, method="order_by", other="ecr", agreement=0.92)
+    found = switching.check(tree)[0]
+    assert (found.status, found.value) == ("caution", pytest.approx(0.08))
+    assert found.message.startswith("Sorting gives the clusters of 6.00% of the draws other labels")
+    assert "(ECR) contradicts it in 8.00% of the draws: clusters are exchanged" in found.message
+    assert "put back" not in found.message
+    assert 'identify(tree, "ecr")' in found.remedy
+    assert "put back" not in identification.check(tree)[0].message
+    assert 'identify(tree, "ecr")' in identification.check(tree)[0].remedy
+    # The sampler's labels switched, and the variable told the clusters apart.
+    identified(tree, agreement=1.0)
+    assert switching.check(tree)[0].status == "ok"
+
+
+def identified(tree: xr.DataTree, **changes: object) -> None:
+    found = json.loads(tree.attrs["identification"]) | changes
+    tree.attrs["identification"] = json.dumps(found)
 
 
 def test_a_chain_with_other_labels_is_named(tree: xr.DataTree) -> None:

@@ -4,7 +4,7 @@ import csv
 import json
 import subprocess
 import sys
-import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,11 +17,10 @@ from synthetic import fitted_tree
 from typer.testing import CliRunner, Result
 
 import jointmix.cli as cli
-from jointmix.base.errors import SamplingError
+from jointmix.base.errors import PrecisionWarning, SamplingError
 from jointmix.base.schema import SCHEMA_VERSION
 from jointmix.checks import diagnose
 from jointmix.cli.output import put_csv
-from jointmix.cli.progress import show_progress
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
@@ -85,9 +84,11 @@ class Engine:
         path.write_text("<html></html>")
         return path
 
-    def predict(self, tree, table, quantiles=(0.05, 0.5, 0.95)) -> xr.Dataset:
-        self.calls.append(("predict", (tree, table)))
+    def predict(self, tree, table, quantiles=(0.05, 0.5, 0.95), weighting="equal") -> xr.Dataset:
+        self.calls.append(("predict", (tree, table, weighting)))
         n = len(table)
+        if weighting == "joint":
+            warnings.warn("Few effective draws.", PrecisionWarning, stacklevel=2)
         return xr.Dataset(
             {
                 "mean": ("obs", np.arange(n) + 0.1),
@@ -172,6 +173,21 @@ def test_help_and_version_load_nothing_heavy() -> None:
         assert "loaded: []" in done.stdout
 
 
+@pytest.mark.usefixtures("engine")
+def test_estimates_go_to_standard_error_for_people(folder: Path) -> None:
+    for command in ("run", "fit"):
+        told = call(command, folder / "spec.toml")
+        assert told.stderr.splitlines()[2:] == [
+            "weight[cluster 0]  0.5  0   0.5   0.5",
+            "weight[cluster 1]  0.5  0   0.5   0.5",
+        ]
+        assert "weight" not in told.stdout
+        for option in ("--quiet", "--json"):
+            silent = call(command, folder / "spec.toml", option)
+            assert silent.stderr == ""
+            assert "weight" not in silent.stdout
+
+
 def test_run_writes_fit_and_report_and_prints_the_verdict(engine: Engine, folder: Path) -> None:
     engine.verdict = "CAUTION"
     result = call("run", folder / "spec.toml")
@@ -198,7 +214,8 @@ def test_run_follows_the_recipe(engine: Engine, folder: Path) -> None:
     assert call("run", folder / "spec.toml", "--quiet").exit_code == 0
     assert names(folder / "out") == {"r.html", "r.nc"}
     (_, (*_, seed, progress)), (_, (_, _, title, sections)) = engine.calls
-    assert (seed, progress, title, sections) == (5, None, "T", ("model",))
+    assert (seed, title, sections) == (5, "T", ("model",))
+    assert progress("sample", 1, 2, "") is None
     assert call("run", folder / "spec.toml", "--seed", 9).exit_code == 0
     assert engine.calls[2][1][2] == 9
 
@@ -383,6 +400,8 @@ def test_predictions_as_csv(tmp_path: Path) -> None:
         np.array(rows, dtype=float),
         [[0, 0.1, 1 / 3, 0, 1, 2, 0, 0.25, 0.75], [1, 1.1, 1 / 3, 3, 4, 5, 0, 0.25, 0.75]],
     )
+    joint = call("predict", tmp_path / "fit.nc", tmp_path / "new.csv", "--weighting", "joint")
+    assert (joint.stdout, joint.stderr) == (result.stdout, "warning: Few effective draws.\n")
     out = tmp_path / "p.csv"
     quiet = call("predict", tmp_path / "fit.nc", tmp_path / "new.csv", "--out", out)
     assert (quiet.exit_code, quiet.stdout) == (0, "")
@@ -425,25 +444,6 @@ def test_text_cells_are_no_formulas_and_numbers_stay(name: str, tmp_path: Path) 
     put_csv({name: [-1.5, 2.0], "safe": [3, -4]}, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [["'" + name, "safe"], ["-1.5", "3"], ["2.0", "-4"]]
-
-
-def test_plain_progress_waits_two_seconds(monkeypatch, capsys) -> None:
-    clock = iter([0.0, 1.9, 2.1, 3.0, 4.2])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    with show_progress(quiet=False) as progress:
-        assert progress is not None
-        for done in range(4):
-            progress("sample", done, 100, "2 divergences\n")
-    assert capsys.readouterr().err == "sample 1/100 2 divergences\nsample 3/100 2 divergences\n"
-
-
-def test_bars_take_hostile_notes_on_a_terminal(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with show_progress(quiet=False) as progress:
-        assert progress is not None
-        progress("data", 1, 1, "[/bold] column '[red]x'\x1b[31m")
-        progress("sample", 50, 100, "")
-    assert capsys.readouterr().out == ""
 
 
 def test_diagnose_judges_a_saved_fit_again(tmp_path: Path) -> None:

@@ -225,6 +225,34 @@ def test_a_narrow_cluster_whose_rows_spread_is_no_collapse() -> None:
     assert (finding.status, finding.value) == ("ok", 0.0)
 
 
+@pytest.mark.parametrize("family", ["normal", "student_t"])
+def test_one_cluster_closes_on_ties_where_its_tails_reach_all_other_rows(family: str) -> None:
+    tree = fitted_tree(1, 1, seed=4)
+    spec = json.loads(tree.attrs["spec"])
+    spec["model"]["family"] = family
+    spec["priors"]["sigma"] = {"family": "half_normal", "scale": 1.0}
+    if family == "student_t":
+        spec["priors"]["df"] = {"family": "gamma", "shape": 2.0, "rate": 0.1}
+        weight = tree["posterior"]["weight"]
+        tree["posterior"]["df"] = weight * 0 + 0.2
+    tree.attrs["spec"] = json.dumps(spec)
+    tree["observed_data"]["y"].values[:240] = 4.0
+    share, n_draws = 0.3, tree["posterior"].sizes["draw"]
+    closed = {"draw": slice(0, round(share * n_draws))}
+    for name, value in (("intercept", 4.0), ("slope", 0.0), ("sigma", 1e-9)):
+        tree["posterior"][name][closed] = value
+    (finding,) = collapse.check(tree)
+    if family == "normal":
+        assert finding.status == "skipped"
+        return
+    assert (finding.status, finding.value) == ("fail", pytest.approx(share))
+    assert "on 240 rows whose 'y' their line gives exactly" in finding.message
+    # Rows that no line gives exactly are no collapse, however small sigma is.
+    tree["posterior"]["sigma"][closed] = 1e-4
+    tree["observed_data"]["y"].values[:240] += np.linspace(0, 1e-3, 240)
+    assert collapse.check(tree)[0].status == "ok"
+
+
 def test_draws_on_an_exact_line_fail_where_the_prior_lets_them() -> None:
     """Noise next to nothing on rows that a line gives exactly."""
     for family, status in (("half_normal", "fail"), ("inverse_gamma", "ok")):

@@ -119,12 +119,21 @@ def free(name: str, chain: int) -> Doctor:
     return doctor
 
 
-def switched(share: float) -> Doctor:
-    """Two labels exchanged in a share of the draws, and put back by identification."""
+def switched(
+    share: float,
+    known: float = 0.0,
+    agreement: float = 1.0,
+    method: str = "ecr",
+    other: str = "stephens",
+) -> Doctor:
+    """Two labels exchanged in a share of the draws, and what identification knows of it."""
 
     def doctor(tree: xr.DataTree) -> None:
         values, count = tree["labels"]["permutation"].values, round(share * N_DRAWS)
         values[:, :count, :2] = values[:, :count, 1::-1]
+        attribute(
+            "identification", switch_rate=known, agreement=agreement, method=method, other=other
+        )(tree)
 
     return doctor
 
@@ -230,6 +239,16 @@ DOCTORED: dict[str, tuple[Doctor, str, str]] = {
     "a covariance apart": (free("overall_covariance", 3), "rhat:label-free quantities", "fail"),
     "labels switched in 3%": (switched(0.03), "labels:within chains", "caution"),
     "labels switched in 20%": (switched(0.2), "labels:within chains", "fail"),
+    "labels switched in 20%, put back": (switched(0.2, 0.2), "labels:within chains", "caution"),
+    "labels switched in 20%, 3% unsure": (
+        switched(0.2, 0.2, 0.97), "labels:within chains", "fail",
+    ),
+    "sorted clusters that cross in 9%": (
+        switched(0.09, 0.09, 0.91, "order_by", "ecr"), "labels:within chains", "caution",
+    ),
+    "sorted clusters that cross in 20%": (
+        switched(0.2, 0.2, 0.8, "order_by", "ecr"), "labels:within chains", "fail",
+    ),
     "labels of one chain": (switched_chain, "labels:between chains", "caution"),
     "a chain left unsorted": (unsorted_chain, "rhat:parameters", "fail"),
     "draws left unsorted": (unsorted_draws, "rhat:parameters", "fail"),

@@ -270,9 +270,8 @@ def test_quantiles_density_and_scores_by_integration(df: tuple[float, float]) ->
     assert np.isinf(total[:, 1]).all() == (df[0] <= 2)
     y, at = rng.normal(0, 3, 3), np.array([-2.0, 0.5, 7.0])
     pit, crps = pit_crps(Rows(x, u, y), given, parameters, blocks_of(parameters)[-1])
-    height = density_at(
-        at, weight.transpose(0, 2, 1).copy(), Rows(x, u, y), parameters, blocks_of(parameters)[-1]
-    )
+    each = weight.transpose(0, 2, 1) / len(weight)
+    height = density_at(at, each, Rows(x, u, y), parameters, blocks_of(parameters)[-1])
     # The weights of `pit_crps` are over all draws: those in which x is likely count more.
     over_all = np.exp(given - np.logaddexp.reduce(given, axis=(0, 2))[None, :, None])
     for row in range(3):

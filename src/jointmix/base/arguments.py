@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from jointmix.base.errors import JointmixError, SpecError, StorageError
+from jointmix.base.progress import ProgressOption
+from jointmix.base.text import one_line
 
 #: Largest whole number that compiled code takes.
 LARGEST_COUNT = 2**63 - 1
@@ -153,10 +155,22 @@ def function_or_none(name: str, value: object) -> None:
         raise SpecError(f"{name} must be a function or None; got {shown(value)}.")
 
 
+def progress_option(value: object) -> ProgressOption:
+    """The value, if it is a function, true, false or None.
+
+    Raises
+    ------
+    SpecError
+        If it is not.
+    """
+    if value is None or isinstance(value, bool) or callable(value):
+        return value
+    raise SpecError(f"progress must be true, false, a function or None; got {shown(value)}.")
+
+
 def shown(value: object) -> str:
     """The value as an error names it: on one line, at most 80 characters."""
-    text = " ".join(repr(value).split())
-    text = "".join(sign if sign.isprintable() else " " for sign in text)
+    text = one_line(" ".join(repr(value).split()))
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 

@@ -37,6 +37,10 @@ class MemoryLimitError(JointmixError, MemoryError):
     """A fit that would not fit into memory; the message says how much it needs."""
 
 
+class PrecisionWarning(UserWarning):
+    """A result that rests on too few draws to be exact."""
+
+
 #: What may go wrong below the package without being anyone's mistake in the code.
 EXPECTED = (JointmixError, MemoryError, OSError)
 

@@ -40,7 +40,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
         spec = fitted_spec(tree)
     except SpecError as error:
         return (skipped(CODE, SUBJECT, str(error).rstrip("."), SOURCE),)
-    if spec.n_clusters == 1:
+    if all(block.checks.holds_all for block in spec.blocks):
         return (skipped(CODE, SUBJECT, "one cluster holds all rows", SOURCE),)
     posterior = require_group(tree, "posterior")
     closed = closed_clusters(posterior, observed_rows(tree, spec), spec)
@@ -83,6 +83,8 @@ def closed_clusters(posterior: xr.Dataset, rows: Rows, spec: ModelSpec) -> list[
     parameters = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     found = []
     for block in spec.blocks:
+        if block.checks.holds_all:
+            continue
         small = block.checks.smallest_spread(parameters, rows)
         for cluster in range(spec.n_clusters if small is not None else 0):
             assert small is not None

@@ -20,7 +20,11 @@ REMEDY = (
     "Results per cluster are unreliable: use fewer clusters, or report label-free quantities only "
     "(densities, co-clustering)."
 )
-_NAMES = {"stephens": "Stephens' method", "ecr": "ECR", "order_by": "the ordering by a variable"}
+REMEDY_SORTED = (
+    "Match each draw to its rows' allocation instead of sorting it: "
+    'jointmix.identify(tree, "ecr"), or ordering = "auto" when fitting.'
+)
+NAMES = {"stephens": "Stephens' method", "ecr": "ECR", "order_by": "the ordering by a variable"}
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
@@ -33,10 +37,28 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     return (_methods(found), _permutations(found))
 
 
+def is_sure(found: dict[str, float | str], rate: float) -> bool:
+    """Whether identification leaves no doubt: neither check is a caution.
+
+    Parameters
+    ----------
+    found
+        The fit's attribute ``identification``.
+    rate
+        Share of draws that carry another permutation than most. If the attribute knows of far
+        fewer, it was not written of these draws, and says nothing of them.
+    """
+    return (
+        float(found.get("switch_rate", 0.0)) >= rate / 2
+        and 1 - float(found.get("agreement", 0.0)) <= CAUTION
+        and 1 - float(found.get("true_permutations", 0.0)) <= CAUTION_PERMUTATIONS
+    )
+
+
 def _methods(found: dict[str, float | str]) -> Finding:
     rate = 1 - float(found["agreement"])
-    status = above(rate, CAUTION, FAIL)
-    one, other = (_NAMES.get(str(found[name]), str(found[name])) for name in ("method", "other"))
+    status, by_value = above(rate, CAUTION, FAIL), found["method"] == "order_by"
+    one, other = (NAMES.get(str(found[name]), str(found[name])) for name in ("method", "other"))
     return Finding(
         code=CODE,
         subject="methods",
@@ -45,7 +67,7 @@ def _methods(found: dict[str, float | str]) -> Finding:
         threshold=CAUTION,
         message=f"{one[0].upper()}{one[1:]} and {other} disagree on the labels of "
         f"{percent(rate, 2)} of the {int(found['n_compared']):,} draws compared.",
-        remedy="" if status == "ok" else REMEDY,
+        remedy="" if status == "ok" else REMEDY_SORTED if by_value else REMEDY,
         source=SOURCE,
     )
 

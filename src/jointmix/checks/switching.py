@@ -1,4 +1,4 @@
-"""Did labels switch? The permutations that identification applied."""
+"""Did labels switch? The permutations that identification applied, and how sure they are."""
 
 import json
 from collections import Counter
@@ -13,6 +13,7 @@ from jointmix.base.schema import (
     require_group,
 )
 from jointmix.checks.finding import Finding, Status, above, listed, skipped
+from jointmix.checks.identification import NAMES, is_sure
 
 CODE = "labels"
 SOURCE = "Papastamoulis (2016), J. Stat. Software 69, doi:10.18637/jss.v069.c01"
@@ -23,12 +24,25 @@ REMEDY = (
 )
 
 
+REMEDY_SURE = (
+    "Another method gives the same labels, so that results per cluster stand; order by a variable "
+    "that separates the clusters (model.ordering) for a chain without switches."
+)
+#: What to do where clusters were sorted by a variable by which they cross.
+REMEDY_SORTED = (
+    'jointmix.identify(tree, "ecr") matches each draw to its rows\' allocation instead of sorting '
+    'it, as ordering = "auto" does when fitting; or sort by a variable that separates the clusters.'
+)
+
+
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Judge the share of draws whose labels differ from those of most draws.
 
     A switch is counted within chains (against the chain's most frequent permutation) and
-    between chains (chains whose most frequent permutation is not the common one). The latter
-    is a caution at most: a whole chain in a permuted copy is put back exactly.
+    between chains (chains whose most frequent permutation is not the common one). Both are a
+    caution at most where another method surely gives the same labels; a whole chain in a
+    permuted copy always is, as it is put back exactly. Sorted clusters are judged by the share of
+    draws in which they are other clusters than their rows say.
     """
     if "labels" not in tree.children:
         return (skipped(CODE, "within chains", "no permutations are stored", SOURCE),)
@@ -42,14 +56,28 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     within = sum(n_draws - times for _, times in usual) / (n_draws * len(usual))
     names = permutation[CHAIN].values
     apart = [str(name) for name, (label, _) in zip(names, usual, strict=True) if label != common]
+    whole = sum(counts, Counter())
+    moved = 1 - whole.most_common(1)[0][1] / whole.total()
     found = json.loads(tree.attrs.get("identification", "{}"))
-    known = 1 - float(found.get("agreement", 1.0)) <= FAIL
-    mended = "identification put back" if known else "identification could not put back for sure"
-    return (_within(within, mended), _between(apart, len(usual), mended))
+    unsure = 1 - float(found.get("agreement", 1.0))
+    mended = (
+        "identification put back"
+        if unsure <= FAIL
+        else "identification could not put back for sure"
+    )
+    if found.get("method") == "order_by":
+        mended = "sorting put back" if unsure <= CAUTION else "sorting may not have put back"
+        other = str(found.get("other", "ecr"))
+        return (_sorted(within, unsure, other), _between(apart, len(usual), mended))
+    return (
+        _within(within, mended, is_sure(found, moved)),
+        _between(apart, len(usual), mended),
+    )
 
 
-def _within(rate: float, mended: str) -> Finding:
-    status = above(rate, CAUTION, FAIL)
+def _within(rate: float, mended: str, sure: bool) -> Finding:
+    status = above(rate, CAUTION, 1.0 if sure else FAIL)
+    remedy = REMEDY_SURE if sure else REMEDY
     return Finding(
         code=CODE,
         subject="within chains",
@@ -60,7 +88,31 @@ def _within(rate: float, mended: str) -> Finding:
         f"which {mended}."
         if rate
         else "No labels switched within a chain.",
-        remedy="" if status == "ok" else REMEDY,
+        remedy="" if status == "ok" else remedy,
+        source=SOURCE,
+    )
+
+
+def _sorted(rate: float, exchanged: float, other: str) -> Finding:
+    """Of clusters that were sorted by a variable: do its values name the same clusters?"""
+    status = above(exchanged, CAUTION, FAIL)
+    message = "Sorting gives the clusters of a chain the same labels in all draws."
+    if rate:
+        message = (
+            f"Sorting gives the clusters of {rate:.2%} of the draws other labels than in most of "
+            "their chain."
+        )
+    name = "Matching each draw to its rows' allocation (ECR)" if other == "ecr" else NAMES[other]
+    known = f" {name} contradicts it in {exchanged:.2%} of the draws"
+    known += "." if status == "ok" else ": clusters are exchanged there, and their results blend."
+    return Finding(
+        code=CODE,
+        subject="within chains",
+        status=status,
+        value=exchanged,
+        threshold=CAUTION,
+        message=message + known,
+        remedy="" if status == "ok" else REMEDY_SORTED,
         source=SOURCE,
     )
 

@@ -7,15 +7,18 @@ commands, so that ``jointmix --help`` answers at once.
 
 import signal
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from jointmix.base.errors import EXPECTED, lacks_memory, sentence
+from jointmix.base.errors import EXPECTED, PrecisionWarning, SpecError, lacks_memory, sentence
 from jointmix.base.machine import require_libraries
+from jointmix.base.progress import show_progress
+from jointmix.base.text import one_line
 from jointmix.cli.arguments import parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
@@ -23,18 +26,18 @@ from jointmix.cli.comparing import compare_command, crosscheck_command, score_co
 from jointmix.cli.options import AsJson, FitOut, FitPath, Quiet, Seed, SpecPath, Stream, Strict
 from jointmix.cli.output import (
     conclude,
-    one_line,
     prediction_columns,
     put_built,
     put_csv,
+    put_estimates,
     warn_of_extrapolation,
 )
-from jointmix.cli.progress import show_progress
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from jointmix.fitting.recipe import Recipe
+    from jointmix.posterior.allocations import Weighting
 
 
 class _Commands(TyperGroup):
@@ -101,15 +104,20 @@ def run_command(
     as_json: AsJson = False,
     stream: Stream = None,
 ) -> None:
-    """Fit the model of SPEC, save the fit, and write its report beside it."""
+    """Fit the model of SPEC, save the fit, and report on it.
+
+    The report and the fit stand beside SPEC, unless it says otherwise.
+    """
     from jointmix.fitting.recipe import read_recipe
 
     recipe = read_recipe(spec)
     from jointmix.cli.building import places, run_recipe
 
     at, started = places(recipe, spec), time.monotonic()
-    with show_progress(quiet) as progress:
+    with show_progress(not quiet) as progress:
         tree = run_recipe(recipe, at, seed, progress, stream)
+    if not (quiet or as_json):
+        put_estimates(tree)
     conclude(tree, {"report": at.report, "fit": at.fit}, started, strict, as_json)
 
 
@@ -124,10 +132,13 @@ def build_command(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list of what was built.")] = False,
 ) -> None:
-    """Make the reports of a folder of recipes, and an index page; exit code 2 if one fails."""
+    """Make the reports of a folder of recipes, and an index.
+
+    Only of what has changed; exit code 2 if one fails.
+    """
     from jointmix.cli.building import build
 
-    with show_progress(quiet) as progress:
+    with show_progress(not quiet) as progress:
         built = build(folder, jobs, force, progress)
     put_built(built, folder, as_json)
     if any(each.status == "failed" for each in built):
@@ -153,6 +164,8 @@ def fit_command(
     fit_path = out or spec.with_suffix(".nc")
     started = time.monotonic()
     tree = _fit_and_save(spec, recipe, seed, fit_path, quiet, stream)
+    if not (quiet or as_json):
+        put_estimates(tree)
     conclude(tree, {"fit": fit_path}, started, strict, as_json)
 
 
@@ -200,8 +213,17 @@ def predict_command(
     quantiles: Annotated[
         str, typer.Option(metavar="P,P,…", help="Of the response, each in (0, 1).")
     ] = "0.05,0.5,0.95",
+    weighting: Annotated[
+        str,
+        typer.Option(
+            metavar="equal|joint", help="Of draws: rows are given, or more of the population."
+        ),
+    ] = "equal",
 ) -> None:
-    """Predict the response of new rows, and their clusters; without a response the clusters."""
+    """Predict the response of new rows, and their clusters.
+
+    If the model has no response, the clusters alone.
+    """
     from jointmix.storage.files import check_writable, refuse_same
     from jointmix.storage.trees import load
     from jointmix.tables.reading import label_rows, read_table
@@ -220,9 +242,17 @@ def predict_command(
     if names and set(names) <= set(rows.columns):
         rows = label_rows(rows, names)
     if fitted_spec(tree).response is None:
+        if weighting != "equal":
+            raise SpecError(
+                "A model without a response weighs all draws alike (--weighting equal)."
+            )
         found = responsibilities(tree, rows, quantiles=())
     else:
-        found = predict(tree, rows, levels)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", PrecisionWarning)
+            found = predict(tree, rows, levels, cast("Weighting", weighting))
+        for each in told:
+            typer.echo(f"warning: {one_line(str(each.message))}", err=True)
         warn_of_extrapolation(found)
     put_csv(prediction_columns(found), out)
 
@@ -244,7 +274,10 @@ def simulate_command(
         Path | None, typer.Option(metavar="CSV", help="Default: standard output.")
     ] = None,
 ) -> None:
-    """Draw a table from the four-cluster example, or its like for other numbers."""
+    """Draw a table from the four-cluster example.
+
+    Or from its like for other numbers of clusters, rows and features.
+    """
     from jointmix.model.simulate import four_clusters, simulate
     from jointmix.storage.files import check_writable
 
@@ -263,7 +296,10 @@ def recover_command(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Save the fit of the draws that an unfinished run has left in DIR."""
+    """Save the fit of the draws that a run left behind.
+
+    Of a run that died and had been given --stream DIR.
+    """
     from jointmix.fitting.recipe import read_recipe
     from jointmix.fitting.workflow import recover
     from jointmix.storage.files import refuse_same
@@ -296,7 +332,7 @@ def _fit_and_save(
     table = recipe.table()
     from jointmix.fitting.workflow import fit
 
-    with show_progress(quiet) as progress:
+    with show_progress(not quiet) as progress:
         tree = fit(
             table,
             recipe.spec,

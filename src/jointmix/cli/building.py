@@ -22,6 +22,7 @@ from jointmix.base.errors import (
     sentence,
 )
 from jointmix.base.processes import side_by_side
+from jointmix.base.progress import Progress, ProgressOption
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.fitting.recipe import Recipe, read_recipe
@@ -29,7 +30,6 @@ from jointmix.fitting.workflow import fit
 from jointmix.reporting import report
 from jointmix.reporting.elements import Cell, Document, Section, Table, number_cells
 from jointmix.reporting.render import render
-from jointmix.sampling import Progress
 from jointmix.storage.files import check_writable, refuse_same, write_file
 from jointmix.storage.trees import save
 
@@ -114,7 +114,7 @@ def run_recipe(
     recipe: Recipe,
     at: Places,
     seed: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     stream: Path | None = None,
 ) -> xr.DataTree:
     """Fit a recipe's model, save the fit, and write its report.
@@ -222,7 +222,7 @@ def _build_one(path: Path, force: bool) -> Built:
         known = None if force else _unchanged(at, mark)
         if known is not None:
             return Built(**known | {"status": "unchanged"})
-        tree = run_recipe(recipe, at)
+        tree = run_recipe(recipe, at, progress=False)
         diagnosis = stored_diagnosis(tree)
         built = Built(
             recipe=path.name,

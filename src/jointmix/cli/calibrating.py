@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from jointmix.base.progress import show_progress
+from jointmix.base.text import one_line
 from jointmix.cli.options import Quiet, Seed, SpecPath
-from jointmix.cli.output import one_line, put_json
-from jointmix.cli.progress import show_progress
+from jointmix.cli.output import put_json
 
 
 def calibrate_command(
@@ -38,9 +39,10 @@ def calibrate_command(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
 ) -> None:
-    """Fit tables drawn from SPEC's prior and rank the truths; exit code 1 if not calibrated.
+    """Fit tables drawn from SPEC's prior and rank the truths.
 
-    What is finished is kept in the results' file, and the same command goes on from there.
+    Exit code 1 if not calibrated. What is finished is kept in the results' file, and the same
+    command goes on from there.
     """
     from jointmix.fitting.recipe import read_recipe
     from jointmix.storage.files import check_writable, refuse_same
@@ -59,7 +61,7 @@ def calibrate_command(
     from jointmix.validation.calibration import calibrate, keep_calibration, require_same_model
 
     tree = None if fit is None else require_same_model(load(fit), recipe.spec)
-    with show_progress(quiet) as progress:
+    with show_progress(not quiet) as progress:
         found = calibrate(
             recipe.spec,
             number,

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from jointmix.base.text import one_line
 from jointmix.cli.options import SpecPath
-from jointmix.cli.output import one_line
 
 
 def check_command(
@@ -18,7 +18,10 @@ def check_command(
         False
     ),
 ) -> None:
-    """List every problem of the table of SPEC before it is fitted; exit code 2 for errors."""
+    """List all problems of SPEC and its table before a fit.
+
+    Exit code 2 for errors.
+    """
     from jointmix.fitting.recipe import read_recipe
 
     recipe = read_recipe(spec)

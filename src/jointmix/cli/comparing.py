@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jointmix.base.progress import show_progress
+from jointmix.base.text import one_line
 from jointmix.cli.arguments import load_model, parse_list, parse_names, parse_range
 from jointmix.cli.options import FitPath, Quiet, ReportPath, Seed, SpecPath
-from jointmix.cli.output import one_line, put_certificate, put_comparison, put_scores
-from jointmix.cli.progress import show_progress
+from jointmix.cli.output import put_certificate, put_comparison, put_scores
 
 if TYPE_CHECKING:
     from jointmix.fitting.selection import Comparison
@@ -23,7 +24,10 @@ def score_command(
     ] = 5_000,
     as_json: Annotated[bool, typer.Option("--json", help="The scores as one JSON object.")] = False,
 ) -> None:
-    """Score a saved fit by leaving each row out: joint, feature and conditional densities."""
+    """Score a saved fit by leaving each row out.
+
+    By the joint density, that of the features, and that of the response given them.
+    """
     from jointmix.storage.trees import load
 
     tree = load(fit)
@@ -70,7 +74,7 @@ def compare_command(
     start = recipe.seed if seed is None else seed
     known = recipe.report.compare_with
     groups = None if known is None else table[known]
-    with show_progress(quiet) as progress:
+    with show_progress(not quiet) as progress:
         found = compare(
             table, recipe.spec, numbers, start, jobs, progress, groups=groups, **structures
         )
@@ -103,7 +107,10 @@ def crosscheck_command(
     ] = False,
     report_path: ReportPath = None,
 ) -> None:
-    """Certify that PyMC, NumPyro, NumPy and SciPy agree on SPEC; exit code 1 if they do not."""
+    """Certify that independent implementations agree on SPEC.
+
+    The compiled kernel, PyMC, NumPyro, NumPy and SciPy; exit code 1 if they do not.
+    """
     from jointmix.fitting.recipe import read_recipe
     from jointmix.storage.files import check_writable
 
@@ -120,7 +127,7 @@ def crosscheck_command(
     use_double_precision()
     own = load_model(model)
     tree = None if fit is None else load(fit)
-    with show_progress(quiet) as progress:
+    with show_progress(not quiet) as progress:
         certificate = crosscheck(
             table,
             recipe.spec,

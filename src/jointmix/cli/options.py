@@ -15,7 +15,7 @@ FitOut = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed; overrides the recipe's.", min=0)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is OK.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no estimates.")]
 Stream = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write draws there as they come; see `recover`."),

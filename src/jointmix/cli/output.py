@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from jointmix.base.text import one_line
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -19,11 +21,6 @@ if TYPE_CHECKING:
     from jointmix.fitting.selection import Comparison
     from jointmix.posterior.scores import Scores
     from jointmix.validation.agreement import Certificate
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks and other signs that a terminal would act on."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def put_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -60,13 +57,34 @@ def conclude(
         raise typer.Exit(1)
 
 
+def put_estimates(tree: "xr.DataTree") -> None:
+    """Show weights and, cluster by cluster, the response's regression (else means) to a person.
+
+    On standard error: standard output holds what pipelines read.
+    """
+    from jointmix.posterior.draws import fitted_spec
+    from jointmix.posterior.summaries import summary
+
+    locations = [each.name for each in fitted_spec(tree).blocks[-1].parameters
+                 if each.role == "location"]  # fmt: skip
+    table = summary(tree)
+    rows = [name for name in table.index if name.partition("[")[0] in ("weight", *locations)]
+    for line in repr(table.loc[rows].iloc[:, :4]).splitlines():
+        typer.echo(one_line(line), err=True)
+
+
 def prediction_columns(prediction: "xr.Dataset") -> dict[str, list[Any]]:
     """Columns of the predictions' table: row, mean, sd, quantiles, cluster probabilities."""
     from jointmix.posterior.frames import to_frame
 
     frame = to_frame(prediction)
     order = ["mean", "sd", *(name for name in frame if name.startswith("q"))]
-    order += ["extrapolated", "multimodal", *(name for name in frame if name.startswith("p("))]
+    order += [
+        "extrapolated",
+        "multimodal",
+        "effective_draws",
+        *(name for name in frame if name.startswith("p(")),
+    ]
     flags = frame.select_dtypes(bool).columns
     frame = frame.astype(dict.fromkeys(flags, int))
     return {"row": frame.index.tolist()} | {

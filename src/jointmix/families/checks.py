@@ -130,6 +130,11 @@ class Checks:
         del parameters, allocation
         return np.zeros((len(rows.y), 0))
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether one cluster cannot close, as it has to be wide enough for all rows."""
+        return self.spec.n_clusters == 1
+
     def smallest_spread(self, parameters: Parameters, rows: Rows) -> np.ndarray | None:
         """Smallest scale over the table's there, (draw, cluster), of draws (draw,).
 

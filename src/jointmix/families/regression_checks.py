@@ -35,11 +35,6 @@ class RegressionChecks(Checks):
         """The predictors."""
         return {tuple(self.spec.predictors): CONDITION_ERROR}
 
-    @property
-    def holds_all(self) -> bool:
-        """Whether one cluster cannot close, as it has to be wide enough for all rows."""
-        return self.spec.n_clusters == 1
-
     def harmless_ties(self, column: str) -> str:
         """One cluster holds all rows; a prior that vanishes at zero keeps others open."""
         del column

@@ -1,11 +1,14 @@
 """Scores by fitting anew: without single influential rows, or without a fold at a time."""
 
+from itertools import count
+
 import numpy as np
 import xarray as xr
 from joblib import Parallel, delayed
 
-from jointmix.base.arguments import jobs_number, shown, whole_number
+from jointmix.base.arguments import jobs_number, progress_option, shown, whole_number
 from jointmix.base.errors import SpecError
+from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.fitting.workflow import fit
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
@@ -13,7 +16,13 @@ from jointmix.posterior.draws import fitted_spec, observed_rows, observed_table
 from jointmix.posterior.scores import Scores, make_scores, score_new
 
 
-def reloo(tree: xr.DataTree, scores: Scores, most_refits: int = 20, jobs: int = 1) -> Scores:
+def reloo(
+    tree: xr.DataTree,
+    scores: Scores,
+    most_refits: int = 20,
+    jobs: int = 1,
+    progress: ProgressOption = None,
+) -> Scores:
     """Replace the densities of influential rows by those of fits without them.
 
     Each fit is made as the tree's was, its columns' scale being that of the rows kept.
@@ -28,6 +37,8 @@ def reloo(tree: xr.DataTree, scores: Scores, most_refits: int = 20, jobs: int = 
         Refused beyond that many rows with Pareto k > 0.7: `kfold` takes fewer fits.
     jobs
         Fits at a time, in threads.
+    progress
+        As for `fit`; a function is called as ``progress("reloo", done, total, "")`` after each fit.
 
     Raises
     ------
@@ -38,6 +49,7 @@ def reloo(tree: xr.DataTree, scores: Scores, most_refits: int = 20, jobs: int = 
     if not isinstance(scores, Scores):
         raise SpecError(f"reloo takes the scores that loo gave; got {shown(scores)}.")
     most_refits, jobs = whole_number("most_refits", most_refits, 0), jobs_number(jobs)
+    progress_option(progress)
     high = scores.influential
     if scores.pointwise.sizes[OBS] < scores.n_rows:
         raise SpecError("reloo needs scores of every row; raise most_rows.")
@@ -51,13 +63,20 @@ def reloo(tree: xr.DataTree, scores: Scores, most_refits: int = 20, jobs: int = 
     values = {str(name): array.values.copy() for name, array in scores.pointwise.items()}
     values.setdefault("feature", np.zeros(scores.n_rows))
     places = [np.array([place]) for place in high["place"]]
-    for place, found in zip(places, _each_without(tree, places, jobs), strict=True):
+    refits = _each_without(tree, places, jobs, "reloo", progress)
+    for place, found in zip(places, refits, strict=True):
         for name, value in found.items():
             values[name][place] = value
     return make_scores(tree, np.arange(scores.n_rows), values, f"{scores.method} with refits")
 
 
-def kfold(tree: xr.DataTree, folds: int = 10, seed: int = 1, jobs: int = 1) -> Scores:
+def kfold(
+    tree: xr.DataTree,
+    folds: int = 10,
+    seed: int = 1,
+    jobs: int = 1,
+    progress: ProgressOption = None,
+) -> Scores:
     """Scores of each row by fits without its fold, folds having the clusters' shares of rows.
 
     Parameters
@@ -70,6 +89,8 @@ def kfold(tree: xr.DataTree, folds: int = 10, seed: int = 1, jobs: int = 1) -> S
         Of the rows' assignment to folds.
     jobs
         Fits at a time, in threads.
+    progress
+        As for `fit`; a function is called as ``progress("kfold", done, total, "")`` after each fit.
 
     Raises
     ------
@@ -80,7 +101,7 @@ def kfold(tree: xr.DataTree, folds: int = 10, seed: int = 1, jobs: int = 1) -> S
     """
     fitted_spec(tree)
     folds, seed = whole_number("folds", folds, 2), whole_number("seed", seed, 0)
-    jobs = jobs_number(jobs)
+    jobs, progress = jobs_number(jobs), progress_option(progress)
     share = require_group(tree, "allocation")["responsibility"]
     allocation = share.transpose(OBS, CLUSTER).values.argmax(axis=1)
     n = len(allocation)
@@ -88,7 +109,8 @@ def kfold(tree: xr.DataTree, folds: int = 10, seed: int = 1, jobs: int = 1) -> S
         raise SpecError(f"folds must lie between 2 and the number of rows, {n}; got {folds}.")
     places = stratified(allocation, folds, seed)
     values: dict[str, np.ndarray] = {}
-    for place, found in zip(places, _each_without(tree, places, jobs), strict=True):
+    refits = _each_without(tree, places, jobs, "kfold", progress)
+    for place, found in zip(places, refits, strict=True):
         for name, value in found.items():
             values.setdefault(name, np.empty(n))[place] = value
     return make_scores(tree, np.arange(n), values, f"{folds}-fold cross-validation")
@@ -108,17 +130,26 @@ def stratified(allocation: np.ndarray, folds: int, seed: int) -> list[np.ndarray
 
 
 def _each_without(
-    tree: xr.DataTree, places: list[np.ndarray], jobs: int
+    tree: xr.DataTree,
+    places: list[np.ndarray],
+    jobs: int,
+    stage: str,
+    progress: ProgressOption,
 ) -> list[dict[str, np.ndarray]]:
     """Scores of the rows at each of ``places`` by a fit of all others."""
     spec, seed = fitted_spec(tree), int(tree.attrs["seed"])
     table, rows = observed_table(tree, spec), observed_rows(tree, spec)
+    done = count(1)
 
     def one(place: np.ndarray) -> dict[str, np.ndarray]:
         kept = {name: np.delete(column, place) for name, column in table.items()}
-        return score_new(fit(kept, spec, seed), rows.take(place))
+        found = score_new(fit(kept, spec, seed, progress=False), rows.take(place))
+        tell(stage, next(done), len(places), "")
+        return found
 
-    found: list[dict[str, np.ndarray]] = Parallel(n_jobs=jobs, prefer="threads")(
-        delayed(one)(place) for place in places
-    )
+    with show_progress(progress) as tell:
+        tell(stage, 0, len(places), "")
+        found: list[dict[str, np.ndarray]] = Parallel(n_jobs=jobs, prefer="threads")(
+            delayed(one)(place) for place in places
+        )
     return found

@@ -354,7 +354,10 @@ def _identified_fit(
         return permutation[part]
 
     found = gather(values.rows, values.parameters, posterior.sizes[CHAIN], choose, values.spec)
-    sure = confidence(values.rows, values.parameters, permutation, spec, method)
+    pivot = None
+    if method == "order_by":
+        pivot = _pivot_allocation(tree, material, Allocations(values), "em")
+    sure = confidence(values.rows, values.parameters, permutation, spec, method, pivot)
     # Component → old cluster → new cluster.
     together = np.take_along_axis(flat(labels["permutation"], (CLUSTER,)), permutation, axis=1)
     result = tree.copy()

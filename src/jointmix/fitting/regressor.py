@@ -42,7 +42,8 @@ class JointMixtureRegressor(RegressorMixin, BaseEstimator):
 
         p(x, y) = Σ_k π_k N(x | μ_k, Σ_k) N(y | b_k + x'θ_k, σ_k²)
 
-    Parameters are checked by `fit`.
+    Parameters are checked by `fit`. Predictions take x as given, `jointmix.predict`'s
+    ``weighting="equal"``; its other one takes ``tree_``.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ class JointMixtureRegressor(RegressorMixin, BaseEstimator):
         )
         spec = self._spec(response, len(values))
         table = self._table(rows) | {spec.columns[-1]: values}
-        self.tree_: xr.DataTree = fit(table, spec, self._seed())
+        self.tree_: xr.DataTree = fit(table, spec, self._seed(), progress=False)
         self.n_clusters_ = spec.n_clusters
         self.verdict_ = str(self.tree_.attrs["verdict"])
         if self.verdict_ == "DO NOT USE":
@@ -157,7 +158,7 @@ class JointMixtureRegressor(RegressorMixin, BaseEstimator):
     def predict(
         self, X: object, return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """The mean of p(y | x), averaged over the posterior.
+        """The mean of p(y | x), averaged over the posterior, x being given.
 
         Parameters
         ----------
@@ -185,7 +186,7 @@ class JointMixtureRegressor(RegressorMixin, BaseEstimator):
     def predict_quantiles(
         self, X: object, quantiles: Sequence[float] = (0.05, 0.5, 0.95)
     ) -> np.ndarray:
-        """Quantiles of p(y | x), averaged over the posterior.
+        """Quantiles of p(y | x), averaged over the posterior, x being given.
 
         Parameters
         ----------

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import SamplingError
+from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN, CLUSTER, SCOUT
 from jointmix.checks.modes import is_apart
 from jointmix.families.parameters import Parameters
@@ -19,7 +20,7 @@ from jointmix.modes.initial import make_start
 from jointmix.modes.ordering import Ordering
 from jointmix.posterior.draws import draw_parameters
 from jointmix.posterior.stacking import stack
-from jointmix.sampling import Control, Progress, sample
+from jointmix.sampling import Control, sample
 
 #: Chains sent from each further mode.
 CHAINS_A_MODE = 2

@@ -11,11 +11,12 @@ import xarray as xr
 from joblib import Parallel, delayed
 
 from jointmix.base.arguments import (
-    function_or_none,
     jobs_number,
+    progress_option,
     whole_number,
 )
 from jointmix.base.errors import SchemaError
+from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -45,7 +46,7 @@ from jointmix.posterior.draws import (
 )
 from jointmix.posterior.known_groups import crosstab, group_codes, groups_name, with_groups
 from jointmix.posterior.leave_one_out import loo_densities
-from jointmix.sampling import Control, Progress
+from jointmix.sampling import Control
 
 #: Columns of a comparison's table, in their order.
 _COLUMNS = (
@@ -120,7 +121,7 @@ def compare(
     n_clusters: Iterable[int] = range(1, 7),
     seed: int = 1,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     *,
     covariance: Iterable[str] | None = None,
     noise: Iterable[str] | None = None,
@@ -150,8 +151,8 @@ def compare(
         Models at a time, in threads that share the compiled model; each fit samples its chains in
         threads of its own.
     progress
-        Called as ``progress("screen", done, total, note)`` after each model that EM has run on,
-        and as ``progress("compare", done, total, note)`` after each fit.
+        As for `fit`; a function is called as ``progress("screen", done, total, note)`` after each
+        model that EM has run on, and as ``progress("compare", done, total, note)`` after each fit.
     covariance
         Structures of the features' covariance to try: "full", "diagonal", "spherical", "tied";
         None takes the specification's.
@@ -182,16 +183,17 @@ def compare(
     """
     require_spec(spec)
     seed, jobs = whole_number("seed", seed, 0), jobs_number(jobs)
-    function_or_none("progress", progress)
+    progress_option(progress)
     grid = make_grid(spec, n_clusters, covariance, noise)
     if groups is not None:
         group_codes(groups)
-    searched = _search(table, grid, seed, jobs, progress)
-    lines = [screened(found) for found, _ in searched.values()]
-    frame = pd.DataFrame(lines, index=grid.index(grid.specs))
-    chosen = {key: searched[key] for key in promising(frame)}
-    del searched
-    trees = _fit(chosen, frame, jobs, progress)
+    with show_progress(progress) as tell:
+        searched = _search(table, grid, seed, jobs, tell)
+        lines = [screened(found) for found, _ in searched.values()]
+        frame = pd.DataFrame(lines, index=grid.index(grid.specs))
+        chosen = {key: searched[key] for key in promising(frame)}
+        del searched
+        trees = _fit(chosen, frame, jobs, tell)
     if groups is not None:
         trees = {key: with_groups(tree, groups) for key, tree in trees.items()}
     frame = frame.join(_scored(trees, grid))
@@ -202,19 +204,17 @@ def compare(
 
 
 def _search(
-    table: object, grid: Grid, seed: int, jobs: int, progress: Progress | None
+    table: object, grid: Grid, seed: int, jobs: int, tell: Progress
 ) -> dict[Key, tuple[Searched, Clock]]:
     """What EM finds under every model."""
     done, total = count(1), len(grid.specs)
 
     def one(spec: ModelSpec) -> tuple[Searched, Clock]:
         found = search_quietly(table, spec, seed)
-        if progress is not None:
-            progress("screen", next(done), total, f"K = {spec.n_clusters}")
+        tell("screen", next(done), total, f"K = {spec.n_clusters}")
         return found
 
-    if progress is not None:
-        progress("screen", 0, total, "")
+    tell("screen", 0, total, "")
     found = Parallel(n_jobs=jobs, prefer="threads")(
         delayed(one)(each) for each in grid.specs.values()
     )
@@ -222,10 +222,7 @@ def _search(
 
 
 def _fit(
-    searched: dict[Key, tuple[Searched, Clock]],
-    frame: pd.DataFrame,
-    jobs: int,
-    progress: Progress | None,
+    searched: dict[Key, tuple[Searched, Clock]], frame: pd.DataFrame, jobs: int, tell: Progress
 ) -> dict[Key, xr.DataTree]:
     """The models that EM leaves, sampled."""
     done, control = count(1), Control()
@@ -239,13 +236,15 @@ def _fit(
             # Fits of unequal numbers of draws are not compared: Ctrl-C ends them all.
             control.stop()
             raise KeyboardInterrupt
-        if progress is not None:
-            note = f"K = {short_words(frame, key)}: {tree.attrs['verdict']}"
-            progress("compare", next(done), len(searched), note)
+        tell(
+            "compare",
+            next(done),
+            len(searched),
+            f"K = {short_words(frame, key)}: {tree.attrs['verdict']}",
+        )
         return tree
 
-    if progress is not None:
-        progress("compare", 0, len(searched), "")
+    tell("compare", 0, len(searched), "")
     (key, first), *others = searched.items()
     try:
         # The first compiles what all others use.

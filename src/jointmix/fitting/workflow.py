@@ -10,11 +10,12 @@ import xarray as xr
 
 from jointmix.base.arguments import (
     file_path,
-    function_or_none,
+    progress_option,
     shown,
     whole_number,
 )
 from jointmix.base.errors import SpecError
+from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.base.schema import CHAIN
 from jointmix.checks import judge
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
@@ -28,7 +29,7 @@ from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import Ordering, choose_ordering
 from jointmix.modes.warnings import mode_warnings
 from jointmix.posterior.pointwise import with_log_likelihood
-from jointmix.sampling import Control, Plan, Progress, plan, sample
+from jointmix.sampling import Control, Plan, plan, sample
 from jointmix.sampling.stream import open_stream, read_stream
 from jointmix.tables.issues import Issue
 
@@ -37,7 +38,7 @@ def fit(
     table: object,
     spec: ModelSpec,
     seed: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     control: Control | None = None,
     stream: str | Path | None = None,
 ) -> xr.DataTree:
@@ -52,7 +53,9 @@ def fit(
     seed
         Of all randomness; the same seed on the same machine gives the same result.
     progress
-        Called as ``progress(stage, done, total, note)``; may be called from other threads.
+        None shows it where a person looks: in a notebook, or on a terminal at standard error; True
+        everywhere, False nowhere. A function is called as ``progress(stage, done, total, note)``,
+        from other threads too.
     control
         Pauses, resumes or stops sampling from elsewhere; a stopped fit keeps its finished draws.
     stream
@@ -80,12 +83,13 @@ def fit(
     SamplingError
         If no chain could start, or a chain went where parameters leave float64.
     """
-    function_or_none("progress", progress)
+    progress_option(progress)
     if control is not None and not isinstance(control, Control):
         raise SpecError(f"control must be a Control or None; got {shown(control)}.")
     folder = None if stream is None else file_path(stream)
-    clock = Clock(progress)
-    return fit_from(search(table, spec, seed, clock), clock, progress, control, folder)
+    with show_progress(progress) as tell:
+        clock = Clock(tell)
+        return fit_from(search(table, spec, seed, clock), clock, tell, control, folder)
 
 
 def fit_from(

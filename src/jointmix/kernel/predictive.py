@@ -75,15 +75,37 @@ def _normalise(terms: np.ndarray, b: int) -> float:
 
 
 @jit()
-def _moments(predicted, share, parts, b, sums, work, total):  # type: ignore[no-untyped-def]
+def _weigh(own: np.ndarray, weighted: bool) -> tuple[float, float]:
+    """Draws' weights, which sum to one, from their log p(x), alike or in proportion to p(x).
+
+    Returns
+    -------
+    density, effective
+        The log of the mean of p(x) over draws, and the effective number of draws, 1 / Σ w².
+    """
+    top, one, square = -np.inf, 0.0, 0.0
+    for s in range(own.size):
+        top = max(top, own[s])
+    for s in range(own.size):
+        own[s] = math.exp(own[s] - top)
+        one += own[s]
+    for s in range(own.size):
+        own[s] = own[s] / one if weighted else 1.0 / own.size
+        square += own[s] * own[s]
+    return top + math.log(one / own.size), 1.0 / square
+
+
+@jit()
+def _moments(predicted, own, share, parts, b, sums, work, total):  # type: ignore[no-untyped-def]
     """Add up moments of row b over draws; fills the first four of its `total`.
 
     Parameters
     ----------
-    share, parts
-        p(k | x) (draw, cluster, row) and parts (draw, cluster, row, number).
+    own, share, parts
+        Weights (draw,), p(k | x) (draw, cluster, row) and parts (draw, cluster, row, number).
     sums
-        Filled, (cluster, 3): Σ p, and Σ p times mean and square about the value returned.
+        Filled, (cluster, 3): Σ p, and Σ p times mean and square about the value returned, p
+        being weighed by the draws' weights.
     work
         Two numbers to work with.
 
@@ -104,7 +126,7 @@ def _moments(predicted, share, parts, b, sums, work, total):  # type: ignore[no-
             # Sums are taken about the first draw's mean, so that offsets cost no digits.
             origin = here
         for c in range(k):
-            p = share[s, c, b]
+            p = own[s] * share[s, c, b]
             call(predicted.moments, parts[s, c, b], work)
             gap = work[0] - origin
             # A cluster that the row cannot belong to adds nothing, even of infinite variance.
@@ -115,12 +137,11 @@ def _moments(predicted, share, parts, b, sums, work, total):  # type: ignore[no-
             scales += p * (parts[s, c, b, 1] ** 2 + gap * gap)
             sums[c, 0] += p
             sums[c, 1] += p * gap
-        mean += here - origin
-        square += (here - origin) ** 2
-    mean /= n_draws
-    total[0], total[1], total[2] = origin + mean, within / n_draws, between / n_draws
-    total[3] = max(square / n_draws - mean * mean, 0.0)
-    return origin, math.sqrt(max(scales / n_draws - mean * mean, 0.0))
+        mean += own[s] * (here - origin)
+        square += own[s] * (here - origin) ** 2
+    total[0], total[1], total[2] = origin + mean, within, between
+    total[3] = max(square - mean * mean, 0.0)
+    return origin, math.sqrt(max(scales - mean * mean, 0.0))
 
 
 @jit()
@@ -145,6 +166,7 @@ def _predict(
     problem: np.ndarray,
     values: np.ndarray,
     n_given: int,
+    weighted: bool,
     probability: np.ndarray,
     normal: np.ndarray,
     total: np.ndarray,
@@ -160,7 +182,7 @@ def _predict(
     kept, scratch = np.empty(n_kept * length), np.empty(n_scratch * length)
     p, parts = np.empty((n_draws, k, length)), np.empty((n_draws, k, length, predicted.n_part))
     weight, some = np.empty(n_draws * k), np.empty((n_draws * k, predicted.n_part))
-    sums, work = np.empty((k, 3)), np.empty(2)
+    sums, work, weights = np.empty((k, 3)), np.empty(2), np.empty(n_draws)
     for s in range(n_draws):
         constants[s] = values[s, :k]
         for i in range(blocks.size):
@@ -170,22 +192,21 @@ def _predict(
         m = min(length, n - start)
         _tile(problem, header, start, m, n_given, states, constants, kept, scratch, p, parts)
         for b in range(m):
-            row, largest, density, used = start + b, -np.inf, 0.0, 0
+            row, used = start + b, 0
             for s in range(n_draws):
-                value = _normalise(p[s], b)
-                higher = max(largest, value)
-                density = density * math.exp(largest - higher) + math.exp(value - higher)
-                largest = higher
+                weights[s] = _normalise(p[s], b)
+            total[row, 4], total[row, 5] = _weigh(weights, weighted)
+            for s in range(n_draws):
                 for c in range(k):
-                    if p[s, c, b] > LEAST_WEIGHT:
-                        weight[used], some[used] = p[s, c, b] / n_draws, parts[s, c, b]
+                    one = weights[s] * p[s, c, b]
+                    if one * n_draws > LEAST_WEIGHT:
+                        weight[used], some[used] = one, parts[s, c, b]
                         used += 1
-            origin, spread = _moments(predicted, p, parts, b, sums, work, total[row])
-            total[row, 4] = largest + math.log(density / n_draws)
+            origin, spread = _moments(predicted, weights, p, parts, b, sums, work, total[row])
             for c in range(k):
                 at = sums[c, 1] / max(sums[c, 0], 1e-300)
                 square = sums[c, 2] / max(sums[c, 0], 1e-300) - at * at
-                share[row, c, 0] = sums[c, 0] / n_draws
+                share[row, c, 0] = sums[c, 0]
                 share[row, c, 1], share[row, c, 2] = origin + at, max(square, 0.0)
             for q in range(probability.size):
                 quantile[row, q] = _quantile(
@@ -227,8 +248,8 @@ def _density(
         used = 0
         for s in range(n_draws):
             for c in range(k):
-                if share[s, c, row] > LEAST_WEIGHT:
-                    weight[used], some[used] = share[s, c, row] / n_draws, parts[s, c, row]
+                if share[s, c, row] * n_draws > LEAST_WEIGHT:
+                    weight[used], some[used] = share[s, c, row], parts[s, c, row]
                     used += 1
         for i in range(at.size):
             call(predicted.distribution, at[i], used, weight, some, work)
@@ -271,14 +292,14 @@ def density_at(
     parameters: Parameters,
     block: protocol.Block,
 ) -> np.ndarray:
-    """The mean over draws of p(y | x) at points.
+    """The weighted mean over draws of p(y | x) at points.
 
     Parameters
     ----------
     at
         (point,).
     share
-        p(k | x), (draw, cluster, row).
+        p(k | x) times the draw's weight, (draw, cluster, row).
     rows
         Of which the predictors are read.
     parameters
@@ -302,6 +323,7 @@ def predictive(
     parameters: Parameters,
     blocks: Sequence[protocol.Block],
     probability: np.ndarray,
+    weighted: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Moments, clusters and quantiles of p(y | x), averaged over draws.
 
@@ -315,12 +337,14 @@ def predictive(
         Of the model, the response's last.
     probability
         Of the quantiles, (quantile,), each in (0, 1).
+    weighted
+        Whether draws are weighed by p(x); else they count alike.
 
     Returns
     -------
     total
-        (obs, 5): mean, the variance within and between clusters and of the parameters, and
-        the log of the posterior mean of p(x).
+        (obs, 6): mean, the variance within and between clusters and of the parameters, the log
+        of the posterior mean of p(x), and the effective number of draws.
     share
         (obs, cluster, 3): p(k | x), and mean and variance of y from that cluster.
     quantile
@@ -333,8 +357,10 @@ def predictive(
     header = add_blocks(tape, compiled, k, rows.columns, most)
     problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[-1]))
     probability = np.ascontiguousarray(probability, dtype=float)
-    total, share = np.empty((n, 5)), np.empty((n, k, 3))
+    total, share = np.empty((n, 6)), np.empty((n, k, 3))
     quantile = np.empty((n, len(probability)))
     values = values_of(parameters, blocks, compiled)
-    _predict(problem, values, n_given, probability, ndtri(probability), total, share, quantile)
+    _predict(
+        problem, values, n_given, weighted, probability, ndtri(probability), total, share, quantile
+    )
     return total, share, quantile

@@ -25,7 +25,8 @@ class Confidence:
     ----------
     agreement
         Share of draws to which another method gives the same labels, up to one permutation of
-        all draws: Stephens' for all methods, ECR for Stephens'.
+        all draws: ECR for Stephens' and for clusters sorted by a variable, which may cross, so
+        that a draw's cluster is another one's rows; Stephens' for all others.
     other
         That method's name.
     n_compared
@@ -81,7 +82,12 @@ class Allocations:
 
 
 def confidence(
-    rows: Rows, parameters: Parameters, permutation: np.ndarray, spec: ModelSpec, method: str
+    rows: Rows,
+    parameters: Parameters,
+    permutation: np.ndarray,
+    spec: ModelSpec,
+    method: str,
+    pivot: np.ndarray | None = None,
 ) -> Confidence:
     """How sure the labels of identified draws are.
 
@@ -93,6 +99,9 @@ def confidence(
         That identification applied, (draw, cluster).
     method
         That found them.
+    pivot
+        Cluster of each row (obs,), to which ECR matches the draws where it is the other method;
+        by default the most probable one by the labels found, which sorted labels may blend.
     """
     k = spec.n_clusters
     if k == 1 or not spec.exchangeable:
@@ -101,7 +110,7 @@ def confidence(
         )
     kept = compared_draws(len(permutation), len(rows.y) * k)
     values = Responsibilities(rows, parameters.take(kept.tolist()), spec)
-    other, found = other_method(values, permutation[kept], method)
+    other, found = other_method(values, permutation[kept], method, pivot)
     points = permute(label_parameters(values.parameters, spec), permutation[kept])
     return Confidence(
         agreement=agreement(permutation[kept], found),
@@ -119,15 +128,20 @@ def compared_draws(n_draws: int, numbers: int) -> np.ndarray:
 
 
 def other_method(
-    values: Responsibilities, permutation: np.ndarray, method: str
+    values: Responsibilities,
+    permutation: np.ndarray,
+    method: str,
+    pivot: np.ndarray | None = None,
 ) -> tuple[str, np.ndarray]:
     """A method that works on another principle, and its permutations of the same draws."""
-    if method != "stephens":
+    if method not in ("stephens", "order_by"):
         return "stephens", stephens(values, start=permutation)
-    total = np.zeros(values.shape[1:])
-    for draw, labels in enumerate(permutation):
-        total += values[draw : draw + 1][0][:, labels]
-    return "ecr", ecr(Allocations(values), total.argmax(axis=-1), values.shape[2])
+    if pivot is None:
+        total = np.zeros(values.shape[1:])
+        for draw, labels in enumerate(permutation):
+            total += values[draw : draw + 1][0][:, labels]
+        pivot = total.argmax(axis=-1)
+    return "ecr", ecr(Allocations(values), pivot, values.shape[2])
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> float:

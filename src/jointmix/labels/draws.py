@@ -176,7 +176,7 @@ def identify_draws(
         gathered=replace(found, log_likelihood=on_users_scale),
         method=method,
         text=text,
-        confidence=confidence(rows, parameters, found.permutation, spec, method),
+        confidence=confidence(rows, parameters, found.permutation, spec, method, pivot),
     )
 
 

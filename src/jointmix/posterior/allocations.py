@@ -1,6 +1,7 @@
 """Which cluster a row belongs to: probabilities, draws, co-clustering, one best partition."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,7 +24,9 @@ from jointmix.base.schema import (
     OBS_BIS,
     require_group,
 )
+from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate
 from jointmix.kernel.partition import expected_loss, improve
@@ -37,8 +40,8 @@ from jointmix.posterior.draws import (
 )
 
 Loss = Literal["vi", "binder"]
-Shares = tuple[np.ndarray, np.ndarray]
-Work = Callable[[np.ndarray, Rows, Parameters, Shares], None]
+#: How much each draw counts where the response is predicted: see `jointmix.predict`.
+Weighting = Literal["equal", "joint"]
 
 #: Numbers (draws × rows × clusters) that one thread works on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
@@ -53,6 +56,8 @@ def responsibilities(
     tree: xr.DataTree, table: object = None, quantiles: Sequence[float] = (0.05, 0.95)
 ) -> xr.Dataset:
     """Probabilities of the clusters, without and with the response, and what it told.
+
+    All draws count alike, as for `predict` with its ``weighting="equal"``.
 
     Parameters
     ----------
@@ -95,13 +100,13 @@ def responsibilities(
     means = np.empty((2, len(rows.y), len(clusters)))
     bounds = np.empty((2, len(rows.y), len(clusters), probability.size))
 
-    def summarise(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
-        del part, model
+    def summarise(batch: Batch) -> None:
         for index in known.values():
-            means[index, place] = shares[index].mean(axis=0).T
+            share = batch.joint if index else batch.features
+            means[index, batch.place] = share.mean(axis=0).T
             if probability.size:
-                found = np.quantile(shares[index], probability, axis=0)
-                bounds[index, place] = found.transpose(2, 1, 0)
+                found = np.quantile(share, probability, axis=0)
+                bounds[index, batch.place] = found.transpose(2, 1, 0)
 
     each_batch(summarise, rows, parameters, spec)
     for name, index in known.items():
@@ -293,18 +298,47 @@ def _places(rows: object) -> np.ndarray:
     return np.unique(places.astype(int))
 
 
-def each_batch(work: Work, rows: Rows, parameters: Parameters, spec: ModelSpec) -> None:
-    """Call ``work`` with a few rows at a time, in threads.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A few rows that miss the same features, and what each draw makes of them.
 
-    Its arguments are the rows' places, the rows, the model of the features that they have, and
-    p(k | x) and p(k | x, y), both (draw, cluster, row).
+    Attributes
+    ----------
+    place
+        Places of the rows, (row,).
+    rows, parameters, blocks
+        The rows, and the model of the features that they have.
+    features, joint
+        p(k | x) and p(k | x, y), (draw, cluster, row).
     """
+
+    place: np.ndarray
+    rows: Rows
+    parameters: Parameters
+    blocks: tuple[Block, ...]
+    features: np.ndarray
+    joint: np.ndarray
+
+    def draw_weights(self, weighting: Weighting) -> np.ndarray:
+        """What each draw counts for each row, (draw, row), summing to one over draws."""
+        n_draws = len(self.parameters.weight)
+        if weighting == "equal":
+            return np.full((n_draws, len(self.place)), 1 / n_draws)
+        density = log_likelihood(log_terms(self.blocks, self.rows, self.parameters)[0])
+        weight = np.exp(density - density.max(axis=0))
+        return np.asarray(weight / weight.sum(axis=0))
+
+
+def each_batch(
+    work: Callable[[Batch], None], rows: Rows, parameters: Parameters, spec: ModelSpec
+) -> None:
+    """Call ``work`` with a few rows at a time, in threads."""
     size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
 
     def one(pattern: Pattern, chosen: slice) -> None:
         part, model = pattern.rows.take(chosen), pattern.parameters
         joint, features, _ = allocate(part, model, pattern.blocks, with_features=True)
-        work(pattern.place[chosen], part, model, (features, joint))
+        work(Batch(pattern.place[chosen], part, model, pattern.blocks, features, joint))
 
     Parallel(n_jobs=-1, prefer="threads", require="sharedmem")(
         delayed(one)(pattern, slice(first, first + size))
@@ -327,11 +361,10 @@ def drawn_allocations(
     n_draws, k = parameters.weight.shape
     drawn = np.empty((n_draws, len(rows.y)), dtype=np.int8 if k <= 127 else np.int16)
 
-    def draw(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
-        del part, model
+    def draw(batch: Batch) -> None:
         # A generator for each batch: threads finish in any order.
-        rng = np.random.default_rng([seed, int(place[0])])
-        drawn[:, place] = draw_clusters(shares[int(with_response)], rng)
+        rng = np.random.default_rng([seed, int(batch.place[0])])
+        drawn[:, batch.place] = draw_clusters(batch.joint if with_response else batch.features, rng)
 
     each_batch(draw, rows, parameters, spec)
     return drawn

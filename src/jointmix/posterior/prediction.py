@@ -6,14 +6,16 @@ Everything is averaged over the posterior draws and streams over rows, so that n
 draws × rows × clusters is held whole.
 """
 
+import warnings
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import xarray as xr
 from joblib import Parallel, delayed
 
-from jointmix.base.arguments import number_list, probabilities, whole_number
-from jointmix.base.errors import DataError, SpecError
+from jointmix.base.arguments import choice, number_list, probabilities, whole_number
+from jointmix.base.errors import DataError, PrecisionWarning, SpecError
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -29,7 +31,7 @@ from jointmix.families.protocol import Predicted
 from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import density_at, predictive
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.allocations import Shares, each_batch
+from jointmix.posterior.allocations import Batch, Weighting, each_batch
 from jointmix.posterior.conditioning import Pattern, by_pattern, marginal
 from jointmix.posterior.draws import (
     fitted_spec,
@@ -49,6 +51,9 @@ _MOST_POINTS = 1_000_000
 #: Share of the fit's rows whose density marks the border of what was fitted, and rows and draws
 #: looked at.
 _EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
+#: Effective number of draws below which a prediction is said to be rough: a mean then has an error
+#: of a tenth of its posterior standard deviation.
+_FEW_DRAWS = 100
 #: Quantiles between which a grid of points lies, but for a margin.
 _REACH = (0.0005, 0.9995)
 #: Height of a second peak against the first, and depth of the valley between them.
@@ -70,7 +75,8 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
     xarray.Dataset
         `joint`, log p(x, y); `feature`, log p(x); `conditional`, log p(y | x): dims chain, draw,
         obs; natural log, on the users' scale. Without a response `joint` equals `feature`;
-        without features `joint` equals `conditional`.
+        without features `joint` equals `conditional`. The log of the mean of p(x, y) over draws
+        less that of p(x) is log p(y | x) as `loo` and the "joint" weighting of `predict` have it.
 
     Raises
     ------
@@ -98,9 +104,20 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
 
 
 def predict(
-    tree: xr.DataTree, table: object = None, quantiles: Sequence[float] = (0.05, 0.5, 0.95)
+    tree: xr.DataTree,
+    table: object = None,
+    quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+    weighting: Weighting = "equal",
 ) -> xr.Dataset:
     """Predict the response from the features and predictors.
+
+    p(y | x) of the draws is averaged over them, Σ_s w_s p(y | x, θ_s), in one of two ways that
+    answer two questions. With equal weights x is taken as given, as in a regression: a value to
+    predict at says nothing of the parameters. With w_s ∝ p(x | θ_s) the row is one more from the
+    population of the fit's, so that x tells of the parameters before y is seen: p(x, y) / p(x),
+    each averaged over the posterior, as the conditional density of `loo` and `kfold`, and their
+    PIT and CRPS, have it. Among the fit's rows the two hardly differ. Far from them they do, and
+    the second then rests on the few draws under which such a row is likely.
 
     Parameters
     ----------
@@ -112,6 +129,9 @@ def predict(
         Gaussian given the others, through their slopes too.
     quantiles
         Probabilities in (0, 1).
+    weighting
+        "equal", x is given; or "joint", x is of the population. The fit's own rows are taken as
+        new ones with the same columns.
 
     Returns
     -------
@@ -126,7 +146,7 @@ def predict(
         5% or more between two peaks of which the lower has 5% or more of the higher's height,
         each cluster's predictive distribution being taken as normal. Where a cluster's response has
         no variance, as a Student-t with two degrees of freedom, `sd` and the variance's parts are
-        infinite.
+        infinite. With "joint" there is `effective_draws` besides, 1 / Σ w_s².
 
     Raises
     ------
@@ -134,8 +154,32 @@ def predict(
         If a column is absent, or a predictor that is no feature holds missing entries: the model
         has no distribution for it.
     SpecError
-        If the model has no response, or a quantile lies outside (0, 1).
+        If the model has no response, a quantile lies outside (0, 1) or the weighting is unknown.
+
+    Warns
+    -----
+    PrecisionWarning
+        If a row's prediction rests on fewer than 100 effective draws.
     """
+    choice("weighting", weighting, get_args(Weighting))
+    found = _predictions(tree, table, quantiles, weighting)
+    if weighting == "joint":
+        effective = found["effective_draws"].values
+        few = int((effective < _FEW_DRAWS).sum())
+        if few:
+            warnings.warn(
+                f"Predictions of {few} of {effective.size} rows rest on fewer than {_FEW_DRAWS} "
+                f"effective draws, {effective.min():.1f} at the least: few draws find such rows "
+                "likely. Take more draws, or x as given (weighting='equal').",
+                PrecisionWarning,
+                stacklevel=2,
+            )
+    return found
+
+
+def _predictions(
+    tree: xr.DataTree, table: object, quantiles: Sequence[float], weighting: Weighting
+) -> xr.Dataset:
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
@@ -144,7 +188,7 @@ def predict(
     parts, order = [], []
     for pattern in by_pattern(rows, parameters, spec):
         least = _least_density(observed_rows(tree, spec), parameters, pattern.present, spec)
-        moments = _predicted(pattern, probability)
+        moments = _predicted(pattern, probability, weighting)
         moments["extrapolated"] = moments["log_density"] < least
         parts.append(moments)
         order.append(pattern.place)
@@ -164,7 +208,10 @@ def predict(
 
 
 def predictive_density(
-    tree: xr.DataTree, table: object = None, points: Sequence[float] | int = 200
+    tree: xr.DataTree,
+    table: object = None,
+    points: Sequence[float] | int = 200,
+    weighting: Weighting = "equal",
 ) -> xr.DataArray:
     """The density p(y | x) of the response on a grid.
 
@@ -177,6 +224,8 @@ def predictive_density(
     points
         Values of the response; or how many, at least 2, evenly spaced over what the rows'
         predictive distributions reach: from 0.05% to 99.95%, and a tenth of that on either side.
+    weighting
+        Of the draws, as for `predict`.
 
     Returns
     -------
@@ -190,12 +239,14 @@ def predictive_density(
         If a column is absent, a predictor that is no feature holds missing entries, or rows times
         points would not fit in 4 GB.
     SpecError
-        If the model has no response, or the points are too few or not finite.
+        If the model has no response, the points are too few or not finite, or the weighting is
+        unknown.
     """
+    choice("weighting", weighting, get_args(Weighting))
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
-    at = _points(tree, table, points)
+    at = _points(tree, table, points, weighting)
     rows, _ = table_rows(tree, spec, table, None, spec.features)
     if len(rows.y) * len(at) > _MOST_NUMBERS:
         raise DataError(
@@ -204,18 +255,21 @@ def predictive_density(
         )
     found = np.empty((len(rows.y), len(at)))
 
-    def evaluate(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
-        found[place] = density_at(at, shares[0], part, model, spec.blocks[-1])
+    def evaluate(batch: Batch) -> None:
+        share = batch.features * batch.draw_weights(weighting)[:, None]
+        found[batch.place] = density_at(at, share, batch.rows, batch.parameters, spec.blocks[-1])
 
     each_batch(evaluate, rows, parameters, spec)
     coords = {OBS: rows.label, "point": at}
     return xr.DataArray(found, coords=coords, dims=(OBS, "point"), name=spec.response)
 
 
-def _points(tree: xr.DataTree, table: object, points: Sequence[float] | int) -> np.ndarray:
+def _points(
+    tree: xr.DataTree, table: object, points: Sequence[float] | int, weighting: Weighting
+) -> np.ndarray:
     if isinstance(points, int):
         points = whole_number("points", points, 2, _MOST_POINTS)
-        reach = predict(tree, table, _REACH)["quantiles"].values
+        reach = _predictions(tree, table, _REACH, weighting)["quantiles"].values
         low, high = float(reach.min()), float(reach.max())
         margin = (high - low) / 10
         return np.linspace(low - margin, high + margin, points)
@@ -243,8 +297,10 @@ def _least_density(
     return float(np.quantile(np.concatenate(parts), _EXTRAPOLATED))
 
 
-def _predicted(pattern: Pattern, probability: np.ndarray) -> dict[str, np.ndarray]:
-    """What `predict` gives for rows that miss nothing, in threads of a few hundred rows each."""
+def _predicted(
+    pattern: Pattern, probability: np.ndarray, weighting: Weighting
+) -> dict[str, np.ndarray]:
+    """What `predict` gives for rows that miss the same, in threads of a few hundred rows each."""
 
     response = pattern.blocks[-1]
     assert isinstance(response, Predicted)
@@ -252,7 +308,9 @@ def _predicted(pattern: Pattern, probability: np.ndarray) -> dict[str, np.ndarra
 
     def block(first: int) -> list[np.ndarray]:
         part = pattern.rows.take(slice(first, first + _BLOCK))
-        total, share, quantile = predictive(part, pattern.parameters, pattern.blocks, probability)
+        total, share, quantile = predictive(
+            part, pattern.parameters, pattern.blocks, probability, weighting == "joint"
+        )
         variance = np.where(np.isfinite(share[..., 2]), share[..., 2], scale)
         peaks = _multimodal(share[..., 0], share[..., 1], variance)
         return [total, share[..., 0], quantile, peaks]
@@ -261,7 +319,7 @@ def _predicted(pattern: Pattern, probability: np.ndarray) -> dict[str, np.ndarra
         delayed(block)(first) for first in range(0, len(pattern.place), _BLOCK)
     )
     total, share, quantile, peaks = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    mean, within, between, uncertain, density = total.T
+    mean, within, between, uncertain, density, effective = total.T
     return {
         "mean": mean,
         "sd": np.sqrt(within + between + uncertain),
@@ -272,6 +330,7 @@ def _predicted(pattern: Pattern, probability: np.ndarray) -> dict[str, np.ndarra
         "log_density": density,
         "multimodal": peaks,
         "quantiles": quantile,
+        **({"effective_draws": effective} if weighting == "joint" else {}),
     }
 
 

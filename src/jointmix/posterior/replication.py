@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from jointmix.base.arguments import whole_number
+from jointmix.base.arguments import choice, whole_number
 from jointmix.base.errors import DataError, SchemaError, SpecError
 from jointmix.base.schema import (
     CHAIN,
@@ -21,7 +22,7 @@ from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.graph import prior_draws
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.allocations import Shares, draw_clusters, each_batch
+from jointmix.posterior.allocations import Batch, Weighting, draw_clusters, each_batch
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
@@ -40,7 +41,11 @@ _BOUNDS = (0.05, 0.5, 0.95)
 
 
 def predictive_draws(
-    tree: xr.DataTree, table: object = None, draws: int = 1_000, seed: int = 1
+    tree: xr.DataTree,
+    table: object = None,
+    draws: int = 1_000,
+    seed: int = 1,
+    weighting: Weighting = "equal",
 ) -> xr.DataArray:
     """Draws of the response given the features and predictors.
 
@@ -54,6 +59,9 @@ def predictive_draws(
         At most that many of the posterior's are used, evenly spaced in each chain.
     seed
         Of the clusters and the noise.
+    weighting
+        As for `predict`. With "equal" each value is drawn with the parameters of its chain and
+        draw; with "joint" with those of a draw chosen for its row in proportion to p(x).
 
     Returns
     -------
@@ -63,11 +71,12 @@ def predictive_draws(
     Raises
     ------
     SpecError
-        If the model has no response, or ``draws`` is below 1.
+        If the model has no response, ``draws`` is below 1 or the weighting unknown.
     DataError
         If a column is absent, or the draws would not fit in 2 GB.
     """
     spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
+    choice("weighting", weighting, get_args(Weighting))
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
     rows, _ = table_rows(tree, spec, table, None, spec.features)
@@ -76,12 +85,20 @@ def predictive_draws(
     _check_size(n_draws, len(rows.y), 1)
     y = np.empty((n_draws, len(rows.y)))
 
-    def draw(place: np.ndarray, part: Rows, model: Parameters, shares: Shares) -> None:
+    def draw(batch: Batch) -> None:
         # A generator for each batch: threads finish in any order.
-        rng = np.random.default_rng([seed, int(place[0])])
-        z = draw_clusters(shares[0], rng)
+        rng = np.random.default_rng([seed, int(batch.place[0])])
+        # The draw of the parameters behind each value, (draw, row).
+        used = np.tile(np.arange(n_draws)[:, None], len(batch.place))
+        if weighting == "joint":
+            used = _resampled(batch.draw_weights(weighting), rng)
+        z = draw_clusters(np.take_along_axis(batch.features, used[:, None], axis=0), rng)
         for s in range(n_draws):
-            y[s, place] = spec.blocks[-1].draw(model.take(s), part, z[s], rng)
+            value, row = np.nonzero(used == s)
+            if row.size:
+                y[value, batch.place[row]] = spec.blocks[-1].draw(
+                    batch.parameters.take(s), batch.rows.take(row), z[value, row], rng
+                )
 
     each_batch(draw, rows, parameters, spec)
     posterior = used["posterior"].to_dataset()
@@ -93,6 +110,18 @@ def predictive_draws(
         dims=(CHAIN, DRAW, OBS),
         name=spec.response,
     )
+
+
+def _resampled(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Places of draws in proportion to weights (draw, row), in random order, of the same shape.
+
+    Systematic resampling: a draw comes as often as its weight says, rounded up or down.
+    """
+    n_draws, n = weight.shape
+    at = (np.arange(n_draws)[:, None] + rng.random(n)) / n_draws
+    found = [np.searchsorted(weight[:, i].cumsum(), at[:, i]) for i in range(n)]
+    # Rounding may leave the last sum below one.
+    return rng.permuted(np.minimum(np.stack(found, axis=1), n_draws - 1), axis=0)
 
 
 def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree:

@@ -52,7 +52,8 @@ class Scores:
     pointwise
         By row (obs), those left out: ``joint``, ``feature`` and ``conditional``, log densities on
         the users' scale; ``pareto_k``, NaN where a refit replaced the approximation; with a
-        response, ``pit``, F(y | x, rest), and ``crps``, the continuous ranked probability score of
+        response, by the joint density (`predict` with ``weighting="joint"``), ``pit``,
+        F(y | x, rest), and ``crps``, the continuous ranked probability score of
         y given x in the response's units; ``row``, the row's number in the table, and ``place``,
         that among the rows of the fit.
     method

@@ -23,6 +23,7 @@ from jointmix.base.schema import (
     require_dims,
     require_group,
 )
+from jointmix.posterior.printed import Estimates
 
 PAIR = "pair"
 ENTRY = "entry"
@@ -212,6 +213,7 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
+        One that prints rounded by its sd, in the width of a window (``display.width`` of pandas):
         mean, sd, the interval's bounds (``eti89_lb``, ``eti89_ub``), mcse_mean, ess_bulk,
         ess_tail and r_hat, on the users' scale; rows such as "mean[cluster 1, width]".
         Fixed constants have NaN for the last four.
@@ -231,4 +233,4 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
         names += [name for name, _ in entries(values["mean"], parameter)]
         frames.append(pd.DataFrame({key: values[key].values.ravel() for key in values.data_vars}))
     table = pd.concat(frames, ignore_index=True).rename(columns={"lower": lower, "upper": upper})
-    return table.set_axis(names, axis="index")
+    return Estimates(table.set_axis(names, axis="index"))

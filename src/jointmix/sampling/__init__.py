@@ -13,13 +13,14 @@ from pathlib import Path
 import xarray as xr
 
 from jointmix.base.errors import JointmixError, SamplingError, SpecError, StorageError
+from jointmix.base.progress import Progress
 from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import Start
 from jointmix.sampling import memory
 from jointmix.sampling.backends import choose_backend
-from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.control import Control
 from jointmix.sampling.result import STATISTICS, Draws, normalised
 from jointmix.sampling.target import Target
 
@@ -27,7 +28,6 @@ __all__ = [
     "STATISTICS",
     "Control",
     "Plan",
-    "Progress",
     "Target",
     "choose_backend",
     "plan",

@@ -12,8 +12,9 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from jointmix.base.errors import SamplingError
+from jointmix.base.progress import Progress
 from jointmix.model.settings import CANDIDATES, LARGEST_PARETO_SHAPE
-from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.control import Control
 from jointmix.sampling.mode import laplace_normal
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import Target

@@ -13,7 +13,8 @@ import pymc as pm
 from scipy.special import logsumexp
 
 from jointmix.base.errors import MissingExtraError, SamplingError
-from jointmix.sampling.control import LEAST_DRAWS, Control, Progress
+from jointmix.base.progress import Progress
+from jointmix.sampling.control import LEAST_DRAWS, Control
 
 LogDensity = Callable[[Any], Any]
 Unravel = Callable[[np.ndarray], dict[str, np.ndarray]]

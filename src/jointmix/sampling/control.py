@@ -2,10 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
-
-#: Called as ``progress(stage, done, total, note)``; may be called from other threads.
-Progress = Callable[[str, float, float, str], None]
 
 #: Draws of a chain below which an interrupted run has nothing to show.
 LEAST_DRAWS = 4

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import SamplingError, StorageError
+from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.kernel.entry import compiled
 from jointmix.kernel.problem import free_parameters
@@ -20,7 +21,7 @@ from jointmix.model.location import householder
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
 from jointmix.sampling.backends import cores_used
-from jointmix.sampling.control import LEAST_DRAWS, POLL_SECONDS, Control, Progress
+from jointmix.sampling.control import LEAST_DRAWS, POLL_SECONDS, Control
 from jointmix.sampling.mode import laplace_normal
 from jointmix.sampling.result import Draws, parameter_coords, statistics_of
 from jointmix.sampling.target import Target

@@ -8,12 +8,13 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN
 from jointmix.model.graph import mixture_model
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
 from jointmix.sampling.blackjax_runs import jaxified, nuts
-from jointmix.sampling.control import Control, Progress
+from jointmix.sampling.control import Control
 from jointmix.sampling.result import Draws, statistics_of
 from jointmix.sampling.target import Target
 

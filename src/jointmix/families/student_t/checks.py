@@ -2,10 +2,14 @@
 
 import numpy as np
 
+from jointmix.families.checks import Closed
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.regression_checks import RegressionChecks
 from jointmix.families.rows import Rows
+
+#: Scales from the line within which a cluster that closed holds its rows; tails reach the others.
+_CORE = 5.0
 
 
 class StudentTChecks(RegressionChecks):
@@ -28,6 +32,18 @@ class StudentTChecks(RegressionChecks):
         if isinstance(df, Fixed):
             return bool(df.array.min() * others <= surplus)
         return surplus > 0
+
+    def closed(
+        self, parameters: Parameters, rows: Rows, held: np.ndarray, cluster: int, share: float
+    ) -> Closed | None:
+        """On rows that a line gives exactly, those at the centre of the distribution."""
+        draw = int(parameters.sigma[:, cluster].argmin())
+        part = rows.take(held)
+        line = parameters.intercept[draw, cluster] + part.u @ parameters.slope[draw, cluster]
+        core = held[np.abs(part.y - line) <= _CORE * parameters.sigma[draw, cluster]]
+        if len(core) < 2:
+            return None
+        return super().closed(parameters, rows, core, cluster, share)
 
     def white(self, parameters: Parameters, rows: Rows, allocation: np.ndarray) -> np.ndarray:
         """The residual's normal score: as far out as a normal number of the same chance."""

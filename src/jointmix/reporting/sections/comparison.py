@@ -53,7 +53,6 @@ def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
         ),
     )
     features = bool(FittedView(comparison.trees[comparison.best]).features)
-    criteria = (_curves(table, features), _criteria(table))
     title = "How many clusters" if table.index.nlevels == 1 else "How many clusters, of which kind"
     return (
         Section(id="choice", title=title, elements=choice),

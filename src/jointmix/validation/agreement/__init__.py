@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
+from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.fitting.workflow import Clock, Prepared, prepare
 from jointmix.model.dataset import Dataset, make_dataset, minimum_rows
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec
-from jointmix.sampling import Progress
 from jointmix.sampling.target import Target
 from jointmix.validation.agreement.both import free_target, sample_both
 from jointmix.validation.agreement.certificate import Certificate, attach, stored_certificate
@@ -58,7 +58,7 @@ def crosscheck(
     posterior: bool = True,
     fit: xr.DataTree | None = None,
     seed: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Certificate:
     """Certify that independent implementations of a model are the same posterior.
 
@@ -108,7 +108,7 @@ def crosscheck(
     seed
         Of the points and of sampling.
     progress
-        Called as ``progress(stage, done, total, note)``.
+        As for `jointmix.fit`.
 
     Returns
     -------
@@ -137,32 +137,31 @@ def crosscheck(
     if points < 1:
         raise SpecError(f"points must be at least 1; got {points}.")
     _reserve_devices(spec.sampler.chains)
-    report, began = progress or (lambda *_: None), time.perf_counter()
+    began, prepared, compared = time.perf_counter(), None, None
     dataset = make_dataset(table, spec, for_fit=False)
-    prepared = None
-    if posterior or (len(dataset.row) >= minimum_rows(spec) and spec.n_parameters):
-        of_modes = seed if fit is None else int(fit.attrs["seed"])
-        prepared = prepare(table, spec, of_modes, Clock(progress))
-    if fit is not None:
-        _check_fit(fit, dataset)
-    problem, center = _problem(dataset, prepared, model, seed)
-    seconds = {"prepare": time.perf_counter() - began}
-    if model is not None:
-        names = oriented(problem, model, names)
-    sides, findings = make_sides(problem, model, names, report, seconds)
-    yours = next((side for side in sides if side.name == YOURS), None)
-    order = None if yours is None else find_order(problem, yours)
-    structure = None if yours is None or model is None else inspect(problem, model, names)
-    densities = _compare_densities(
-        problem, center, sides, order, structure, points, seed, report, seconds
-    )
-    densities["findings"] = tuple(dict.fromkeys([*findings, *densities["findings"]]))
-    compared = None
-    usable = model is None or yours is not None
-    if posterior and usable and prepared is not None:
-        began = time.perf_counter()
-        compared = sample_both(prepared, fit, problem, model, names, order, seed, report)
-        seconds["posterior"] = time.perf_counter() - began
+    with show_progress(progress) as tell:
+        if posterior or (len(dataset.row) >= minimum_rows(spec) and spec.n_parameters):
+            of_modes = seed if fit is None else int(fit.attrs["seed"])
+            prepared = prepare(table, spec, of_modes, Clock(tell))
+        if fit is not None:
+            _check_fit(fit, dataset)
+        problem, center = _problem(dataset, prepared, model, seed)
+        seconds = {"prepare": time.perf_counter() - began}
+        if model is not None:
+            names = oriented(problem, model, names)
+        sides, findings = make_sides(problem, model, names, tell, seconds)
+        yours = next((side for side in sides if side.name == YOURS), None)
+        order = None if yours is None else find_order(problem, yours)
+        structure = None if yours is None or model is None else inspect(problem, model, names)
+        densities = _compare_densities(
+            problem, center, sides, order, structure, points, seed, tell, seconds
+        )
+        densities["findings"] = tuple(dict.fromkeys([*findings, *densities["findings"]]))
+        usable = model is None or yours is not None
+        if posterior and usable and prepared is not None:
+            began = time.perf_counter()
+            compared = sample_both(prepared, fit, problem, model, names, order, seed, tell)
+            seconds["posterior"] = time.perf_counter() - began
     certificate = Certificate(
         **densities,
         n_rows=len(problem.rows.y),

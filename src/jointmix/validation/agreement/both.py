@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import xarray as xr
 
+from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.fitting.workflow import Clock, Prepared, finish
 from jointmix.labels.draws import identify_draws
-from jointmix.sampling import Progress, sample
+from jointmix.sampling import sample
 from jointmix.sampling.result import normalised
 from jointmix.sampling.target import Target
 from jointmix.validation.agreement.certificate import PosteriorAgreement, Run

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from jointmix.sampling import Progress
+from jointmix.base.progress import Progress
 from jointmix.validation.agreement.chart import Model
 from jointmix.validation.agreement.comparison import Difference, odd_ones
 from jointmix.validation.agreement.mistakes import explain_rows, explain_shape

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from joblib import delayed
 
-from jointmix.base.arguments import function_or_none, whole_number
+from jointmix.base.arguments import function_or_none, progress_option, whole_number
 from jointmix.base.errors import (
     DataError,
     SamplingError,
@@ -27,11 +27,11 @@ from jointmix.base.errors import (
     StorageError,
 )
 from jointmix.base.processes import check_scheduler, on_cluster, side_by_side
+from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.families.priors.priors import Fixed
 from jointmix.fitting.workflow import fit
 from jointmix.model.dataset import minimum_rows
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.sampling import Progress
 from jointmix.storage.files import check_writable
 from jointmix.validation.calibration.quantities import free_quantities
 from jointmix.validation.calibration.replicates import (
@@ -77,7 +77,7 @@ def calibrate(
     store: str | Path | None = None,
     dask: str | None = None,
     analyse: Analysis | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Calibration:
     """Fit tables drawn from the prior, and rank the truths among their posterior draws.
 
@@ -110,7 +110,7 @@ def calibrate(
         Called as ``analyse(table, spec, seed)`` for a fitted tree: what is calibrated in the
         place of `jointmix.fit`.
     progress
-        Called as ``progress("calibrate", done, total, note)``.
+        As for `jointmix.fit`; a function is called as ``progress("calibrate", done, total, note)``.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def calibrate(
     """
     spec, seed = _own_scale(require_spec(spec)), whole_number("seed", seed, 0)
     function_or_none("analyse", analyse)
-    function_or_none("progress", progress)
+    progress_option(progress)
     _check_counts(spec, n_rows, replicates, jobs)
     if dask is not None:
         check_scheduler(dask)
@@ -142,7 +142,6 @@ def calibrate(
     if store is not None:
         known, date = _stored(check_writable(store), spec, n_rows, seed)
     todo = [number for number in range(replicates) if number not in known]
-    tell = progress or (lambda *_: None)
     written = time.monotonic()
 
     def result() -> Calibration:
@@ -152,13 +151,14 @@ def calibrate(
         return Calibration(spec, n_rows, seed, _RANKED, found, date, versions)
 
     try:
-        for each in _run(spec, n_rows, todo, seed, jobs, dask, analyse or fit_one):
-            known[each.number] = each
-            date = datetime.now(UTC).date().isoformat()
-            tell("calibrate", len(known), replicates, each.failure)
-            if store is not None and time.monotonic() - written > _WRITE_SECONDS:
-                write_calibration(result(), store)
-                written = time.monotonic()
+        with show_progress(progress) as tell:
+            for each in _run(spec, n_rows, todo, seed, jobs, dask, analyse or fit_one):
+                known[each.number] = each
+                date = datetime.now(UTC).date().isoformat()
+                tell("calibrate", len(known), replicates, each.failure)
+                if store is not None and time.monotonic() - written > _WRITE_SECONDS:
+                    write_calibration(result(), store)
+                    written = time.monotonic()
     except BrokenProcessPool as error:
         kept = f"; {len(known)} tables are kept in {store}" if store is not None else ""
         raise SamplingError(
@@ -172,7 +172,7 @@ def calibrate(
 
 def fit_one(table: dict[str, np.ndarray], spec: ModelSpec, seed: int) -> xr.DataTree:
     """`jointmix.fit` on one core: what is calibrated unless something else is given."""
-    return fit(table, replace(spec, sampler=replace(spec.sampler, cores=1)), seed=seed)
+    return fit(table, replace(spec, sampler=replace(spec.sampler, cores=1)), seed, progress=False)
 
 
 def _run(
