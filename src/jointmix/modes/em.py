@@ -28,8 +28,11 @@ _SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
 _CONVERGED, _TOLERANCE, _REST_TOLERANCE = 3, 1e-7, 1e-3
 #: Numbers (starts × rows × clusters) worked on at a time: 32 MB an array.
 BATCH_NUMBERS = 4_000_000
-#: Further rounds of starts end once the best optimum was found so often, or after so many numbers.
-_FOUND_OFTEN, _FURTHER_NUMBERS = 5, 150_000
+#: Further rounds of starts end once the best optimum was found so often, or after so many rounds
+#: or numbers (starts × rows × clusters).
+_FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_NUMBERS = 5, 9, 300_000
+#: Changes of the best optimum that are tried, for each start.
+_MOVES = 3
 #: Optima at a time whose posterior mass is computed, if within so many nats of the best, and the
 #: numbers (rows × clusters × gradients) that this may take in all.
 _WEIGHED, _WITHIN, _WEIGHING_NUMBERS = 8, 30.0, 300_000_000
@@ -111,20 +114,22 @@ def _rounds(
     rows, spec = part.rows, part.spec
     k, y = spec.n_clusters, part.rows.y if spec.response else None
     yield allocations(rows.x, rows.u, y, k, n_starts, rng)
-    left = _FURTHER_NUMBERS // (len(part.values) * k) if k > 1 else 0
+    most = _FURTHER_NUMBERS // (len(part.values) * k) if k > 1 else 0
+    left = min(most, _FURTHER_ROUNDS * n_starts)
     while left > 0 and search.best.n_starts < _FOUND_OFTEN:
         yield allocations(rows.x, rows.u, y, k, min(left, n_starts), rng)
         left -= n_starts
-    if k < 3:
-        # Of two clusters, one given up and the other split is a start like any other.
-        return
-    left, gain = max(left, 0) + n_starts, np.inf
-    while left > 0 and gain > SAME_OPTIMUM:
+    # Of two clusters, one given up and the other split is a start like any other.
+    settled = k < 3 or 2 * search.best.n_starts > search.n_starts
+    gain = -np.inf if settled else np.inf
+    while most > 0 and gain > SAME_OPTIMUM:
         best = search.best
         share, _ = expect(part, part.scaling.to_model(best.parameters).batched())
-        found = moves(rows.x, rows.u, y, share[0], left, rng)
+        found = moves(rows.x, rows.u, y, share[0], min(most, _MOVES * n_starts), rng)
+        if not len(found):
+            # No cluster has the rows to be split.
+            return
         yield found
-        left -= len(found)
         gain = _level(search.best) - _level(best)
 
 
@@ -150,7 +155,7 @@ class _Search:
     def __init__(self, dataset: Dataset, problem: Problem) -> None:
         self.dataset, self.problem = dataset, problem
         self._found: list[_Optimum] = []
-        self._n_starts = 0
+        self.n_starts = 0
         spec = dataset.spec
         # A climb takes about a hundred gradients, the curvature two for each dimension.
         cost = len(dataset.values) * spec.n_clusters * (100 + 2 * n_free(spec))
@@ -161,11 +166,11 @@ class _Search:
         return self._found[0].mode
 
     def census(self) -> Census:
-        return Census(tuple(each.mode for each in self._found), self._n_starts)
+        return Census(tuple(each.mode for each in self._found), self.n_starts)
 
     def add(self, coarse: Parameters) -> None:
         """Polish the ends of coarse runs, one a batch entry, and weigh those that may be best."""
-        self._n_starts += len(coarse.weight)
+        self.n_starts += len(coarse.weight)
         for optimum in _polished(self.problem, coarse):
             self._join(optimum)
         self._weigh()
