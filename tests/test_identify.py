@@ -14,14 +14,15 @@ from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.labels import switch_rate
 from jointmix.labels.draws import (
     Identified,
-    chain_modes,
     draw_parameters,
     identify_draws,
 )
+from jointmix.labels.visits import mode_visits
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Census, Mode, fit_em
+from jointmix.modes.census import Census, Mode
+from jointmix.modes.em import fit_em
 from jointmix.modes.ordering import Ordering, choose_ordering
 
 N, CHAINS, DRAWS, K = 90, 2, 25, 3
@@ -303,9 +304,19 @@ def test_chains_are_told_their_modes() -> None:
     moved = oracles.factored(values | {"mean": values["mean"] + [[0, 60], [-4, 0], [4, -60]]})
     other = replace(best, parameters=Parameters(**moved))
     census = Census((other, relabelled(best)), 2)
-    assert chain_modes(result.gathered.chain_share, case.dataset, census).tolist() == [1, 1]
+    draws = draw_parameters(result.posterior, "cluster", case.spec)
+    own = [1.0, 0.0]
+    # Shares of 25 draws, added up.
+    visits = mode_visits(draws, CHAINS, case.dataset, census)
+    np.testing.assert_allclose(visits, [own[::-1]] * CHAINS, rtol=1e-12)
     census = Census((relabelled(best), other), 2)
-    assert chain_modes(result.gathered.chain_share, case.dataset, census).tolist() == [0, 0]
+    visits = mode_visits(draws, CHAINS, case.dataset, census)
+    np.testing.assert_allclose(visits, [own] * CHAINS, rtol=1e-12)
+    # Draws cannot sit below an optimum whose likelihood they exceed.
+    level = result.gathered.log_likelihood.min()
+    census = Census((replace(best, log_likelihood=level - 1), other), 2)
+    visits = mode_visits(draws, CHAINS, case.dataset, census)
+    np.testing.assert_allclose(visits, [own[::-1]] * CHAINS, rtol=1e-12)
 
 
 def relabelled(mode: Mode) -> Mode:

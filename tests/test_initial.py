@@ -10,8 +10,9 @@ from test_model import natural_parts
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
+from jointmix.modes.free import standard_locations
 from jointmix.modes.initial import Start, draw_start, make_start
-from jointmix.modes.ordering import Ordering, location
+from jointmix.modes.ordering import Ordering
 from jointmix.sampling import Target
 
 
@@ -97,7 +98,7 @@ def test_jitter_is_as_wide_as_it_says() -> None:
 def test_order_of_the_mode_follows_the_direction() -> None:
     spec, dataset, start = start_of("four clusters, overlapping")
     mode = fit_em(dataset, spec, 1).best
-    xi = location(mode, spec, dataset.scaling)
+    xi = standard_locations(dataset.scaling.to_model(mode.parameters), spec)
     along = xi @ direction_of(spec)
     np.testing.assert_allclose(start.xi @ start.direction, np.sort(along), rtol=1e-12)
     np.testing.assert_allclose(start.parameters.weight, mode.parameters.weight[np.argsort(along)])

@@ -19,7 +19,8 @@ from jointmix.model.dataset import make_dataset
 from jointmix.model.location import coordinates
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Mode, fit_em
+from jointmix.modes.census import Mode
+from jointmix.modes.em import fit_em
 from jointmix.sampling import Target
 
 FEATURES = ("a", "b", "c")

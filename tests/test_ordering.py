@@ -19,13 +19,14 @@ from jointmix.model.location import coordinates, householder
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Mode, fit_em
+from jointmix.modes.census import Mode
+from jointmix.modes.em import fit_em
+from jointmix.modes.free import standard_locations
 from jointmix.modes.information import location_errors
 from jointmix.modes.ordering import (
     LEAST_SEPARATION,
     Ordering,
     choose_ordering,
-    location,
     location_covariance,
     separating_direction,
     separation,
@@ -34,7 +35,7 @@ from jointmix.modes.ordering import (
 
 def mode_of(values: oracles.Values) -> Mode:
     parameters = Parameters(**oracles.factored(values))
-    return Mode(parameters, 0.0, 1, 0.0, 0.0, float(values["weight"].min()), False)
+    return Mode(parameters, 0.0, 1, 0.0, 0.0, float(values["weight"].min()), 0.0, False)
 
 
 def ordering_of(table: object, spec: ModelSpec) -> tuple[Ordering, np.ndarray, np.ndarray]:
@@ -45,7 +46,7 @@ def ordering_of(table: object, spec: ModelSpec) -> tuple[Ordering, np.ndarray, n
     chosen = choose_ordering(mode, dataset, 1)
     return (
         chosen,
-        location(mode, spec, scaling),
+        standard_locations(scaling.to_model(mode.parameters), spec),
         location_errors(rows, scaling.to_model(mode.parameters), spec),
     )
 
@@ -200,7 +201,7 @@ def test_errors_under_overlap_are_those_of_maximum_likelihood() -> None:
         errors = location_errors(rows, mode.parameters, spec)[:, 0, :, 0] * 2.5**2
         claimed.append(np.sqrt(np.diag(errors)[order]))
         share = mode_share(rows, mode.parameters, spec.blocks)
-        blocks = location_covariance(mode, spec, scaling, share, rows)
+        blocks = location_covariance(scaling.to_model(mode.parameters), spec, share, rows)
         naive.append(np.sqrt(blocks[order, 0, 0]) * 2.5)
     spread = np.std(found, axis=0, ddof=1)
     # Four standard errors of a standard deviation of 120 estimates, and of the claims.
@@ -262,7 +263,7 @@ def test_locations_in_units_of_their_priors() -> None:
     }
     rng = np.random.default_rng(9)
     dataset = make_dataset({name: rng.normal(size=30) for name in "auy"}, spec)
-    xi = location(mode_of(values), spec, dataset.scaling)
+    xi = standard_locations(dataset.scaling.to_model(mode_of(values).parameters), spec)
     np.testing.assert_allclose(xi, [[1, 1, 1, 2], [2, 2, -1, 0]], rtol=0, atol=1e-14)
     names = [(item.parameter, item.column) for item in coordinates(spec)]
     assert names == [("mean", "a"), ("intercept", None), ("slope", "u"), ("slope", "a")]
@@ -286,7 +287,10 @@ def test_covariance_is_that_of_weighted_least_squares(
     scaling = make_dataset(table, spec).scaling
     share, u = rng.dirichlet(np.ones(3), n), np.column_stack([table["c"], table["a"]])
     found = location_covariance(
-        mode_of(values), spec, scaling, share, Rows(np.zeros((n, 2)), u, np.zeros(n))
+        scaling.to_model(mode_of(values).parameters),
+        spec,
+        share,
+        Rows(np.zeros((n, 2)), u, np.zeros(n)),
     )
     design = np.column_stack([np.ones(n), u])[:, columns]
     for j in range(3):
@@ -323,7 +327,10 @@ def test_covariance_is_that_of_estimates() -> None:
         if t == 0:
             scaling = make_dataset({"a": a, "c": u[:, 1], "y": y}, spec).scaling
         claims[t] = location_covariance(
-            mode_of(values), spec, scaling, np.eye(2)[hard], Rows(a[:, None], u, y)
+            scaling.to_model(mode_of(values).parameters),
+            spec,
+            np.eye(2)[hard],
+            Rows(a[:, None], u, y),
         )
     for j in range(2):
         covariance, claim = np.cov(estimates[:, j].T / 2.5), claims[:, j].mean(0)

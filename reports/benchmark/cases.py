@@ -9,13 +9,13 @@ from jointmix.base.errors import SpecError
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, Fixed, Normal, Priors
 from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.packing import unpacked
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import Mode, fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import choose_ordering
-from jointmix.posterior.draws import unpacked
 
 #: Models by name, with what they are for people.
 MODELS = {
@@ -151,7 +151,7 @@ def start_at_truth(posterior: Posterior, seed: int) -> Start:
     """Starts around the truth: quicker to find, where a gradient's cost is all that is asked."""
     nan = float("nan")
     smallest = float(posterior.truth.weight.min())
-    return _start(posterior, Mode(posterior.truth, nan, 0, nan, nan, smallest, False), seed)
+    return _start(posterior, Mode(posterior.truth, nan, 0, nan, nan, smallest, nan, False), seed)
 
 
 def _start(posterior: Posterior, mode: Mode, seed: int) -> Start:

@@ -45,7 +45,9 @@ COMPONENT, CLUSTER = "component", "cluster"
 FEATURE, FEATURE_BIS, PREDICTOR, COLUMN = "feature", "feature_bis", "predictor", "column"
 POINT, VARIABLE, VARIABLE_BIS, SCOUT = "point", "variable", "variable_bis", "scout"
 
-#: Variables of the group ``modes``: the optima found by EM, best first, and where chains sit. Where
+#: Variables of the group ``modes``: the optima found by EM, most posterior
+#: mass first, and where chains sit. Newer fits have ``mass``, the share of the posterior's mass by
+#: Laplace's approximation, and ``visits``, the share of the draws nearest to it [mode]. Where
 #: they sit in several groups, there are ``stacking_weight`` and ``unreliable`` [group] besides.
 MODES: dict[str, tuple[str, ...]] = {
     "log_likelihood": ("mode",),

@@ -10,7 +10,7 @@ b + u'θ: from `jointmix.families.regression.Regression`), and name it in the do
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -81,6 +81,11 @@ class Parameter:
         return int(np.prod(self.free[1:])) if own else 0
 
 
+@cache
+def _triangle(width: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(width)
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """What an M-step is given: the standardised rows, and who holds them.
@@ -125,7 +130,7 @@ class Step:
         """Sums of w w' over rows with weights (start, cluster, obs)."""
         width = 1 + self.values.shape[1]
         flat = weight.reshape(-1, len(self.values)) @ self.outer
-        i, j = np.triu_indices(width)
+        i, j = _triangle(width)
         result = np.empty((len(flat), width, width))
         result[:, i, j] = result[:, j, i] = flat
         return result.reshape(*weight.shape[:2], width, width)

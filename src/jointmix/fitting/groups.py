@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import numpy as np
 import xarray as xr
+from scipy.special import softmax
 
 from jointmix.base.schema import (
     CHAIN,
@@ -24,11 +25,12 @@ from jointmix.base.schema import (
 from jointmix.fitting.scouts import Levels
 from jointmix.labels.draws import Gathered, Identified
 from jointmix.model.dataset import Dataset
+from jointmix.model.packing import unpacked
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Census
+from jointmix.modes.census import Census, Mode
 from jointmix.modes.ordering import Ordering
-from jointmix.posterior.draws import draw_parameters, unpacked
+from jointmix.posterior.draws import draw_parameters
 from jointmix.posterior.invariants import choose_points, invariants
 from jointmix.tables.issues import Issue
 
@@ -114,11 +116,21 @@ def mode_group(spec: ModelSpec, census: Census, main: Levels, groups: xr.Dataset
     for name, parameter in spec.parameters.items():
         values = np.stack([each[name] for each in variables])
         data[name] = (("mode", CLUSTER, *parameter.dims), values)
+    data["mass"] = ("mode", masses(found))
+    data["visits"] = ("mode", main.visits.mean(axis=0))
     data = data.merge(groups)
     data["chain_mode"] = (CHAIN, main.mode + 1)
     data["chain_log_likelihood"] = (CHAIN, main.log_likelihood.mean(axis=1))
     coords = {name: value for name, value in main.posterior.coords.items() if name in data.dims}
     return data.assign_coords({name: value.values for name, value in coords.items()})
+
+
+def masses(modes: Iterable[Mode]) -> np.ndarray:
+    """Share of the posterior's mass around each mode, of those whose mass was computed; else 0."""
+    log_mass = np.nan_to_num([mode.log_mass for mode in modes], nan=-np.inf)
+    if not np.isfinite(log_mass).any():
+        return np.full(len(log_mass), np.nan)
+    return np.asarray(softmax(log_mass))
 
 
 def attributes(

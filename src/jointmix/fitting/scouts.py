@@ -12,10 +12,11 @@ from jointmix.base.schema import CHAIN, CLUSTER, SCOUT
 from jointmix.checks.modes import is_apart
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.labels.draws import chain_modes, identify_draws
+from jointmix.labels.draws import Identified, identify_draws
+from jointmix.labels.visits import mode_visits
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Census
+from jointmix.modes.census import Census
 from jointmix.modes.initial import make_start
 from jointmix.modes.ordering import Ordering
 from jointmix.posterior.draws import draw_parameters
@@ -34,15 +35,32 @@ class Levels:
     ----------
     log_likelihood
         (chain, draw), on the users' scale.
-    mode
-        The census mode that each chain is nearest to, from 0, (chain,).
+    visits
+        Share of each chain's draws that is nearest to each census mode, (chain, mode).
     posterior
         Identified draws, dims chain, draw, cluster, ..., on the users' scale.
     """
 
     log_likelihood: np.ndarray
-    mode: np.ndarray
+    visits: np.ndarray
     posterior: xr.Dataset
+
+    @property
+    def mode(self) -> np.ndarray:
+        """The census mode that each chain is nearest to, from 0, (chain,)."""
+        return np.asarray(self.visits.argmax(axis=1))
+
+
+def levels_of(identified: Identified, dataset: Dataset, census: Census) -> Levels:
+    """Where the chains of identified draws are."""
+    posterior = identified.posterior
+    n_chains = posterior.sizes[CHAIN]
+    parameters = draw_parameters(posterior, CLUSTER, dataset.spec)
+    return Levels(
+        identified.gathered.log_likelihood.reshape(n_chains, -1),
+        mode_visits(parameters, n_chains, dataset, census),
+        posterior,
+    )
 
 
 def scout(
@@ -85,17 +103,7 @@ def scout(
             return found, str(error)
         draws = raw["posterior"].to_dataset()
         identified = identify_draws(draws, dataset, census, ordering)
-        gathered = identified.gathered
-        found.append(
-            (
-                index,
-                Levels(
-                    gathered.log_likelihood.reshape(draws.sizes[CHAIN], -1),
-                    chain_modes(gathered.chain_share, dataset, census),
-                    identified.posterior,
-                ),
-            )
-        )
+        found.append((index, levels_of(identified, dataset, census)))
         if raw.attrs["partial"]:
             return found, "sampling was interrupted"
     if len(others) < spec.sampler.scouts:

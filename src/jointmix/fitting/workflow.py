@@ -16,15 +16,15 @@ from jointmix.base.arguments import (
 )
 from jointmix.base.errors import SpecError
 from jointmix.base.progress import Progress, ProgressOption, show_progress
-from jointmix.base.schema import CHAIN
 from jointmix.checks import judge
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
-from jointmix.fitting.scouts import Levels, scout, weigh_modes
-from jointmix.labels.draws import chain_modes, identify_draws
+from jointmix.fitting.scouts import Levels, levels_of, scout, weigh_modes
+from jointmix.labels.draws import identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.degenerate import table_warnings
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.modes.em import Census, fit_em
+from jointmix.modes.census import Census
+from jointmix.modes.em import fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import Ordering, choose_ordering
 from jointmix.modes.warnings import mode_warnings
@@ -197,13 +197,7 @@ def finish(
     dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
     posterior = raw["posterior"].to_dataset()
     identified = identify_draws(posterior, dataset, census, prepared.ordering)
-    gathered = identified.gathered
-    shape = (posterior.sizes[CHAIN], -1)
-    main = Levels(
-        gathered.log_likelihood.reshape(shape),
-        chain_modes(gathered.chain_share, dataset, census),
-        identified.posterior,
-    )
+    main = levels_of(identified, dataset, census)
     scouts: list[tuple[int, Levels]] = []
     why = ""
     if spec.sampler.scouts and not raw.attrs["partial"]:

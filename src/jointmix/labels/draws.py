@@ -20,15 +20,16 @@ from jointmix.base.schema import (
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate, mode_share
-from jointmix.labels.assignment import assign, order_by, permute, switch_rate
+from jointmix.labels.assignment import order_by, permute, switch_rate
 from jointmix.labels.confidence import Confidence, confidence
 from jointmix.labels.relabel import ecr
 from jointmix.model.dataset import Dataset
+from jointmix.model.packing import unpacked
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Census
+from jointmix.modes.census import Census
 from jointmix.modes.ordering import Ordering
-from jointmix.posterior.draws import draw_parameters, unpacked
+from jointmix.posterior.draws import draw_parameters
 
 #: Numbers (draws × rows × components) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
@@ -232,23 +233,3 @@ def _identified(
     coords = {name: raw.coords[name].values for name in raw.coords if name != COMPONENT}
     coords[CLUSTER] = np.arange(1, spec.n_clusters + 1)
     return xr.Dataset(variables, coords=coords)
-
-
-def chain_modes(chain_share: np.ndarray, dataset: Dataset, census: Census) -> np.ndarray:
-    """The census mode, from 0, whose allocation each chain's is nearest to, (chain,).
-
-    Parameters
-    ----------
-    chain_share
-        Mean responsibilities of each chain, (chain, obs, cluster).
-    dataset, census
-        The model and its rows, and EM's optima.
-    """
-    agreement = np.zeros((len(chain_share), len(census.modes)))
-    for index, mode in enumerate(census.modes):
-        parameters = dataset.scaling.to_model(mode.parameters)
-        share = mode_share(dataset.rows, parameters, dataset.blocks)
-        together = np.einsum("cnk,nj->cjk", chain_share, share)
-        best = assign(together)
-        agreement[:, index] = np.take_along_axis(together, best[..., None], axis=-1)[..., 0].sum(1)
-    return agreement.argmax(1)

@@ -1,21 +1,26 @@
 """Multi-start EM for the joint mixture, and the census of the optima it finds.
 
-EM always runs on standardised columns; what it returns is on the users' scale. Method:
-Dempster, Laird and Rubin (1977); convergence by Aitken's criterion (Boehning et al. 1994).
+EM always runs on standardised columns; what it returns is on the users' scale.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from jointmix.base.arguments import random_source
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import VARIANCE_FLOOR
-from jointmix.kernel.allocate import allocate
+from jointmix.kernel.allocate import mode_share
+from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset, as_dataset
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.mstep import Problem, make_problem, maximise
-from jointmix.modes.starts import allocations
+from jointmix.modes.census import Census, Mode
+from jointmix.modes.climb import SAME_OPTIMUM, climb, expect
+from jointmix.modes.mass import Peak, peak_near
+from jointmix.modes.mstep import Problem, make_problem
+from jointmix.modes.starts import allocations, moves
 
 #: The starts run on a random subset of large tables; the optima are then polished on all rows.
 _SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
@@ -23,88 +28,69 @@ _SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
 _CONVERGED, _TOLERANCE, _REST_TOLERANCE = 3, 1e-7, 1e-3
 #: Numbers (starts × rows × clusters) worked on at a time: 32 MB an array.
 BATCH_NUMBERS = 4_000_000
-_SAME_OPTIMUM = 1e-2
+#: Further rounds of starts end once the best optimum was found so often, or after so many rounds
+#: or numbers (starts × rows × clusters).
+_FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_NUMBERS = 5, 9, 300_000
+#: Changes of the best optimum that are tried, for each start.
+_MOVES = 3
+#: Optima at a time whose posterior mass is computed, if within so many nats of the best, and the
+#: numbers (rows × clusters × gradients) that this may take in all.
+_WEIGHED, _WITHIN, _WEIGHING_NUMBERS = 8, 30.0, 300_000_000
+#: Share of a row, on average, that two optima may allocate differently and yet be the same.
+_SAME_SHARE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Mode:
-    """One optimum of the likelihood.
+class _Optimum:
+    """A mode while it is searched for.
 
-    Attributes
+    `score` is its log likelihood, and what its locations' standard errors make of its mass;
+    `at_floor` whether a variance shrank to the floor; `peak` the mode of the posterior near it,
+    where that was looked for and is there.
+    """
+
+    mode: Mode
+    score: float
+    at_floor: bool
+    peak: Peak | None = None
+
+
+def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) -> Census:
+    """Maximum likelihood from many starts, and the census of the optima by their posterior mass.
+
+    EM runs from ``spec.sampler.starts`` starts, and again until the best optimum was found five
+    times or a second or so is spent; then from changes of the best one, in which a cluster is
+    given up and another split (Ueda, Nakano, Ghahramani and Hinton 2000), until none is better.
+
+    Parameters
     ----------
-    parameters
-        On the users' scale, clusters by decreasing weight (as given, if they are not
-        exchangeable).
-    log_likelihood
-        Joint log likelihood of all rows, natural log, on the users' scale.
-    n_starts
-        Number of starts that reached it.
-    bic, icl
-        Schwarz's criterion −2 log L + p log N, and with twice the entropy of the
-        responsibilities added (Biernacki et al. 2000): smaller is better.
-    smallest_share
-        Smallest weight.
-    collapsed
-        Whether a cluster's variance shrank to the floor, or it holds fewer rows than it has
-        parameters of its own: a spike of the likelihood, not a cluster.
+    table
+        A table as `fit` takes it, or a `Dataset` of it.
+    spec
+        The model; fixed parts are kept fixed, priors rank the optima.
+    seed
+        Seed or generator of the random starts.
+
+    Returns
+    -------
+    Census
+        Distinct optima, that with the most posterior mass first (Laplace's approximation): the best
+        three converged, the others to about 0.001 in the log likelihood. Two runs count as the
+        same optimum when their log likelihoods differ by less than 0.01 and they allocate the
+        same rows together.
+
+    Raises
+    ------
+    DataError, ColumnTypeError, SpecError
+        If the table does not suit the model, or another argument is not what it must be.
     """
-
-    parameters: Parameters
-    log_likelihood: float
-    n_starts: int
-    bic: float
-    icl: float
-    smallest_share: float
-    collapsed: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Census:
-    """The optima that ``n_starts`` starts found, best first, collapsed ones last."""
-
-    modes: tuple[Mode, ...]
-    n_starts: int
-
-    @property
-    def best(self) -> Mode:
-        """The optimum with the highest log likelihood, collapsed only if all are."""
-        return self.modes[0]
-
-
-def _expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """Responsibilities (start, cluster, obs) and log likelihoods (start,)."""
-    share, _, value = allocate(problem.rows, parameters, problem.spec.blocks)
-    return share, value
-
-
-def _remaining(gain: np.ndarray, new_gain: np.ndarray) -> np.ndarray:
-    """What is left to gain after two successive gains, as Aitken extrapolates it."""
-    with np.errstate(invalid="ignore"):
-        rate = np.clip(new_gain / np.maximum(gain, 1e-300), 0, 1 - 1e-6)
-    return np.abs(new_gain) * np.maximum(1, rate / (1 - rate))
-
-
-def _run(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: int) -> Parameters:
-    """EM from responsibilities (start, cluster, obs) until less than ``tolerance`` is to gain.
-
-    Starts that have converged drop out; the result holds one batch entry a start.
-    """
-    active = np.arange(len(share))
-    parameters = maximise(problem, share, None)
-    result = {name: value.copy() for name, value in parameters.items()}
-    previous = np.full(len(share), -np.inf)
-    gain = np.full(len(share), np.inf)
-    for _ in range(max_iterations):
-        share, value = _expect(problem, parameters)
-        new_gain = value - previous
-        going = ~(np.isfinite(gain) & (_remaining(gain, new_gain) < tolerance))
-        for name, array in parameters.items():
-            result[name][active] = array
-        if not going.any():
-            break
-        active, previous, gain = active[going], value[going], new_gain[going]
-        parameters = maximise(problem, share[going], parameters.take(np.flatnonzero(going)))
-    return Parameters(**result)
+    dataset, rng = as_dataset(table, spec), random_source(seed)
+    search = _Search(dataset, make_problem(dataset))
+    n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
+    part = _subset(search.problem, rng)
+    for share in _rounds(search, part, n_starts, rng):
+        search.add(_run(part, share))
+    return search.census()
 
 
 def subset_rows(spec: ModelSpec) -> int:
@@ -113,23 +99,203 @@ def subset_rows(spec: ModelSpec) -> int:
     return max(_SUBSET_ROWS, needed)
 
 
-def _search(problem: Problem, n_starts: int, rng: np.random.Generator) -> Parameters:
-    """Coarse runs from all starts, a bounded number at a time; one start a batch entry."""
-    rows = problem
-    n = len(problem.values)
-    size = subset_rows(problem.spec)
-    if n > 1.5 * size:
-        chosen = np.sort(rng.choice(n, size, replace=False))
-        rows = replace(problem, values=problem.values[chosen])
-    k = problem.spec.n_clusters
-    x, u, y = rows.rows.x, rows.rows.u, rows.rows.y
-    hard = allocations(x, u, y if problem.spec.response else None, k, n_starts, rng)
-    size = max(1, BATCH_NUMBERS // (len(rows.values) * k))
+def _subset(problem: Problem, rng: np.random.Generator) -> Problem:
+    n, size = len(problem.values), subset_rows(problem.spec)
+    if n <= 1.5 * size:
+        return problem
+    chosen = np.sort(rng.choice(n, size, replace=False))
+    return replace(problem, values=problem.values[chosen])
+
+
+def _rounds(
+    search: "_Search", part: Problem, n_starts: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Hard allocations (start, obs) to run EM from, as long as it may pay."""
+    rows, spec = part.rows, part.spec
+    k, y = spec.n_clusters, part.rows.y if spec.response else None
+    yield allocations(rows.x, rows.u, y, k, n_starts, rng)
+    most = _FURTHER_NUMBERS // (len(part.values) * k) if k > 1 else 0
+    left = min(most, _FURTHER_ROUNDS * n_starts)
+    while left > 0 and search.best.n_starts < _FOUND_OFTEN:
+        yield allocations(rows.x, rows.u, y, k, min(left, n_starts), rng)
+        left -= n_starts
+    # Of two clusters, one given up and the other split is a start like any other.
+    settled = k < 3 or 2 * search.best.n_starts > search.n_starts
+    gain = -np.inf if settled else np.inf
+    while most > 0 and gain > SAME_OPTIMUM:
+        best = search.best
+        share, _ = expect(part, part.scaling.to_model(best.parameters).batched())
+        found = moves(rows.x, rows.u, y, share[0], min(most, _MOVES * n_starts), rng)
+        if not len(found):
+            # No cluster has the rows to be split.
+            return
+        yield found
+        gain = _level(search.best) - _level(best)
+
+
+def _level(mode: Mode) -> float:
+    """What optima are ranked by."""
+    return mode.log_likelihood if np.isnan(mode.log_mass) else mode.log_mass
+
+
+def _run(part: Problem, hard: np.ndarray) -> Parameters:
+    """Coarse runs from allocations, a bounded number at a time; one start a batch entry."""
+    k = part.spec.n_clusters
+    size = max(1, BATCH_NUMBERS // (len(part.values) * k))
     found = []
-    for first in range(0, n_starts, size):
+    for first in range(0, len(hard), size):
         share = np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1)
-        found.append(_run(rows, share, tolerance=1e-2, max_iterations=500))
+        found.append(climb(part, share, tolerance=1e-2, max_iterations=500))
     return Parameters(**{name: np.concatenate([part[name] for part in found]) for name in found[0]})
+
+
+class _Search:
+    """The optima found so far, the one with the most posterior mass first."""
+
+    def __init__(self, dataset: Dataset, problem: Problem) -> None:
+        self.dataset, self.problem = dataset, problem
+        self._found: list[_Optimum] = []
+        self.n_starts = 0
+        spec = dataset.spec
+        # A climb takes about a hundred gradients, the curvature two for each dimension.
+        cost = len(dataset.values) * spec.n_clusters * (100 + 2 * n_free(spec))
+        self._to_weigh = _WEIGHING_NUMBERS // max(cost, 1)
+
+    @property
+    def best(self) -> Mode:
+        return self._found[0].mode
+
+    def census(self) -> Census:
+        return Census(tuple(each.mode for each in self._found), self.n_starts)
+
+    def add(self, coarse: Parameters) -> None:
+        """Polish the ends of coarse runs, one a batch entry, and weigh those that may be best."""
+        self.n_starts += len(coarse.weight)
+        for optimum in _polished(self.problem, coarse):
+            self._join(optimum)
+        self._weigh()
+
+    def _join(self, optimum: _Optimum) -> None:
+        for index, known in enumerate(self._found):
+            if self._is_same(known, optimum):
+                n_starts = known.mode.n_starts + optimum.mode.n_starts
+                self._found[index] = replace(known, mode=replace(known.mode, n_starts=n_starts))
+                return
+        self._found.append(optimum)
+
+    def _is_same(self, one: _Optimum, other: _Optimum) -> bool:
+        if abs(one.mode.log_likelihood - other.mode.log_likelihood) > SAME_OPTIMUM:
+            return False
+        ours, theirs = (np.sort(each.mode.parameters.weight) for each in (one, other))
+        if np.abs(ours - theirs).max() > SAME_OPTIMUM:
+            return False
+        scaling = self.dataset.scaling
+        return self._agree(*(scaling.to_model(each.mode.parameters) for each in (one, other)))
+
+    def _agree(self, one: Parameters, other: Parameters) -> bool:
+        """Whether parameters on the model's scale put the same rows together."""
+        rows, spec = self.dataset.rows, self.dataset.spec
+        ours, theirs = (mode_share(rows, each, spec.blocks) for each in (one, other))
+        _, match = linear_sum_assignment(-(ours.T @ theirs))
+        return bool(np.abs(ours - theirs[:, match]).sum() / 2 < _SAME_SHARE * len(ours))
+
+    def _weigh(self) -> None:
+        """The posterior mass of the optima that may have most of it, and all in its order."""
+        level = max(each.score for each in self._found)
+        near = [each for each in self._found if each.score >= level - _WITHIN]
+        near = [each for each in near if np.isnan(each.mode.log_mass)]
+        near.sort(key=lambda each: -each.score)
+        for optimum in near[: min(_WEIGHED, self._to_weigh)]:
+            self._to_weigh -= 1
+            self._found.remove(optimum)
+            peak = peak_near(self.dataset, optimum.mode.parameters)
+            mass = -np.inf if peak is None else peak.normal.log_mass
+            collapsed = peak is None or optimum.at_floor
+            mode = replace(optimum.mode, log_mass=mass, collapsed=collapsed)
+            self._join_peak(replace(optimum, mode=mode, peak=peak))
+        self._found.sort(key=_rank)
+
+    def _join_peak(self, optimum: _Optimum) -> None:
+        """Add an optimum, or count it with the one that leads to the same posterior mode."""
+        for index, known in enumerate(self._found):
+            if self._leads_alike(known, optimum):
+                total = known.mode.n_starts + optimum.mode.n_starts
+                higher = max(known, optimum, key=lambda each: each.mode.log_likelihood)
+                self._found[index] = replace(higher, mode=replace(higher.mode, n_starts=total))
+                return
+        self._found.append(optimum)
+
+    def _leads_alike(self, one: _Optimum, other: _Optimum) -> bool:
+        if one.peak is None or other.peak is None:
+            return False
+        gap = one.peak.normal.log_density - other.peak.normal.log_density
+        return abs(gap) < SAME_OPTIMUM and self._agree(one.peak.parameters, other.peak.parameters)
+
+
+def _rank(optimum: _Optimum) -> tuple[bool, bool, float]:
+    mode = optimum.mode
+    return mode.collapsed, bool(np.isnan(mode.log_mass)), -_level(mode)
+
+
+def _polished(problem: Problem, coarse: Parameters) -> list[_Optimum]:
+    """The distinct coarse optima run to convergence, with the number of starts that led to each."""
+    n_starts = len(coarse.weight)
+    values = [expect(problem, coarse.take([i]))[1][0] for i in range(n_starts)]
+    group = _groups(np.array(values))
+    first = [int(np.flatnonzero(group == index)[0]) for index in range(group.max() + 1)]
+    share, _ = expect(problem, coarse.take(first))
+    rest = climb(problem, share, _REST_TOLERANCE, max_iterations=1000)
+    share, likelihood = expect(problem, rest)
+    best = np.argsort(-likelihood, kind="stable")[:_CONVERGED]
+    converged = climb(problem, share[best], _TOLERANCE, max_iterations=3000)
+    polished = rest.each()
+    for name, value in converged.items():
+        polished[name][best] = value
+    return [
+        _described(problem, Parameters(**polished).take(index), int((group == index).sum()))
+        for index in range(len(first))
+    ]
+
+
+def _groups(values: np.ndarray) -> np.ndarray:
+    """Group numbers of coarse log likelihoods (start,): neighbours closer than 0.01 share one."""
+    order = np.argsort(-values, kind="stable")
+    steps = np.diff(values[order], prepend=values[order[:1]]) < -SAME_OPTIMUM
+    group = np.empty(len(values), dtype=int)
+    group[order] = np.cumsum(steps)
+    return group
+
+
+def _described(problem: Problem, parameters: Parameters, n_starts: int) -> _Optimum:
+    """The optimum at ``parameters`` (no batch dim, standardised scale) as users see it."""
+    spec, n = problem.spec, len(problem.values)
+    (share,), (value,) = expect(problem, parameters.batched())
+    value += n * problem.scaling.log_jacobian
+    at_floor = _at_floor(problem, parameters)
+    own = spec.n_own_parameters if spec.n_clusters > 1 else 0
+    entropy = -(share * np.log(np.maximum(share, 1e-300))).sum()
+    bic = -2 * value + spec.n_parameters * np.log(n)
+    users = problem.scaling.to_users(parameters)
+    if not spec.intercept:
+        users = users.replace(intercept=np.zeros(spec.n_clusters))
+    mode = Mode(
+        parameters=_canonical(users, spec),
+        log_likelihood=float(value),
+        n_starts=n_starts,
+        bic=float(bic),
+        icl=float(bic + 2 * entropy),
+        smallest_share=float(parameters.weight.min()),
+        log_mass=float("nan"),
+        collapsed=at_floor or bool((parameters.weight * n < own).any()),
+    )
+    return _Optimum(mode, float(value) + _log_errors(problem, parameters, share.T), at_floor)
+
+
+def _log_errors(problem: Problem, parameters: Parameters, share: np.ndarray) -> float:
+    """Half the log determinant of the locations' sampling covariance, over all clusters."""
+    blocks = problem.spec.blocks
+    errors = [block.errors(parameters, problem.rows, share) for block in blocks]
+    return sum(float(np.linalg.slogdet(each)[1].sum()) / 2 for each in errors if each.size)
 
 
 def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:
@@ -138,129 +304,7 @@ def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:
     return parameters.permute(np.argsort(-parameters.weight, kind="stable"))
 
 
-def _describe(problem: Problem, parameters: Parameters, n_starts: int) -> Mode:
-    """The mode at ``parameters`` (no batch dim, standardised scale) as users see it."""
-    spec, n = problem.spec, len(problem.values)
-    (share,), (value,) = _expect(problem, parameters.batched())
-    value += n * problem.scaling.log_jacobian
-    entropy = -(share * np.log(np.maximum(share, 1e-300))).sum()
-    bic = -2 * value + spec.n_parameters * np.log(n)
-    users = problem.scaling.to_users(parameters)
-    if not spec.intercept:
-        users = users.replace(intercept=np.zeros(spec.n_clusters))
-    return Mode(
-        parameters=_canonical(users, spec),
-        log_likelihood=float(value),
-        n_starts=n_starts,
-        bic=float(bic),
-        icl=float(bic + 2 * entropy),
-        smallest_share=float(parameters.weight.min()),
-        collapsed=_collapsed(problem, parameters, n),
-    )
-
-
-def _collapsed(problem: Problem, parameters: Parameters, n: int) -> bool:
-    spec = problem.spec
-    if spec.n_clusters > 1 and (parameters.weight * n < spec.n_own_parameters).any():
-        return True
-    spreads = [block.spread(parameters) for block in spec.blocks]
+def _at_floor(problem: Problem, parameters: Parameters) -> bool:
+    spreads = [block.spread(parameters) for block in problem.spec.blocks]
     least = min((float(each.min()) for each in spreads if each is not None), default=np.inf)
     return least**2 < 10 * VARIANCE_FLOOR
-
-
-def _is_same(one: Mode, other: Mode) -> bool:
-    """Whether two polished runs reached the same optimum."""
-    if abs(one.log_likelihood - other.log_likelihood) > _SAME_OPTIMUM:
-        return False
-    ours, theirs = np.sort(one.parameters.weight), np.sort(other.parameters.weight)
-    return bool(np.abs(ours - theirs).max() < 1e-2)
-
-
-def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) -> Census:
-    """Maximum likelihood from ``spec.sampler.starts`` starts, and the census of the optima.
-
-    Parameters
-    ----------
-    table
-        A table as `fit` takes it, or a `Dataset` of it.
-    spec
-        The model; fixed parts are kept fixed, priors are not used.
-    seed
-        Seed or generator of the random starts.
-
-    Returns
-    -------
-    Census
-        Distinct optima, best first: the best three converged, the others to about 0.001 in the
-        log likelihood. Two runs count as the same optimum when their log likelihoods differ by
-        less than 0.01 and their sorted weights by less than 0.01.
-
-    Raises
-    ------
-    DataError, ColumnTypeError, SpecError
-        If the table does not suit the model, or another argument is not what it must be.
-    """
-    dataset, rng = as_dataset(table, spec), random_source(seed)
-    problem = make_problem(dataset)
-    n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
-    coarse = _search(problem, n_starts, rng)
-    return Census(_polish(problem, coarse, n_starts), n_starts)
-
-
-def _polish(problem: Problem, coarse: Parameters, n_starts: int) -> tuple[Mode, ...]:
-    """Run the distinct coarse optima to convergence, and count the starts that led to each."""
-    values = [_expect(problem, coarse.take([i]))[1][0] for i in range(n_starts)]
-    group = _groups(np.array(values))
-    first = [int(np.flatnonzero(group == index)[0]) for index in range(group.max() + 1)]
-    share, _ = _expect(problem, coarse.take(first))
-    rest = _run(problem, share, _REST_TOLERANCE, max_iterations=1000)
-    share, likelihood = _expect(problem, rest)
-    best = np.argsort(-likelihood, kind="stable")[:_CONVERGED]
-    converged = _run(problem, share[best], _TOLERANCE, max_iterations=3000)
-    polished = rest.each()
-    for name, value in converged.items():
-        polished[name][best] = value
-    modes: list[Mode] = []
-    for index in range(len(first)):
-        mode = _describe(problem, Parameters(**polished).take(index), int((group == index).sum()))
-        same = [i for i, known in enumerate(modes) if _is_same(mode, known)]
-        if same:
-            known = modes[same[0]]
-            modes[same[0]] = replace(known, n_starts=known.n_starts + mode.n_starts)
-        else:
-            modes.append(mode)
-    return tuple(sorted(modes, key=lambda mode: (mode.collapsed, -mode.log_likelihood)))
-
-
-def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np.ndarray:
-    """BIC after two clusters of a mode were merged and EM ran on from there, (pair,).
-
-    Parameters
-    ----------
-    mode
-        An optimum of the dataset's model.
-    pairs
-        Places of the clusters to merge, from 0.
-    """
-    fewer = replace(dataset.spec, n_clusters=dataset.spec.n_clusters - 1, ordering="none")
-    problem, whole = make_problem(dataset.under(fewer)), make_problem(dataset)
-    (share,), _ = _expect(whole, whole.scaling.to_model(mode.parameters).batched())
-    merged = []
-    for one, other in pairs:
-        together = share.copy()
-        together[one] += together[other]
-        merged.append(np.delete(together, other, axis=0))
-    found = _run(problem, np.stack(merged), _SAME_OPTIMUM, max_iterations=500)
-    _, value = _expect(problem, found)
-    n = len(problem.values)
-    value = value + n * problem.scaling.log_jacobian
-    return np.asarray(-2 * value + fewer.n_parameters * np.log(n))
-
-
-def _groups(values: np.ndarray) -> np.ndarray:
-    """Group numbers of coarse log likelihoods (start,): neighbours closer than 0.01 share one."""
-    order = np.argsort(-values, kind="stable")
-    steps = np.diff(values[order], prepend=values[order[:1]]) < -_SAME_OPTIMUM
-    group = np.empty(len(values), dtype=int)
-    group[order] = np.cumsum(steps)
-    return group

@@ -4,20 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.families.matrices import lower_factor
 from jointmix.families.parameters import Parameters
-from jointmix.families.priors.priors import Dirichlet, InverseGamma
-from jointmix.families.protocol import Parameter
 from jointmix.kernel.allocate import mode_share
+from jointmix.kernel.problem import sampled_name
 from jointmix.model.dataset import Dataset
-from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Mode
-from jointmix.modes.ordering import Ordering, location, location_covariance
+from jointmix.modes.census import Mode
+from jointmix.modes.free import free_values, standard_locations
+from jointmix.modes.ordering import Ordering, location_covariance
 
 #: Chains start this many standard errors around the mode, wider than the posterior itself.
 _SPREAD = 1.5
-_LEAST_VARIANCE = 1e-6
 _SHAPE_SPREAD = 3.0
 
 
@@ -48,14 +45,15 @@ class Start:
 def make_start(mode: Mode, dataset: Dataset, ordering: Ordering) -> Start:
     """The start at an EM mode, its components sorted along the ordering's direction."""
     spec, scaling, rows = dataset.spec, dataset.scaling, dataset.rows
-    share = mode_share(rows, scaling.to_model(mode.parameters), spec.blocks)
-    xi = location(mode, spec, scaling)
-    covariance = location_covariance(mode, spec, scaling, share, rows)
+    parameters = scaling.to_model(mode.parameters)
+    share = mode_share(rows, parameters, spec.blocks)
+    xi = standard_locations(parameters, spec)
+    covariance = location_covariance(parameters, spec, share, rows)
     order = np.arange(spec.n_clusters)
     if ordering.direction is not None:
         order = np.argsort(xi @ ordering.direction)
     return Start(
-        parameters=scaling.to_model(mode.parameters).permute(order),
+        parameters=parameters.permute(order),
         xi=xi[order],
         factor=_factor(covariance[order]),
         count=np.maximum(share.sum(0)[order], 2.0),
@@ -78,35 +76,27 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
 
 def draw_start(start: Start, spec: ModelSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Values of the model's free variables, jittered around the mode, inside the constraint."""
-    values: dict[str, np.ndarray] = {}
-    count = start.count
-    if spec.n_clusters > 1 and isinstance(spec.priors.weight, Dirichlet):
-        spread = rng.normal(size=count.shape) / np.sqrt(count)
-        weight = np.maximum(start.parameters.weight, 1e-3) * np.exp(_SPREAD * spread)
+    values, count = free_values(start.parameters, spec), start.count
+    if "weight" in values:
+        weight = values["weight"] * np.exp(_SPREAD * rng.normal(size=count.shape) / np.sqrt(count))
         values["weight"] = weight / weight.sum()
-    if coordinates(spec):
+    if "location" in values:
         values["location"] = _draw_location(start, rng)
     for block in spec.blocks:
-        variables = block.variables(start.parameters)
         for parameter in block.parameters:
-            if parameter.free and parameter.role != "location":
-                value = variables[parameter.name]
-                values |= _draw_free(parameter, value, count, rng)
+            if not parameter.free or parameter.role == "location":
+                continue
+            if parameter.role == "correlation":
+                values[parameter.site] = _draw_partial(values[parameter.site], count, rng)
+                continue
+            name = sampled_name(parameter)
+            noise = _log_noise(values[name], count, rng)
+            if parameter.role == "shape":
+                # How heavy tails are, rows say less well than how wide.
+                noise *= _SHAPE_SPREAD
+            # A variance moves by twice what its root does.
+            values[name] = values[name] * np.exp(2 * noise if name.endswith("_variance") else noise)
     return values
-
-
-def _draw_free(
-    parameter: Parameter, value: np.ndarray, count: np.ndarray, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Free values behind a scale, shape or correlation (component, ...), jittered."""
-    if parameter.role == "correlation":
-        return {parameter.site: _draw_partial(value[: parameter.free[0]], count, rng)}
-    own = value[tuple(slice(size) for size in parameter.free)]
-    noise = _log_noise(own, count, rng)
-    if parameter.role == "shape":
-        # How heavy tails are, rows say less well than how wide.
-        return {parameter.site: own * np.exp(_SHAPE_SPREAD * noise)}
-    return _scale_value(parameter.site, parameter.prior, own, noise)
 
 
 def _draw_location(start: Start, rng: np.random.Generator) -> np.ndarray:
@@ -126,24 +116,9 @@ def _log_noise(value: np.ndarray, count: np.ndarray, rng: np.random.Generator) -
     return _SPREAD * rng.normal(size=value.shape) * error.reshape(-1, *[1] * (value.ndim - 1))
 
 
-def _scale_value(
-    name: str, prior: object, sd: np.ndarray, log_noise: np.ndarray
-) -> dict[str, np.ndarray]:
-    sd = np.sqrt(np.maximum(sd**2, _LEAST_VARIANCE)) * np.exp(log_noise)
-    if isinstance(prior, InverseGamma):
-        return {f"{name}_variance": sd**2}
-    return {f"{name}_sd": sd}
-
-
-def _draw_partial(
-    correlation: np.ndarray, count: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Partial correlations of a C-vine, moved to (0, 1): (matrix, pair)."""
-    factor = lower_factor(correlation)
-    row, column = np.tril_indices(factor.shape[1], -1)
-    before = 1 - np.cumsum(factor**2, axis=-1) + factor**2
-    partial = (factor / np.sqrt(np.maximum(before, 1e-12)))[:, row, column]
-    n = count if len(factor) == len(count) else count.sum(keepdims=True)
+def _draw_partial(partial: np.ndarray, count: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Partial correlations moved to (0, 1), (matrix, pair), jittered."""
+    n = count if len(partial) == len(count) else count.sum(keepdims=True)
     noise = _SPREAD * rng.normal(size=partial.shape) / np.sqrt(n)[:, None]
-    moved = np.tanh(np.arctanh(np.clip(partial, -0.999999, 0.999999)) + noise)
+    moved = np.tanh(np.arctanh(2 * partial - 1) + noise)
     return np.asarray((moved + 1) / 2)

@@ -11,13 +11,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import Dataset
-from jointmix.model.location import coordinates, location_values
-from jointmix.model.scaling import Scaling
+from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Mode, merged_bic
+from jointmix.modes.census import Mode
+from jointmix.modes.climb import merged_bic
+from jointmix.modes.free import standard_locations
 from jointmix.modes.information import location_errors
 
 #: Gap between neighbours, in standard errors, below which labels are not constrained: at 4 a
@@ -54,27 +56,18 @@ class Ordering:
     evidence: float = float("nan")
 
 
-def location(mode: Mode, spec: ModelSpec, scaling: Scaling) -> np.ndarray:
-    """ξ at an EM mode: (cluster, location), in units of the priors' scales."""
-    items = coordinates(spec)
-    loc = np.array([item.prior.loc for item in items])
-    scale = np.array([item.prior.scale for item in items])
-    return (location_values(scaling.to_model(mode.parameters), spec) - loc) / scale
-
-
 def location_covariance(
-    mode: Mode, spec: ModelSpec, scaling: Scaling, share: np.ndarray, rows: Rows
+    parameters: Parameters, spec: ModelSpec, share: np.ndarray, rows: Rows
 ) -> np.ndarray:
-    """Sampling covariance of ξ at an EM mode for given shares, (cluster, location, location).
+    """Sampling covariance of ξ for given shares, (cluster, location, location).
 
     Parameters
     ----------
+    parameters, rows
+        On the model's scale, without batch dims.
     share
         Responsibilities, (obs, cluster).
-    rows
-        On the model's scale.
     """
-    parameters = scaling.to_model(mode.parameters)
     scale = np.array([item.prior.scale for item in coordinates(spec)])
     result, first = np.zeros((spec.n_clusters, len(scale), len(scale))), 0
     for block in spec.blocks:
@@ -168,8 +161,8 @@ def choose_ordering(mode: Mode, dataset: Dataset, seed: int | np.random.Generato
     if spec.ordering == "none" or not coordinates(spec):
         text = "Labels were left free while sampling and identified afterwards."
         return Ordering("none", None, nan, text)
-    xi = location(mode, spec, scaling)
     parameters = scaling.to_model(mode.parameters)
+    xi = standard_locations(parameters, spec)
     covariance = location_errors(dataset.rows, parameters, spec)
     if spec.ordering != "auto":
         return _named(spec, xi, covariance)

@@ -5,6 +5,12 @@ import warnings
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
+#: Directions in which points vary less than this, relative to the widest, are rounding.
+_LEAST_VARIATION = 1e-7
+
+#: Ways in which a cluster is split: each kind of start once.
+_SPLITS = 6
+
 
 def allocations(
     x: np.ndarray,
@@ -16,8 +22,10 @@ def allocations(
 ) -> np.ndarray:
     """Allocations for ``n_starts`` runs of EM, of several kinds in turn.
 
-    k-means++ on all columns, on the features, nearest of randomly chosen rows, and nearest of
-    randomly chosen regression planes, for lines that cross over equal features.
+    Nearest of randomly chosen rows; k-means++ on all columns, on the features, and on all columns
+    whitened by their overall covariance, for clusters that differ where the columns hardly vary;
+    nearest of randomly chosen regression planes, for lines that cross over equal features; and
+    allocations at random.
 
     Parameters
     ----------
@@ -37,21 +45,75 @@ def allocations(
     """
     columns = np.column_stack([x, u] if y is None else [x, u, y])
     columns = np.unique(columns, axis=1)
-    kinds = ["rows", "columns"] + (["features"] if x.shape[1] else [])
-    kinds = [*kinds, "planes"] if y is not None else kinds
     result = np.zeros((n_starts, len(columns)), dtype=int)
     if n_clusters == 1:
         return result
+    whitened = _whitened(columns)
+    kinds = [
+        lambda: _nearest_row(columns, n_clusters, rng),
+        lambda: _kmeans(columns, n_clusters, rng),
+        *([lambda: _kmeans(x, n_clusters, rng)] if x.shape[1] else []),
+        *([lambda: _nearest_plane(u, y, n_clusters, rng)] if y is not None else []),
+        lambda: _kmeans(whitened, n_clusters, rng),
+        lambda: rng.integers(n_clusters, size=len(columns)),
+    ]
     for start in range(n_starts):
-        kind = kinds[start % len(kinds)]
-        if kind == "planes":
-            assert y is not None
-            result[start] = _nearest_plane(u, y, n_clusters, rng)
-        elif kind == "rows":
-            result[start] = _nearest_row(columns, n_clusters, rng)
-        else:
-            result[start] = _kmeans(x if kind == "features" else columns, n_clusters, rng)
+        result[start] = kinds[start % len(kinds)]()
     return result
+
+
+def moves(
+    x: np.ndarray,
+    u: np.ndarray,
+    y: np.ndarray | None,
+    share: np.ndarray,
+    most: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Allocations in which one cluster is given up and another split in two.
+
+    Parameters
+    ----------
+    x, u, y
+        As for `allocations`, by kinds of which clusters are split.
+    share
+        Responsibilities from which they depart, (cluster, obs).
+    most
+        How many are wanted at most; which ones is left to chance.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (start, obs).
+    """
+    k, allocation = len(share), share.argmax(0)
+    found = []
+    for split in range(k):
+        inside = np.flatnonzero(allocation == split)
+        if len(inside) < 4:
+            continue
+        own = None if y is None else y[inside]
+        halves = allocations(x[inside], u[inside], own, 2, _SPLITS, rng)
+        for given_up in range(k):
+            if given_up == split:
+                continue
+            rest = np.delete(share, given_up, axis=0)
+            places = np.delete(np.arange(k), given_up)
+            base = np.where(allocation == given_up, places[rest.argmax(0)], allocation)
+            for half in halves:
+                moved = base.copy()
+                moved[inside[half == 1]] = given_up
+                found.append(moved)
+    chosen = rng.permutation(len(found))[:most]
+    return np.array([found[index] for index in np.sort(chosen)]).reshape(-1, share.shape[1])
+
+
+def _whitened(points: np.ndarray) -> np.ndarray:
+    """Points turned and scaled to unit covariance, along the directions in which they vary."""
+    centred = points - points.mean(axis=0)
+    left, value, _ = np.linalg.svd(centred, full_matrices=False)
+    kept = value > _LEAST_VARIATION * value.max(initial=0.0)
+    return np.asarray(left[:, kept] * np.sqrt(len(points)))
 
 
 def _kmeans(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ from scipy.stats import chi2
 
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset
-from jointmix.modes.em import Census
+from jointmix.modes.census import Census
 from jointmix.tables.issues import (
     Issue,
     warning,
@@ -34,11 +34,22 @@ def mode_warnings(dataset: Dataset, census: Census) -> tuple[Issue, ...]:
     parameters = dataset.scaling.to_model(census.best.parameters)
     share = mode_share(rows, parameters, blocks)
     allocation = share.argmax(axis=1)
-    found = [_small_clusters(dataset, share)]
+    found = [_found_once(census), _small_clusters(dataset, share)]
     found += [block.checks.mode_issue(dataset.users_rows, allocation) for block in blocks]
     white = [block.checks.white(parameters, rows, allocation) for block in blocks]
     found.append(_outliers(dataset, np.concatenate(white, axis=1), allocation))
     return tuple(issue for issue in found if issue is not None)
+
+
+def _found_once(census: Census) -> Issue | None:
+    if census.n_starts == 1 or census.best.n_starts > 1:
+        return None
+    message = (
+        f"Of {census.n_starts} runs of EM only one reached the best optimum: there may be a better "
+        "one that none has found."
+    )
+    remedy = "Raise the number of EM starts until the best optimum is found several times."
+    return warning("found_once", message, remedy, "", None, float(census.n_starts))
 
 
 def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:

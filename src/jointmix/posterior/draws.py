@@ -19,6 +19,7 @@ from jointmix.base.schema import (
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import new_rows
+from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
@@ -126,22 +127,6 @@ def draw_parameters(posterior: xr.Dataset, dim: str, spec: ModelSpec) -> Paramet
         n_chains, n_draws, *shape = values.shape
         variables[parameter.name] = values.reshape(n_chains * n_draws, *shape)
     return packed(variables, spec)
-
-
-def packed(variables: Mapping[str, np.ndarray], spec: ModelSpec) -> Parameters:
-    """Variables as trees have them, (..., component, ...), as the arrays that densities take."""
-    arrays = {"weight": variables["weight"]}
-    for block in spec.blocks:
-        arrays |= block.packed(variables)
-    return Parameters(**arrays)
-
-
-def unpacked(parameters: Parameters, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """The inverse of `packed`: variables as trees have them, in their order."""
-    variables = {"weight": parameters.weight}
-    for block in spec.blocks:
-        variables |= block.variables(parameters)
-    return variables
 
 
 def require_draws(posterior: xr.Dataset, spec: ModelSpec) -> None:

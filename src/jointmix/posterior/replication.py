@@ -21,16 +21,15 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.graph import prior_draws
+from jointmix.model.packing import packed, unpacked
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import Batch, Weighting, draw_clusters, each_batch
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
-    packed,
     posterior_parameters,
     spread,
     table_rows,
-    unpacked,
 )
 
 _GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}

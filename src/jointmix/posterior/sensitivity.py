@@ -10,7 +10,8 @@ from jointmix.base.schema import CHAIN, DRAW, require_group
 from jointmix.families.priors.density import log_density
 from jointmix.families.priors.priors import InverseGamma
 from jointmix.families.protocol import Parameter
-from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters, unpacked
+from jointmix.model.packing import unpacked
+from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters
 from jointmix.posterior.summaries import entries, identified_parameters, is_constant
 
 #: Kallioinen, Paananen, Bürkner and Vehtari (2024), section 4.

@@ -8,7 +8,8 @@ from jointmix.base.schema import FEATURE, PREDICTOR
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.priors.words import in_words, standard_interval
 from jointmix.families.protocol import Parameter
-from jointmix.posterior.draws import fitted_scaling, packed, unpacked
+from jointmix.model.packing import packed, unpacked
+from jointmix.posterior.draws import fitted_scaling
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.text import number
 

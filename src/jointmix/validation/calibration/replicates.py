@@ -19,9 +19,10 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset, minimum_rows
 from jointmix.model.graph import prior_draws
+from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import allocation_draws
-from jointmix.posterior.draws import draw_parameters, observed_rows, packed
+from jointmix.posterior.draws import draw_parameters, observed_rows
 from jointmix.posterior.replication import drawn_tables, predictive_draws
 from jointmix.validation.calibration.quantities import (
     drawn_quantities,

@@ -1,0 +1,56 @@
+"""An optimum that EM found, and the census of them."""
+
+from dataclasses import dataclass
+
+from jointmix.families.parameters import Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Mode:
+    """One optimum of the likelihood.
+
+    Attributes
+    ----------
+    parameters
+        On the users' scale, clusters by decreasing weight (as given, if they are not
+        exchangeable).
+    log_likelihood
+        Joint log likelihood of all rows, natural log, on the users' scale.
+    n_starts
+        Number of runs of EM that reached it.
+    bic, icl
+        Schwarz's criterion −2 log L + p log N, and with twice the entropy of the
+        responsibilities added (Biernacki et al. 2000): smaller is better.
+    smallest_share
+        Smallest weight.
+    log_mass
+        Log of the posterior's mass around it, up to a constant that all modes of a model share, by
+        Laplace's approximation at the posterior mode that is climbed to from here. NaN where it was
+        not computed, because the likelihood is far below that of others; −inf where the
+        posterior has no mode: a spike of the likelihood, not a cluster.
+    collapsed
+        Whether it is such a spike, a cluster's variance shrank to the floor, or, where no mass was
+        computed, a cluster holds fewer rows than it has parameters of its own.
+    """
+
+    parameters: Parameters
+    log_likelihood: float
+    n_starts: int
+    bic: float
+    icl: float
+    smallest_share: float
+    log_mass: float
+    collapsed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Census:
+    """The optima that ``n_starts`` runs of EM found: most posterior mass first, spikes last."""
+
+    modes: tuple[Mode, ...]
+    n_starts: int
+
+    @property
+    def best(self) -> Mode:
+        """The optimum with the most posterior mass, collapsed only if all are."""
+        return self.modes[0]

@@ -1,0 +1,78 @@
+"""EM from responsibilities, many runs at once.
+
+Method: Dempster, Laird and Rubin (1977); convergence by Aitken's criterion (Böhning et al. 1994).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters
+from jointmix.kernel.allocate import allocate
+from jointmix.model.dataset import Dataset
+from jointmix.modes.census import Mode
+from jointmix.modes.mstep import Problem, make_problem, maximise
+
+#: Optima whose log likelihoods are closer may be the same.
+SAME_OPTIMUM = 1e-2
+
+
+def expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+    """Responsibilities (start, cluster, obs) and log likelihoods (start,)."""
+    share, _, value = allocate(problem.rows, parameters, problem.spec.blocks)
+    return share, value
+
+
+def climb(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: int) -> Parameters:
+    """EM from responsibilities (start, cluster, obs) until less than ``tolerance`` is to gain.
+
+    Starts that have converged drop out; the result holds one batch entry a start.
+    """
+    active = np.arange(len(share))
+    parameters = maximise(problem, share, None)
+    result = {name: value.copy() for name, value in parameters.items()}
+    previous = np.full(len(share), -np.inf)
+    gain = np.full(len(share), np.inf)
+    for _ in range(max_iterations):
+        share, value = expect(problem, parameters)
+        new_gain = value - previous
+        going = ~(np.isfinite(gain) & (_remaining(gain, new_gain) < tolerance))
+        for name, array in parameters.items():
+            result[name][active] = array
+        if not going.any():
+            break
+        active, previous, gain = active[going], value[going], new_gain[going]
+        parameters = maximise(problem, share[going], parameters.take(np.flatnonzero(going)))
+    return Parameters(**result)
+
+
+def _remaining(gain: np.ndarray, new_gain: np.ndarray) -> np.ndarray:
+    """What is left to gain after two successive gains, as Aitken extrapolates it."""
+    with np.errstate(invalid="ignore"):
+        rate = np.clip(new_gain / np.maximum(gain, 1e-300), 0, 1 - 1e-6)
+    return np.abs(new_gain) * np.maximum(1, rate / (1 - rate))
+
+
+def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np.ndarray:
+    """BIC after two clusters of a mode were merged and EM ran on from there, (pair,).
+
+    Parameters
+    ----------
+    mode
+        An optimum of the dataset's model.
+    pairs
+        Places of the clusters to merge, from 0.
+    """
+    fewer = replace(dataset.spec, n_clusters=dataset.spec.n_clusters - 1, ordering="none")
+    problem, whole = make_problem(dataset.under(fewer)), make_problem(dataset)
+    (share,), _ = expect(whole, whole.scaling.to_model(mode.parameters).batched())
+    merged = []
+    for one, other in pairs:
+        together = share.copy()
+        together[one] += together[other]
+        merged.append(np.delete(together, other, axis=0))
+    found = climb(problem, np.stack(merged), SAME_OPTIMUM, max_iterations=500)
+    _, value = expect(problem, found)
+    n = len(problem.values)
+    value = value + n * problem.scaling.log_jacobian
+    return np.asarray(-2 * value + fewer.n_parameters * np.log(n))

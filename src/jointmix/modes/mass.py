@@ -1,0 +1,151 @@
+"""How much of the posterior lies around a mode: Laplace's approximation there.
+
+Densities are of the unconstrained values of the kernel, in natural logs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+
+from jointmix.base.errors import SamplingError
+from jointmix.families.parameters import Parameters
+from jointmix.kernel.entry import evaluate
+from jointmix.kernel.problem import make_problem, n_free
+from jointmix.kernel.values import parameters as expanded
+from jointmix.kernel.values import unconstrain
+from jointmix.model.dataset import Dataset
+from jointmix.model.packing import packed
+from jointmix.modes.free import free_values
+
+#: Log density at a point (dim,), and its gradient (dim,).
+LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+_STEP = 1e-5
+_LARGEST_ITERATIONS = 5000
+#: Curvatures that are smaller, relative to the largest, are taken for so much.
+_LEAST_CURVATURE = 1e-10
+#: What may be left to gain at a mode, in nats, by its own curvature.
+_LEFT_TO_GAIN = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """N(center, SS') at a mode: center (dim,), S = stretch lower triangular.
+
+    `log_density` is the posterior's at the centre.
+    """
+
+    center: np.ndarray
+    stretch: np.ndarray
+    log_density: float
+
+    @property
+    def log_det(self) -> float:
+        """log |S|."""
+        return float(np.log(np.diagonal(self.stretch)).sum())
+
+    @property
+    def log_mass(self) -> float:
+        """Log of the integral of the posterior around the mode."""
+        return self.log_density + self.log_det + len(self.center) / 2 * float(np.log(2 * np.pi))
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draws (n, dim), and their log densities (n,)."""
+        z = rng.normal(size=(n, len(self.center)))
+        log_density = -0.5 * ((z**2).sum(-1) + z.shape[1] * np.log(2 * np.pi)) - self.log_det
+        return self.center + z @ self.stretch.T, log_density
+
+
+def normal_at(log_density: LogDensity, start: np.ndarray) -> Normal:
+    """The normal approximation at the mode that is climbed to from a start (dim,).
+
+    The mode by L-BFGS in coordinates that the curvature at the start makes round; curvatures by
+    central differences of the gradient.
+
+    Raises
+    ------
+    SamplingError
+        If no mode is found with a curvature that is negative in all directions.
+    """
+    rounding = _rounding(_curvature(log_density, start))
+
+    def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = log_density(start + rounding @ z)
+        return -value, -(rounding.T @ gradient)
+
+    found = minimize(
+        objective,
+        np.zeros(len(start)),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _LARGEST_ITERATIONS, "maxfun": 2 * _LARGEST_ITERATIONS, "maxcor": 30,
+                 "ftol": 1e-15, "gtol": 1e-6},
+    )  # fmt: skip
+    center = start + rounding @ found.x
+    try:
+        curvature = _curvature(log_density, center)
+        if not np.isfinite(curvature).all():
+            raise np.linalg.LinAlgError
+        factor = np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
+    except np.linalg.LinAlgError as error:
+        raise SamplingError(
+            "The posterior has no mode with curvature in all directions near the EM start; "
+            "sample it, with sampler='nutpie'."
+        ) from error
+    # H = UU' with U upper triangular, so that S = U'⁻¹ is lower triangular and SS' = H⁻¹.
+    stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
+    return Normal(center, stretch, -float(found.fun))
+
+
+def _curvature(log_density: LogDensity, at: np.ndarray) -> np.ndarray:
+    """The negative Hessian, (dim, dim)."""
+    curvature = np.empty((len(at), len(at)))
+    for i in range(len(at)):
+        step = np.zeros(len(at))
+        step[i] = _STEP
+        ahead, behind = log_density(at + step)[1], log_density(at - step)[1]
+        curvature[i] = (behind - ahead) / (2 * _STEP)
+    return (curvature + curvature.T) / 2
+
+
+def _rounding(curvature: np.ndarray) -> np.ndarray:
+    """R for which R'|H|R is the identity, but for directions with next to no curvature."""
+    if not np.isfinite(curvature).all():
+        return np.eye(len(curvature))
+    value, vector = np.linalg.eigh(curvature)
+    size = np.abs(value)
+    return np.asarray(vector / np.sqrt(np.maximum(size, _LEAST_CURVATURE * size.max(initial=1.0))))
+
+
+@dataclass(frozen=True, eq=False)
+class Peak:
+    """A mode of the posterior: the normal approximation, and parameters on the model's scale."""
+
+    normal: Normal
+    parameters: Parameters
+
+
+def peak_near(dataset: Dataset, parameters: Parameters) -> Peak | None:
+    """The mode of the posterior that is climbed to from parameters on the users' scale.
+
+    None where there is none: the climb does not end, or not at a maximum.
+    """
+    spec, scaling = dataset.spec, dataset.scaling
+    problem, gradient = make_problem(dataset), np.empty(n_free(spec))
+    start = unconstrain(free_values(scaling.to_model(parameters), spec), spec, None)
+
+    def log_density(q: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(evaluate(problem, np.ascontiguousarray(q), gradient)), gradient.copy()
+
+    try:
+        normal = normal_at(log_density, start)
+    except SamplingError:
+        return None
+    # Half the squared length of the whitened gradient is what a parabola has left to gain.
+    left = normal.stretch.T @ log_density(normal.center)[1]
+    if not left @ left / 2 < _LEFT_TO_GAIN:
+        return None
+    return Peak(normal, packed(expanded(problem, spec, normal.center), spec))
