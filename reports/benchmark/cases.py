@@ -13,7 +13,8 @@ from jointmix.model.packing import unpacked
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.em import Mode, fit_em
+from jointmix.modes.census import Mode
+from jointmix.modes.em import fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import choose_ordering
 

@@ -33,9 +33,9 @@ BATCH_NUMBERS = 4_000_000
 _FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_NUMBERS = 5, 9, 300_000
 #: Changes of the best optimum that are tried, for each start.
 _MOVES = 3
-#: Optima at a time whose posterior mass is computed, if within so many nats of the best, and the
-#: numbers (rows × clusters × gradients) that this may take in all.
-_WEIGHED, _WITHIN, _WEIGHING_NUMBERS = 8, 30.0, 300_000_000
+#: Optima whose posterior mass is computed, if within so many nats of the best: at a time and in
+#: all, and the numbers (rows × clusters × gradients) that this may take.
+_WEIGHED, _WEIGHED_IN_ALL, _WITHIN, _WEIGHING_NUMBERS = 6, 18, 20.0, 300_000_000
 #: Share of a row, on average, that two optima may allocate differently and yet be the same.
 _SAME_SHARE = 0.02
 
@@ -159,7 +159,7 @@ class _Search:
         spec = dataset.spec
         # A climb takes about a hundred gradients, the curvature two for each dimension.
         cost = len(dataset.values) * spec.n_clusters * (100 + 2 * n_free(spec))
-        self._to_weigh = _WEIGHING_NUMBERS // max(cost, 1)
+        self._to_weigh = min(_WEIGHED_IN_ALL, _WEIGHING_NUMBERS // max(cost, 1))
 
     @property
     def best(self) -> Mode:

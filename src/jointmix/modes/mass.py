@@ -24,7 +24,10 @@ from jointmix.modes.free import free_values
 LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 _STEP = 1e-5
-_LARGEST_ITERATIONS = 5000
+#: Steps of a climb, after which the coordinates are made round anew, and how often that is done.
+_STEPS, _ROUNDS = 100, 5
+#: A climb ends so near to the mode, in standard errors of the coordinates.
+_STANDARD_ERRORS = 1e-5
 #: Curvatures that are smaller, relative to the largest, are taken for so much.
 _LEAST_CURVATURE = 1e-10
 #: What may be left to gain at a mode, in nats, by its own curvature.
@@ -62,29 +65,19 @@ class Normal:
 def normal_at(log_density: LogDensity, start: np.ndarray) -> Normal:
     """The normal approximation at the mode that is climbed to from a start (dim,).
 
-    The mode by L-BFGS in coordinates that the curvature at the start makes round; curvatures by
-    central differences of the gradient.
+    The mode by L-BFGS in coordinates that the curvature where it sets out makes round; curvatures
+    by central differences of the gradient.
 
     Raises
     ------
     SamplingError
         If no mode is found with a curvature that is negative in all directions.
     """
-    rounding = _rounding(_curvature(log_density, start))
-
-    def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = log_density(start + rounding @ z)
-        return -value, -(rounding.T @ gradient)
-
-    found = minimize(
-        objective,
-        np.zeros(len(start)),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _LARGEST_ITERATIONS, "maxfun": 2 * _LARGEST_ITERATIONS, "maxcor": 30,
-                 "ftol": 1e-15, "gtol": 1e-6},
-    )  # fmt: skip
-    center = start + rounding @ found.x
+    center, value = start, -np.inf
+    for _ in range(_ROUNDS):
+        center, value, ended = _climbed(log_density, center)
+        if ended:
+            break
     try:
         curvature = _curvature(log_density, center)
         if not np.isfinite(curvature).all():
@@ -97,7 +90,28 @@ def normal_at(log_density: LogDensity, start: np.ndarray) -> Normal:
         ) from error
     # H = UU' with U upper triangular, so that S = U'⁻¹ is lower triangular and SS' = H⁻¹.
     stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
-    return Normal(center, stretch, -float(found.fun))
+    return Normal(center, stretch, value)
+
+
+def _climbed(log_density: LogDensity, start: np.ndarray) -> tuple[np.ndarray, float, bool]:
+    """Where some steps uphill lead, the log density there, and whether that is the end."""
+    rounding = _rounding(_curvature(log_density, start))
+
+    def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = log_density(start + rounding @ z)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return np.inf, np.zeros(len(z))
+        return -value, -(rounding.T @ gradient)
+
+    found = minimize(
+        objective,
+        np.zeros(len(start)),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _STEPS, "maxfun": 2 * _STEPS, "maxcor": 30, "ftol": 1e-15,
+                 "gtol": _STANDARD_ERRORS},
+    )  # fmt: skip
+    return start + rounding @ found.x, -float(found.fun), bool(found.success)
 
 
 def _curvature(log_density: LogDensity, at: np.ndarray) -> np.ndarray:
