@@ -18,8 +18,9 @@ from jointmix.model.dataset import Dataset, as_dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Census, Mode
 from jointmix.modes.climb import SAME_OPTIMUM, climb, expect
-from jointmix.modes.mass import Peak, peak_near
+from jointmix.modes.mass import Landscape, Peak
 from jointmix.modes.mstep import Problem, make_problem
+from jointmix.modes.ordering import location_covariance
 from jointmix.modes.starts import allocations, moves
 
 #: The starts run on a random subset of large tables; the optima are then polished on all rows.
@@ -44,14 +45,14 @@ _SAME_SHARE = 0.02
 class _Optimum:
     """A mode while it is searched for.
 
-    `score` is its log likelihood, and what its locations' standard errors make of its mass;
-    `at_floor` whether a variance shrank to the floor; `peak` the mode of the posterior near it,
-    where that was looked for and is there.
+    `at_floor` tells whether a variance shrank to the floor; `score` is a rough log mass, by the
+    posterior density there and the locations' standard errors; `peak` the mode of the posterior
+    near it, where that was looked for and is there.
     """
 
     mode: Mode
-    score: float
     at_floor: bool
+    score: float = -np.inf
     peak: Peak | None = None
 
 
@@ -153,7 +154,7 @@ class _Search:
     """The optima found so far, the one with the most posterior mass first."""
 
     def __init__(self, dataset: Dataset, problem: Problem) -> None:
-        self.dataset, self.problem = dataset, problem
+        self.dataset, self.problem, self._landscape = dataset, problem, Landscape(dataset)
         self._found: list[_Optimum] = []
         self.n_starts = 0
         spec = dataset.spec
@@ -181,7 +182,17 @@ class _Search:
                 n_starts = known.mode.n_starts + optimum.mode.n_starts
                 self._found[index] = replace(known, mode=replace(known.mode, n_starts=n_starts))
                 return
+        if not optimum.at_floor:
+            optimum = replace(optimum, score=self._score(optimum.mode.parameters))
         self._found.append(optimum)
+
+    def _score(self, parameters: Parameters) -> float:
+        """The log density, and half the log determinant of the locations' sampling covariance."""
+        dataset, scaled = self.dataset, self.dataset.scaling.to_model(parameters)
+        share = mode_share(dataset.rows, scaled, dataset.blocks)
+        errors = location_covariance(scaled, dataset.spec, share, dataset.rows)
+        size = float(np.linalg.slogdet(errors)[1].sum()) / 2 if errors.size else 0.0
+        return self._landscape.log_density(self._landscape.point(parameters))[0] + size
 
     def _is_same(self, one: _Optimum, other: _Optimum) -> bool:
         if abs(one.mode.log_likelihood - other.mode.log_likelihood) > SAME_OPTIMUM:
@@ -203,15 +214,14 @@ class _Search:
         """The posterior mass of the optima that may have most of it, and all in its order."""
         level = max(each.score for each in self._found)
         near = [each for each in self._found if each.score >= level - _WITHIN]
-        near = [each for each in near if np.isnan(each.mode.log_mass)]
+        near = [each for each in near if np.isnan(each.mode.log_mass) and not each.at_floor]
         near.sort(key=lambda each: -each.score)
         for optimum in near[: min(_WEIGHED, self._to_weigh)]:
             self._to_weigh -= 1
             self._found.remove(optimum)
-            peak = peak_near(self.dataset, optimum.mode.parameters)
+            peak = self._landscape.peak_near(optimum.mode.parameters)
             mass = -np.inf if peak is None else peak.normal.log_mass
-            collapsed = peak is None or optimum.at_floor
-            mode = replace(optimum.mode, log_mass=mass, collapsed=collapsed)
+            mode = replace(optimum.mode, log_mass=mass, collapsed=peak is None)
             self._join_peak(replace(optimum, mode=mode, peak=peak))
         self._found.sort(key=_rank)
 
@@ -288,14 +298,7 @@ def _described(problem: Problem, parameters: Parameters, n_starts: int) -> _Opti
         log_mass=float("nan"),
         collapsed=at_floor or bool((parameters.weight * n < own).any()),
     )
-    return _Optimum(mode, float(value) + _log_errors(problem, parameters, share.T), at_floor)
-
-
-def _log_errors(problem: Problem, parameters: Parameters, share: np.ndarray) -> float:
-    """Half the log determinant of the locations' sampling covariance, over all clusters."""
-    blocks = problem.spec.blocks
-    errors = [block.errors(parameters, problem.rows, share) for block in blocks]
-    return sum(float(np.linalg.slogdet(each)[1].sum()) / 2 for each in errors if each.size)
+    return _Optimum(mode, at_floor)
 
 
 def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from jointmix.base.errors import SamplingError
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.entry import evaluate
-from jointmix.kernel.problem import make_problem, n_free
+from jointmix.kernel.problem import make_problem
 from jointmix.kernel.values import parameters as expanded
 from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import Dataset
@@ -142,24 +142,36 @@ class Peak:
     parameters: Parameters
 
 
-def peak_near(dataset: Dataset, parameters: Parameters) -> Peak | None:
-    """The mode of the posterior that is climbed to from parameters on the users' scale.
+class Landscape:
+    """A model's posterior given rows, labels left free, as modes are looked for on it."""
 
-    None where there is none: the climb does not end, or not at a maximum.
-    """
-    spec, scaling = dataset.spec, dataset.scaling
-    problem, gradient = make_problem(dataset), np.empty(n_free(spec))
-    start = unconstrain(free_values(scaling.to_model(parameters), spec), spec, None)
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._problem = make_problem(dataset)
 
-    def log_density(q: np.ndarray) -> tuple[float, np.ndarray]:
-        return float(evaluate(problem, np.ascontiguousarray(q), gradient)), gradient.copy()
+    def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log density at unconstrained values (dim,), and its gradient (dim,)."""
+        gradient = np.empty(len(q))
+        return float(evaluate(self._problem, np.ascontiguousarray(q), gradient)), gradient
 
-    try:
-        normal = normal_at(log_density, start)
-    except SamplingError:
-        return None
-    # Half the squared length of the whitened gradient is what a parabola has left to gain.
-    left = normal.stretch.T @ log_density(normal.center)[1]
-    if not left @ left / 2 < _LEFT_TO_GAIN:
-        return None
-    return Peak(normal, packed(expanded(problem, spec, normal.center), spec))
+    def point(self, parameters: Parameters) -> np.ndarray:
+        """The unconstrained values (dim,) at parameters on the users' scale."""
+        spec = self._dataset.spec
+        values = free_values(self._dataset.scaling.to_model(parameters), spec)
+        return unconstrain(values, spec, None)
+
+    def peak_near(self, parameters: Parameters) -> Peak | None:
+        """The mode of the posterior that is climbed to from parameters on the users' scale.
+
+        None where there is none: the climb does not end, or not at a maximum.
+        """
+        try:
+            normal = normal_at(self.log_density, self.point(parameters))
+        except SamplingError:
+            return None
+        # Half the squared length of the whitened gradient is what a parabola has left to gain.
+        left = normal.stretch.T @ self.log_density(normal.center)[1]
+        if not left @ left / 2 < _LEFT_TO_GAIN:
+            return None
+        spec = self._dataset.spec
+        return Peak(normal, packed(expanded(self._problem, spec, normal.center), spec))

@@ -236,6 +236,7 @@ def _modes(view: FittedView) -> list[Element]:
                     decimals(float(mode["bic"]), 1),
                     decimals(float(mode["icl"]), 1),
                     percent(float(mode["smallest_share"])),
+                    *((percent(float(mode["mass"])),) if "mass" in modes else ()),
                 ),
                 Cell(text=", ".join(here) or "none"),
             )
@@ -253,10 +254,14 @@ def _modes(view: FittedView) -> list[Element]:
             columns=(
                 Cell(text="mode"),
                 *number_cells("log likelihood", "starts", "BIC", "ICL", "smallest share"),
+                *(number_cells("posterior mass") if "mass" in modes else ()),
                 Cell(text="chains in it"),
             ),
             rows=tuple(rows),
-            notes=("BIC and ICL: smaller is better.",),
+            notes=(
+                "BIC and ICL: smaller is better. The posterior mass is that of Laplace's "
+                "approximation at the posterior's mode nearest to the optimum.",
+            ),
         ),
     ]
     if "stacking_weight" in modes:
