@@ -48,7 +48,7 @@ class SamplerSpec:
     target_accept
         Target acceptance rate of the step-size adaptation, in (0, 1).
     starts
-        Number of EM starts from which the chains' mode is chosen.
+        Number of EM starts in a round; `fit_em` says when further rounds follow.
     scouts
         Number of further EM optima from each of which two chains are sent, to see where they end.
     cores
