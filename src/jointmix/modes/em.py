@@ -31,7 +31,7 @@ _CONVERGED, _TOLERANCE, _REST_TOLERANCE = 3, 1e-7, 1e-3
 BATCH_NUMBERS = 4_000_000
 #: Further rounds of starts end once the best optimum was found so often, or after so many rounds
 #: or numbers (starts × rows × clusters).
-_FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_NUMBERS = 5, 9, 300_000
+_FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_NUMBERS = 5, 4, 300_000
 #: Changes of the best optimum that are tried, for each start.
 _MOVES = 3
 #: Optima whose posterior mass is computed, if within so many nats of the best: at a time and in
@@ -47,11 +47,13 @@ class _Optimum:
 
     `at_floor` tells whether a variance shrank to the floor; `score` is a rough log mass, by the
     posterior density there and the locations' standard errors; `peak` the mode of the posterior
-    near it, where that was looked for and is there.
+    near it, where that was looked for and is there; `ends` the numbers of the coarse runs' ends
+    that led to it.
     """
 
     mode: Mode
     at_floor: bool
+    ends: tuple[int, ...]
     score: float = -np.inf
     peak: Peak | None = None
 
@@ -156,34 +158,80 @@ class _Search:
     def __init__(self, dataset: Dataset, problem: Problem) -> None:
         self.dataset, self.problem, self._landscape = dataset, problem, Landscape(dataset)
         self._found: list[_Optimum] = []
-        self.n_starts = 0
+        #: Of each different end of a coarse run: its log likelihood, who is where, and how often.
+        self._values: list[float] = []
+        self._allocations: list[np.ndarray] = []
+        self._counts: list[int] = []
         spec = dataset.spec
         # A climb takes about a hundred gradients, the curvature two for each dimension.
         cost = len(dataset.values) * spec.n_clusters * (100 + 2 * n_free(spec))
         self._to_weigh = min(_WEIGHED_IN_ALL, _WEIGHING_NUMBERS // max(cost, 1))
 
     @property
+    def n_starts(self) -> int:
+        """Runs of EM so far."""
+        return sum(self._counts)
+
+    @property
     def best(self) -> Mode:
-        return self._found[0].mode
+        """The first, and how many runs led to it."""
+        return self._counted(self._found[0])
 
     def census(self) -> Census:
-        return Census(tuple(each.mode for each in self._found), self.n_starts)
+        """All of them, the first few run to convergence."""
+        first, rest = self._found[:_CONVERGED], self._found[_CONVERGED:]
+        scaling = self.problem.scaling
+        share = np.concatenate(
+            [expect(self.problem, scaling.to_model(each.mode.parameters).batched())[0]
+             for each in first]
+        )  # fmt: skip
+        at = climb(self.problem, share, _TOLERANCE, max_iterations=3000)
+        self._found = []
+        for index, known in enumerate(first):
+            mode, _ = _described(self.problem, at.take(index))
+            mode = replace(mode, log_mass=known.mode.log_mass, collapsed=known.mode.collapsed)
+            self._join(replace(known, mode=mode))
+        for each in rest:
+            self._join(each)
+        return Census(tuple(self._counted(each) for each in self._found), self.n_starts)
+
+    def _counted(self, optimum: _Optimum) -> Mode:
+        return replace(optimum.mode, n_starts=sum(self._counts[end] for end in optimum.ends))
 
     def add(self, coarse: Parameters) -> None:
-        """Polish the ends of coarse runs, one a batch entry, and weigh those that may be best."""
-        self.n_starts += len(coarse.weight)
-        for optimum in _polished(self.problem, coarse):
-            self._join(optimum)
+        """Polish the new ends of coarse runs, one a batch entry; weigh those that may be best."""
+        ends = [self._end(coarse.take([i])) for i in range(len(coarse.weight))]
+        new = {end: i for i, end in reversed(list(enumerate(ends))) if self._counts[end] == 0}
+        for end in ends:
+            self._counts[end] += 1
+        if new:
+            share, _ = expect(self.problem, coarse.take([*new.values()]))
+            polished = climb(self.problem, share, _REST_TOLERANCE, max_iterations=1000)
+            for index, end in enumerate(new):
+                mode, at_floor = _described(self.problem, polished.take(index))
+                optimum = _Optimum(mode, at_floor, (end,))
+                if not at_floor:
+                    optimum = replace(optimum, score=self._score(mode.parameters))
+                self._join(optimum)
         self._weigh()
+
+    def _end(self, parameters: Parameters) -> int:
+        """The number of the end at which a coarse run is."""
+        (share,), (value,) = expect(self.problem, parameters)
+        hard = share.argmax(0).astype(np.int16)
+        for number in np.flatnonzero(np.abs(np.array(self._values) - value) < SAME_OPTIMUM):
+            if _alike(hard, self._allocations[number], len(share)):
+                return int(number)
+        self._values.append(float(value))
+        self._allocations.append(hard)
+        self._counts.append(0)
+        return len(self._values) - 1
 
     def _join(self, optimum: _Optimum) -> None:
         for index, known in enumerate(self._found):
             if self._is_same(known, optimum):
-                n_starts = known.mode.n_starts + optimum.mode.n_starts
-                self._found[index] = replace(known, mode=replace(known.mode, n_starts=n_starts))
+                self._found[index] = replace(known, ends=known.ends + optimum.ends)
                 return
-        if not optimum.at_floor:
-            optimum = replace(optimum, score=self._score(optimum.mode.parameters))
         self._found.append(optimum)
 
     def _score(self, parameters: Parameters) -> float:
@@ -229,9 +277,8 @@ class _Search:
         """Add an optimum, or count it with the one that leads to the same posterior mode."""
         for index, known in enumerate(self._found):
             if self._leads_alike(known, optimum):
-                total = known.mode.n_starts + optimum.mode.n_starts
                 higher = max(known, optimum, key=lambda each: each.mode.log_likelihood)
-                self._found[index] = replace(higher, mode=replace(higher.mode, n_starts=total))
+                self._found[index] = replace(higher, ends=known.ends + optimum.ends)
                 return
         self._found.append(optimum)
 
@@ -247,37 +294,15 @@ def _rank(optimum: _Optimum) -> tuple[bool, bool, float]:
     return mode.collapsed, bool(np.isnan(mode.log_mass)), -_level(mode)
 
 
-def _polished(problem: Problem, coarse: Parameters) -> list[_Optimum]:
-    """The distinct coarse optima run to convergence, with the number of starts that led to each."""
-    n_starts = len(coarse.weight)
-    values = [expect(problem, coarse.take([i]))[1][0] for i in range(n_starts)]
-    group = _groups(np.array(values))
-    first = [int(np.flatnonzero(group == index)[0]) for index in range(group.max() + 1)]
-    share, _ = expect(problem, coarse.take(first))
-    rest = climb(problem, share, _REST_TOLERANCE, max_iterations=1000)
-    share, likelihood = expect(problem, rest)
-    best = np.argsort(-likelihood, kind="stable")[:_CONVERGED]
-    converged = climb(problem, share[best], _TOLERANCE, max_iterations=3000)
-    polished = rest.each()
-    for name, value in converged.items():
-        polished[name][best] = value
-    return [
-        _described(problem, Parameters(**polished).take(index), int((group == index).sum()))
-        for index in range(len(first))
-    ]
+def _alike(one: np.ndarray, other: np.ndarray, k: int) -> bool:
+    """Whether two allocations (obs,) put the same rows together."""
+    together = np.bincount(one.astype(np.intp) * k + other, minlength=k * k).reshape(k, k)
+    match = linear_sum_assignment(together, maximize=True)
+    return bool(together[match].sum() > (1 - _SAME_SHARE) * len(one))
 
 
-def _groups(values: np.ndarray) -> np.ndarray:
-    """Group numbers of coarse log likelihoods (start,): neighbours closer than 0.01 share one."""
-    order = np.argsort(-values, kind="stable")
-    steps = np.diff(values[order], prepend=values[order[:1]]) < -SAME_OPTIMUM
-    group = np.empty(len(values), dtype=int)
-    group[order] = np.cumsum(steps)
-    return group
-
-
-def _described(problem: Problem, parameters: Parameters, n_starts: int) -> _Optimum:
-    """The optimum at ``parameters`` (no batch dim, standardised scale) as users see it."""
+def _described(problem: Problem, parameters: Parameters) -> tuple[Mode, bool]:
+    """The mode at ``parameters`` (no batch dim, standardised scale), and whether at the floor."""
     spec, n = problem.spec, len(problem.values)
     (share,), (value,) = expect(problem, parameters.batched())
     value += n * problem.scaling.log_jacobian
@@ -291,14 +316,14 @@ def _described(problem: Problem, parameters: Parameters, n_starts: int) -> _Opti
     mode = Mode(
         parameters=_canonical(users, spec),
         log_likelihood=float(value),
-        n_starts=n_starts,
+        n_starts=0,
         bic=float(bic),
         icl=float(bic + 2 * entropy),
         smallest_share=float(parameters.weight.min()),
         log_mass=float("nan"),
         collapsed=at_floor or bool((parameters.weight * n < own).any()),
     )
-    return _Optimum(mode, at_floor)
+    return mode, at_floor
 
 
 def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:
