@@ -40,7 +40,7 @@ def compared(name: str, seed: int) -> PosteriorAgreement:
     spec = jm.ModelSpec(n_clusters=k, sampler=sampler, **(columns | options))
     prepared = prepare(simulate(truth, n, seed), spec, seed, Clock(None))
     problem = Problem(prepared.dataset, prepared.start.direction)
-    return sample_both(prepared, None, problem, None, None, seed, lambda *_: None)
+    return sample_both(prepared, None, problem, None, None, None, seed, lambda *_: None)
 
 
 def test_both_posteriors_agree_on_five_data_sets() -> None:

@@ -86,7 +86,10 @@ def with_id_columns(tree: xr.DataTree, columns: Sequence[str]) -> xr.DataTree:
 
 def id_columns(tree: xr.DataTree) -> tuple[str, ...]:
     """The columns that the row labels of a fit come from; empty if none is known."""
-    return tuple(json.loads(require_group(tree, "constant_data").attrs.get("id", "[]")))
+    if "constant_data" not in tree.children:
+        # What predicts needs the draws only.
+        return ()
+    return tuple(json.loads(tree["constant_data"].attrs.get("id", "[]")))
 
 
 def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:

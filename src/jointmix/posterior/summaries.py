@@ -29,7 +29,6 @@ PAIR = "pair"
 ENTRY = "entry"
 #: Dims whose labels are numbers, and what is written before them.
 _NUMBERED = {CLUSTER: "cluster", POINT: "row"}
-DIAGNOSTICS = ("mcse_mean", "ess_bulk", "ess_tail", "r_hat")
 
 
 def bound_names(interval: float) -> tuple[str, str]:
