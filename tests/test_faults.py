@@ -673,6 +673,31 @@ def test_a_long_run_that_is_asked_to_end_keeps_its_draws(recipe: Path, sent: int
     assert names(recipe.parent) == {"spec.toml", "t.csv", "spec.nc"}
 
 
+def test_ctrl_c_in_a_librarys_callback_is_not_lost() -> None:
+    # Python drops what callbacks of its garbage collector raise.
+    code = """
+import gc, signal, typer
+from jointmix import cli
+
+def callback(*_):
+    gc.callbacks.clear()
+    signal.raise_signal(signal.SIGINT)
+
+@cli.app.command("wait")
+def wait():
+    gc.callbacks.append(callback)
+    gc.collect()
+    while True:
+        pass
+
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "wait"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_comparing_in_threads_ends_at_ctrl_c(recipe: Path) -> None:
     recipe.write_text(LONG)
     process = subprocess.Popen(

@@ -5,7 +5,10 @@ input that is refused; 130 when interrupted. Modules that load slowly are import
 commands, so that ``jointmix --help`` answers at once.
 """
 
+import _thread
 import signal
+import sys
+import threading
 import time
 import warnings
 from importlib.metadata import version
@@ -77,7 +80,17 @@ def main() -> None:
     files and other processes are not.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
     app()
+
+
+def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Ctrl-C comes once more where it met a library's callback, whose exceptions Python drops."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        # At once, it would meet this function.
+        threading.Timer(0.1, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _show_version(wanted: bool) -> None:

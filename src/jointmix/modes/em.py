@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from threadpoolctl import threadpool_limits
 
 from jointmix.base.arguments import random_source
 from jointmix.families.parameters import Parameters
@@ -25,18 +26,18 @@ from jointmix.modes.starts import allocations, moves
 
 #: The starts run on a random subset of large tables; the optima are then polished on all rows.
 _SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
-#: The best optima are run to convergence, the others until about so much is left to gain.
-_CONVERGED, _TOLERANCE, _REST_TOLERANCE = 3, 1e-7, 1e-3
+#: What is left to gain where the best optimum is run to, and where the others are.
+_TOLERANCE, _REST_TOLERANCE = 1e-7, 1e-3
 #: Numbers (starts × rows × clusters) worked on at a time: 32 MB an array.
 BATCH_NUMBERS = 4_000_000
 #: Further rounds of starts end once the best optimum was found so often, or after so many rounds
-#: or numbers (starts × rows × clusters).
-_FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_NUMBERS = 5, 4, 300_000
+#: or operations (starts × clusters × (rows × columns + columns³)).
+_FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_OPERATIONS = 5, 4, 600_000
 #: Changes of the best optimum that are tried, for each start.
 _MOVES = 3
 #: Optima whose posterior mass is computed, if within so many nats of the best: at a time and in
-#: all, and the numbers (rows × clusters × gradients) that this may take.
-_WEIGHED, _WEIGHED_IN_ALL, _WITHIN, _WEIGHING_NUMBERS = 6, 18, 20.0, 300_000_000
+#: all, and the gradients that this may take, a tenth of what chains need.
+_WEIGHED, _WEIGHED_IN_ALL, _WITHIN, _WEIGHING_GRADIENTS = 6, 18, 20.0, 6_000
 #: Share of a row, on average, that two optima may allocate differently and yet be the same.
 _SAME_SHARE = 0.02
 
@@ -78,9 +79,9 @@ def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) 
     -------
     Census
         Distinct optima, that with the most posterior mass first (Laplace's approximation): the best
-        three converged, the others to about 0.001 in the log likelihood. Two runs count as the
-        same optimum when their log likelihoods differ by less than 0.01 and they allocate the
-        same rows together.
+        one converged, the others to about 0.001 in the log likelihood. Two runs count as the same
+        optimum when their log likelihoods differ by less than 0.01 and they allocate the same rows
+        together.
 
     Raises
     ------
@@ -91,9 +92,11 @@ def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) 
     search = _Search(dataset, make_problem(dataset))
     n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
     part = _subset(search.problem, rng)
-    for share in _rounds(search, part, n_starts, rng):
-        search.add(_run(part, share))
-    return search.census()
+    # The matrices are small: threads would wait for each other.
+    with threadpool_limits(1):
+        for share in _rounds(search, part, n_starts, rng):
+            search.add(_run(part, share), part is search.problem)
+        return search.census()
 
 
 def subset_rows(spec: ModelSpec) -> int:
@@ -117,7 +120,9 @@ def _rounds(
     rows, spec = part.rows, part.spec
     k, y = spec.n_clusters, part.rows.y if spec.response else None
     yield allocations(rows.x, rows.u, y, k, n_starts, rng)
-    most = _FURTHER_NUMBERS // (len(part.values) * k) if k > 1 else 0
+    columns = len(spec.columns) + 1
+    cost = k * (len(part.values) * columns + columns**3)
+    most = _FURTHER_OPERATIONS // cost if k > 1 else 0
     left = min(most, _FURTHER_ROUNDS * n_starts)
     while left > 0 and search.best.n_starts < _FOUND_OFTEN:
         yield allocations(rows.x, rows.u, y, k, min(left, n_starts), rng)
@@ -162,10 +167,9 @@ class _Search:
         self._values: list[float] = []
         self._allocations: list[np.ndarray] = []
         self._counts: list[int] = []
-        spec = dataset.spec
         # A climb takes about a hundred gradients, the curvature two for each dimension.
-        cost = len(dataset.values) * spec.n_clusters * (100 + 2 * n_free(spec))
-        self._to_weigh = min(_WEIGHED_IN_ALL, _WEIGHING_NUMBERS // max(cost, 1))
+        cost = 100 + 2 * n_free(dataset.spec)
+        self._to_weigh = min(_WEIGHED_IN_ALL, max(1, _WEIGHING_GRADIENTS // cost))
 
     @property
     def n_starts(self) -> int:
@@ -178,19 +182,14 @@ class _Search:
         return self._counted(self._found[0])
 
     def census(self) -> Census:
-        """All of them, the first few run to convergence."""
-        first, rest = self._found[:_CONVERGED], self._found[_CONVERGED:]
-        scaling = self.problem.scaling
-        share = np.concatenate(
-            [expect(self.problem, scaling.to_model(each.mode.parameters).batched())[0]
-             for each in first]
-        )  # fmt: skip
+        """All of them, the best run to convergence."""
+        first, *rest = self._found
+        parameters = self.problem.scaling.to_model(first.mode.parameters)
+        share, _ = expect(self.problem, parameters.batched())
         at = climb(self.problem, share, _TOLERANCE, max_iterations=3000)
-        self._found = []
-        for index, known in enumerate(first):
-            mode, _ = _described(self.problem, at.take(index))
-            mode = replace(mode, log_mass=known.mode.log_mass, collapsed=known.mode.collapsed)
-            self._join(replace(known, mode=mode))
+        mode, _ = _described(self.problem, at.take(0))
+        mode = replace(mode, log_mass=first.mode.log_mass, collapsed=first.mode.collapsed)
+        self._found = [replace(first, mode=mode)]
         for each in rest:
             self._join(each)
         return Census(tuple(self._counted(each) for each in self._found), self.n_starts)
@@ -198,22 +197,37 @@ class _Search:
     def _counted(self, optimum: _Optimum) -> Mode:
         return replace(optimum.mode, n_starts=sum(self._counts[end] for end in optimum.ends))
 
-    def add(self, coarse: Parameters) -> None:
-        """Polish the new ends of coarse runs, one a batch entry; weigh those that may be best."""
+    def add(self, coarse: Parameters, on_all_rows: bool) -> None:
+        """Polish the new ends of coarse runs, one a batch entry; weigh those that may be best.
+
+        What runs on all rows have left far below the best is not polished.
+        """
         ends = [self._end(coarse.take([i])) for i in range(len(coarse.weight))]
         new = {end: i for i, end in reversed(list(enumerate(ends))) if self._counts[end] == 0}
         for end in ends:
             self._counts[end] += 1
         if new:
-            share, _ = expect(self.problem, coarse.take([*new.values()]))
-            polished = climb(self.problem, share, _REST_TOLERANCE, max_iterations=1000)
-            for index, end in enumerate(new):
-                mode, at_floor = _described(self.problem, polished.take(index))
-                optimum = _Optimum(mode, at_floor, (end,))
-                if not at_floor:
-                    optimum = replace(optimum, score=self._score(mode.parameters))
+            found = [self._optimum(coarse.take(at), end) for end, at in new.items()]
+            if on_all_rows:
+                level = max(each.score for each in (*self._found, *found))
+                near = [i for i, each in enumerate(found) if each.score >= level - 2 * _WITHIN]
+            else:
+                near = list(range(len(found)))
+            if near:
+                at = [new[found[i].ends[0]] for i in near]
+                share, _ = expect(self.problem, coarse.take(at))
+                polished = climb(self.problem, share, _REST_TOLERANCE, max_iterations=1000)
+                for index, i in enumerate(near):
+                    found[i] = self._optimum(polished.take(index), *found[i].ends)
+            for optimum in found:
                 self._join(optimum)
         self._weigh()
+
+    def _optimum(self, parameters: Parameters, end: int) -> _Optimum:
+        """The optimum at parameters on the standardised scale, without batch dim."""
+        mode, at_floor = _described(self.problem, parameters)
+        score = -np.inf if at_floor else self._score(mode.parameters)
+        return _Optimum(mode, at_floor, (end,), score)
 
     def _end(self, parameters: Parameters) -> int:
         """The number of the end at which a coarse run is."""

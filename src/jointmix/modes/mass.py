@@ -108,7 +108,7 @@ def _climbed(log_density: LogDensity, start: np.ndarray) -> tuple[np.ndarray, fl
         np.zeros(len(start)),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": _STEPS, "maxfun": 2 * _STEPS, "maxcor": 30, "ftol": 1e-15,
+        options={"maxiter": _STEPS, "maxfun": 2 * _STEPS, "maxcor": 10, "ftol": 1e-15,
                  "gtol": _STANDARD_ERRORS},
     )  # fmt: skip
     return start + rounding @ found.x, -float(found.fun), bool(found.success)
@@ -129,7 +129,10 @@ def _rounding(curvature: np.ndarray) -> np.ndarray:
     """R for which R'|H|R is the identity, but for directions with next to no curvature."""
     if not np.isfinite(curvature).all():
         return np.eye(len(curvature))
-    value, vector = np.linalg.eigh(curvature)
+    try:
+        return np.linalg.inv(np.linalg.cholesky(curvature)).T
+    except np.linalg.LinAlgError:
+        value, vector = np.linalg.eigh(curvature)
     size = np.abs(value)
     return np.asarray(vector / np.sqrt(np.maximum(size, _LEAST_CURVATURE * size.max(initial=1.0))))
 
