@@ -15,9 +15,9 @@ from jointmix.fitting.candidates import (
     make_grid,
     promising,
     screened,
-    search_quietly,
 )
 from jointmix.fitting.ranking import choose, describe
+from jointmix.fitting.screening import screen
 from jointmix.fitting.selection import compare, occupied_clusters, sparse
 from jointmix.model.simulate import simulate
 
@@ -274,7 +274,7 @@ def test_screening_leaves_the_truth(structure: str) -> None:
     truth = three_groups(structure)
     table = simulate(truth, 300, seed=1)
     grid = make_grid(replace(truth.spec, sampler=FEW), range(2, 5), COMPARED, None)
-    lines = [screened(search_quietly(table, each, 1)[0]) for each in grid.specs.values()]
+    lines = [screened(found) for found, _ in screen(table, grid, 1, lambda *_: None).values()]
     frame = pd.DataFrame(lines, index=grid.index(grid.specs))
     assert least(frame, "bic") == least(frame, "icl") == (3, structure)
     assert len(promising(frame)) <= 3 + 3 - 1

@@ -47,7 +47,8 @@ POINT, VARIABLE, VARIABLE_BIS, SCOUT = "point", "variable", "variable_bis", "sco
 
 #: Variables of the group ``modes``: the optima found by EM, most posterior
 #: mass first, and where chains sit. Newer fits have ``mass``, the share of the posterior's mass by
-#: Laplace's approximation, and ``visits``, the share of the draws nearest to it [mode]. Where
+#: Laplace's approximation, and ``visits``, the share of the draws nearest to it [mode]; the
+#: attribute ``start_mode``, from 1, is where chains start. Where
 #: they sit in several groups, there are ``stacking_weight`` and ``unreliable`` [group] besides.
 MODES: dict[str, tuple[str, ...]] = {
     "log_likelihood": ("mode",),

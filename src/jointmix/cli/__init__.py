@@ -323,7 +323,7 @@ def recover_command(
     refuse_same({"the fit": fit_path}, {"the recipe": spec, "the data": recipe.data_path()})
     started = time.monotonic()
     table = recipe.table()
-    tree = recover(table, recipe.spec, recipe.seed if seed is None else seed, stream)
+    tree = recover(table, recipe.spec, recipe.seed if seed is None else seed, stream, recipe.start)
     tree = recipe.completed(tree, table)
     save(tree, fit_path)
     conclude(tree, {"fit": fit_path}, started, strict, as_json)
@@ -352,6 +352,7 @@ def _fit_and_save(
             seed=recipe.seed if seed is None else seed,
             progress=progress,
             stream=stream,
+            start=recipe.start,
         )
     tree = recipe.completed(tree, table)
     save(tree, fit_path)

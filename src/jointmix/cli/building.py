@@ -135,6 +135,7 @@ def run_recipe(
         seed=recipe.seed if seed is None else seed,
         progress=progress,
         stream=stream,
+        start=recipe.start,
     )
     tree = recipe.completed(tree, table)
     save(tree, at.fit)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from jointmix.base.arguments import choice, several, whole_number
 from jointmix.base.errors import SpecError
-from jointmix.fitting.workflow import Clock, Searched, search
+from jointmix.fitting.workflow import Searched
 from jointmix.model.spec import COVARIANCES, NOISES, ModelSpec
 
 #: A model's place in the table of a comparison: K, or K and its structures.
@@ -114,14 +114,6 @@ def screened(found: Searched) -> dict[str, Any]:
         "icl": best.icl,
         "collapsed": best.collapsed,
     }
-
-
-def search_quietly(table: object, spec: ModelSpec, seed: int) -> tuple[Searched, Clock]:
-    """What EM finds, and the clock that goes on when the model is sampled."""
-    clock = Clock(None)
-    found = search(table, spec, seed, clock)
-    clock.pause()
-    return found, clock
 
 
 def promising(table: pd.DataFrame) -> list[Key]:

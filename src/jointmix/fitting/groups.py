@@ -55,7 +55,7 @@ def tree_groups(
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     clusters = {CLUSTER: posterior[CLUSTER].values}
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
-    points = choose_points(dataset.users_rows, census.best.parameters, spec)
+    points = choose_points(dataset.users_rows, census.start.parameters, spec)
     by_label = {
         name: ((CHAIN, DRAW, CLUSTER), value.reshape(*shape, -1))
         for name, value in (("permutation", gathered.permutation), ("occupied", gathered.occupied))
@@ -118,6 +118,7 @@ def mode_group(spec: ModelSpec, census: Census, main: Levels, groups: xr.Dataset
         data[name] = (("mode", CLUSTER, *parameter.dims), values)
     data["mass"] = ("mode", masses(found))
     data["visits"] = ("mode", main.visits.mean(axis=0))
+    data.attrs["start_mode"] = census.home + 1
     data = data.merge(groups)
     data["chain_mode"] = (CHAIN, main.mode + 1)
     data["chain_log_likelihood"] = (CHAIN, main.log_likelihood.mean(axis=1))

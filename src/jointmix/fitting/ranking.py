@@ -17,6 +17,8 @@ from jointmix.model.settings import LARGEST_PARETO_SHAPE
 #: A difference in elpd that is no reason to prefer the larger model (Sivula, Magnusson,
 #: Matamoros and Vehtari 2020, arXiv:2008.10296), and the standard errors it must exceed.
 LEAST_DIFFERENCE, STANDARD_ERRORS = 4.0, 2.0
+#: By so much EM's log likelihoods may be short of their optima.
+_ROUNDING = 0.01
 
 
 def choose(table: pd.DataFrame) -> Key:
@@ -66,6 +68,7 @@ def describe(table: pd.DataFrame, best: Key) -> str:
         sentences += _of_response(fitted, best)
     sentences += _of_criteria(*(_number(table, key) for key in (best, bic, icl)))
     sentences += _of_structures(table, best, bic)
+    sentences += _of_falls(table)
     sentences += _of_trust(fitted)
     if len(fitted) < len(table):
         sentences.append(
@@ -125,6 +128,27 @@ def _of_structures(table: pd.DataFrame, best: Key, bic: Key) -> list[str]:
         "BIC and prediction agree on the number of clusters, not on their structure: the rows say "
         "little of what tells these structures apart."
     ]
+
+
+def _of_falls(table: pd.DataFrame) -> list[str]:
+    """Where the likelihood falls although a cluster is added."""
+    found = []
+    for key in map(plain_key, table.index):
+        parts = parts_of(table, key)
+        for other in map(plain_key, table.index):
+            theirs = parts_of(table, other)
+            if theirs != parts | {N_CLUSTERS: parts[N_CLUSTERS] - 1}:
+                continue
+            rows = table.loc[[other, key]]
+            if rows["collapsed"].any() or rows["log_likelihood"].diff().iloc[1] >= -_ROUNDING:
+                continue
+            before, after = rows["log_likelihood"]
+            found.append(
+                f"The log likelihood falls from {before:,.2f} with {model_words(table, other)} to "
+                f"{after:,.2f} with {model_words(table, key)}: the optimum with the most posterior "
+                "mass is not the highest there."
+            )
+    return found
 
 
 def _of_trust(fitted: pd.DataFrame) -> list[str]:

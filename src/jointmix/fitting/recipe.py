@@ -23,6 +23,7 @@ from jointmix.model.serialised import (
 )
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.storage.files import write_file
+from jointmix.tables.groups import group_codes
 from jointmix.tables.reading import (
     label_rows,
     package_file,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 1_000_000  # bytes
 
-_PLACE = ("path", "package", "id")
+_PLACE = ("path", "package", "id", "start")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,9 @@ class Recipe:
     id
         The column that says what each row is called, or several that do so together; None takes
         the rows' numbers.
+    start
+        A column of groups, no part of the model, as many as clusters, from which EM starts
+        besides, and chains start; None for none.
     seed
         Seed of the whole run, at least 0.
     report
@@ -118,6 +122,7 @@ class Recipe:
     path: str | None = None
     package: str | None = None
     id: str | tuple[str, ...] | list[str] | None = None
+    start: str | None = None
     seed: int = 1
     report: ReportSpec = field(default_factory=ReportSpec)
     base: Path = Path()
@@ -146,12 +151,15 @@ class Recipe:
             for name in given:
                 _text_or_none("id of [data]", name)
             object.__setattr__(self, "id", tuple(given))
-        groups = self.report.compare_with
-        if groups in self.spec.columns:
-            raise SpecError(
-                f"compare_with of [report] must be a column that is not in the model; got "
-                f"{shown(groups)}."
-            )
+        _text_or_none("start of [data]", self.start)
+        for what, groups in (
+            ("compare_with of [report]", self.report.compare_with),
+            ("start of [data]", self.start),
+        ):
+            if groups in self.spec.columns:
+                raise SpecError(
+                    f"{what} must be a column that is not in the model; got {shown(groups)}."
+                )
 
     @property
     def id_columns(self) -> tuple[str, ...]:
@@ -170,12 +178,13 @@ class Recipe:
             label or another's, or known groups are no groups.
         """
         table = read_table(self.data_path())
-        groups = self.report.compare_with
-        if groups is not None:
-            from jointmix.posterior.known_groups import group_codes
-
-            require_column(table, groups, "to compare the clusters with")
-            group_codes(table[groups])
+        for groups, purpose in (
+            (self.report.compare_with, "to compare the clusters with"),
+            (self.start, "to start from"),
+        ):
+            if groups is not None:
+                require_column(table, groups, purpose)
+                group_codes(table[groups])
         if self.id_columns:
             table = label_rows(table, self.id_columns)
             require_unique_labels(table, self.id_columns)
@@ -283,7 +292,7 @@ def recipe_text(recipe: Recipe) -> str:
         raise SpecError(f"A Recipe is required; got {shown(recipe)}.")
     tables = spec_to_dict(recipe.spec)
     names = recipe.id_columns
-    places = without_none({"path": recipe.path, "package": recipe.package})
+    places = without_none({"path": recipe.path, "package": recipe.package, "start": recipe.start})
     if names:
         places["id"] = names[0] if len(names) == 1 else list(names)
     tables["data"] = {**places, **tables["data"]}

@@ -89,9 +89,11 @@ def scout(
         than asked for, or "".
     """
     spec = dataset.spec
-    others = [index for index, mode in enumerate(census.modes) if index > 0 and not mode.collapsed][
-        : spec.sampler.scouts
-    ]
+    others = [
+        index
+        for index, mode in enumerate(census.modes)
+        if index != census.home and not mode.collapsed
+    ][: spec.sampler.scouts]
     fewer = dataset.under(replace(spec, sampler=replace(spec.sampler, chains=CHAINS_A_MODE)))
     found: list[tuple[int, Levels]] = []
     for index in others:

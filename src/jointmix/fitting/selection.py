@@ -31,10 +31,10 @@ from jointmix.fitting.candidates import (
     make_grid,
     promising,
     screened,
-    search_quietly,
     short_words,
 )
 from jointmix.fitting.ranking import choose, describe
+from jointmix.fitting.screening import screen
 from jointmix.fitting.workflow import Clock, Searched, fit_from
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec, require_spec
@@ -44,9 +44,10 @@ from jointmix.posterior.draws import (
     posterior_parameters,
     spread,
 )
-from jointmix.posterior.known_groups import crosstab, group_codes, groups_name, with_groups
+from jointmix.posterior.known_groups import crosstab, groups_name, with_groups
 from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.sampling import Control
+from jointmix.tables.groups import group_codes
 
 #: Columns of a comparison's table, in their order.
 _COLUMNS = (
@@ -129,7 +130,8 @@ def compare(
 ) -> Comparison:
     """Screen models by EM, fit those that may be best, and score each fit.
 
-    Every number of clusters under every structure is screened by multi-start EM. Sampled are, of
+    Every number of clusters under every structure is screened by multi-start EM, which starts from
+    the optima of the models within it too, with clusters split. Sampled are, of
     each number of clusters, the structure with the least BIC, and of each structure, the number of
     clusters with the least BIC: as many fits as there are numbers and structures at most, not their
     product, and all models where only the number of clusters varies. The fits are ranked by their
@@ -188,7 +190,7 @@ def compare(
     if groups is not None:
         group_codes(groups)
     with show_progress(progress) as tell:
-        searched = _search(table, grid, seed, jobs, tell)
+        searched = screen(table, grid, seed, tell)
         lines = [screened(found) for found, _ in searched.values()]
         frame = pd.DataFrame(lines, index=grid.index(grid.specs))
         chosen = {key: searched[key] for key in promising(frame)}
@@ -201,24 +203,6 @@ def compare(
     frame["verdict"] = frame["verdict"].fillna("")
     best = choose(frame)
     return Comparison(frame, trees, best, describe(frame, best))
-
-
-def _search(
-    table: object, grid: Grid, seed: int, jobs: int, tell: Progress
-) -> dict[Key, tuple[Searched, Clock]]:
-    """What EM finds under every model."""
-    done, total = count(1), len(grid.specs)
-
-    def one(spec: ModelSpec) -> tuple[Searched, Clock]:
-        found = search_quietly(table, spec, seed)
-        tell("screen", next(done), total, f"K = {spec.n_clusters}")
-        return found
-
-    tell("screen", 0, total, "")
-    found = Parallel(n_jobs=jobs, prefer="threads")(
-        delayed(one)(each) for each in grid.specs.values()
-    )
-    return dict(zip(grid.specs, found, strict=True))
 
 
 def _fit(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.checks import judge
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
 from jointmix.fitting.scouts import Levels, levels_of, scout, weigh_modes
+from jointmix.fitting.starts import Given, read_start
 from jointmix.labels.draws import identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.degenerate import table_warnings
@@ -41,6 +42,7 @@ def fit(
     progress: ProgressOption = None,
     control: Control | None = None,
     stream: str | Path | None = None,
+    start: object = None,
 ) -> xr.DataTree:
     """Fit a joint mixture to a table.
 
@@ -61,6 +63,11 @@ def fit(
     stream
         A folder, new or empty, to which draws are written as they come; `recover` makes a fit of
         what a run that died has left there.
+    start
+        Where EM starts besides, and the chains do: a column of the table that no model sees, by
+        name, or known groups as `crosstab` takes them, as many as clusters; parameters, such as
+        those of a mode of `fit_em`; or another fit of the same columns. None sends chains to the
+        mode with the most posterior mass.
 
     Returns
     -------
@@ -89,7 +96,8 @@ def fit(
     folder = None if stream is None else file_path(stream)
     with show_progress(progress) as tell:
         clock = Clock(tell)
-        return fit_from(search(table, spec, seed, clock), clock, tell, control, folder)
+        searched = search(table, spec, seed, clock, start)
+        return fit_from(searched, clock, tell, control, folder)
 
 
 def fit_from(
@@ -108,12 +116,14 @@ def fit_from(
     return finish(prepared, raw, clock, progress, control)
 
 
-def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr.DataTree:
+def recover(
+    table: object, spec: ModelSpec, seed: int, stream: str | Path, start: object = None
+) -> xr.DataTree:
     """The fit of the draws that a run has left in its stream, marked partial.
 
     Parameters
     ----------
-    table, spec, seed
+    table, spec, seed, start
         As they were given to `fit`.
     stream
         The folder that was given to `fit`.
@@ -131,7 +141,7 @@ def recover(table: object, spec: ModelSpec, seed: int, stream: str | Path) -> xr
         If fewer than four draws of a chain were written.
     """
     folder, clock = file_path(stream), Clock(None)
-    prepared = prepare(table, spec, seed, clock)
+    prepared = prepare(table, spec, seed, clock, start)
     clock.start("sample")
     raw = read_stream(folder, prepared.dataset, prepared.start, seed)
     return finish(prepared, raw, clock)
@@ -145,6 +155,8 @@ class Searched:
     seed: int
     planned: Plan
     census: Census
+    #: What the fit was asked to start from; None if nothing.
+    given: Given | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -152,7 +164,7 @@ class Searched:
         return self.dataset.spec
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Prepared(Searched):
     """All that sampling needs besides, and what table and modes warn of."""
 
@@ -161,8 +173,24 @@ class Prepared(Searched):
     start: Start
 
 
-def search(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Searched:
-    """Read the table, plan the sampling, and run EM."""
+def search(
+    table: object,
+    spec: ModelSpec,
+    seed: int,
+    clock: "Clock",
+    start: object = None,
+    shares: np.ndarray | None = None,
+) -> Searched:
+    """Read the table, plan the sampling, and run EM.
+
+    Parameters
+    ----------
+    start
+        As `fit` takes it.
+    shares
+        Responsibilities (start, cluster, obs) from which EM starts besides, where no start is
+        given.
+    """
     require_spec(spec)
     seed = whole_number("seed", seed, 0)
     clock.start("data")
@@ -170,19 +198,28 @@ def search(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Searche
     # What cannot be sampled is refused before EM has taken its time.
     planned = plan(spec, len(dataset.values))
     clock.start("em")
-    return Searched(dataset, seed, planned, fit_em(dataset, spec, seed))
+    if start is None:
+        return Searched(dataset, seed, planned, fit_em(dataset, spec, seed, shares))
+    given = read_start(start, table, dataset)
+    census = fit_em(dataset, spec, seed, given.share[None])
+    reached = census.reached[0]
+    home = 0 if census.modes[reached].collapsed else reached
+    return Searched(dataset, seed, planned, replace(census, home=home), given)
 
 
-def prepare(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Prepared:
-    return _prepared(search(table, spec, seed, clock))
+def prepare(
+    table: object, spec: ModelSpec, seed: int, clock: "Clock", start: object = None
+) -> Prepared:
+    return _prepared(search(table, spec, seed, clock, start))
 
 
 def _prepared(searched: Searched) -> Prepared:
     dataset, census, seed = searched.dataset, searched.census, searched.seed
-    ordering = choose_ordering(census.best, dataset, seed)
-    start = make_start(census.best, dataset, ordering)
-    issues = (*table_warnings(dataset), *mode_warnings(dataset, census))
-    return Prepared(dataset, seed, searched.planned, census, issues, ordering, start)
+    ordering = choose_ordering(census.start, dataset, seed)
+    start = make_start(census.start, dataset, ordering)
+    words = "" if searched.given is None else searched.given.words
+    issues = (*table_warnings(dataset), *mode_warnings(dataset, census, words))
+    return Prepared(**vars(searched), issues=issues, ordering=ordering, start=start)
 
 
 def finish(
@@ -215,6 +252,8 @@ def finish(
     tree.attrs |= attributes(
         dataset, prepared.seed, prepared.issues, prepared.ordering, identified, raw
     )
+    if prepared.given is not None:
+        tree.attrs |= {"started": prepared.given.words, "start": prepared.given.column}
     judge(tree)
     tree.attrs["seconds"] = json.dumps(clock.seconds(raw))
     return with_log_likelihood(tree)

@@ -164,7 +164,7 @@ def identify_draws(
     """
     spec, scaling, rows = dataset.spec, dataset.scaling, dataset.rows
     parameters = draw_parameters(raw, COMPONENT, spec)
-    pivot = mode_share(rows, scaling.to_model(census.best.parameters), spec.blocks).argmax(-1)
+    pivot = mode_share(rows, scaling.to_model(census.start.parameters), spec.blocks).argmax(-1)
 
     def choose(_: slice, part: Parameters, joint: np.ndarray) -> np.ndarray:
         return _permutations(part, joint, pivot, spec)

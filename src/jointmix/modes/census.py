@@ -45,12 +45,29 @@ class Mode:
 
 @dataclass(frozen=True, eq=False)
 class Census:
-    """The optima that ``n_starts`` runs of EM found: most posterior mass first, spikes last."""
+    """The optima that ``n_starts`` runs of EM found: most posterior mass first, spikes last.
+
+    `reached` are the places of the optima that starts which were given led to, from 0; `home` is
+    the place of the optimum that chains start from.
+    """
 
     modes: tuple[Mode, ...]
     n_starts: int
+    reached: tuple[int, ...] = ()
+    home: int = 0
 
     @property
     def best(self) -> Mode:
         """The optimum with the most posterior mass, collapsed only if all are."""
         return self.modes[0]
+
+    @property
+    def start(self) -> Mode:
+        """The optimum that chains start from."""
+        return self.modes[self.home]
+
+    @property
+    def log_likelihood(self) -> float:
+        """The highest log likelihood of an optimum that is no spike; of all, if all are."""
+        sound = [mode for mode in self.modes if not mode.collapsed] or self.modes
+        return max(mode.log_likelihood for mode in sound)

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_limits
 
 from jointmix.base.arguments import random_source
+from jointmix.base.errors import SpecError
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import mode_share
@@ -27,7 +28,7 @@ from jointmix.modes.starts import allocations, moves
 #: The starts run on a random subset of large tables; the optima are then polished on all rows.
 _SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
 #: What is left to gain where the best optimum is run to, and where the others are.
-_TOLERANCE, _REST_TOLERANCE = 1e-7, 1e-3
+_TOLERANCE, _REST_TOLERANCE, _COARSE_TOLERANCE = 1e-7, 1e-3, 1e-2
 #: Numbers (starts × rows × clusters) worked on at a time: 32 MB an array.
 BATCH_NUMBERS = 4_000_000
 #: Further rounds of starts end once the best optimum was found so often, or after so many rounds
@@ -59,7 +60,12 @@ class _Optimum:
     peak: Peak | None = None
 
 
-def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) -> Census:
+def fit_em(
+    table: object,
+    spec: ModelSpec,
+    seed: int | np.random.Generator = 1,
+    shares: np.ndarray | None = None,
+) -> Census:
     """Maximum likelihood from many starts, and the census of the optima by their posterior mass.
 
     EM runs from ``spec.sampler.starts`` starts, and again until the best optimum was found five
@@ -74,6 +80,8 @@ def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) 
         The model; fixed parts are kept fixed, priors rank the optima.
     seed
         Seed or generator of the random starts.
+    shares
+        Responsibilities from which EM starts besides, (start, cluster, obs); None for none.
 
     Returns
     -------
@@ -92,11 +100,28 @@ def fit_em(table: object, spec: ModelSpec, seed: int | np.random.Generator = 1) 
     search = _Search(dataset, make_problem(dataset))
     n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
     part = _subset(search.problem, rng)
+    shares = _as_shares(shares, dataset)
     # The matrices are small: threads would wait for each other.
     with threadpool_limits(1):
+        if len(shares):
+            found = climb(search.problem, shares, _COARSE_TOLERANCE, max_iterations=1000)
+            search.given = search.add(found, on_all_rows=True)
         for share in _rounds(search, part, n_starts, rng):
-            search.add(_run(part, share), part is search.problem)
+            search.add(_run(part, share), on_all_rows=part is search.problem)
         return search.census()
+
+
+def _as_shares(shares: np.ndarray | None, dataset: Dataset) -> np.ndarray:
+    shape = (dataset.spec.n_clusters, len(dataset.values))
+    if shares is None:
+        return np.zeros((0, *shape))
+    given = np.asarray(shares, dtype=float)
+    if given.shape[1:] != shape or not (given >= 0).all() or not (given.sum(1) > 0).all():
+        raise SpecError(
+            f"shares must be responsibilities (start, {shape[0]}, {shape[1]}), none negative and "
+            f"not all zero in a row; got shape {given.shape}."
+        )
+    return given / given.sum(axis=1, keepdims=True)
 
 
 def subset_rows(spec: ModelSpec) -> int:
@@ -153,7 +178,7 @@ def _run(part: Problem, hard: np.ndarray) -> Parameters:
     found = []
     for first in range(0, len(hard), size):
         share = np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1)
-        found.append(climb(part, share, tolerance=1e-2, max_iterations=500))
+        found.append(climb(part, share, _COARSE_TOLERANCE, max_iterations=500))
     return Parameters(**{name: np.concatenate([part[name] for part in found]) for name in found[0]})
 
 
@@ -163,6 +188,8 @@ class _Search:
     def __init__(self, dataset: Dataset, problem: Problem) -> None:
         self.dataset, self.problem, self._landscape = dataset, problem, Landscape(dataset)
         self._found: list[_Optimum] = []
+        #: The ends of the starts that were given.
+        self.given: list[int] = []
         #: Of each different end of a coarse run: its log likelihood, who is where, and how often.
         self._values: list[float] = []
         self._allocations: list[np.ndarray] = []
@@ -192,15 +219,20 @@ class _Search:
         self._found = [replace(first, mode=mode)]
         for each in rest:
             self._join(each)
-        return Census(tuple(self._counted(each) for each in self._found), self.n_starts)
+        reached = tuple(
+            next(place for place, each in enumerate(self._found) if end in each.ends)
+            for end in self.given
+        )
+        return Census(tuple(self._counted(each) for each in self._found), self.n_starts, reached)
 
     def _counted(self, optimum: _Optimum) -> Mode:
         return replace(optimum.mode, n_starts=sum(self._counts[end] for end in optimum.ends))
 
-    def add(self, coarse: Parameters, on_all_rows: bool) -> None:
+    def add(self, coarse: Parameters, on_all_rows: bool) -> list[int]:
         """Polish the new ends of coarse runs, one a batch entry; weigh those that may be best.
 
-        What runs on all rows have left far below the best is not polished.
+        What runs on all rows have left far below the best is not polished. Returns the numbers of
+        the ends.
         """
         ends = [self._end(coarse.take([i])) for i in range(len(coarse.weight))]
         new = {end: i for i, end in reversed(list(enumerate(ends))) if self._counts[end] == 0}
@@ -222,6 +254,7 @@ class _Search:
             for optimum in found:
                 self._join(optimum)
         self._weigh()
+        return ends
 
     def _optimum(self, parameters: Parameters, end: int) -> _Optimum:
         """The optimum at parameters on the standardised scale, without batch dim."""

@@ -1,6 +1,7 @@
 """Hard allocations from which EM starts: partitions of the rows, and of the regression lines."""
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -88,24 +89,59 @@ def moves(
     """
     k, allocation = len(share), share.argmax(0)
     found = []
-    for split in range(k):
-        inside = np.flatnonzero(allocation == split)
-        if len(inside) < 4:
-            continue
-        own = None if y is None else y[inside]
-        halves = allocations(x[inside], u[inside], own, 2, _SPLITS, rng)
+    for split, half in _halves(x, u, y, allocation, k, rng):
         for given_up in range(k):
             if given_up == split:
                 continue
             rest = np.delete(share, given_up, axis=0)
             places = np.delete(np.arange(k), given_up)
-            base = np.where(allocation == given_up, places[rest.argmax(0)], allocation)
-            for half in halves:
-                moved = base.copy()
-                moved[inside[half == 1]] = given_up
-                found.append(moved)
+            moved = np.where(allocation == given_up, places[rest.argmax(0)], allocation)
+            moved[half] = given_up
+            found.append(moved)
     chosen = rng.permutation(len(found))[:most]
     return np.array([found[index] for index in np.sort(chosen)]).reshape(-1, share.shape[1])
+
+
+def splits(
+    x: np.ndarray, u: np.ndarray, y: np.ndarray | None, share: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Responsibilities with one cluster more: each cluster split in two, in several ways.
+
+    Parameters
+    ----------
+    x, u, y, share
+        As for `moves`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (start, cluster, obs), with K + 1 clusters.
+    """
+    k = len(share)
+    found = []
+    for split, half in _halves(x, u, y, share.argmax(0), k, rng):
+        more = np.concatenate([share, np.zeros((1, share.shape[1]))])
+        more[k, half], more[split, half] = more[split, half], 0.0
+        found.append(more)
+    return np.array(found).reshape(-1, k + 1, share.shape[1])
+
+
+def _halves(
+    x: np.ndarray,
+    u: np.ndarray,
+    y: np.ndarray | None,
+    allocation: np.ndarray,
+    n_clusters: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Clusters, and rows of theirs that are taken out, in each of several ways."""
+    for cluster in range(n_clusters):
+        inside = np.flatnonzero(allocation == cluster)
+        if len(inside) < 4:
+            continue
+        own = None if y is None else y[inside]
+        for half in allocations(x[inside], u[inside], own, 2, _SPLITS, rng):
+            yield cluster, inside[half == 1]
 
 
 def _whitened(points: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ _FEWEST_FOR_MEDIAN = 20
 _MOST_NAMED = 10
 
 
-def mode_warnings(dataset: Dataset, census: Census) -> tuple[Issue, ...]:
+def mode_warnings(dataset: Dataset, census: Census, started: str = "") -> tuple[Issue, ...]:
     """Warnings from the optimum that chains start from.
 
     Parameters
@@ -29,12 +29,14 @@ def mode_warnings(dataset: Dataset, census: Census) -> tuple[Issue, ...]:
         The model and its rows.
     census
         What EM found for them.
+    started
+        What the fit was asked to start from, in words; "" if nothing.
     """
     rows, blocks = dataset.rows, dataset.blocks
-    parameters = dataset.scaling.to_model(census.best.parameters)
+    parameters = dataset.scaling.to_model(census.start.parameters)
     share = mode_share(rows, parameters, blocks)
     allocation = share.argmax(axis=1)
-    found = [_found_once(census), _small_clusters(dataset, share)]
+    found = [_found_once(census), _start_lost(census, started), _small_clusters(dataset, share)]
     found += [block.checks.mode_issue(dataset.users_rows, allocation) for block in blocks]
     white = [block.checks.white(parameters, rows, allocation) for block in blocks]
     found.append(_outliers(dataset, np.concatenate(white, axis=1), allocation))
@@ -50,6 +52,17 @@ def _found_once(census: Census) -> Issue | None:
     )
     remedy = "Raise the number of EM starts until the best optimum is found several times."
     return warning("found_once", message, remedy, "", None, float(census.n_starts))
+
+
+def _start_lost(census: Census, started: str) -> Issue | None:
+    if not started or census.home in census.reached:
+        return None
+    message = (
+        f"EM led from {started} to a spike of the likelihood, so that the chains start from the "
+        "best optimum instead."
+    )
+    remedy = "Start from groups of more rows, or take a simpler covariance."
+    return warning("start_lost", message, remedy, "", None, 1.0)
 
 
 def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:

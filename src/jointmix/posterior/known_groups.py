@@ -1,11 +1,9 @@
 """Groups that are known from elsewhere, held against the clusters: cross table and Rand index."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -23,13 +21,10 @@ from jointmix.posterior.draws import (
     posterior_parameters,
     spread,
 )
-from jointmix.tables.issues import quoted
-from jointmix.tables.labels import as_labels, index_of
+from jointmix.tables.groups import GROUP, Groups, joined_groups
 
-#: The variable of the group ``constant_data`` that keeps known groups, −1 for rows without.
-GROUP = "group"
-#: More values than these tell no groups; draws whose allocations are compared, evenly spaced.
-_MOST_VALUES, _MOST_DRAWS = 100, 500
+#: Draws whose allocations are compared, evenly spaced.
+_MOST_DRAWS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,9 +245,6 @@ def groups_name(tree: xr.DataTree) -> str | None:
     return str(constant[GROUP].attrs["name"]) if GROUP in constant else None
 
 
-Groups = tuple[np.ndarray, list[Any], str, int]
-
-
 def _kept(tree: xr.DataTree) -> Groups:
     """Codes (obs,) and values of the groups that a fit keeps, their name, and rows left out."""
     if groups_name(tree) is None:
@@ -264,94 +256,8 @@ def _kept(tree: xr.DataTree) -> Groups:
 
 def _read(tree: xr.DataTree, column: object) -> Groups:
     """The same of a column that is joined to the rows of a fit."""
-    codes, values, name = group_codes(column)
-    index = index_of(column)
-    place = _places(tree, len(codes), None if index is None else as_labels(index))
-    own = np.where(place >= 0, codes[np.maximum(place, 0)], -1)
-    used = np.unique(own[own >= 0])
-    n_left_out = int((np.delete(codes, place[place >= 0]) >= 0).sum())
-    renumbered = np.where(own >= 0, np.searchsorted(used, own), -1)
-    return renumbered, [values[i] for i in used], name, n_left_out
-
-
-def group_codes(column: object) -> tuple[np.ndarray, list[Any], str]:
-    """The known groups of a column: codes (entry,), −1 where missing, values in order, and name.
-
-    Raises
-    ------
-    DataError
-        If it is no column of groups.
-    """
-    entries = _as_series(column)
-    try:
-        codes, found = pd.factorize(entries, sort=True)
-    except TypeError as error:
-        raise DataError(
-            "Known groups must be numbers, texts, truth values or categories, of one kind; got "
-            f"{shown(entries.iloc[0])}."
-        ) from error
-    if len(found) > _MOST_VALUES:
-        raise DataError(
-            f"The column of known groups holds {len(found)} different entries, more than "
-            f"{_MOST_VALUES}; is it one of groups?"
-        )
-    name = entries.name if isinstance(entries.name, str) and entries.name else GROUP
-    return codes.astype(int), [_whole(value) for value in found], name
-
-
-def _as_series(column: Any) -> pd.Series:
-    series = nw.from_native(column, series_only=True, pass_through=True)
-    try:
-        if isinstance(column, pd.Series):
-            return column
-        if isinstance(series, nw.Series):
-            return pd.Series(series.to_list(), name=series.name)
-        if np.ndim(column) == 1 and not isinstance(column, Mapping):
-            return pd.Series(np.asarray(column) if isinstance(column, xr.DataArray) else column)
-    except (TypeError, ValueError):
-        pass
-    raise DataError(f"Known groups must be a column, one entry a row; got {shown(column)}.")
-
-
-def _places(tree: xr.DataTree, n_entries: int, labels: np.ndarray | None) -> np.ndarray:
-    """Where each row of a fit stands in a column, (obs,); −1 where it does not."""
     row = require_group(tree, "constant_data")["row"].values
-    n_rows, own = int(tree.attrs["n_rows"]), observed_labels(tree)
-    if labels is None:
-        if n_entries == n_rows:
-            return np.asarray(row)
-        if n_entries == len(row):
-            return np.arange(n_entries)
-        raise DataError(
-            f"The column of known groups has {n_entries} entries; the table had {n_rows} rows, of "
-            f"which the fit used {len(row)}. Give a Series with the table's row labels."
-        )
-    ours, theirs = pd.Index(own), pd.Index(labels)
-    if ours.is_unique and theirs.is_unique:
-        place = theirs.get_indexer(ours)
-        if (place < 0).all():
-            raise DataError(
-                f"No row label of the fit, such as {quoted(_whole(ours[0]))}, is among the "
-                f"column's, such as {quoted(_whole(theirs[0])) if n_entries else 'none'}; give "
-                "values in the table's order (.to_numpy())."
-            )
-        return np.asarray(place)
-    # Labels that repeat say which row is meant only where they stand in the table's order.
-    for place in (row, np.arange(len(row))):
-        if place.max() < n_entries and ours.equals(theirs[place]):
-            return np.asarray(place)
-    twice = next(index for index in (ours, theirs) if not index.is_unique)
-    label = twice[twice.duplicated()][0]
-    raise DataError(
-        f"The row label {quoted(_whole(label))} stands for more than one row, so that the column "
-        "cannot be joined; give values in the table's order (.to_numpy())."
-    )
-
-
-def _whole(value: Any) -> Any:
-    """A number of Python's own; one that missing entries made a float is whole again."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return joined_groups(column, row, observed_labels(tree), int(tree.attrs["n_rows"]))
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ from jointmix.reporting.text import compact, decimals, number, shorten
 
 ID, TITLE = "convergence", "Convergence"
 
-_MOST_BINS, _MAX_PANELS, _TRACE_DRAWS = 20, 8, 500
+_MOST_BINS, _MAX_PANELS, _TRACE_DRAWS, _MOST_MODES = 20, 8, 500, 12
 _SIGNS = {"at least": "≥", "at most": "≤"}
 _METHODS = {"stephens": "Stephens' method", "ecr": "ECR"}
 _STATUS = {"ok": "ok", "caution": "caution", "fail": "fail", "skipped": "not computed"}
@@ -225,11 +225,13 @@ def _modes(view: FittedView) -> list[Element]:
     chains = _log_likelihood(view)[CHAIN].values
     rows = []
     for i, label in enumerate(modes["mode"].values):
+        if i >= _MOST_MODES and label not in at:
+            continue
         mode = modes.isel(mode=i)
         here = [str(chain) for chain, position in zip(chains, at, strict=True) if position == label]
         rows.append(
             (
-                Cell(text=str(i + 1)),
+                Cell(text=f"{label} (spike)" if bool(mode["collapsed"]) else str(label)),
                 *number_cells(
                     decimals(float(mode["log_likelihood"]), 2),
                     f"{int(mode['n_starts']):,}",
@@ -247,10 +249,12 @@ def _modes(view: FittedView) -> list[Element]:
     elements: list[Element] = [
         Prose(
             text=f"EM was started {n_starts:,} times; {best:,} of the starts reached the best "
-            f"optimum, and {optima} found."
+            f"optimum, and {optima} found.{_start_words(view, modes)}"
         ),
         Table(
-            caption="Optima found by EM, best first",
+            caption="Optima found by EM, "
+            + ("most posterior mass first" if "mass" in modes else "best first")
+            + (f", {len(rows)} of {n_modes:,}" if len(rows) < n_modes else ""),
             columns=(
                 Cell(text="mode"),
                 *number_cells("log likelihood", "starts", "BIC", "ICL", "smallest share"),
@@ -260,13 +264,24 @@ def _modes(view: FittedView) -> list[Element]:
             rows=tuple(rows),
             notes=(
                 "BIC and ICL: smaller is better. The posterior mass is that of Laplace's "
-                "approximation at the posterior's mode nearest to the optimum.",
+                "approximation at the posterior's mode nearest to the optimum; a spike of the "
+                "likelihood, on rows too few to tell a cluster, has none.",
             ),
         ),
     ]
     if "stacking_weight" in modes:
         elements.append(_groups(view, modes))
     return elements
+
+
+def _start_words(view: FittedView, modes: xr.Dataset) -> str:
+    """From which mode the chains started, if the fit was asked to start somewhere."""
+    started = str(view.tree.attrs.get("started", ""))
+    if not started:
+        return ""
+    return f" The fit was asked to start from {started}: chains set out from mode " + (
+        f"{modes.attrs['start_mode']}."
+    )
 
 
 def _groups(view: FittedView, modes: xr.Dataset) -> Table:

@@ -24,7 +24,7 @@ _COMMAND = "jointmix run SPEC.toml --seed {seed}"
 _PYTHON = """import jointmix
 
 recipe = jointmix.read_recipe("SPEC.toml")
-tree = jointmix.fit(recipe.table(), recipe.spec, seed={seed})
+tree = jointmix.fit(recipe.table(), recipe.spec, seed={seed}{start})
 jointmix.report(tree, "report.html")"""
 _PLACE = (
     "Add to its table [data] the path of the data file. The data are the same where the SHA-256 "
@@ -57,6 +57,7 @@ _SOURCES = (
 def section(view: FittedView) -> Section:
     """Limits, the specification, commands and sources."""
     seed = int(view.tree.attrs["seed"])
+    start = ", start=recipe.start" if view.tree.attrs.get("start") else ""
     elements: list[Element] = [
         Heading(text="Limits"),
         Bullets(items=tuple(Cell(text=limit) for limit in _limits(view))),
@@ -64,7 +65,7 @@ def section(view: FittedView) -> Section:
         Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(_tables(view))),
         Prose(text=_PLACE),
         Code(caption="From the command line", text=_COMMAND.format(seed=seed)),
-        Code(caption="From Python", text=_PYTHON.format(seed=seed)),
+        Code(caption="From Python", text=_PYTHON.format(seed=seed, start=start)),
         Heading(text="Sources"),
         Bullets(items=tuple(Cell(text=source) for source in _SOURCES)),
     ]
@@ -77,6 +78,8 @@ def _tables(view: FittedView) -> dict[str, Any]:
     ids, name = id_columns(view.tree), groups_name(view.tree)
     if ids:
         tables["data"]["id"] = ids[0] if len(ids) == 1 else list(ids)
+    if view.tree.attrs.get("start"):
+        tables["data"]["start"] = str(view.tree.attrs["start"])
     if name is not None and name not in view.model.columns:
         tables["report"] = {"compare_with": name}
     return tables
