@@ -271,7 +271,7 @@ BAD_TEXTS = {
     "data key": (edited("features", "feature"), "[data] has no key 'feature' (did you mean 'fea"),
     "data keys named": (
         edited("features", "zzz"),
-        "; it may be path, package, id, features, predict",
+        "; it may be path, package, id, start, features, predict",
     ),
     "model key": (
         edited("clusters", "n_clusters"),

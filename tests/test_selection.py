@@ -34,6 +34,7 @@ def hand_made(**columns: list[float]) -> pd.DataFrame:
         "conditional_diff_se": [7.0, 0.5, 0.0, 1.0],
         "high_k": [0, 0, 0, 0],
         "n_parameters": [5, 11, 17, 23],
+        "log_likelihood": [-497.0, -407.0, -400.0, -396.0],
         "bic": [1020.0, 870.0, 890.0, 915.0],
         "icl": [1020.0, 872.0, 905.0, 940.0],
         "collapsed": [False] * 4,
@@ -237,6 +238,15 @@ def test_simplest_is_what_has_the_fewest_parameters() -> None:
     table.loc[[keys[3]], unsampled] = np.nan
     assert choose(table) == (3, "tied")
     assert "EM screened 4 models, of which 3 were sampled" in describe(table, (3, "tied"))
+
+
+def test_a_likelihood_that_falls_is_said() -> None:
+    falls = hand_made(log_likelihood=[-497.0, -407.0, -400.0, -401.5])
+    said = "The log likelihood falls from -400.00 with 3 clusters to -401.50 with 4 clusters"
+    assert said in describe(falls, 2)
+    assert "falls" not in describe(hand_made(), 2)
+    spike = hand_made(log_likelihood=[-497.0, -407.0, 20.0, -396.0], collapsed=[0, 0, 1, 0])
+    assert "falls" not in describe(spike, 2)
 
 
 def test_a_spike_of_the_likelihood_is_not_what_bic_favours() -> None:

@@ -21,6 +21,7 @@ from jointmix.checks import (
     frozen,
     identification,
     mass,
+    misfit,
     modes,
     notes,
     partial,
@@ -65,6 +66,7 @@ CHECKS = (
     empty,
     duplicates,
     floor,
+    misfit,
     partial,
     notes,
 )

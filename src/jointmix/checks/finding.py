@@ -8,7 +8,10 @@ Bound = Literal["at least", "at most"]
 
 #: Checks whose number should be large; that of the others should be small.
 _AT_LEAST = frozenset(
-    {"ess", "frozen", "energy", "empty clusters", "duplicate clusters", "separation", "prior scale"}
+    {
+        *("ess", "frozen", "energy", "empty clusters", "duplicate clusters", "separation"),
+        *("prior scale", "misfit"),
+    }
 )
 
 

@@ -21,7 +21,8 @@ from jointmix.reporting.text import bits_text, shorten
 ID, TITLE = "verdict", "Verdict and key results"
 
 _MEANINGS = {
-    "OK": "Every check passed; the results below may be used as they stand.",
+    "OK": "Every check of the sampling, of the labels and of the fit within clusters passed. The "
+    "number of clusters and the structure of the model were taken as given.",
     "CAUTION": "The results may be used with the reservations below.",
     "DO NOT USE": "The draws do not represent the posterior; do not use the numbers below.",
 }

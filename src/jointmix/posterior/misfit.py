@@ -1,0 +1,177 @@
+"""Do rows depart from the model within clusters? Smooth tests of residuals.
+
+Within a cluster, the model makes residuals independent standard normal numbers. Each test is a
+mean, weighted by responsibilities, of products of orthogonal polynomials (Neyman 1937,
+doi:10.1080/03461238.1937.10404821) of the residuals' chances and of the ranks of what they are
+conditioned on; under the model it is zero whatever the overlap of clusters. Squares of standardised
+means are summed over clusters and held against χ², and averaged over draws: posterior predictive
+p-values (Meng 1994, doi:10.1214/aos/1176325622), which err on the side of no alarm.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from scipy.special import ndtr
+from scipy.stats import chi2
+
+from jointmix.families.protocol import Block
+from jointmix.families.rows import Rows
+from jointmix.kernel.allocate import mode_share
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+    spread,
+)
+
+Kind = Literal["shape", "correlated", "bent", "unused", "curved", "uneven", "interaction"]
+
+_MOST_DRAWS, _MOST_ROWS = 20, 5_000
+#: Expected rows of a cluster from which means are about normal.
+_FEWEST_ROWS = 20.0
+
+#: Standardised sums by kind and columns: (test,) of one cluster.
+_Sums = dict[tuple[Kind, tuple[str, ...]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """What a test says: in what the columns depart from the model, and the chance of so much.
+
+    Attributes
+    ----------
+    kind
+        "shape": spread, skewness and tails of a column. Of features: "correlated", two of them
+        beyond their covariance; "bent", the first along a curve over the second. Of the response:
+        "unused", it moves with a column that is no predictor; "curved", along a curve over a
+        column; "uneven", its spread moves with a column; "interaction", its slope on a column moves
+        with another.
+    columns
+        Names: the response's first where it is concerned.
+    p_value
+        Posterior predictive, not adjusted for the number of tests.
+    """
+
+    kind: Kind
+    columns: tuple[str, ...]
+    p_value: float
+
+
+def deviations(tree: xr.DataTree) -> tuple[Deviation, ...]:
+    """All tests of a fit's rows, the least likely first; at most 5,000 rows and 20 draws enter.
+
+    Parameters
+    ----------
+    tree
+        A fitted tree.
+
+    Returns
+    -------
+    tuple of Deviation
+        Empty where no block has residuals, or no cluster 20 rows.
+
+    Raises
+    ------
+    SchemaError
+        If the tree holds no identified draws.
+    """
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    rows = observed_rows(tree, spec)
+    rows = rows.take(spread(len(rows.y), _MOST_ROWS))
+    sums: dict[tuple[Kind, tuple[str, ...]], list[float]] = {}
+    draws = spread(len(parameters.weight), _MOST_DRAWS).tolist()
+    for draw in draws:
+        at = parameters.take(draw)
+        share = mode_share(rows, at, spec.blocks)
+        squares: dict[tuple[Kind, tuple[str, ...]], list[np.ndarray]] = {}
+        for cluster in np.flatnonzero(share.sum(axis=0) >= _FEWEST_ROWS).tolist():
+            inside = np.full(len(share), cluster)
+            for block in spec.blocks:
+                white = block.checks.white(at, rows, inside)
+                for test, value in _tests(block, spec, rows, white, share[:, cluster]).items():
+                    squares.setdefault(test, []).append(value**2)
+        for test, found in squares.items():
+            each = np.concatenate(found)
+            sums.setdefault(test, []).append(float(chi2.sf(each.sum(), len(each))))
+    result = [
+        Deviation(kind, columns, float(np.mean(values)))
+        for (kind, columns), values in sums.items()
+        if len(values) == len(draws)
+    ]
+    return tuple(sorted(result, key=lambda each: each.p_value))
+
+
+def _tests(
+    block: Block, spec: ModelSpec, rows: Rows, white: np.ndarray, weight: np.ndarray
+) -> _Sums:
+    """The tests of one block in one cluster."""
+    if white.shape[1] == 0:
+        return {}
+    own = block.columns
+    chance = np.stack([_polynomials(each) for each in ndtr(white).T], axis=1)
+    shape = np.array([_standardised(part, np.ones((1, len(weight))), weight)[:, 0]
+                      for part in chance[1:]])  # fmt: skip
+    found: _Sums = {("shape", (name,)): shape[:, i] for i, name in enumerate(own)}
+    if not block.of_response:
+        together = _standardised(chance[0], chance[0], weight)
+        bent = _standardised(chance[0], chance[1], weight)
+        for i, name in enumerate(own):
+            for j, other in enumerate(own):
+                if i < j:
+                    found["correlated", (name, other)] = together[i, j, None]
+                if i != j:
+                    found["bent", (name, other)] = bent[i, j, None]
+        return found
+    names = [name for name in spec.columns if name != spec.response]
+    if not names:
+        return found
+    ranks = np.stack([_polynomials(_ranks(_column(name, spec, rows), weight))[:2]
+                      for name in names], axis=1)  # fmt: skip
+    linear = _standardised(chance[0], ranks[0], weight)[0]
+    curved = _standardised(chance[0], ranks[1], weight)[0]
+    uneven = _standardised(chance[1], ranks[0], weight)[0]
+    products = _standardised(chance[0] * ranks[0], ranks[0], weight)
+    for i, name in enumerate(names):
+        if name not in spec.predictors:
+            found["unused", (*own, name)] = linear[i, None]
+        found["curved", (*own, name)] = curved[i, None]
+        found["uneven", (*own, name)] = uneven[i, None]
+        for j in range(i + 1, len(names)):
+            found["interaction", (*own, name, names[j])] = products[i, j, None]
+    return found
+
+
+def _standardised(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted sums of products (i, obs) × (j, obs) over their standard errors, (i, j)."""
+    total = (one * weight) @ other.T
+    variance = (one**2 * weight**2) @ (other**2).T
+    return np.asarray(total / np.sqrt(np.maximum(variance, 1e-300)))
+
+
+def _polynomials(chance: np.ndarray) -> np.ndarray:
+    """Legendre's polynomials of degrees 1 to 4, orthonormal over (0, 1): (4, obs)."""
+    t = 2 * chance - 1
+    return np.stack(
+        [
+            np.sqrt(3) * t,
+            np.sqrt(5) * (3 * t**2 - 1) / 2,
+            np.sqrt(7) * (5 * t**3 - 3 * t) / 2,
+            3 * (35 * t**4 - 30 * t**2 + 3) / 8,
+        ]
+    )
+
+
+def _ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted ranks in (0, 1), (obs,); values that are tied share theirs."""
+    _, place = np.unique(values, return_inverse=True)
+    mass = np.bincount(place, weight)
+    return np.asarray(((np.cumsum(mass) - mass / 2) / weight.sum())[place])
+
+
+def _column(name: str, spec: ModelSpec, rows: Rows) -> np.ndarray:
+    if name in spec.features:
+        return rows.x[:, spec.features.index(name)]
+    return rows.u[:, spec.predictors.index(name)]

@@ -1,0 +1,167 @@
+"""Departures from the model within clusters are found and named; rows of the model raise none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import jointmix as jm
+from jointmix.checks.misfit import check
+from jointmix.model.simulate import simulate
+from jointmix.posterior.misfit import deviations
+
+QUICK = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
+COLUMNS = ["x1", "x2"]
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+def base(rng: np.random.Generator, n: int, noise: np.ndarray | None = None) -> Rows:
+    """Features of two clusters, four standard deviations apart, and a response on two lines."""
+    z, x = rng.integers(2, size=n), rng.normal(size=(n, 2))
+    x[:, 0] += 4 * z
+    noise = 0.5 * rng.normal(size=n) if noise is None else noise
+    return x, np.where(z == 1, 1.5, -1.0) * x[:, 0] + 0.5 * x[:, 1] + noise
+
+
+def curved(rng: np.random.Generator, n: int) -> Rows:
+    x, y = base(rng, n)
+    return x, y + 0.5 * x[:, 1] ** 2
+
+
+def heavy(rng: np.random.Generator, n: int) -> Rows:
+    return base(rng, n, 0.5 * rng.standard_t(2.5, size=n))
+
+
+def skewed(rng: np.random.Generator, n: int) -> Rows:
+    return base(rng, n, 0.5 * rng.exponential(size=n))
+
+
+def absent(rng: np.random.Generator, n: int) -> Rows:
+    x, y = base(rng, n)
+    return x, y + x[:, 1]
+
+
+def leaning(rng: np.random.Generator, n: int) -> Rows:
+    x, y = base(rng, n)
+    x[:, 1] = 0.7 * (x[:, 0] - 4 * (x[:, 0] > 2)) + 0.7 * x[:, 1]
+    return x, y
+
+
+def derived(rng: np.random.Generator, n: int) -> Rows:
+    x, y = base(rng, n)
+    return np.column_stack([x[:, 0], x[:, 0] ** 2]), y
+
+
+def uneven(rng: np.random.Generator, n: int) -> Rows:
+    x, y = base(rng, n, np.zeros(n))
+    return x, y + 0.5 * np.exp(0.6 * x[:, 1]) * rng.normal(size=n)
+
+
+def product(rng: np.random.Generator, n: int) -> Rows:
+    x, y = base(rng, n)
+    return x, y + 0.5 * (x[:, 0] - 2) * x[:, 1]
+
+
+#: What is planted, what the model has besides the usual, what is said, and what is advised.
+PLANTED: dict[str, tuple[Callable[..., Rows], dict[str, object], str, str]] = {
+    "curved": (curved, {}, "'y' bends over 'x2' within clusters", "the square of 'x2'"),
+    "heavy tails": (heavy, {}, "'y' is not spread within clusters", 'family="student_t"'),
+    "skewed": (skewed, {}, "'y' is not spread within clusters", "transform it where"),
+    "missing predictor": (
+        absent, {"predictors": ["x1"]},
+        "'y' changes with 'x2' within clusters, which is no predictor", "Add 'x2' to the pred",
+    ),
+    "wrong covariance": (
+        leaning, {"covariance": "diagonal"},
+        "'x1' and 'x2' are correlated within clusters beyond", 'covariance="full"',
+    ),
+    "derived column": (derived, {}, "'x2' bends over 'x1'", ""),
+    "uneven noise": (uneven, {}, "the noise of 'y' changes with 'x2'", "logarithm"),
+    "product": (product, {}, "the slope of 'y' on 'x1' changes with 'x2'", "product of"),
+}  # fmt: skip
+
+
+def fitted(rows: Rows, changes: dict[str, object]) -> xr.DataTree:
+    x, y = rows
+    options = {"features": COLUMNS, "predictors": COLUMNS, "response": "y"} | changes
+    table = pd.DataFrame(x, columns=COLUMNS).assign(y=y)
+    return jm.fit(table, jm.ModelSpec(n_clusters=2, sampler=QUICK, **options), progress=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_planted_is_named_with_what_to_try(name: str) -> None:
+    make, changes, said, advice = PLANTED[name]
+    (finding,) = check(fitted(make(np.random.default_rng(11), 500), changes))
+    assert finding.status == "caution"
+    assert finding.value < 0.01
+    assert said in finding.message
+    assert advice in finding.remedy
+
+
+def test_the_verdict_has_it_and_what_helps_helps() -> None:
+    x, y = absent(np.random.default_rng(12), 400)
+    without = fitted((x, y), {"predictors": ["x1"]})
+    codes = without["checks"]["code"].values[without["checks"]["status"].values == "caution"]
+    assert "misfit" in codes
+    assert without.attrs["verdict"] != "OK"
+    (finding,) = check(fitted((x, y), {}))
+    assert finding.status == "ok"
+
+
+def test_chances_are_of_one_test_each_and_columns_are_told() -> None:
+    tree = fitted(base(np.random.default_rng(13), 300), {})
+    found = deviations(tree)
+    kinds = [each.kind for each in found]
+    assert [kinds.count(kind) for kind in ("shape", "correlated", "bent")] == [3, 1, 2]
+    assert [kinds.count(kind) for kind in ("unused", "curved", "uneven", "interaction")] == [
+        0, 2, 2, 1,
+    ]  # fmt: skip
+    chances = [each.p_value for each in found]
+    assert chances == sorted(chances)
+    assert all(0 <= chance <= 1 for chance in chances)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"response": None, "predictors": []}, 5),
+        ({"features": [], "predictors": ["x1"]}, 3),
+        ({"family": "student_t"}, 11),
+    ],
+)
+def test_other_models(changes: dict[str, object], expected: int) -> None:
+    tree = fitted(base(np.random.default_rng(14), 200), changes)
+    assert len(deviations(tree)) == expected
+
+
+def test_with_few_rows_nothing_is_computed() -> None:
+    tree = fitted(base(np.random.default_rng(15), 24), {})
+    (finding,) = check(tree)
+    assert finding.status == "skipped"
+    assert "no cluster has 20 rows" in finding.message
+
+
+@pytest.mark.slow
+def test_forty_planted_misfits() -> None:
+    found = 0
+    for seed in range(5):
+        for make, changes, _, _ in PLANTED.values():
+            tree = fitted(make(np.random.default_rng([31, seed]), 300), changes)
+            found += check(tree)[0].status == "caution"
+    assert found >= 36
+
+
+@pytest.mark.slow
+def test_a_hundred_tables_of_the_model_raise_no_alarm() -> None:
+    alarms = 0
+    for seed in range(100):
+        rng = np.random.default_rng([32, seed])
+        truth = jm.four_clusters(int(rng.integers(1, 5)), int(rng.integers(1, 5)))
+        spec = replace(truth.spec, sampler=QUICK)
+        table = simulate(truth, int(rng.choice([100, 300, 1000])), seed)
+        alarms += check(jm.fit(table, spec, progress=False))[0].status == "caution"
+    # Each is one in a hundred at most.
+    assert alarms <= 3
