@@ -111,8 +111,13 @@ def _log_density(truth: Truth, data: dict[str, np.ndarray], response: bool) -> n
     return total
 
 
-def _scatter(truth: Truth, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
-    """Draws (chain, draw, cluster, ...) about the truth, each one valid."""
+def _scatter(
+    truth: Truth, rng: np.random.Generator, data: dict[str, np.ndarray], n: int
+) -> dict[str, np.ndarray]:
+    """Draws (chain, draw, cluster, ...) about the truth, each one valid.
+
+    Lines turn about the middle of the predictors, by about their standard errors.
+    """
     size = (N_CHAINS, N_DRAWS)
     per_cluster = np.sqrt(n * truth.values["weight"])
     draws: dict[str, np.ndarray] = {}
@@ -127,10 +132,16 @@ def _scatter(truth: Truth, rng: np.random.Generator, n: int) -> dict[str, np.nda
             draws[name] = value * np.exp(noise / 2)
         elif name == "correlation":
             # Any mixture of two correlation matrices is one.
-            share = rng.beta(20, 1, size=(*size, value.shape[0], 1, 1))
+            share = rng.beta(200, 1, size=(*size, value.shape[0], 1, 1))
             draws[name] = share * value + (1 - share) * np.eye(value.shape[-1])
+        elif name == "slope":
+            sigma = truth.values["sigma"][:, None]
+            draws[name] = value + sigma * noise / data["u"].std(axis=0)
         else:
-            draws[name] = value + noise
+            draws[name] = value + truth.values["sigma"] * noise
+    if "slope" in draws:
+        turned = (draws["slope"] - truth.values["slope"]) * data["u"].mean(axis=0)
+        draws["intercept"] = draws["intercept"] - turned.sum(axis=-1)
     return draws
 
 
@@ -306,7 +317,7 @@ def tree_from(truth: Truth, data: dict[str, np.ndarray], seed: int) -> xr.DataTr
     best = float(logsumexp(_log_density(truth, data, response=True), axis=1).sum())
     posterior = {
         name: (["chain", "draw", *_parameter_dims(name)], value)
-        for name, value in _scatter(truth, rng, n).items()
+        for name, value in _scatter(truth, rng, data, n).items()
     }
     groups = {
         "posterior": _dataset(posterior, _coords(truth)),

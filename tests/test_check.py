@@ -296,7 +296,10 @@ def totals() -> pd.DataFrame:
 
 WARNINGS = {
     # Code: table, spec, column, row, value, words of the sentence.
-    "ties": (with_column("y", table()["y"].round()), SPEC, "y", None, None, "holds rounded values"),
+    "ties": (
+        with_column("y", (2 * table()["y"]).round() / 2),
+        *(SPEC, "y", None, None, "holds rounded values"),
+    ),
     "near_collinear": (
         with_column("b", table()["a"] + 1e-6 * table()["b"]), SPEC, "'a', 'b'", None, None,
         "nearly collinear",

@@ -154,7 +154,8 @@ def test_tied_responses_are_noted_from_the_rank_of_their_design_on() -> None:
 def test_one_cluster_cannot_close_on_ties_unless_its_tails_reach_the_others() -> None:
     """Each row beside m tied ones gives σ^ν back: ∫ σ^(c − 1 − m + r + ν(N − m)) dσ at zero."""
     data, priors = table(), {"sd": HalfNormal(), "sigma": HalfNormal()}
-    data["a"], data["b"] = data["a"].round(), data["b"].round()
+    # Halves: whole numbers are told of as counts.
+    data["a"], data["b"] = (2 * data["a"]).round() / 2, (2 * data["b"]).round() / 2
     data.loc[:40, "y"] = 7.0
     given = {"predictors": ("a",), "response": "y", "n_clusters": 1, "covariance": "diagonal"}
     dataset = make_dataset(data, spec_of(**given))

@@ -1,7 +1,6 @@
 """Departures from the model within clusters are found and named; rows of the model raise none."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,6 @@ import xarray as xr
 
 import jointmix as jm
 from jointmix.checks.misfit import check
-from jointmix.model.simulate import simulate
 from jointmix.posterior.misfit import deviations
 
 QUICK = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
@@ -152,16 +150,3 @@ def test_forty_planted_misfits() -> None:
             tree = fitted(make(np.random.default_rng([31, seed]), 300), changes)
             found += check(tree)[0].status == "caution"
     assert found >= 36
-
-
-@pytest.mark.slow
-def test_a_hundred_tables_of_the_model_raise_no_alarm() -> None:
-    alarms = 0
-    for seed in range(100):
-        rng = np.random.default_rng([32, seed])
-        truth = jm.four_clusters(int(rng.integers(1, 5)), int(rng.integers(1, 5)))
-        spec = replace(truth.spec, sampler=QUICK)
-        table = simulate(truth, int(rng.choice([100, 300, 1000])), seed)
-        alarms += check(jm.fit(table, spec, progress=False))[0].status == "caution"
-    # Each is one in a hundred at most.
-    assert alarms <= 3

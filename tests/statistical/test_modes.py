@@ -1,7 +1,9 @@
-"""Chains sit in the best known mode of the four clusters; where they do not, it is said."""
+"""EM finds the best known mode of strongly correlated columns; chains sit in that of four clusters."""
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from jointmix import ModelSpec, SamplerSpec, diagnose, fit, fit_em, four_clusters
@@ -10,7 +12,33 @@ from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 
-SEEDS = range(101, 141)
+#: Clusters, features and rows of a cluster, and seed. From starts of the usual kinds (rows, k-means,
+#: regression planes), 20 runs reach the best optimum of these for 1 to 8 of 10 seeds.
+LOOK_ALIKES = [
+    (3, 5, 50, 2), (3, 4, 40, 17), (4, 4, 30, 3), (4, 5, 30, 12), (4, 4, 50, 14), (4, 5, 50, 4),
+    (5, 5, 40, 6), (6, 4, 50, 16),
+]  # fmt: skip
+SEEDS = range(101, 113)
+
+
+def rods(k: int, d: int, n: int, seed: int) -> pd.DataFrame:
+    """Animals of any size: groups differ in shape, where columns hardly vary."""
+    rng = np.random.default_rng(seed)
+    size, base = rng.gamma(16, 2, k * n), rng.uniform(0.4, 1.2, d)
+    shape = base + np.repeat(rng.normal(0, 0.04, (k, d)), n, axis=0)
+    rows = size[:, None] * shape + rng.normal(0, 0.15, (k * n, d))
+    return pd.DataFrame(rows, columns=[f"x{j}" for j in range(d)])
+
+
+@pytest.mark.parametrize(("k", "d", "n", "seed"), LOOK_ALIKES)
+def test_nine_of_ten_seeds_reach_the_best_known_optimum(k: int, d: int, n: int, seed: int) -> None:
+    table = rods(k, d, n, seed)
+    spec = ModelSpec(n_clusters=k, features=list(table.columns))
+    many = replace(spec, sampler=SamplerSpec(starts=200))
+    found = np.array([fit_em(table, spec, 100 + i).best.log_mass for i in range(10)])
+    known = max(fit_em(table, many, 7).best.log_mass, found.max())
+    # Ends of EM differ by 0.01 in the log likelihood, and Laplace's curvatures a little.
+    assert (found > known - 0.05).sum() >= 9
 
 
 def test_the_best_known_mode_is_found_or_the_miss_is_flagged() -> None:

@@ -23,6 +23,7 @@ from jointmix.tables.issues import (
     raise_first,
     warning,
 )
+from jointmix.tables.kinds import derived_warnings, kind_warning
 from jointmix.tables.screening import (
     LARGEST,
     collinear_issue,
@@ -277,19 +278,24 @@ def new_rows(
 def notes(dataset: Dataset) -> tuple[Issue, ...]:
     """What a reader of the fit should know about its data, all warnings.
 
-    Columns without a name, ties, lost digits, near-collinear columns, a response without noise,
-    duplicate rows, a row of totals, rows left out. Ties are counted in the columns that have a
-    density, the features and the response.
+    Columns without a name, ties, two values or few whole numbers, lost digits, near-collinear
+    columns, columns that are functions of features, a response without noise, duplicate rows, a row
+    of totals, rows left out. Ties are counted in the columns that have a density, the features and
+    the response.
     """
     found: list[Issue | None] = list(dataset.warnings)
     for block in dataset.blocks:
         for name in block.checks.measured:
+            column = dataset.select([name])[:, 0]
+            kind = kind_warning(column, name, block.of_response)
             harmless = block.checks.harmless_ties(name)
-            found.append(tie_warning(dataset.select([name])[:, 0], name, harmless))
+            found += [kind, tie_warning(column, name, harmless, kind is not None)]
     found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
     groups = independent_groups(dataset.spec).items()
     found += [collinear_issue(dataset.select(group), group, limit) for group, limit in groups]
     found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
+    spec = dataset.spec
+    found += derived_warnings(dataset.values, dataset.columns, spec.features, spec.response)
     found.append(duplicate_warning(dataset.values))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
         found.append(total_warning(dataset.values, dataset.columns))

@@ -307,10 +307,14 @@ class _Search:
 
     def _weigh(self) -> None:
         """The posterior mass of the optima that may have most of it, and all in its order."""
-        level = max(each.score for each in self._found)
-        near = [each for each in self._found if each.score >= level - _WITHIN]
-        near = [each for each in near if np.isnan(each.mode.log_mass) and not each.at_floor]
+        # Spikes that are known for what they are set no level.
+        alive = [each for each in self._found if each.mode.log_mass > -np.inf or _unknown(each)]
+        level = max((each.score for each in alive), default=-np.inf)
+        near = [each for each in alive if _unknown(each) and not each.at_floor]
+        near = [each for each in near if each.score >= level - _WITHIN]
         near.sort(key=lambda each: -each.score)
+        if not any(np.isfinite(each.mode.log_mass) for each in self._found):
+            self._to_weigh = max(self._to_weigh, 1)
         for optimum in near[: min(_WEIGHED, self._to_weigh)]:
             self._to_weigh -= 1
             self._found.remove(optimum)
@@ -334,6 +338,11 @@ class _Search:
             return False
         gap = one.peak.normal.log_density - other.peak.normal.log_density
         return abs(gap) < SAME_OPTIMUM and self._agree(one.peak.parameters, other.peak.parameters)
+
+
+def _unknown(optimum: _Optimum) -> bool:
+    """Whether its posterior mass was not computed."""
+    return bool(np.isnan(optimum.mode.log_mass))
 
 
 def _rank(optimum: _Optimum) -> tuple[bool, bool, float]:

@@ -6,10 +6,8 @@ from scipy.stats import chi2
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset
 from jointmix.modes.census import Census
-from jointmix.tables.issues import (
-    Issue,
-    warning,
-)
+from jointmix.tables.issues import Issue, quoted, warning
+from jointmix.tables.kinds import MOST_CODES
 
 #: Chance that a table of normal rows, however many, has a row this far from its cluster.
 OUTLIER_CHANCE = 1e-4
@@ -18,6 +16,8 @@ _WIDENED = 4.0
 #: Rows of a cluster from which the median of its squares can be trusted.
 _FEWEST_FOR_MEDIAN = 20
 _MOST_NAMED = 10
+#: Equal numbers from which a cluster of them is named.
+_FEWEST_REPEATED = 5
 
 
 def mode_warnings(dataset: Dataset, census: Census, started: str = "") -> tuple[Issue, ...]:
@@ -38,6 +38,8 @@ def mode_warnings(dataset: Dataset, census: Census, started: str = "") -> tuple[
     allocation = share.argmax(axis=1)
     found = [_found_once(census), _start_lost(census, started), _small_clusters(dataset, share)]
     found += [block.checks.mode_issue(dataset.users_rows, allocation) for block in blocks]
+    measured = [name for block in blocks for name in block.checks.measured]
+    found += [_repeated(dataset, name, allocation) for name in measured]
     white = [block.checks.white(parameters, rows, allocation) for block in blocks]
     found.append(_outliers(dataset, np.concatenate(white, axis=1), allocation))
     return tuple(issue for issue in found if issue is not None)
@@ -93,6 +95,30 @@ def _rows_named(rows: np.ndarray) -> str:
     word = "row" if rows.size == 1 else "rows"
     more = f" and {rows.size - _MOST_NAMED} more" if rows.size > _MOST_NAMED else ""
     return f"{word} {', '.join(str(row) for row in rows[:_MOST_NAMED])}{more}, from 0"
+
+
+def _repeated(dataset: Dataset, name: str, allocation: np.ndarray) -> Issue | None:
+    """A cluster most of whose rows hold the very same number in a column of many."""
+    column = dataset.select([name])[:, 0]
+    if len(np.unique(column)) <= MOST_CODES:
+        return None
+    worst: tuple[int, int, float] = (0, 0, 0.0)
+    for cluster in np.unique(allocation):
+        values, counts = np.unique(column[allocation == cluster], return_counts=True)
+        if counts.max() > counts.sum() / 2:
+            worst = max(
+                worst, (int(counts.max()), int(counts.sum()), float(values[counts.argmax()]))
+            )
+    most, size, value = worst
+    if most < _FEWEST_REPEATED:
+        return None
+    message = (
+        f"{most} of the {size} rows of one cluster of EM's best mode hold the same number, "
+        f"{value:g}, in column {quoted(name)}: it may be a code, or a limit of measurement, rather "
+        "than a group."
+    )
+    remedy = "Find out how those rows were measured; leave them or the column out if it is a code."
+    return warning("repeated_value", message, remedy, name, None, float(most))
 
 
 def _outliers(dataset: Dataset, white: np.ndarray, allocation: np.ndarray) -> Issue | None:

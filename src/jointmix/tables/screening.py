@@ -183,14 +183,18 @@ def digits_warning(column: np.ndarray, name: str) -> Issue | None:
     return warning("digits_lost", message, remedy, name, None, max(digits, 0.0))
 
 
-def tie_warning(column: np.ndarray, name: str, harmless: str) -> Issue | None:
+def tie_warning(column: np.ndarray, name: str, harmless: str, codes: bool = False) -> Issue | None:
     """Values of a column (N,) that many rows share, as rounding leaves them.
 
     Parameters
     ----------
     harmless
         Why no cluster can close on them, a clause; "" if one can.
+    codes
+        Whether it was said already that the column holds few whole numbers.
     """
+    if codes and harmless:
+        return None
     _, counts = np.unique(column, return_counts=True)
     tied, n = int(counts[counts > 1].sum()), len(column)
     if tied <= TIED_SHARE_NOTE * n:

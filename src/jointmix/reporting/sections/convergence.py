@@ -231,7 +231,7 @@ def _modes(view: FittedView) -> list[Element]:
         here = [str(chain) for chain, position in zip(chains, at, strict=True) if position == label]
         rows.append(
             (
-                Cell(text=f"{label} (spike)" if bool(mode["collapsed"]) else str(label)),
+                Cell(text=f"{label} (spike)" if _is_spike(mode) else str(label)),
                 *number_cells(
                     decimals(float(mode["log_likelihood"]), 2),
                     f"{int(mode['n_starts']):,}",
@@ -272,6 +272,11 @@ def _modes(view: FittedView) -> list[Element]:
     if "stacking_weight" in modes:
         elements.append(_groups(view, modes))
     return elements
+
+
+def _is_spike(mode: xr.Dataset) -> bool:
+    """Older fits do not tell."""
+    return "collapsed" in mode and bool(mode["collapsed"])
 
 
 def _start_words(view: FittedView, modes: xr.Dataset) -> str:
