@@ -1,4 +1,4 @@
-"""EM finds the best known mode of strongly correlated columns; chains sit in that of four clusters."""
+"""EM finds the best mode of strongly correlated columns; chains sit in four clusters' best."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 
-#: Clusters, features and rows of a cluster, and seed. From starts of the usual kinds (rows, k-means,
+#: Clusters, features and rows of a cluster, and seed. From starts of usual kinds (rows, k-means,
 #: regression planes), 20 runs reach the best optimum of these for 1 to 8 of 10 seeds.
 LOOK_ALIKES = [
     (3, 5, 50, 2), (3, 4, 40, 17), (4, 4, 30, 3), (4, 5, 30, 12), (4, 4, 50, 14), (4, 5, 50, 4),

@@ -1,0 +1,260 @@
+"""The optima that runs of EM lead to: told apart, weighed by the posterior's mass, and ranked."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import VARIANCE_FLOOR
+from jointmix.kernel.allocate import mode_share
+from jointmix.kernel.problem import n_free
+from jointmix.model.dataset import Dataset
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.census import Census, Mode
+from jointmix.modes.climb import SAME_OPTIMUM, climb, expect
+from jointmix.modes.mass import Landscape, Peak
+from jointmix.modes.mstep import Problem
+from jointmix.modes.ordering import location_covariance
+
+#: What is left to gain where the best optimum is run to, and where the others are.
+_TOLERANCE, _REST_TOLERANCE = 1e-7, 1e-3
+#: Optima whose posterior mass is computed, if within so many nats of the best: at a time and in
+#: all, and the gradients that this may take, a tenth of what chains need.
+_WEIGHED, _WEIGHED_IN_ALL, _WITHIN, _WEIGHING_GRADIENTS = 6, 18, 20.0, 6_000
+#: Share of a row, on average, that two optima may allocate differently and yet be the same.
+_SAME_SHARE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class _Optimum:
+    """A mode while it is searched for.
+
+    `at_floor` tells whether a variance shrank to the floor; `score` is a rough log mass, by the
+    posterior density there and the locations' standard errors; `peak` the mode of the posterior
+    near it, where that was looked for and is there; `ends` the numbers of the coarse runs' ends
+    that led to it.
+    """
+
+    mode: Mode
+    at_floor: bool
+    ends: tuple[int, ...]
+    score: float = -np.inf
+    peak: Peak | None = None
+
+
+def mass_level(mode: Mode) -> float:
+    """What optima are ranked by."""
+    return mode.log_likelihood if np.isnan(mode.log_mass) else mode.log_mass
+
+
+class Search:
+    """The optima found so far, the one with the most posterior mass first."""
+
+    def __init__(self, dataset: Dataset, problem: Problem) -> None:
+        self.dataset, self.problem, self._landscape = dataset, problem, Landscape(dataset)
+        self._found: list[_Optimum] = []
+        #: The ends of the starts that were given.
+        self.given: list[int] = []
+        #: Of each different end of a coarse run: its log likelihood, who is where, and how often.
+        self._values: list[float] = []
+        self._allocations: list[np.ndarray] = []
+        self._counts: list[int] = []
+        # A climb takes about a hundred gradients, the curvature two for each dimension.
+        cost = 100 + 2 * n_free(dataset.spec)
+        self._to_weigh = min(_WEIGHED_IN_ALL, max(1, _WEIGHING_GRADIENTS // cost))
+
+    @property
+    def n_starts(self) -> int:
+        """Runs of EM so far."""
+        return sum(self._counts)
+
+    @property
+    def best(self) -> Mode:
+        """The first, and how many runs led to it."""
+        return self._counted(self._found[0])
+
+    def census(self) -> Census:
+        """All of them, the best run to convergence."""
+        first, *rest = self._found
+        parameters = self.problem.scaling.to_model(first.mode.parameters)
+        share, _ = expect(self.problem, parameters.batched())
+        at = climb(self.problem, share, _TOLERANCE, max_iterations=3000)
+        mode, _ = _described(self.problem, at.take(0))
+        mode = replace(mode, log_mass=first.mode.log_mass, collapsed=first.mode.collapsed)
+        self._found = [replace(first, mode=mode)]
+        for each in rest:
+            self._join(each)
+        reached = tuple(
+            next(place for place, each in enumerate(self._found) if end in each.ends)
+            for end in self.given
+        )
+        return Census(tuple(self._counted(each) for each in self._found), self.n_starts, reached)
+
+    def _counted(self, optimum: _Optimum) -> Mode:
+        return replace(optimum.mode, n_starts=sum(self._counts[end] for end in optimum.ends))
+
+    def add(self, coarse: Parameters, on_all_rows: bool) -> list[int]:
+        """Polish the new ends of coarse runs, one a batch entry; weigh those that may be best.
+
+        What runs on all rows have left far below the best is not polished. Returns the numbers of
+        the ends.
+        """
+        ends = [self._end(coarse.take([i])) for i in range(len(coarse.weight))]
+        new = {end: i for i, end in reversed(list(enumerate(ends))) if self._counts[end] == 0}
+        for end in ends:
+            self._counts[end] += 1
+        if new:
+            found = [self._optimum(coarse.take(at), end) for end, at in new.items()]
+            if on_all_rows:
+                level = max(each.score for each in (*self._found, *found))
+                near = [i for i, each in enumerate(found) if each.score >= level - 2 * _WITHIN]
+            else:
+                near = list(range(len(found)))
+            if near:
+                at = [new[found[i].ends[0]] for i in near]
+                share, _ = expect(self.problem, coarse.take(at))
+                polished = climb(self.problem, share, _REST_TOLERANCE, max_iterations=1000)
+                for index, i in enumerate(near):
+                    found[i] = self._optimum(polished.take(index), *found[i].ends)
+            for optimum in found:
+                self._join(optimum)
+        self._weigh()
+        return ends
+
+    def _optimum(self, parameters: Parameters, end: int) -> _Optimum:
+        """The optimum at parameters on the standardised scale, without batch dim."""
+        mode, at_floor = _described(self.problem, parameters)
+        score = -np.inf if at_floor else self._score(mode.parameters)
+        return _Optimum(mode, at_floor, (end,), score)
+
+    def _end(self, parameters: Parameters) -> int:
+        """The number of the end at which a coarse run is."""
+        (share,), (value,) = expect(self.problem, parameters)
+        hard = share.argmax(0).astype(np.int16)
+        for number in np.flatnonzero(np.abs(np.array(self._values) - value) < SAME_OPTIMUM):
+            if _alike(hard, self._allocations[number], len(share)):
+                return int(number)
+        self._values.append(float(value))
+        self._allocations.append(hard)
+        self._counts.append(0)
+        return len(self._values) - 1
+
+    def _join(self, optimum: _Optimum) -> None:
+        for index, known in enumerate(self._found):
+            if self._is_same(known, optimum):
+                self._found[index] = replace(known, ends=known.ends + optimum.ends)
+                return
+        self._found.append(optimum)
+
+    def _score(self, parameters: Parameters) -> float:
+        """The log density, and half the log determinant of the locations' sampling covariance."""
+        dataset, scaled = self.dataset, self.dataset.scaling.to_model(parameters)
+        share = mode_share(dataset.rows, scaled, dataset.blocks)
+        errors = location_covariance(scaled, dataset.spec, share, dataset.rows)
+        size = float(np.linalg.slogdet(errors)[1].sum()) / 2 if errors.size else 0.0
+        return self._landscape.log_density(self._landscape.point(parameters))[0] + size
+
+    def _is_same(self, one: _Optimum, other: _Optimum) -> bool:
+        if abs(one.mode.log_likelihood - other.mode.log_likelihood) > SAME_OPTIMUM:
+            return False
+        ours, theirs = (np.sort(each.mode.parameters.weight) for each in (one, other))
+        if np.abs(ours - theirs).max() > SAME_OPTIMUM:
+            return False
+        scaling = self.dataset.scaling
+        return self._agree(*(scaling.to_model(each.mode.parameters) for each in (one, other)))
+
+    def _agree(self, one: Parameters, other: Parameters) -> bool:
+        """Whether parameters on the model's scale put the same rows together."""
+        rows, spec = self.dataset.rows, self.dataset.spec
+        ours, theirs = (mode_share(rows, each, spec.blocks) for each in (one, other))
+        _, match = linear_sum_assignment(-(ours.T @ theirs))
+        return bool(np.abs(ours - theirs[:, match]).sum() / 2 < _SAME_SHARE * len(ours))
+
+    def _weigh(self) -> None:
+        """The posterior mass of the optima that may have most of it, and all in its order."""
+        # Spikes that are known for what they are set no level.
+        alive = [each for each in self._found if each.mode.log_mass > -np.inf or _unknown(each)]
+        level = max((each.score for each in alive), default=-np.inf)
+        near = [each for each in alive if _unknown(each) and not each.at_floor]
+        near = [each for each in near if each.score >= level - _WITHIN]
+        near.sort(key=lambda each: -each.score)
+        if not any(np.isfinite(each.mode.log_mass) for each in self._found):
+            self._to_weigh = max(self._to_weigh, 1)
+        for optimum in near[: min(_WEIGHED, self._to_weigh)]:
+            self._to_weigh -= 1
+            self._found.remove(optimum)
+            peak = self._landscape.peak_near(optimum.mode.parameters)
+            mass = -np.inf if peak is None else peak.normal.log_mass
+            mode = replace(optimum.mode, log_mass=mass, collapsed=peak is None)
+            self._join_peak(replace(optimum, mode=mode, peak=peak))
+        self._found.sort(key=_rank)
+
+    def _join_peak(self, optimum: _Optimum) -> None:
+        """Add an optimum, or count it with the one that leads to the same posterior mode."""
+        for index, known in enumerate(self._found):
+            if self._leads_alike(known, optimum):
+                higher = max(known, optimum, key=lambda each: each.mode.log_likelihood)
+                self._found[index] = replace(higher, ends=known.ends + optimum.ends)
+                return
+        self._found.append(optimum)
+
+    def _leads_alike(self, one: _Optimum, other: _Optimum) -> bool:
+        if one.peak is None or other.peak is None:
+            return False
+        gap = one.peak.normal.log_density - other.peak.normal.log_density
+        return abs(gap) < SAME_OPTIMUM and self._agree(one.peak.parameters, other.peak.parameters)
+
+
+def _unknown(optimum: _Optimum) -> bool:
+    """Whether its posterior mass was not computed."""
+    return bool(np.isnan(optimum.mode.log_mass))
+
+
+def _rank(optimum: _Optimum) -> tuple[bool, bool, float]:
+    mode = optimum.mode
+    return mode.collapsed, bool(np.isnan(mode.log_mass)), -mass_level(mode)
+
+
+def _alike(one: np.ndarray, other: np.ndarray, k: int) -> bool:
+    """Whether two allocations (obs,) put the same rows together."""
+    together = np.bincount(one.astype(np.intp) * k + other, minlength=k * k).reshape(k, k)
+    match = linear_sum_assignment(together, maximize=True)
+    return bool(together[match].sum() > (1 - _SAME_SHARE) * len(one))
+
+
+def _described(problem: Problem, parameters: Parameters) -> tuple[Mode, bool]:
+    """The mode at ``parameters`` (no batch dim, standardised scale), and whether at the floor."""
+    spec, n = problem.spec, len(problem.values)
+    (share,), (value,) = expect(problem, parameters.batched())
+    value += n * problem.scaling.log_jacobian
+    at_floor = _at_floor(problem, parameters)
+    own = spec.n_own_parameters if spec.n_clusters > 1 else 0
+    entropy = -(share * np.log(np.maximum(share, 1e-300))).sum()
+    bic = -2 * value + spec.n_parameters * np.log(n)
+    users = problem.scaling.to_users(parameters)
+    if not spec.intercept:
+        users = users.replace(intercept=np.zeros(spec.n_clusters))
+    mode = Mode(
+        parameters=_canonical(users, spec),
+        log_likelihood=float(value),
+        n_starts=0,
+        bic=float(bic),
+        icl=float(bic + 2 * entropy),
+        smallest_share=float(parameters.weight.min()),
+        log_mass=float("nan"),
+        collapsed=at_floor or bool((parameters.weight * n < own).any()),
+    )
+    return mode, at_floor
+
+
+def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:
+    if not spec.exchangeable:
+        return parameters
+    return parameters.permute(np.argsort(-parameters.weight, kind="stable"))
+
+
+def _at_floor(problem: Problem, parameters: Parameters) -> bool:
+    spreads = [block.spread(parameters) for block in problem.spec.blocks]
+    least = min((float(each.min()) for each in spreads if each is not None), default=np.inf)
+    return least**2 < 10 * VARIANCE_FLOOR
