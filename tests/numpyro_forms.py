@@ -201,3 +201,52 @@ def allocated_by_feature(problem: Problem) -> None:
     with numpyro.plate("data", n, dim=-2), numpyro.plate("features", d, dim=-1):
         z, column = numpyro.sample("z", dist.Categorical(w)), jnp.arange(d)
         numpyro.sample("x", dist.Normal(mean[z, column], sd[z, column]), obs=problem.rows.x)
+
+
+def sorted_inside(problem: Problem, how: str = "first") -> None:
+    """Components in the order of their means, which are sorted where they are used.
+
+    ``how`` says what is sorted: the first column of the means or their rows, rising or falling;
+    what is carried along; or something wrong.
+    """
+    n, d, k, r = sizes(problem)
+    shift = jnp.arange(k)[:, None] if how == "labels" else jnp.zeros((k, 1))
+    alone = problem.spec.response is None
+    w, (mean, sd) = share(k), cloud(k, d, dist.Normal(shift, 3))
+    own = () if alone else line(k, r)
+    order = jnp.argsort(mean[:, 0])
+    if how in ("first", "labels"):
+        mean = mean.at[:, 0].set(jnp.sort(mean[:, 0]))
+    elif how == "each column":
+        mean = jnp.sort(mean, axis=0)
+    elif how == "inside components":
+        mean = jnp.sort(mean)
+    else:
+        order = order[::-1] if how == "falling" else order
+        mean = mean[order]
+        sd = sd[order] if how in ("with sd", "all") else sd
+    if how == "all":
+        w, own = w[order], tuple(each[order] for each in own)
+    if how == "counted":
+        numpyro.factor("mean_order", gammaln(k + 1))
+    if how == "other predictors":
+        own = (own[0] - 0.5 * mean[:, 0], *own[1:])
+    with numpyro.plate("data", n):
+        z = numpyro.sample("z", dist.Categorical(w), infer={"enumerate": "parallel"})
+        numpyro.sample("x", dist.Normal(mean[z], sd[z]).to_event(1), obs=problem.rows.x)
+        if not alone:
+            response(problem, z, own)
+
+
+def sorted_not_centred(problem: Problem) -> None:
+    """Means and sds as deterministic sites of what is sorted and scaled before."""
+    n, d, k, _ = sizes(problem)
+    w = share(k)
+    raw = numpyro.sample("mean_raw", dist.Normal(0, 1).expand([k, d]).to_event(2))
+    log = numpyro.sample("sd_log", dist.Normal(0, 1).expand([k, d]).to_event(2))
+    order = jnp.argsort(raw[:, 0])
+    mean = numpyro.deterministic("mean", 3 * raw[order])
+    sd = numpyro.deterministic("sd", jnp.exp(0.5 * log[order] - 1))
+    with numpyro.plate("data", n):
+        z = numpyro.sample("z", dist.Categorical(w), infer={"enumerate": "parallel"})
+        numpyro.sample("x", dist.Normal(mean[z], sd[z]).to_event(1), obs=problem.rows.x)

@@ -27,7 +27,7 @@ from jointmix.validation.agreement.implementations import (
     make_sides,
 )
 from jointmix.validation.agreement.mistakes import explain_shape
-from jointmix.validation.agreement.numpyro_side import inspect, numpyro_side
+from jointmix.validation.agreement.numpyro_side import numpyro_side
 from jointmix.validation.agreement.observed import ModelError
 from jointmix.validation.agreement.plain_sides import (
     kernel_side,
@@ -38,6 +38,7 @@ from jointmix.validation.agreement.plain_sides import (
 from jointmix.validation.agreement.problem import Problem, extreme_points, random_points
 from jointmix.validation.agreement.pymc_sides import pymc_side
 from jointmix.validation.agreement.sites import unconstrained
+from jointmix.validation.agreement.structure import inspect
 from jointmix.validation.agreement.terms import Side, Terms
 from jointmix.validation.twin import Form, build_twin
 

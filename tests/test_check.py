@@ -369,26 +369,26 @@ def test_features_and_predictors_have_limits_of_their_own() -> None:
 
 def test_outliers_are_listed_worst_first_and_do_not_hide_in_a_wide_cluster() -> None:
     issue = only(jm.check(outlying(), SPEC), "outliers")
-    assert "rows 17, 110, from 0" in issue.message
+    assert "rows 17, 110 (from 0)" in issue.message
     alone = ModelSpec(n_clusters=1, features=["a"], sampler=SMALL)
     data = pd.DataFrame({"a": np.random.default_rng(3).normal(size=40)})
     data.loc[[7, 8], "a"] = [1e6, 1.1e6]
     issue = only(jm.check(data, alone), "outliers")
-    assert "rows 8, 7, from 0" in issue.message
+    assert "rows 8, 7 (from 0)" in issue.message
 
 
 def test_an_outlier_that_takes_a_cluster_for_itself_is_named() -> None:
     data = table()
     data.loc[23, ["a", "b", "y"]] = 1e6
     issue = only(jm.check(data, SPEC), "small_clusters")
-    assert "(row 23, from 0)" in issue.message
+    assert ", row 23 (from 0), " in issue.message
     assert issue.row == 23
 
 
 def test_rows_are_those_of_the_table_after_rows_were_left_out() -> None:
     data = outlying()
     data.loc[[0, 2, 5], "a"] = np.nan
-    assert "rows 17, 110, from 0" in only(jm.check(data, DROP), "outliers").message
+    assert "rows 17, 110 (from 0)" in only(jm.check(data, DROP), "outliers").message
 
 
 def test_false_alarms_of_the_mode_are_rare() -> None:

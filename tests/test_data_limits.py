@@ -200,7 +200,9 @@ def test_one_duplicate_row_in_ten_is_allowed_and_two_are_noted() -> None:
     table["a"][8], table["b"][8] = a[0], b[0]
     (note,) = notes(make_dataset(table, TWO))
     assert (note.code, note.column, note.value) == ("duplicate_rows", "", 0.2)
-    assert note.message == "2 of 10 rows repeat another row in every column used."
+    assert note.message == (
+        "2 of 10 rows repeat another row in every column used, the first row 8 (from 0)."
+    )
 
 
 def test_a_nearly_collinear_column_is_described() -> None:

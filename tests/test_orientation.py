@@ -10,11 +10,12 @@ from test_numpyro_twin import bare
 from jointmix import Priors
 from jointmix.families.priors.priors import Dirichlet, HalfNormal, Normal
 from jointmix.validation.agreement.comparison import Comparison
-from jointmix.validation.agreement.numpyro_side import inspect, numpyro_side
+from jointmix.validation.agreement.numpyro_side import numpyro_side
 from jointmix.validation.agreement.orientation import oriented
 from jointmix.validation.agreement.plain_sides import kernel_side
 from jointmix.validation.agreement.problem import Problem, random_points
 from jointmix.validation.agreement.sites import unconstrained
+from jointmix.validation.agreement.structure import inspect
 
 pytest.importorskip("funsor")
 

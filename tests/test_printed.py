@@ -1,14 +1,23 @@
 """What prints in a script and shows in a notebook is short, and made for people."""
 
+from dataclasses import replace
 from importlib.metadata import version
+from typing import Any
 
+import html5lib
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic import fitted_tree
+from test_calibration import made_up
+from test_certificate import certificate
 
 import jointmix as jm
+from jointmix.base.shown import SYMBOLS, WIDTH, Glance, shortened
 from jointmix.posterior.printed import Estimates
+
+MARKUP, LONG = "<b>&'\"" + "x" * 54, "spread over many " * 3 + "words here"
+NAMES = (MARKUP, LONG)
 
 
 def test_values_print_as_their_texts() -> None:
@@ -19,6 +28,79 @@ def test_values_print_as_their_texts() -> None:
         assert repr(found) == str(found)
         assert len(str(found)) < 1_000
         assert not str(found).startswith(type(found).__name__)
+
+
+def results() -> dict[str, Any]:
+    """Results of columns, groups and sites with names of 60 signs, some of them markup."""
+    tree = fitted_tree(2, 2, 60, names=NAMES, response_name="<script>alert(1)</script>")
+    table = pd.DataFrame(tree["observed_data"]["x"].values, columns=list(NAMES))
+    groups = pd.Series(np.array([MARKUP, "b"])[np.arange(60) % 2], name=LONG)
+    text = table.assign(**{MARKUP: "n\x1b[31m" + "z" * 500})
+    spec = jm.ModelSpec(n_clusters=2, features=NAMES)
+    worst = certificate().differences[0]
+    return {
+        "loo": jm.loo(tree),
+        "check": jm.check(pd.concat([table] * 2), spec, em=False),
+        "refused": jm.check(text, spec),
+        "certificate": certificate(
+            differences=(replace(worst, size=1.0, block=MARKUP),), findings=(f"{LONG} {MARKUP}.",)
+        ),
+        "calibration": made_up(),
+        "not calibrated": made_up(wrong=True),
+        "crosstab": jm.crosstab(tree, groups),
+        "summary": jm.summary(tree),
+    }
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, Any]:
+    return results()
+
+
+def test_all_results_print_in_a_window(shown: dict[str, Any]) -> None:
+    for name, found in shown.items():
+        lines = repr(found).splitlines()
+        assert str(found) == repr(found)
+        assert max(map(len, lines)) <= WIDTH, name
+        assert len(lines) <= 25, name
+        assert all(sign.isprintable() for line in lines for sign in line), name
+
+
+def cells(page: str) -> list[list[str]]:
+    """The texts of a page's table, row by row."""
+    root = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parseFragment(page)
+    assert {each.tag for each in root.iter() if isinstance(each.tag, str)} <= {
+        *("DOCUMENT_FRAGMENT", "div", "p", "strong", "style"),
+        *("table", "thead", "tbody", "tr", "th", "td"),
+    }
+    return [["".join(cell.itertext()) for cell in row] for row in root.iter("tr")]
+
+
+def test_all_results_are_tables_in_a_notebook(shown: dict[str, Any]) -> None:
+    found = {name: cells(each._repr_html_()) for name, each in shown.items()}
+    for line, (name, own) in zip(found["loo"][1:], shown["loo"].table.iterrows(), strict=True):
+        assert line == [str(name), *(f"{own[each]:.1f}" for each in ("elpd", "se", "p"))]
+    assert found["crosstab"][1:] == [
+        [str(group), *map(str, counts)] for group, counts in shown["crosstab"].counts.iterrows()
+    ]
+    where = f"kernel and SciPy at point 3, {MARKUP}[1, 0]"
+    assert found["certificate"][1] == ["✕ gradient", "1.0e+00", "1e-09", where]
+    table = shown["not calibrated"].table
+    first, p, *_ = found["not calibrated"][1]
+    assert (first, p) == ("✕ mean[1, x]", f"{table.loc['mean[1, x]', 'p_holm']:.2g}")
+    issues = shown["check"].issues
+    assert len(issues) > 1
+    assert [row[0] for row in found["check"][1:]] == [f"! {issue.code}" for issue in issues]
+    assert [row[0] for row in found["refused"][1:]] == ["✕ not_a_number"]
+    assert f"mean[cluster 1, {MARKUP}]" in [row[0] for row in found["summary"]]
+
+
+def test_a_glance_is_cut_after_twelve_rows() -> None:
+    page = Glance(head="h", columns=("a",), rows=tuple((str(i),) for i in range(30))).html()
+    assert [row[0] for row in cells(page)] == ["a", *map(str, range(12))]
+    assert "18 more rows are left out." in page
+    assert shortened("abcdefghij", 5) == "ab…ij"
+    assert SYMBOLS["fail"] == "✕"
 
 
 @pytest.mark.parametrize("long", [False, True])

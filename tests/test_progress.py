@@ -4,19 +4,25 @@ import inspect
 import multiprocessing
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from itertools import count
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import xarray as xr
+from synthetic import fitted_tree
 
 import jointmix as jm
 from jointmix.base import progress as module
 from jointmix.base.arguments import progress_option
 from jointmix.base.errors import SpecError
 from jointmix.base.progress import show_progress
+from jointmix.fitting import crossvalidation
 
 STEPS = [("sample", 10, 100, "0 divergences"), ("sample", 100, 100, "")]
 
@@ -29,8 +35,8 @@ def run(wanted: object = None) -> None:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    del capsys  # It takes the place of standard error, which must be there first.
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    del capsys  # It takes the place of standard error, by another object in the test than here.
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
     monkeypatch.setenv("TERM", "xterm")
 
 
@@ -84,7 +90,9 @@ def test_a_terminal_shows_bars_and_clears_them() -> None:
 def test_bars_take_hostile_notes(wanted: bool | None, capsys: pytest.CaptureFixture[str]) -> None:
     with show_progress(wanted) as tell:
         tell("data", 1, 1, "[/bold] column '[red]x'\x1b[31m")
-    assert capsys.readouterr().out == ""
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "[/bold] column '[red]x' [31m" in shown.err
 
 
 def test_pipelines_stay_silent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,3 +173,96 @@ def test_what_can_be_called_with_progress() -> None:
         progress_option(1)
     for function in (jm.fit, jm.compare, jm.kfold, jm.reloo, jm.calibrate, jm.crosscheck):
         assert inspect.signature(function).parameters["progress"].default is None
+
+
+@pytest.fixture(scope="module")
+def tree() -> xr.DataTree:
+    return fitted_tree(2, 1, 40)
+
+
+def refitting(tree: xr.DataTree, name: str, **options: object) -> jm.Scores:
+    """``kfold`` with four folds, or ``reloo`` of four rows."""
+    if name == "kfold":
+        return jm.kfold(tree, folds=4, **options)  # type: ignore[arg-type]
+    scores = jm.loo(tree)
+    scores.pointwise["pareto_k"].values[:] = 0.1
+    scores.pointwise["pareto_k"].values[[3, 8, 20, 31]] = 0.9
+    return jm.reloo(tree, scores, **options)  # type: ignore[arg-type]
+
+
+REFITTING = pytest.mark.parametrize(
+    ("name", "jobs"), [(name, jobs) for name in ("kfold", "reloo") for jobs in (1, 2)]
+)
+
+
+@REFITTING
+def test_each_refit_is_told(
+    name: str, jobs: int, tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet: list[object] = []
+
+    def fit(*_: object, progress: object) -> xr.DataTree:
+        quiet.append(progress)
+        return tree
+
+    monkeypatch.setattr(crossvalidation, "fit", fit)
+    told: list[tuple[object, ...]] = []
+    refitting(tree, name, jobs=jobs, progress=lambda *step: told.append(step))
+    assert sorted(told) == [(name, done, 4, "") for done in range(5)]
+    assert told[0] == (name, 0, 4, "")
+    # The bars of a fit inside would cross these.
+    assert quiet == [False] * 4
+
+
+def interrupting(tree: xr.DataTree) -> Callable[..., xr.DataTree]:
+    """A fit that takes a moment, at whose second call Ctrl-C is pressed."""
+    calls = count(1)
+
+    def fit(*_: object, **__: object) -> xr.DataTree:
+        if next(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        return tree
+
+    return fit
+
+
+@pytest.mark.usefixtures("terminal")
+@REFITTING
+def test_ctrl_c_leaves_no_bar_and_no_thread(
+    name: str,
+    jobs: int,
+    tree: xr.DataTree,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(crossvalidation, "fit", interrupting(tree))
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        refitting(tree, name, jobs=jobs)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"{name} " in shown.err
+    # The cursor is back, and the line erased.
+    assert "\x1b[?25h" in shown.err
+    assert shown.err.endswith("\x1b[2K")
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread
+    # What comes next is shown anew.
+    monkeypatch.setattr(crossvalidation, "fit", lambda *_, **__: tree)
+    refitting(tree, name)
+    assert f"{name} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["kfold", "reloo"])
+def test_ctrl_c_is_said_in_a_notebook(
+    name: str,
+    tree: xr.DataTree,
+    notebook: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crossvalidation, "fit", interrupting(tree))
+    with pytest.raises(KeyboardInterrupt):
+        refitting(tree, name)
+    assert notebook[-1][1].startswith("stopped after")

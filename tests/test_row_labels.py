@@ -1,5 +1,7 @@
 """Rows keep the names that their table gives them: in results, in saved fits, and back again."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,11 @@ import pytest
 import xarray as xr
 
 import jointmix as jm
-from jointmix.base.errors import DataError
+from jointmix.base.errors import DataError, JointmixError
 from jointmix.model.spec import SamplerSpec
 from jointmix.reporting import render_html
 from jointmix.reporting.fitted import FittedView
-from jointmix.tables.labels import as_labels, row_labels
+from jointmix.tables.labels import as_labels, row_labels, rows_named
 
 N = 60
 SPEC = jm.ModelSpec(
@@ -175,3 +177,73 @@ def test_columns_with_other_labels_are_refused() -> None:
     assert row_labels({"a": table["a"].to_numpy(), "y": [1, 2]}, ["a", "y"]) is None
     xarray = xr.Dataset({"a": ("t", [1.0, 2.0])}, coords={"t": ["u", "v"]})
     np.testing.assert_array_equal(row_labels(xarray, ["a"]), ["u", "v"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "place", "words"),
+    [
+        (None, [5], "row 5 (from 0)"),
+        (None, range(12), "rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more (from 0)"),
+        (np.arange(20), [3, 2], "rows 3, 2 (from 0)"),
+        (np.arange(20)[::-1], [3, 2], "rows 16, 17 (by their labels)"),
+        (np.arange(20) / 4, [2], "row 0.5 (by its label)"),
+        (np.array(["Peru", "17", "<b>\n"]), [0, 1, 2], "rows 'Peru', '17', '<b>\\n'"),
+        (np.array(["Peru", "Peru", "Chile"]), [1], "row 1 (from 0)"),
+        (np.arange("2026-01", "2026-04", dtype="M8[M]"), [1], "row 2026-02-01"),
+        (np.array(["Peru"]), [1], "row 1 (from 0)"),
+    ],
+)
+def test_rows_are_named_by_labels_that_tell_them_apart(
+    labels: np.ndarray | None, place: list[int], words: str
+) -> None:
+    assert rows_named(place, labels) == words
+
+
+def spoilt(where: str, **entries: object) -> pd.DataFrame:
+    """The table under its names, with some entries of the row called ``where`` replaced."""
+    table = plain_table().drop(columns="truth").set_axis(INDEXES["names"]).astype(object)
+    for column, entry in entries.items():
+        table.loc[where, column] = entry
+    return (
+        table if any(isinstance(entry, str) for entry in entries.values()) else table.astype(float)
+    )
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"a": "1,5"}, "Column 'a' must hold numbers, but row 'p05' holds the text '1,5'"),
+        ({"y": np.inf}, "Column 'y' has infinite entries: 1, the first in row 'p05';"),
+        ({"y": 1e200}, "Column 'y' has entries beyond ±1e+150, the first in row 'p05';"),
+        ({}, "Column 'a' has missing entries: 3, the first in row 'p03';"),
+    ],
+)
+def test_errors_name_rows_as_the_table_does(entries: dict[str, object], words: str) -> None:
+    spec = SPEC if entries else replace(SPEC, missing="error")
+    with pytest.raises(JointmixError, match=re.escape(words)):
+        jm.fit(spoilt("p05", **entries), spec)
+
+
+def test_new_rows_are_named_too(fits: dict[str, xr.DataTree]) -> None:
+    new = pd.DataFrame({"a": [1.0, np.inf]}, index=["Peru", "Chile"])
+    with pytest.raises(DataError, match="the first in row 'Chile'"):
+        jm.predict(fits["names"], new)
+    with pytest.raises(DataError, match=r"the first in row 1 \(from 0\)"):
+        jm.predict(fits["names"], new.reset_index(drop=True))
+
+
+def test_warnings_and_reports_name_rows_as_the_table_does() -> None:
+    table = spoilt("p45", y=400.0)
+    table.iloc[20:30] = table.iloc[10]
+    found = {issue.code: issue for issue in jm.check(table, SPEC).warnings}
+    # Row 17 is among those left out, which are not counted.
+    assert "the first row 'p20'." in found["duplicate_rows"].message
+    assert found["duplicate_rows"].row == 20
+    (code,) = {"outliers", "small_clusters"} & found.keys()
+    assert "row 'p45'" in found[code].message
+    assert found[code].row == 45
+    tree = jm.fit(table, SPEC, seed=1)
+    page = render_html(tree, sections=["data"])
+    assert "row &#39;p45&#39;" in page
+    assert "the first row &#39;p20&#39;." in page
+    assert "(from 0)" not in page

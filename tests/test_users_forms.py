@@ -13,16 +13,19 @@ from scipy.stats import norm
 from jointmix.base.errors import SpecError
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
+from jointmix.validation.agreement import use_double_precision
 from jointmix.validation.agreement.comparison import Comparison, Difference
 from jointmix.validation.agreement.implementations import YOURS, explain, explain_order
-from jointmix.validation.agreement.numpyro_side import inspect, numpyro_side
+from jointmix.validation.agreement.numpyro_side import numpyro_side, unsorted
 from jointmix.validation.agreement.observed import ModelError
-from jointmix.validation.agreement.ordered import Order, find_order, permuted
+from jointmix.validation.agreement.ordered import Order, find_order
 from jointmix.validation.agreement.orientation import oriented
 from jointmix.validation.agreement.parts import Part, read_part
 from jointmix.validation.agreement.plain_sides import kernel_side, numpy_side, scipy_side
 from jointmix.validation.agreement.problem import Problem, extreme_points, random_points
 from jointmix.validation.agreement.sites import unconstrained
+from jointmix.validation.agreement.sorting import permuted
+from jointmix.validation.agreement.structure import inspect
 from jointmix.validation.agreement.terms import Side, Terms, condition
 
 pytest.importorskip("funsor")
@@ -79,10 +82,17 @@ RIGHT = {
     ),
     "not centred": (problem_of(), forms.not_centred, {}),
     "joint normal": (problem_of(predictors=("x0", "x1")), forms.joint_normal, {"rows": "both"}),
+    **{
+        f"sorted {how}": (problem_of(alone=alone), partial(forms.sorted_inside, how=how), {})
+        for how, alone in (
+            *(("first", False), ("rows", True), ("falling", False)),
+            *(("with sd", False), ("all", False)),
+        )
+    },
 }  # fmt: skip
 RIGHT["clusters apart"][2].update({f"sd[{i + 1}]": f"s{i}" for i in range(3)})
 QUICK = {"features left", "one cluster", "columns apart, order by support",
-         "not centred"}  # fmt: skip
+         "not centred", "sorted rows"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -95,6 +105,7 @@ def test_a_right_model_is_certified(name: str) -> None:
     if "order" in name:
         (note,) = [note for note in notes if "orders its components by mean[x0]" in note]
         assert ("K! times" in note) == name.endswith("support")
+    assert ("by mean[x0]" in "".join(notes)) == ("order" in name or "sorted" in name)
 
 
 #: Form → names, and words that must be said of it.
@@ -107,11 +118,22 @@ WRONG = {
     "y twice": (partial(forms.enumerated, wrong="y twice"), {}, "The term of y counts twice"),
     "no x": (partial(forms.enumerated, wrong="no x"), {}, "The term of x is missing"),
     "allocated twice": (forms.allocated_twice, {}, "x and y are a mixture each"),
+    **{
+        f"sorted {how}": (partial(forms.sorted_inside, how=how), {}, words)
+        for how, words in (
+            ("labels", "prior of the mean depends on the labels"),
+            ("each column", r"sorts mean[x0] and mean[x1] separately, which is more than one"),
+            ("inside components", "columns of mean are sorted inside each component"),
+            ("counted", "off by the constant 1.79176"),
+            ("other predictors", "The density of y differs in 9 of 9 rows"),
+        )
+    },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "name", [n if n == "y twice" else pytest.param(n, marks=pytest.mark.slow) for n in WRONG]
+    "name",
+    [n if n == "y twice" else pytest.param(n, marks=pytest.mark.slow) for n in WRONG],
 )
 def test_a_wrong_model_is_named(name: str) -> None:
     form, names, words = WRONG[name]
@@ -216,6 +238,22 @@ def test_sites_of_parts_come_back_as_unconstrained_values() -> None:
     np.testing.assert_allclose(unconstrained(chart, samples), q, rtol=0, atol=1e-12)
 
 
+def test_draws_of_deterministic_sites_are_those_before_sorting() -> None:
+    use_double_precision()
+    problem = problem_of(alone=True)
+    model = partial(forms.sorted_not_centred, problem)
+    raw, log = np.random.default_rng(3).normal(size=(2, 4, 3, 2))
+    weight = np.full((4, 3), 1 / 3)
+    order = np.argsort(raw[:, :, 0], axis=1)[:, :, None]
+    drawn = {
+        "weight": weight, "mean_raw": raw, "sd_log": log,
+        "mean": np.take_along_axis(3 * raw, order, 1), "sd": np.zeros_like(log),
+    }  # fmt: skip
+    found = unsorted(inspect(problem, model), model, drawn)
+    np.testing.assert_allclose(found["mean"], 3 * raw, rtol=1e-14)
+    np.testing.assert_allclose(found["sd"], np.exp(0.5 * log - 1), rtol=1e-14)
+
+
 def test_columns_without_a_site_are_named() -> None:
     problem = problem_of()
     names = {name: site for name, site in forms.COLUMNS_APART.items() if name != "x[x1]"}
@@ -253,6 +291,79 @@ def test_an_order_is_found_by_where_the_density_is_zero(label: str) -> None:
     # Ties have no order.
     assert len(Order(problem, label, 1).arranged(np.zeros((1, problem.dim)))) == 0
     assert find_order(problem, right) is None
+
+
+def sorting_side(problem: Problem, label: str, sign: int, moves: np.ndarray | None) -> Side:
+    """SciPy's densities and the kernel's gradient of what is sorted by ``label`` before its use."""
+    right, kernel = scipy_side(problem), kernel_side(problem)
+    unit = np.eye(problem.dim)
+
+    def at(q: np.ndarray) -> Terms:
+        p = problem.parameters(q)
+        key = {"mean[x0]": p.mean[:, :, 0], "weight": p.weight, "sigma": p.sigma}[label]
+        order = np.argsort(sign * key, axis=1)
+        inside = permuted(problem, q, order, moves)
+        gradient = kernel.evaluate(inside).gradient
+        assert gradient is not None
+        for i, own in enumerate(order):
+            gradient[i] = permuted(problem, unit, np.tile(own, (len(unit), 1)), moves) @ gradient[i]
+        return replace(right.evaluate(inside), gradient=gradient)
+
+    return Side("sorting", at)
+
+
+@pytest.mark.parametrize(
+    ("label", "sign", "sorted_", "words"),
+    [
+        ("mean[x0]", 1, {"mean": (0,)}, "mean[x0]"),
+        ("mean[x0]", -1, {"mean": (0, 1)}, "mean"),
+        ("weight", 1, {"weight": ()}, "weight"),
+        ("sigma", -1, {"sigma": (), "sd": ()}, "sd, sigma"),
+        ("mean[x0]", 1, None, "weight, mean, intercept, slope, sd, sigma"),
+    ],
+)
+def test_what_a_model_sorts_is_found(
+    label: str, sign: int, sorted_: dict[str, tuple[int, ...]] | None, words: str
+) -> None:
+    """By which parameters can be exchanged alone; it agrees in all of their orders."""
+    problem = problem_of()
+    moves = np.zeros(problem.dim, dtype=bool) if sorted_ else None
+    for name, columns in (sorted_ or {}).items():
+        if name == "mean":
+            where, shape = problem.slices["location"]
+            moves[np.arange(where.start, where.stop).reshape(shape)[:, list(columns)]] = True
+        else:
+            moves[problem.slices[name][0]] = True
+    side = sorting_side(problem, label, sign, moves)
+    order = find_order(problem, side)
+    assert order is not None
+    assert (order.label, order.sign, order.sorted, order.others) == (label, sign, words, ())
+    np.testing.assert_array_equal(order.moves, True if moves is None else moves)
+    q = order.arranged(random_points(problem, np.zeros(problem.dim), 12, seed=5))
+    sides = [kernel_side(problem), scipy_side(problem), order.applied(side)]
+    assert all(item.agrees for item in Comparison(problem, sides).run(q))
+    mixed = permuted(problem, q, np.tile([1, 2, 0], (len(q), 1)), order.moves)
+    # Weights are sums of logits, which are exchanged up to rounding.
+    np.testing.assert_allclose(order.folded(mixed), q, rtol=0, atol=1e-14)
+    assert find_order(problem, scipy_side(problem)) is None
+
+
+def test_two_orders_are_one_too_many() -> None:
+    problem = problem_of()
+    first, other = np.zeros((2, problem.dim), dtype=bool)
+    where, shape = problem.slices["location"]
+    first[np.arange(where.start, where.stop).reshape(shape)[:, :2]] = True
+    other[problem.slices["sigma"][0]] = True
+    one = sorting_side(problem, "mean[x0]", 1, first)
+
+    def both(q: np.ndarray) -> Terms:
+        return one.evaluate(permuted(problem, q, np.argsort(problem.parameters(q).sigma), other))
+
+    order = find_order(problem, Side("both", both))
+    assert order is not None
+    assert (order.sorted, order.others) == ("mean", ("sigma",))
+    (words,) = explain_order(problem, order, None)
+    assert "sorts mean and sigma separately, which is more than one order" in words
 
 
 def test_the_condition_is_that_of_the_joint_correlations() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jointmix.base.arguments import shown, whole_number
 from jointmix.base.errors import MemoryLimitError, MissingExtraError, SpecError
+from jointmix.base.shown import Glance, Shown, marked
 from jointmix.model.dataset import Dataset, inspect_table, minimum_rows
 from jointmix.model.degenerate import table_warnings
 from jointmix.model.spec import ModelSpec, require_spec
@@ -22,8 +23,8 @@ _PLAN_CODES = {
 }
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
     """What a table and a model look like before the fit.
 
     Parameters
@@ -66,13 +67,19 @@ class Inspection:
         ]
         return [*shown, self.text]
 
-    def __str__(self) -> str:
-        """The lines as one text."""
-        return "\n".join(self.lines())
+    def _printed(self) -> list[str]:
+        return self.lines()
 
-    def __repr__(self) -> str:
-        """The text, which is what a notebook shows."""
-        return str(self)
+    def _glance(self) -> Glance:
+        status = {"error": "fail", "warning": "caution"}
+        return Glance(
+            head=marked("fail" if self.errors else "ok", self.text),
+            columns=("issue", "column", "what"),
+            rows=tuple(
+                (marked(status[issue.severity], issue.code), issue.column, _told(issue))
+                for issue in self.issues
+            ),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -14,7 +14,7 @@ from jointmix.families.rows import Rows
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.tables.columns import convert, read_columns
+from jointmix.tables.columns import convert
 from jointmix.tables.issues import (
     Issue,
     error,
@@ -24,6 +24,7 @@ from jointmix.tables.issues import (
     warning,
 )
 from jointmix.tables.kinds import derived_warnings, kind_warning
+from jointmix.tables.labels import rows_named
 from jointmix.tables.screening import (
     LARGEST,
     collinear_issue,
@@ -75,6 +76,16 @@ class Dataset:
     def label(self) -> np.ndarray:
         """What the table calls its rows, (N,): its index, or their numbers in it."""
         return self.row if self.labels is None else self.labels
+
+    def named(self, number: np.ndarray) -> str:
+        """Rows as a sentence names them, by their labels where they have any.
+
+        Parameters
+        ----------
+        number
+            Of rows that are used, in the table.
+        """
+        return rows_named(np.searchsorted(self.row, number), self.labels, self.row)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -181,10 +192,10 @@ def inspect_table(
     if n_rows == 0:
         issues.append(error("no_rows", "The table has no rows", "give at least one"))
         return None, tuple(issues)
-    issues += magnitude_issues(values, names)
+    issues += magnitude_issues(values, names, read.labels)
     absent = np.isnan(values)
     if spec.missing == "error":
-        issues += missing_issues(absent, names, may_drop=True)
+        issues += missing_issues(absent, names, True, read.labels)
     usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1)
     used = np.ascontiguousarray(values[usable])
     issues += _row_issues(used, n_rows, names, spec, for_fit)
@@ -264,14 +275,15 @@ def new_rows(
     ColumnTypeError
         If a column does not hold real numbers.
     """
-    named = read_columns(table, columns, optional)
-    names = tuple(named)
+    read = convert(table, columns, optional)
+    raise_first(read.issues)
+    named, names = read.values, tuple(read.values)
     if any(len(column) == 0 for column in named.values()):
         raise DataError("The table has no rows.")
     values = np.column_stack(list(named.values())) if named else np.empty((0, 0))
-    raise_first(magnitude_issues(values, names))
+    raise_first(magnitude_issues(values, names, read.labels))
     refused = np.isnan(values) & np.array([name not in may_miss for name in names], dtype=bool)
-    raise_first(missing_issues(refused, names, may_drop=False))
+    raise_first(missing_issues(refused, names, False, read.labels))
     return named
 
 
@@ -296,7 +308,7 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
     found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
     spec = dataset.spec
     found += derived_warnings(dataset.values, dataset.columns, spec.features, spec.response)
-    found.append(duplicate_warning(dataset.values))
+    found.append(duplicate_warning(dataset.values, dataset.labels, dataset.row))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
         found.append(total_warning(dataset.values, dataset.columns))
     found.append(_left_out_warning(dataset))

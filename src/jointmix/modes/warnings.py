@@ -75,7 +75,7 @@ def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:
         return None
     allocation = share.argmax(axis=1)
     rows = dataset.row[np.isin(allocation, small)]
-    held = f" ({_rows_named(rows)})" if rows.size else ""
+    held = f", {dataset.named(rows)}" if rows.size else ""
     many = (
         "EM's smallest cluster holds"
         if small.size == 1
@@ -89,12 +89,6 @@ def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:
     remedy = "Use fewer clusters, a simpler covariance, or more rows; look at the rows it names."
     first = int(rows[0]) if rows.size else None
     return warning("small_clusters", message, remedy, "", first, float(size.min()))
-
-
-def _rows_named(rows: np.ndarray) -> str:
-    word = "row" if rows.size == 1 else "rows"
-    more = f" and {rows.size - _MOST_NAMED} more" if rows.size > _MOST_NAMED else ""
-    return f"{word} {', '.join(str(row) for row in rows[:_MOST_NAMED])}{more}, from 0"
 
 
 def _repeated(dataset: Dataset, name: str, allocation: np.ndarray) -> Issue | None:
@@ -150,7 +144,7 @@ def _outliers(dataset: Dataset, white: np.ndarray, allocation: np.ndarray) -> Is
     message = (
         f"{far.size} of {len(distance)} rows {is_are} far from every cluster of EM's best mode, "
         f"by {np.sqrt(distance[order[0]]):.3g} standard deviations at most: "
-        f"{_rows_named(named)}."
+        f"{dataset.named(named)}."
     )
     remedy = "Look at those rows for errors; no cluster of this model explains them."
     return warning("outliers", message, remedy, "", int(named[0]), float(far.size))

@@ -13,6 +13,7 @@ from scipy.special import comb
 from jointmix.base.arguments import proportion, shown, whole_number
 from jointmix.base.errors import DataError, SchemaError, SpecError
 from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.base.shown import WIDTH, Glance, Shown, shortened
 from jointmix.posterior.allocations import drawn_allocations
 from jointmix.posterior.draws import (
     fitted_spec,
@@ -25,10 +26,12 @@ from jointmix.tables.groups import GROUP, Groups, joined_groups
 
 #: Draws whose allocations are compared, evenly spaced.
 _MOST_DRAWS = 500
+#: Of the printed table: rows, and signs of a group's name.
+_MOST_SHOWN, _LONGEST_NAME = 20, 30
 
 
-@dataclass(frozen=True, eq=False)
-class CrossTab:
+@dataclass(frozen=True, eq=False, repr=False)
+class CrossTab(Shown):
     """Known groups against clusters, over the rows of a fit whose group is known.
 
     Attributes
@@ -77,6 +80,9 @@ class CrossTab:
     @property
     def text(self) -> str:
         """The agreement in sentences."""
+        return " ".join(self._sentences())
+
+    def _sentences(self) -> list[str]:
         low, high = self.rand_interval
         said = [
             f"Adjusted Rand index {self.rand:.3f} (posterior mean {self.rand_mean:.3f}, "
@@ -90,15 +96,25 @@ class CrossTab:
         if self.n_left_out:
             entries = "entry is" if self.n_left_out == 1 else "entries are"
             said.append(f"{self.n_left_out} {entries} of rows that the fit left out.")
-        return " ".join(said)
+        return said
 
-    def __str__(self) -> str:
-        """The table of counts and the text."""
-        return f"{self.counts.to_string()}\n{self.text}"
+    def _printed(self) -> list[str]:
+        counts = self.counts.rename(index=lambda label: shortened(str(label), _LONGEST_NAME))
+        counts.index.name = shortened(str(counts.index.name or ""), _LONGEST_NAME)
+        shown = counts.to_string(line_width=WIDTH, max_rows=_MOST_SHOWN)
+        return [*shown.splitlines(), self.text]
 
-    def __repr__(self) -> str:
-        """The same, which is what a notebook shows."""
-        return str(self)
+    def _glance(self) -> Glance:
+        agreement, *others = self._sentences()
+        return Glance(
+            head="Known groups against clusters",
+            columns=(str(self.counts.index.name or "group"), *map(str, self.counts.columns)),
+            rows=tuple(
+                (str(group), *map(str, line))
+                for group, line in zip(self.counts.index, self.counts.to_numpy(), strict=True)
+            ),
+            notes=(agreement, *others),
+        )
 
 
 def adjusted_rand(counts: np.ndarray) -> np.ndarray:

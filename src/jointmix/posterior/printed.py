@@ -5,6 +5,8 @@ import re
 
 import pandas as pd
 
+from jointmix.base.shown import WIDTH, shortened
+
 _INTERVAL = re.compile(r"eti[\d.]+_[lu]b")
 _COLUMNS = {"mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"}
 #: Significant digits of a standard deviation, to whose place estimates are rounded.
@@ -30,7 +32,7 @@ class Estimates(pd.DataFrame):
         most = pd.get_option("display.max_rows") or len(cells)
         left_out = max(0, len(cells) - most)
         head = len(cells) if not left_out else (most + 1) // 2
-        lines = _lines(cells, pd.get_option("display.width") or 80)
+        lines = _lines(cells, pd.get_option("display.width") or WIDTH)
         if left_out:
             # Two lines of names come before the rows.
             lines = [*lines[: 2 + head], f"… {left_out} rows …", *lines[2 + head + left_out :]]
@@ -95,17 +97,9 @@ def _lines(cells: pd.DataFrame, width: int) -> list[str]:
     labels = ["", "", *(str(label) for label in cells.index)]
     if max(map(len, labels)) > room:
         labels = [label.replace("[cluster ", "[") for label in labels]
-    labels = [_shortened(label, room) for label in labels]
+    labels = [shortened(label, room) for label in labels]
     first = max(map(len, labels))
     return [
         " ".join([label.ljust(first), *(cell.rjust(n) for cell, n in zip(row, wide, strict=True))])
         for label, row in zip(labels, zip(*columns, strict=True), strict=True)
     ]
-
-
-def _shortened(label: str, room: int) -> str:
-    """A name with its middle left out, if it is too long."""
-    if len(label) <= room:
-        return label
-    end = (room - 1) // 2
-    return f"{label[: room - 1 - end]}…{label[len(label) - end :]}"

@@ -11,6 +11,7 @@ from jointmix.base.arguments import whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.numbers import percent
 from jointmix.base.schema import OBS
+from jointmix.base.shown import Glance, Shown
 from jointmix.families.mixture import (
     log_likelihood,
     log_terms,
@@ -38,8 +39,8 @@ KINDS = ("joint", "feature", "conditional")
 _INTERVAL = 0.9
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Shown):
     """Predictive scores of a fit.
 
     Attributes
@@ -83,6 +84,9 @@ class Scores:
     @property
     def text(self) -> str:
         """The scores in sentences."""
+        return " ".join(self._sentences())
+
+    def _sentences(self) -> list[str]:
         both = {"feature", "conditional"} <= set(self.table.index)
         # Of one kind of column, the joint density is the only one.
         parts = [
@@ -113,15 +117,21 @@ class Scores:
                 "jointmix.reloo fits anew without each such row, jointmix.kfold without a tenth "
                 "of all rows at a time."
             )
-        return " ".join(said)
+        return said
 
-    def __str__(self) -> str:
-        """The text."""
-        return self.text
+    def _printed(self) -> list[str]:
+        return [self.text]
 
-    def __repr__(self) -> str:
-        """The text, which is what a notebook shows."""
-        return str(self)
+    def _glance(self) -> Glance:
+        return Glance(
+            head=f"Expected log predictive density ({self.method})",
+            columns=("density", "elpd", "se", "p"),
+            rows=tuple(
+                (str(name), f"{line['elpd']:.1f}", f"{line['se']:.1f}", f"{line['p']:.1f}")
+                for name, line in self.table.iterrows()
+            ),
+            notes=tuple(self._sentences()[1:]),
+        )
 
     def elpd_data(self, kind: str = "joint") -> ELPDData:
         """One of the densities as ArviZ has it, for `arviz.compare` and `arviz.plot_khat`.

@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
+from jointmix.base.shown import marked
 from jointmix.reporting.elements import (
     Badge,
     Bullets,
@@ -21,7 +22,6 @@ from jointmix.reporting.elements import (
     Table,
     Tiles,
 )
-from jointmix.reporting.render import SYMBOLS
 from jointmix.reporting.text import clean
 
 #: What CommonMark or its tables would read as more than text.
@@ -95,7 +95,7 @@ def _escaped(text: str) -> str:
 def _cell(cell: Cell) -> str:
     text = _escaped(cell.text)
     if cell.status is not None:
-        text = f"{SYMBOLS[cell.status]} {text}"
+        text = marked(cell.status, text)
     if cell.href is not None:
         text = f"[{text}](<{cell.href}>)"
     return f"{text} ({_escaped(cell.detail)})" if cell.detail else text

@@ -6,11 +6,10 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from jointmix.base.shown import SYMBOLS
 from jointmix.reporting.elements import Document
 from jointmix.reporting.figures import COLOURS, glyph
 from jointmix.reporting.text import clean
-
-SYMBOLS = {"ok": "✓", "caution": "!", "fail": "✕", "skipped": "–", "note": "i"}
 
 
 def _visible(value: object) -> object:

@@ -25,7 +25,7 @@ from jointmix.tables.issues import (
     raise_first,
     warning,
 )
-from jointmix.tables.labels import row_labels
+from jointmix.tables.labels import row_labels, rows_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,11 @@ def convert(table: object, required: Iterable[str], optional: Iterable[str] = ()
     issues = [_absent_issue(absent, list(found))] if absent else []
     wanted = [name for name in wanted if name in found]
     wanted += [name for name in optional if name in found and name not in wanted]
+    labelled = row_labels(table, wanted)
+    labels = None if isinstance(labelled, Issue) else labelled
     values = {}
     for name in wanted:
-        result = _to_float(found[name], name)
+        result = _to_float(found[name], name, labels)
         if isinstance(result, np.ndarray):
             values[name] = result
         else:
@@ -106,9 +108,8 @@ def convert(table: object, required: Iterable[str], optional: Iterable[str] = ()
     issues += _length_issues(values)
     issues += _name_issues(found)
     issues += _label_issues(found, wanted)
-    labels = row_labels(table, wanted)
-    if isinstance(labels, Issue):
-        return Columns(values, (*issues, labels))
+    if isinstance(labelled, Issue):
+        issues.append(labelled)
     return Columns(values, tuple(issues), labels)
 
 
@@ -217,7 +218,7 @@ def _columns_of(table: Any) -> dict[Any, Any] | Issue:
         )
 
 
-def _to_float(column: Any, name: str) -> np.ndarray | list[Issue]:
+def _to_float(column: Any, name: str, labels: np.ndarray | None) -> np.ndarray | list[Issue]:
     array = _to_array(column, name)
     if isinstance(array, Issue):
         return [array]
@@ -227,7 +228,7 @@ def _to_float(column: Any, name: str) -> np.ndarray | list[Issue]:
     if array.dtype.kind in "fiub":
         return array.astype(np.float64, order="C", copy=True)
     if array.dtype.kind in "OUST":
-        return _from_objects(array, name)
+        return _from_objects(array, name, labels)
     statement = f"Column {quoted(name)} must hold real numbers, got {array.dtype}"
     code, remedy = "wrong_type", "convert it to numbers first"
     if array.dtype.kind in "mM":
@@ -257,7 +258,9 @@ def _to_array(column: Any, name: str) -> np.ndarray | Issue:
         return error("wrong_shape", statement, "give one number a row", name)
 
 
-def _from_objects(array: np.ndarray, name: str) -> np.ndarray | list[Issue]:
+def _from_objects(
+    array: np.ndarray, name: str, labels: np.ndarray | None
+) -> np.ndarray | list[Issue]:
     values = np.empty(len(array))
     texts: dict[int, str | bytes] = {}
     others: dict[int, object] = {}
@@ -272,7 +275,7 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray | list[Issue]:
             others[row] = item
     if not texts and not others:
         return values
-    return _text_issues(texts, name) + _object_issues(others, name)
+    return _text_issues(texts, name, labels) + _object_issues(others, name, labels)
 
 
 def _number(item: Any) -> float:
@@ -282,7 +285,9 @@ def _number(item: Any) -> float:
         return np.inf
 
 
-def _text_issues(texts: dict[int, str | bytes], name: str) -> list[Issue]:
+def _text_issues(
+    texts: dict[int, str | bytes], name: str, labels: np.ndarray | None
+) -> list[Issue]:
     """One issue for each kind of text that a column holds, in the order of their first rows."""
     rows: dict[Kind, list[int]] = {}
     for row, kind in zip(texts, kinds_of(list(texts.values())), strict=True):
@@ -294,22 +299,22 @@ def _text_issues(texts: dict[int, str | bytes], name: str) -> list[Issue]:
     for kind, where in rows.items():
         clause = f", {kind.clause}" if kind.clause else ""
         more = f" (and {len(where) - 1} more like it)" if len(where) > 1 else ""
-        statement = _holds(name, where[0], "text", texts[where[0]]) + clause + more
+        statement = _holds(name, where[0], labels, "text", texts[where[0]]) + clause + more
         issues.append(error(kind.code, statement, kind.remedy, name, where[0], float(len(where))))
     return issues
 
 
-def _object_issues(others: dict[int, object], name: str) -> list[Issue]:
+def _object_issues(others: dict[int, object], name: str, labels: np.ndarray | None) -> list[Issue]:
     if not others:
         return []
     row, item = next(iter(others.items()))
-    statement = _holds(name, row, type(item).__name__, item)
+    statement = _holds(name, row, labels, type(item).__name__, item)
     remedy = "convert the column first"
     return [error("not_a_number", statement, remedy, name, row, float(len(others)))]
 
 
-def _holds(name: str, row: int, kind: str, item: object) -> str:
+def _holds(name: str, row: int, labels: np.ndarray | None, kind: str, item: object) -> str:
     return (
-        f"Column {quoted(name)} must hold numbers, but row {row} (from 0) holds the {kind} "
-        f"{quoted(item)}"
+        f"Column {quoted(name)} must hold numbers, but {rows_named([row], labels)} holds the "
+        f"{kind} {quoted(item)}"
     )

@@ -1,6 +1,6 @@
 """What a table calls its rows: a pandas index of any kind, an xarray coordinate, or numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 
 from jointmix.tables.issues import Issue, error, quoted
+
+#: Rows of which a sentence names each.
+_MOST_NAMED = 10
 
 
 def row_labels(table: object, columns: Iterable[str]) -> np.ndarray | Issue | None:
@@ -64,6 +67,44 @@ def label_text(label: object) -> str:
     if isinstance(label, np.datetime64):
         return str(np.datetime_as_string(label, unit="auto"))
     return str(label)
+
+
+def rows_named(
+    place: Sequence[int] | np.ndarray, labels: np.ndarray | None, number: np.ndarray | None = None
+) -> str:
+    """Rows as a sentence names them: "row 'Peru'", "rows 3, 5 and 2 more (from 0)".
+
+    Parameters
+    ----------
+    place
+        Of the rows named, of which the first ten are shown.
+    labels
+        What the table calls its rows, (n,). Numbers are given in their place where that is None
+        or no more than they are, and where two rows have one label.
+    number
+        The rows' numbers in the table, from 0, (n,); None where these are their places.
+    """
+    one, shown = len(place) == 1, np.asarray(place[:_MOST_NAMED])
+    more = f" and {len(place) - len(shown)} more" if len(place) > len(shown) else ""
+    if labels is None or shown.max() >= len(labels) or not _tell_apart(labels, number):
+        named = [str(each) for each in (shown if number is None else number[shown])]
+        said = " (from 0)"
+    else:
+        named = [_quoted_label(label) for label in labels[shown]]
+        # A number that is a label must not be taken for the row's own.
+        said = f" (by {'its label' if one else 'their labels'})"
+        said = said if labels.dtype.kind in "iufb" else ""
+    return f"{'row' if one else 'rows'} {', '.join(named)}{more}{said}"
+
+
+def _tell_apart(labels: np.ndarray, number: np.ndarray | None) -> bool:
+    """Whether labels say more than the rows' numbers, and are all different."""
+    numbers = np.arange(len(labels)) if number is None else number
+    return not np.array_equal(labels, numbers) and len(np.unique(labels)) == len(labels)
+
+
+def _quoted_label(label: object) -> str:
+    return quoted(str(label)) if isinstance(label, str) else label_text(label)
 
 
 def _differing(first: str, index: pd.Index, name: str, other: pd.Index) -> Issue:

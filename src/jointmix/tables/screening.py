@@ -11,6 +11,7 @@ from jointmix.tables.issues import (
     quoted,
     warning,
 )
+from jointmix.tables.labels import rows_named
 
 LARGEST = 1e150  # Squares of larger numbers leave float64.
 SMALLEST_SPREAD = 1e-150  # Squares of smaller deviations vanish in float64.
@@ -27,15 +28,17 @@ TIED_SHARE_NOTE = 0.5
 _EPSILON = float(np.finfo(float).eps)
 
 
-def magnitude_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
-    """Infinite and too large entries, of columns (N, C)."""
+def magnitude_issues(
+    values: np.ndarray, names: Sequence[str], labels: np.ndarray | None = None
+) -> list[Issue]:
+    """Infinite and too large entries, of columns (N, C) whose rows have ``labels`` (N,)."""
     issues = []
     for name, column in zip(names, values.T, strict=True):
         infinite = np.flatnonzero(np.isinf(column))
         if infinite.size:
             statement = (
-                f"Column {quoted(name)} has infinite entries: {infinite.size}, the first in row "
-                f"{infinite[0]} (from 0)"
+                f"Column {quoted(name)} has infinite entries: {infinite.size}, the first in "
+                f"{rows_named(infinite[:1], labels)}"
             )
             remedy = "replace them or leave those rows out"
             row = int(infinite[0])
@@ -43,8 +46,8 @@ def magnitude_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
         large = np.flatnonzero(np.isfinite(column) & (np.abs(column) > LARGEST))
         if large.size:
             statement = (
-                f"Column {quoted(name)} has entries beyond ±{LARGEST:g}, the first in row "
-                f"{large[0]} (from 0)"
+                f"Column {quoted(name)} has entries beyond ±{LARGEST:g}, the first in "
+                f"{rows_named(large[:1], labels)}"
             )
             remedy = "give it in another unit"
             row = int(large[0])
@@ -52,30 +55,35 @@ def magnitude_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
     return issues
 
 
-def missing_issues(absent: np.ndarray, names: Sequence[str], may_drop: bool) -> list[Issue]:
+def missing_issues(
+    absent: np.ndarray, names: Sequence[str], may_drop: bool, labels: np.ndarray | None = None
+) -> list[Issue]:
     """Missing entries (N, C) of columns in which none may be.
 
     Parameters
     ----------
     may_drop
         Whether rows may be left out instead: at a fit, not at a prediction.
+    labels
+        Of the rows, (N,).
     """
     other = ' or leave those rows out with missing="drop"' if may_drop else ""
     issues, blank = [], blank_tail(absent) if may_drop else 0
     kept = len(absent) - blank
     if blank:
         which = "row is" if blank == 1 else f"{blank} rows are"
-        statement = f"The last {which} blank in every column used, from row {kept} (from 0)"
+        first = rows_named([kept], labels)
+        statement = f"The last {which} blank in every column used, from {first}"
         issues.append(error("blank_rows", statement, f"delete them{other}", "", kept, float(blank)))
     for name, column in zip(names, absent[:kept].T, strict=True):
         rows = np.flatnonzero(column)
         if rows.size:
             statement = (
-                f"Column {quoted(name)} has missing entries: {rows.size}, the first in row "
-                f"{rows[0]} (from 0)"
+                f"Column {quoted(name)} has missing entries: {rows.size}, the first in "
+                f"{rows_named(rows[:1], labels)}"
             )
-            first, count = int(rows[0]), float(rows.size)
-            issues.append(error("missing", statement, f"fill them in{other}", name, first, count))
+            row, count = int(rows[0]), float(rows.size)
+            issues.append(error("missing", statement, f"fill them in{other}", name, row, count))
     return issues
 
 
@@ -212,15 +220,27 @@ def tie_warning(column: np.ndarray, name: str, harmless: str, codes: bool = Fals
     return warning("ties", message, remedy, name, None, tied / n)
 
 
-def duplicate_warning(values: np.ndarray) -> Issue | None:
-    """Rows (N, C) that repeat another row in every column."""
+def duplicate_warning(
+    values: np.ndarray, labels: np.ndarray | None, number: np.ndarray
+) -> Issue | None:
+    """Rows (n, C) that repeat another row in every column.
+
+    Parameters
+    ----------
+    labels, number
+        What the table calls these rows, and their numbers in it, (n,).
+    """
     _, first, counts = np.unique(values, axis=0, return_index=True, return_counts=True)
     n = len(values)
     repeated = n - len(counts)
     if repeated <= DUPLICATE_SHARE_NOTE * n:
         return None
-    message = f"{repeated} of {n} rows repeat another row in every column used."
-    row = int(np.setdiff1d(np.arange(n), first)[0])
+    again = np.setdiff1d(np.arange(n), first)[:1]
+    message = (
+        f"{repeated} of {n} rows repeat another row in every column used, the first "
+        f"{rows_named(again, labels, number)}."
+    )
+    row = int(number[again[0]])
     remedy = "Make sure that no row is counted twice."
     return warning("duplicate_rows", message, remedy, "", row, repeated / n)
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -28,10 +29,10 @@ from jointmix.validation.agreement.implementations import (
     explain_order,
     make_sides,
 )
-from jointmix.validation.agreement.numpyro_side import Structure, inspect
 from jointmix.validation.agreement.ordered import Order, find_order
 from jointmix.validation.agreement.orientation import oriented
 from jointmix.validation.agreement.problem import Problem, extreme_points, random_points
+from jointmix.validation.agreement.structure import Structure, inspect
 from jointmix.validation.agreement.terms import Side
 
 __all__ = [
@@ -79,8 +80,8 @@ def crosscheck(
         are on the scale of the specification: the columns' own with ``standardize=False``.
         Its allocations may be a discrete site, which is then enumerated. Features may have a plate
         of their own, left or right of that of the rows. It may order its components by one number
-        of each, by a site's support or by a factor of −inf; it is compared in that order, and its
-        prior may be normalised there.
+        of each, by a site's support, by a factor of −inf, or by sorting parameters before it uses
+        them; it is compared in that order, and its prior may be normalised there.
     names
         What your sites hold: quantity → site. What is left out is sought under its own name; a
         deterministic site stands for the one that ``numpyro.handlers.reparam`` puts behind it.
@@ -137,30 +138,21 @@ def crosscheck(
     if points < 1:
         raise SpecError(f"points must be at least 1; got {points}.")
     _reserve_devices(spec.sampler.chains)
-    began, prepared, compared = time.perf_counter(), None, None
+    began, compared = time.perf_counter(), None
     dataset = make_dataset(table, spec, for_fit=False)
     with show_progress(progress) as tell:
-        if posterior or (len(dataset.row) >= minimum_rows(spec) and spec.n_parameters):
-            of_modes = seed if fit is None else int(fit.attrs["seed"])
-            prepared = prepare(table, spec, of_modes, Clock(tell))
+        prepared = _prepared(table, dataset, posterior, fit, seed, tell)
         if fit is not None:
             _check_fit(fit, dataset)
         problem, center = _problem(dataset, prepared, model, seed)
         seconds = {"prepare": time.perf_counter() - began}
-        if model is not None:
-            names = oriented(problem, model, names)
-        sides, findings = make_sides(problem, model, names, tell, seconds)
-        yours = next((side for side in sides if side.name == YOURS), None)
-        order = None if yours is None else find_order(problem, yours)
-        structure = None if yours is None or model is None else inspect(problem, model, names)
-        densities = _compare_densities(
-            problem, center, sides, order, structure, points, seed, tell, seconds
-        )
-        densities["findings"] = tuple(dict.fromkeys([*findings, *densities["findings"]]))
-        usable = model is None or yours is not None
-        if posterior and usable and prepared is not None:
+        given = _implementations(problem, model, names, tell, seconds)
+        densities = _compare_densities(problem, center, given, points, seed, tell, seconds)
+        if posterior and prepared is not None and (model is None or given.structure is not None):
             began = time.perf_counter()
-            compared = sample_both(prepared, fit, problem, model, names, order, seed, tell)
+            compared = sample_both(
+                prepared, fit, problem, model, given.names, given.order, seed, tell
+            )
             seconds["posterior"] = time.perf_counter() - began
     certificate = Certificate(
         **densities,
@@ -175,6 +167,63 @@ def crosscheck(
     if fit is not None:
         attach(fit, certificate)
     return certificate
+
+
+@dataclass(frozen=True, eq=False)
+class _Implementations:
+    """What is compared, and what a model that was handed in is.
+
+    Attributes
+    ----------
+    sides
+        The implementations; the model handed in is one, if it can be evaluated.
+    findings
+        Why it cannot.
+    names
+        What its sites hold, those that hold components last marked.
+    structure, order
+        Of its sites and its components; None without one, the order also where it has none.
+    """
+
+    sides: list[Side]
+    findings: list[str]
+    names: Mapping[str, str] | None
+    structure: Structure | None
+    order: Order | None
+
+
+def _implementations(
+    problem: Problem,
+    model: Model | None,
+    names: Mapping[str, str] | None,
+    tell: Progress,
+    seconds: dict[str, float],
+) -> _Implementations:
+    if model is not None:
+        names = oriented(problem, model, names)
+    sides, findings = make_sides(problem, model, names, tell, seconds)
+    yours = next((side for side in sides if side.name == YOURS), None)
+    if model is None or yours is None:
+        return _Implementations(sides, findings, names, None, None)
+    structure, order = inspect(problem, model, names), find_order(problem, yours)
+    return _Implementations(sides, findings, names, structure, order)
+
+
+def _prepared(
+    table: object,
+    dataset: Dataset,
+    posterior: bool,
+    fit: xr.DataTree | None,
+    seed: int,
+    tell: Progress,
+) -> Prepared | None:
+    """Modes and starts; None where no posterior is wanted and rows are too few to have any."""
+    spec = dataset.spec
+    enough = len(dataset.row) >= minimum_rows(spec) and spec.n_parameters
+    if not (posterior or enough):
+        return None
+    of_modes = seed if fit is None else int(fit.attrs["seed"])
+    return prepare(table, spec, of_modes, Clock(tell))
 
 
 def _problem(
@@ -195,9 +244,7 @@ def _problem(
 def _compare_densities(
     problem: Problem,
     center: np.ndarray,
-    sides: list[Side],
-    order: Order | None,
-    structure: Structure | None,
+    given: _Implementations,
     n_points: int,
     seed: int,
     report: Progress,
@@ -205,7 +252,7 @@ def _compare_densities(
 ) -> dict[str, Any]:
     """All that a certificate says of densities and gradients, by its attributes' names."""
     at = random_points(problem, center, n_points, seed)
-    extreme = extreme_points(problem, center)
+    extreme, sides, order = extreme_points(problem, center), given.sides, given.order
     if order is not None:
         at, extreme = order.arranged(at), order.arranged(extreme)
         sides = [order.applied(side) if side.name == YOURS else side for side in sides]
@@ -213,15 +260,15 @@ def _compare_densities(
     comparison = Comparison(problem, sides)
     differences = comparison.run(np.concatenate([at, extreme]))
     seconds |= {f"points: {name}": spent for name, spent in comparison.seconds.items()}
-    findings = explain(problem, sides, differences, at[:_EXPLAINED], structure)
-    findings += explain_order(problem, order, structure)
+    findings = explain(problem, sides, differences, at[:_EXPLAINED], given.structure)
+    findings += explain_order(problem, order, given.structure)
     notes = [note for side in sides for note in side.notes] + comparison.notes()
     return {
         "implementations": tuple(side.name for side in sides),
         "n_points": len(at),
         "n_extreme": len(extreme),
         "differences": tuple(differences),
-        "findings": tuple(dict.fromkeys(findings)),
+        "findings": tuple(dict.fromkeys([*given.findings, *findings])),
         "notes": tuple(dict.fromkeys(notes)),
     }
 

@@ -16,11 +16,11 @@ from jointmix.sampling.target import Target
 from jointmix.validation.agreement.certificate import PosteriorAgreement, Run
 from jointmix.validation.agreement.chart import Model
 from jointmix.validation.agreement.implementations import YOURS
-from jointmix.validation.agreement.numpyro_side import inspect
 from jointmix.validation.agreement.nuts import sample_model
 from jointmix.validation.agreement.ordered import Order
 from jointmix.validation.agreement.posterior import compare_posteriors, least_ess
 from jointmix.validation.agreement.problem import Problem
+from jointmix.validation.agreement.structure import inspect
 from jointmix.validation.twin import build_twin
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import xarray as xr
 
 from jointmix.base.errors import SchemaError
+from jointmix.base.shown import Glance, Shown, marked
 from jointmix.validation.agreement.comparison import Difference
 
 SCHEMA = 1
@@ -81,8 +82,8 @@ class PosteriorAgreement:
         return self.largest <= self.bound and self.rms <= self.rms_bound
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """Whether implementations of one posterior agree, and where they do not.
 
     Attributes
@@ -155,12 +156,7 @@ class Certificate:
 
     def lines(self) -> list[str]:
         """What it says, for people: the verdict, then a line a term, then what is wrong."""
-        word = "AGREE" if self.passed else "DIFFER"
-        head = (
-            f"{word}: {len(self.implementations)} implementations at {self.n_points:,} random and "
-            f"{self.n_extreme} extreme points ({', '.join(self.implementations)})"
-        )
-        lines = [head]
+        lines = [f"{self._head()} ({', '.join(self.implementations)})"]
         for term, item in self.worst().items():
             sign = "ok  " if item.agrees else "FAIL"
             lines.append(
@@ -171,6 +167,33 @@ class Certificate:
         lines += [f"wrong: {text}" for text in self.findings]
         lines += [f"note: {text}" for text in self.notes]
         return lines
+
+    def _head(self) -> str:
+        return (
+            f"{'AGREE' if self.passed else 'DIFFER'}: {len(self.implementations)} implementations "
+            f"at {self.n_points:,} random and {self.n_extreme} extreme points"
+        )
+
+    def _printed(self) -> list[str]:
+        return self.lines()
+
+    def _glance(self) -> Glance:
+        rows = [
+            (_judged(item.agrees, term), f"{item.size:.1e}", f"{item.bound:.0e}",
+             f"{item.left} and {item.right} at {item.place}")
+            for term, item in self.worst().items()
+        ]  # fmt: skip
+        if (found := self.posterior) is not None:
+            rows.append(
+                (_judged(found.agrees, "posterior"), f"|z| {found.largest:.2f}",
+                 f"{found.bound:.2f}", found.where)
+            )  # fmt: skip
+        return Glance(
+            head=_judged(self.passed, self._head()),
+            columns=("term", "largest difference", "bound", "where"),
+            rows=tuple(rows),
+            notes=(*(f"Wrong: {text}" for text in self.findings), *self.notes),
+        )
 
     def _posterior_lines(self) -> list[str]:
         found = self.posterior
@@ -188,6 +211,10 @@ class Certificate:
             for run in found.runs
         ]
         return lines
+
+
+def _judged(right: bool, text: str) -> str:
+    return marked("ok" if right else "fail", text)
 
 
 def _plain(value: Any) -> Any:

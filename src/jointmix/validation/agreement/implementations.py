@@ -11,7 +11,7 @@ from jointmix.base.progress import Progress
 from jointmix.validation.agreement.chart import Model
 from jointmix.validation.agreement.comparison import Difference, odd_ones
 from jointmix.validation.agreement.mistakes import explain_rows, explain_shape
-from jointmix.validation.agreement.numpyro_side import Structure, numpyro_side
+from jointmix.validation.agreement.numpyro_side import numpyro_side
 from jointmix.validation.agreement.observed import ModelError
 from jointmix.validation.agreement.ordered import Order
 from jointmix.validation.agreement.plain_sides import (
@@ -23,6 +23,8 @@ from jointmix.validation.agreement.plain_sides import (
 from jointmix.validation.agreement.prior_mistakes import explain_prior
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.pymc_sides import pymc_side
+from jointmix.validation.agreement.sorting import sorted_columns
+from jointmix.validation.agreement.structure import Structure
 from jointmix.validation.agreement.terms import Side
 from jointmix.validation.twin import build_twin
 
@@ -89,6 +91,8 @@ def explain(
         terms_at = side.evaluate(q)
         told = structure if name == YOURS else None
         said = explain_rows(problem, q, terms_at, side.factors)
+        if name == YOURS:
+            said += explain_columns(problem, side)
         if said and told is not None and told.rows.beside:
             beside = ", ".join(told.rows.beside)
             said.append(f"The site {beside} stands beside those of x and y, and counts too.")
@@ -100,8 +104,29 @@ def explain(
     return found
 
 
+def explain_columns(problem: Problem, side: Side) -> list[str]:
+    """That a model sorts the columns inside its components where it is to sort components."""
+
+    def likelihood(q: np.ndarray) -> np.ndarray:
+        found = side.evaluate(q).likelihood
+        return np.full(len(q), np.nan) if found is None else found
+
+    return [
+        f"The columns of {name} are sorted inside each component: jnp.sort goes along the last "
+        f"axis; components are sorted by {name}[jnp.argsort({name}[:, 0])]."
+        for name in sorted_columns(problem, likelihood)
+    ]
+
+
 def explain_order(problem: Problem, order: Order | None, structure: Structure | None) -> list[str]:
     """What is wrong with the order in which your model has its components."""
+    if order is not None and order.others:
+        names = (order.sorted, *order.others)
+        return [
+            f"Your model sorts {' and '.join(names)} separately, which is more than one order: "
+            "labels allow a single one, and each other leaves part of the posterior out. Sort by "
+            "one parameter, and take others along: order = jnp.argsort(mean[:, 0])."
+        ]
     if order is not None and not problem.spec.exchangeable:
         return [
             f"Your model orders its components by {order.label}, but the specification tells them "

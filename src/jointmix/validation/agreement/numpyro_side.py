@@ -1,54 +1,18 @@
 """Any NumPyro model of the posterior: the package's twin, or one that a user hands in."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from jointmix.base.errors import SpecError
-from jointmix.validation.agreement.chart import Array, Chart, Model, is_turned
-from jointmix.validation.agreement.observed import (
-    ModelError,
-    RowSites,
-    Site,
-    find_rows,
-    log_prob,
-    row_terms,
-)
-from jointmix.validation.agreement.parts import TURNED, read_part
+from jointmix.validation.agreement.chart import Array, Model
+from jointmix.validation.agreement.observed import log_prob, row_terms
 from jointmix.validation.agreement.problem import Problem
+from jointmix.validation.agreement.structure import Structure, inspect, named_errors
 from jointmix.validation.agreement.terms import Side, Terms
 
 #: Points that are evaluated at a time.
 _BLOCK = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Structure:
-    """What the sites of a NumPyro model are.
-
-    Attributes
-    ----------
-    chart
-        From unconstrained values to the continuous latent sites.
-    rows
-        Where rows and their allocations are.
-    bases
-        Deterministic site that names speak of → the latent site that it is a function of, as
-        reparametrisation makes them.
-    ordered
-        Names of what is ordered by its site's support.
-    transformed
-        Names of what is an ordered transform of another distribution.
-    """
-
-    chart: Chart
-    rows: RowSites
-    bases: dict[str, str]
-    ordered: tuple[str, ...]
-    transformed: tuple[str, ...]
 
 
 def numpyro_side(
@@ -86,7 +50,7 @@ def numpyro_side(
         # A thousand points take less time than XLA would take to make their evaluation faster.
         compiler_options={"xla_backend_optimization_level": 0},
     )
-    with _named_errors():
+    with named_errors():
         notes = _notes(structure, model)
         # Traced without being compiled, so that what cannot be evaluated shows at once.
         jax.eval_shape(at_point, np.zeros(problem.dim))
@@ -94,120 +58,11 @@ def numpyro_side(
     def at(q: np.ndarray) -> Terms:
         # Blocks of one size, the last one filled up, are compiled once for any number of points.
         filled = np.concatenate([q, np.repeat(q[-1:], -len(q) % _BLOCK, axis=0)])
-        with _named_errors():
+        with named_errors():
             parts = [compiled(block) for block in np.split(filled, len(filled) // _BLOCK)]
         return Terms(**jax.tree.map(lambda *each: np.concatenate(each)[: len(q)], *parts))
 
     return Side(name, at, notes)
-
-
-def inspect(problem: Problem, model: Model, names: Mapping[str, str] | None = None) -> Structure:
-    """Trace the model once, and tell what its sites are."""
-    import jax
-    from numpyro import handlers
-
-    names, turned = _plain(names or {})
-    spoken = {read_part(name, problem).quantity for name in names}
-    name_of = {own: own for own in problem.quantities if own not in spoken}
-    name_of |= {site: name for name, site in names.items()}
-    shapes: dict[str, tuple[int, ...]] = {}
-    samples: dict[str, Site] = {}
-    bases: dict[str, str] = {}
-    ordered: list[str] = []
-    transformed: list[str] = []
-
-    def hold(site: str, shape: tuple[int, ...]) -> Chart:
-        name = name_of[site]
-        if is_turned(name, problem, shape, site):
-            turned.add(name)
-        shapes[site] = shape
-        return Chart(problem, {name: (site, shape)}, frozenset(turned))
-
-    def run(point: Array) -> None:
-        def fill(site: dict[str, Any]) -> Array | None:
-            """A value for each latent site that is named: improper priors cannot be drawn."""
-            if site["type"] != "sample" or site["is_observed"]:
-                return None
-            if site["name"] not in name_of or site["fn"].support.is_discrete:
-                return None
-            shape = tuple(site["kwargs"]["sample_shape"]) + tuple(site["fn"].shape())
-            return hold(site["name"], shape).values(point)[site["name"]]
-
-        with (
-            handlers.trace() as trace,
-            handlers.seed(rng_seed=0),
-            handlers.substitute(substitute_fn=fill),
-        ):
-            model()
-        samples.update({n: _asked(site) for n, site in trace.items() if site["type"] == "sample"})
-        latent = {name_of[n]: trace[n]["fn"] for n in shapes}
-        ordered.extend(name for name, fn in latent.items() if _is_order(fn.support))
-        transformed.extend(n for n, fn in latent.items() if "OrderedTransform" in _transforms(fn))
-        for name, site in trace.items():
-            base = next((s for s in samples if s.startswith(f"{name}_") and s not in name_of), None)
-            if site["type"] == "deterministic" and name in name_of and base is not None:
-                hold(name, tuple(site["value"].shape))
-                bases[name] = base
-
-    with _named_errors():
-        jax.eval_shape(run, np.zeros(problem.dim))
-    latent = [n for n, site in samples.items() if not site.observed and not site.discrete]
-    strangers = set(latent) - set(shapes) - set(bases.values())
-    if strangers:
-        raise SpecError(f"names must say what the site {', '.join(sorted(strangers))!r} holds.")
-    rows = find_rows(samples, names, problem)
-    chart = Chart(problem, {name_of[n]: (n, s) for n, s in shapes.items()}, frozenset(turned))
-    chart.check()
-    return Structure(chart, rows, bases, tuple(ordered), tuple(transformed))
-
-
-def _asked(site: dict[str, Any]) -> Site:
-    frames, fn = site["cond_indep_stack"], site["fn"]
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return Site(
-        observed=site["is_observed"],
-        discrete=not site["is_observed"] and site["fn"].support.is_discrete,
-        factor=type(fn).__name__ == "Unit",
-        plates={frame.name: frame.dim for frame in frames},
-        sizes={frame.name: frame.size for frame in frames},
-        shape=tuple(np.shape(site["value"])),
-    )
-
-
-def _transforms(fn: Any) -> set[str]:
-    """Names of the transforms by which a distribution is made from another."""
-    found = {type(transform).__name__ for transform in getattr(fn, "transforms", ())}
-    return found | _transforms(fn.base_dist) if hasattr(fn, "base_dist") else found
-
-
-def _is_order(support: Any) -> bool:
-    """Whether a constraint, or the one that it repeats, is an ordered vector."""
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return "Ordered" in type(support).__name__
-
-
-def _plain(names: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
-    """Names without the mark of sites that hold components last, and what they hold."""
-    turned = {own.removesuffix(TURNED) for own in names if own.endswith(TURNED)}
-    return {own.removesuffix(TURNED): site for own, site in names.items()}, turned
-
-
-@contextmanager
-def _named_errors() -> Iterator[None]:
-    """Whatever a model that was handed in raises, as one sentence."""
-    try:
-        yield
-    except SpecError:
-        raise
-    except Exception as error:
-        raise ModelError(_first_line(error)) from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
 def _pointwise(structure: Structure, model: Model) -> Callable[[Array], dict[str, Array]]:
@@ -247,22 +102,62 @@ def site_values(
 
     chart = structure.chart
     data, jacobian = chart.values(q), chart.log_jacobian(q)
-    for name, (site, shape) in chart.sites.items():
+    for name, (site, _) in chart.sites.items():
         if site not in structure.bases:
             continue
         base, wanted = structure.bases[site], data.pop(site)
-        at = [_sites(structure, model, data | {base: jnp.full(shape, value)})[site]["value"]
-              for value in (0.0, 1.0)]  # fmt: skip
-        quantity = chart.parts[name].quantity
-        (block,) = chart.problem.quantities[quantity]
+        positive, start, slope = _line(structure, model, name, data)
+        (block,) = chart.problem.quantities[chart.parts[name].quantity]
         own = next(group for group in jacobian if block in group)
-        if chart.problem.role(block) != "location" and not quantity.startswith("log_"):
+        if positive:
             jacobian[own] -= jnp.log(wanted).sum()
-            wanted, at = jnp.log(wanted), [jnp.log(value) for value in at]
-        slope = at[1] - at[0]
+            wanted = jnp.log(wanted)
         jacobian[own] -= jnp.log(jnp.abs(slope)).sum()
-        data[base] = (wanted - at[0]) / slope
+        data[base] = (wanted - start) / slope
     return data, jacobian
+
+
+def _line(
+    structure: Structure, model: Model, name: str, data: dict[str, Array]
+) -> tuple[bool, Array, Array]:
+    """Whether it is the logarithm of a deterministic site that is a line in its base; the line."""
+    import jax.numpy as jnp
+
+    chart = structure.chart
+    site, shape = chart.sites[name]
+    base, quantity = structure.bases[site], chart.parts[name].quantity
+    at = [_sites(structure, model, data | {base: jnp.full(shape, value)})[site]["value"]
+          for value in (0.0, 1.0)]  # fmt: skip
+    (block,) = chart.problem.quantities[quantity]
+    positive = chart.problem.role(block) != "location" and not quantity.startswith("log_")
+    at = [jnp.log(value) for value in at] if positive else at
+    return positive, at[0], at[1] - at[0]
+
+
+def unsorted(
+    structure: Structure, model: Model, samples: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Draws of the sites, site → (draw, ...), deterministic ones as the line in their base.
+
+    That is what they are before a model sorts them.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    held = [(name, site) for name, (site, _) in structure.chart.sites.items()]
+    latent = {structure.bases.get(site, site) for _, site in held}
+
+    def at(data: dict[str, Array]) -> dict[str, Array]:
+        found = {}
+        for name, site in held:
+            if site in structure.bases:
+                positive, start, slope = _line(structure, model, name, data)
+                value = start + slope * data[structure.bases[site]]
+                found[site] = jnp.exp(value) if positive else value
+        return found
+
+    values = jax.jit(jax.vmap(at))({site: samples[site] for site in latent})
+    return samples | {site: np.asarray(value) for site, value in values.items()}
 
 
 def _sites(structure: Structure, model: Model, data: dict[str, Array]) -> dict[str, dict[str, Any]]:
@@ -278,7 +173,7 @@ def _sites(structure: Structure, model: Model, data: dict[str, Array]) -> dict[s
         k = structure.chart.problem.spec.n_clusters
         data[rows.allocation] = jnp.arange(k).reshape(k, *[1] * rows.nesting)
     with (
-        _named_errors(),
+        named_errors(),
         handlers.trace() as trace,
         handlers.seed(rng_seed=0),
         handlers.substitute(data=data),

@@ -10,9 +10,10 @@ import numpy as np
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import Target
 from jointmix.validation.agreement.chart import Model
-from jointmix.validation.agreement.numpyro_side import Structure, site_values
+from jointmix.validation.agreement.numpyro_side import site_values, unsorted
 from jointmix.validation.agreement.ordered import Order
 from jointmix.validation.agreement.sites import unconstrained
+from jointmix.validation.agreement.structure import Structure
 
 _STATISTICS = ("diverging", "num_steps", "energy", "accept_prob")
 
@@ -63,7 +64,11 @@ def sample_model(
         found = {site: np.asarray(value) for site, value in mcmc.get_samples().items()}
         seconds = time.perf_counter() - began
     extra = {name: np.asarray(value) for name, value in mcmc.get_extra_fields(True).items()}
-    q = unconstrained(structure.chart, found).reshape(settings.chains, settings.draws, -1)
+    if order is not None and order.moves is not None:
+        found = unsorted(structure, model, found)
+    q = unconstrained(structure.chart, found)
+    q = q if order is None else order.folded(q)
+    q = q.reshape(settings.chains, settings.draws, -1)
     compiling = sum(spent)
     return Draws(
         target.parameters(q),

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from jointmix.validation.agreement.chart import Model
-from jointmix.validation.agreement.numpyro_side import inspect, numpyro_side
+from jointmix.validation.agreement.numpyro_side import numpyro_side
 from jointmix.validation.agreement.observed import ModelError
 from jointmix.validation.agreement.ordered import find_order
 from jointmix.validation.agreement.parts import TURNED
 from jointmix.validation.agreement.plain_sides import kernel_side, numpy_side
 from jointmix.validation.agreement.problem import Problem, random_points
+from jointmix.validation.agreement.structure import inspect
 from jointmix.validation.agreement.terms import Side
 
 #: Points at which orientations are told apart, and how far values may lie from each other there.

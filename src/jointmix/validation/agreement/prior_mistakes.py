@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from jointmix.families.priors.priors import Dirichlet, InverseGamma, StudentT
-from jointmix.validation.agreement.numpyro_side import Structure
-from jointmix.validation.agreement.ordered import permuted
 from jointmix.validation.agreement.plain_sides import block_prior, positive_prior, scipy_prior
 from jointmix.validation.agreement.problem import LOCATION, WEIGHT, Problem, locations
+from jointmix.validation.agreement.sorting import permuted
+from jointmix.validation.agreement.structure import Structure
 from jointmix.validation.agreement.terms import Side
 
 #: Differences of sums of log densities below which they are taken for the same.

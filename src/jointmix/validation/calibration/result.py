@@ -13,6 +13,7 @@ import xarray as xr
 
 from jointmix.base.arguments import file_path
 from jointmix.base.errors import SchemaError, StorageError
+from jointmix.base.shown import Glance, Shown, marked
 from jointmix.model.serialised import spec_from_dict, spec_to_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec
@@ -37,8 +38,8 @@ _MARKED = 3.0
 _NO_RANK = -1
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibration(Shown):
     """Ranks of true values among posterior draws, over tables drawn from the prior.
 
     Attributes
@@ -118,11 +119,19 @@ class Calibration:
     @property
     def miscalibrated(self) -> tuple[str, ...]:
         """Quantities whose ranks or coverage chance does not explain, worst first."""
-        table = self.table
+        table = self._worst_first
         if table.empty:
             return ()
         worst = table[["p_holm", "p_coverage"]].min(axis=1)
-        return tuple(str(name) for name in worst[worst < LEVEL].sort_values().index)
+        return tuple(str(name) for name in worst.index[worst < LEVEL])
+
+    @property
+    def _worst_first(self) -> pd.DataFrame:
+        table = self.table
+        if table.empty:
+            return table
+        worst = table[["p_holm", "p_coverage"]].min(axis=1)
+        return table.loc[worst.sort_values(kind="stable").index]
 
     @property
     def poorly_covered(self) -> tuple[str, ...]:
@@ -170,6 +179,26 @@ class Calibration:
                 "count all the same."
             )
         return " ".join(parts)
+
+    def _printed(self) -> list[str]:
+        return [self.text]
+
+    def _glance(self) -> Glance:
+        wrong, n = set(self.miscalibrated), len(self.replicates)
+        return Glance(
+            head=marked("ok" if self.passed else "fail", f"{n} tables of {self.n_rows} rows"),
+            columns=("quantity", "p (Holm)", "50% intervals hold", "90% intervals hold"),
+            rows=tuple(
+                (
+                    marked("fail" if name in wrong else "ok", str(name)),
+                    f"{line['p_holm']:.2g}",
+                    f"{line['coverage50']:.1%}",
+                    f"{line['coverage90']:.1%}",
+                )
+                for name, line in self._worst_first.iterrows()
+            ),
+            notes=(self.text,),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict and the table as dicts, lists, texts and numbers, fit for JSON."""
