@@ -15,7 +15,7 @@ from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import report
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.model_graph import model_graph
-from jointmix.reporting.sections import clusters, scores
+from jointmix.reporting.sections import clusters, model, scores
 
 
 def specified(tree: xr.DataTree, model: dict, priors: dict | None = None) -> xr.DataTree:
@@ -41,6 +41,27 @@ def emptied(mean: float = 0.0) -> xr.DataTree:
         posterior[name].loc[{"cluster": 3}] += mean
     tree["posterior"] = xr.DataTree(posterior)
     return tree
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2])
+@pytest.mark.parametrize(
+    ("changes", "priors", "where"),
+    [
+        ({}, {}, "at the average of every predictor"),
+        ({"standardize": False}, {}, "where every predictor is 0"),
+        ({"intercept": False}, {}, None),
+        ({}, {"intercept": {"family": "fixed", "value": 0.5}}, None),
+    ],
+)
+def test_where_the_intercepts_prior_is_that_of_the_response(
+    n_clusters: int, changes: dict, priors: dict, where: str | None
+) -> None:
+    tree = specified(fitted_tree(n_clusters=n_clusters, n_obs=60), changes, priors)
+    (table,) = model._priors(FittedView(tree))
+    said = [note for note in table.notes if "intercept" in note]
+    assert said == [f"The intercept's interval is that of the response {where}."] * (
+        where is not None
+    )
 
 
 def test_the_bound_is_on_the_side_where_findings_pass() -> None:
