@@ -16,7 +16,7 @@ from jointmix.sampling.approximate import smoothed
 from jointmix.sampling.mode import Normal, laplace_normal
 
 FACTOR = np.array([[0.5, 0.0, 0.0], [1.0, 2.0, 0.0], [-0.3, 0.4, 0.1]])
-NORMAL = Normal(np.array([1.0, -2.0, 3.0]), FACTOR)
+NORMAL = Normal(np.array([1.0, -2.0, 3.0]), FACTOR, 0.0)
 
 
 def plain(log_density: Any, dim: int, start: float = 0.5) -> Any:
@@ -92,6 +92,23 @@ def broken(q: np.ndarray) -> tuple[float, np.ndarray]:
 def test_a_mode_without_curvature_is_refused(log_density: Any) -> None:
     with pytest.raises(SamplingError, match="no mode with curvature in all directions"):
         laplace_normal(plain(log_density, 2), 1)
+
+
+def walled(q: np.ndarray) -> tuple[float, np.ndarray]:
+    """Next to flat at the mode, and bounded far within the standard error that this suggests."""
+    return float(-1e-7 * q @ q - ((q / 10) ** 8).sum()), -2e-7 * q - 0.8 * (q / 10) ** 7
+
+
+def blip(q: np.ndarray) -> tuple[float, np.ndarray]:
+    """A peak of a fiftieth of a nat on a wide normal: its curvature is that of a narrow one."""
+    height = 0.02 * np.exp(-(q @ q) / 2e-6)
+    return float(height - q @ q / 2), -q - 1e6 * height * q
+
+
+@pytest.mark.parametrize("log_density", [walled, blip])
+def test_a_curvature_that_is_not_the_posteriors_is_refused(log_density: Any) -> None:
+    with pytest.raises(SamplingError, match="does not describe the posterior around it"):
+        laplace_normal(plain(log_density, 2, start=1e-4), 1)
 
 
 # Weights.
@@ -174,7 +191,7 @@ def test_unreliable_weights_are_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def narrow(target: Target, seed: int) -> Normal:
         found = original(target, seed)
-        return Normal(found.center, found.stretch / 4)
+        return Normal(found.center, found.stretch / 4, found.log_density)
 
     monkeypatch.setattr(approximate, "laplace_normal", narrow)
     tree = draws_of(spec_of(1, sampler="laplace"), 1, one_line())

@@ -5,14 +5,26 @@ import re
 import subprocess
 import sys
 import textwrap
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import benchmark
+import numpy as np
 import pytest
 from conftest import STRUCTURES
 from test_sampling import draws_of, spec_of
 
+from jointmix import ModelSpec, SamplerSpec, fit_em, four_clusters
 from jointmix.base.errors import MemoryLimitError
+from jointmix.model.dataset import make_dataset
+from jointmix.model.scaling import standard_scaling
+from jointmix.model.simulate import simulate
+from jointmix.modes.climb import SAME_OPTIMUM, climb, expect, merged_bic
+from jointmix.modes.mstep import make_problem
+from jointmix.modes.ordering import choose_ordering
+from jointmix.modes.warnings import mode_warnings
+from jointmix.posterior.invariants import choose_points
 from jointmix.sampling import memory, nutpie_runs
 from jointmix.sampling.memory import available, estimate, require
 
@@ -119,6 +131,59 @@ def test_free_memory_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch) ->
     assert available() == float("inf")
 
 
+def test_work_on_all_rows_stays_within_what_the_rows_are_estimated_to_take() -> None:
+    """NumPy tells tracemalloc of its arrays; EM's batches and the libraries are counted apart."""
+    n, names = 40_000, [f"x{i}" for i in range(1, 5)]
+    spec = ModelSpec(
+        n_clusters=4, features=names, predictors=names, response="y",
+        sampler=SamplerSpec(starts=2),
+    )  # fmt: skip
+    few = make_dataset(simulate(four_clusters(4, 4), 1_000, 1), spec)
+    census = fit_em(few, spec)
+    choose_ordering(census.best, few, 1)  # What is compiled first is no work on rows.
+    dataset = make_dataset(simulate(four_clusters(4, 4), n, 1), spec)
+    rows = estimate(spec, n, "kernel").rows - estimate(spec, 0, "kernel").rows
+    mode = census.best
+    for work in (
+        lambda: choose_ordering(mode, dataset, 1),
+        lambda: mode_warnings(dataset, census),
+        lambda: choose_points(dataset.users_rows, mode.parameters, spec),
+    ):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < rows
+
+
+def test_merging_one_pair_at_a_time_is_merging_all() -> None:
+    table = simulate(four_clusters(4, 2), 400, 2)
+    names = ["x1", "x2"]
+    spec = ModelSpec(n_clusters=4, features=names, predictors=names, response="y")
+    dataset = make_dataset(table, spec)
+    mode = fit_em(dataset, spec).best
+    pairs = [(0, 1), (1, 0), (3, 1), (2, 3)]
+    found = merged_bic(dataset, mode, pairs)
+    # The order of a pair is the order of the new clusters, which EM does not look at.
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+    fewer = replace(spec, n_clusters=3)
+    problem = make_problem(dataset.under(fewer))
+    share, _ = expect(
+        make_problem(dataset),
+        standard_scaling(dataset.values, spec).to_model(mode.parameters).batched(),
+    )
+    together = []
+    for one, other in pairs:
+        merged = share[0].copy()
+        merged[one] += merged[other]
+        together.append(np.delete(merged, other, axis=0))
+    ends = climb(problem, np.stack(together), SAME_OPTIMUM, 500)
+    value = expect(problem, ends)[1] + 400 * problem.scaling.log_jacobian
+    by_hand = -2 * value + fewer.n_parameters * np.log(400)
+    # The same sums, in products of other sizes.
+    np.testing.assert_allclose(found, by_hand, rtol=1e-10)
+
+
 @pytest.mark.slow
 def test_the_estimate_is_near_the_peak() -> None:
     script = """
@@ -147,5 +212,5 @@ def test_the_estimate_is_near_the_peak() -> None:
         timeout=300,
         cwd=Path(benchmark.__file__).parents[1],
     )
-    # 0.97 was seen, 0.97 for 800 draws and 0.91 for 100,000 rows.
+    # 0.97 was seen, 0.97 for 800 draws and 0.85 for 100,000 rows.
     assert 0.5 < float(done.stdout) <= 1

@@ -9,13 +9,24 @@ import pytest
 import xarray as xr
 from synthetic import fitted_tree
 
-from jointmix.base.numbers import percent, probability
-from jointmix.checks import diagnose, floor, run_checks
+from jointmix.base.numbers import deciding, fixed, percent, probability
+from jointmix.checks import (
+    approximation,
+    diagnose,
+    energy,
+    floor,
+    identification,
+    rhat,
+    run_checks,
+    separation,
+)
+from jointmix.checks.finding import Finding
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import report
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.model_graph import model_graph
-from jointmix.reporting.sections import clusters, scores
+from jointmix.reporting.sections import clusters, convergence, model, scores
+from jointmix.reporting.text import compact
 
 
 def specified(tree: xr.DataTree, model: dict, priors: dict | None = None) -> xr.DataTree:
@@ -41,6 +52,27 @@ def emptied(mean: float = 0.0) -> xr.DataTree:
         posterior[name].loc[{"cluster": 3}] += mean
     tree["posterior"] = xr.DataTree(posterior)
     return tree
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2])
+@pytest.mark.parametrize(
+    ("changes", "priors", "where"),
+    [
+        ({}, {}, "at the average of every predictor"),
+        ({"standardize": False}, {}, "where every predictor is 0"),
+        ({"intercept": False}, {}, None),
+        ({}, {"intercept": {"family": "fixed", "value": 0.5}}, None),
+    ],
+)
+def test_where_the_intercepts_prior_is_that_of_the_response(
+    n_clusters: int, changes: dict, priors: dict, where: str | None
+) -> None:
+    tree = specified(fitted_tree(n_clusters=n_clusters, n_obs=60), changes, priors)
+    (table,) = model._priors(FittedView(tree))
+    said = [note for note in table.notes if "intercept" in note]
+    assert said == [f"The intercept's interval is that of the response {where}."] * (
+        where is not None
+    )
 
 
 def test_the_bound_is_on_the_side_where_findings_pass() -> None:
@@ -196,3 +228,50 @@ def test_shares_are_not_rounded_to_none_or_all(share: float, places: int, text: 
 )  # fmt: skip
 def test_probabilities_are_neither_zero_nor_one(value: float, resolution: float, text: str) -> None:
     assert probability(value, resolution) == text
+
+
+@pytest.mark.parametrize("limit", [1.05, 0.01, 0.1, 0.3, 4.0, 400.0, 1.0273])
+@pytest.mark.parametrize("step", [1e-3, 1e-6, -1e-6, 1e-12])
+def test_as_many_digits_are_shown_as_decide(limit: float, step: float) -> None:
+    value = limit * (1 + step)
+    shown = compact(value, limit), compact(limit, value)
+    assert shown[0] != shown[1]
+    assert (float(shown[0]) > float(shown[1])) == (value > limit)
+    said = fixed(value, 2, limit)
+    assert float(said) != float(fixed(limit, len(said.partition(".")[2])))
+    if limit < 1:
+        share = percent(value, 1, limit)
+        assert share != percent(limit, len(share.partition(".")[2]) - 1)
+    # What is equal, or has no limit, is as short as before.
+    assert compact(limit, limit) == compact(limit)
+    assert fixed(limit, 2, limit) == fixed(limit, 2) == f"{limit:.2f}"
+    assert deciding(math.nan, (limit,), "{:.{}f}".format, 3) == 3
+
+
+def test_findings_just_beyond_their_thresholds_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = fitted_tree(n_obs=60)
+    tree.attrs |= {"approximation": "laplace", "pareto_shape": 0.7000004}
+    (found,) = approximation.check(tree)
+    assert "(Pareto k = 0.7000004, above 0.7)" in found.message
+    tree.attrs["approximation"] = ""
+    known = json.loads(tree.attrs["identification"])
+    tree.attrs["identification"] = json.dumps(known | {"agreement": 1 - 0.010000002})
+    assert "the labels of 1.0000002% of" in identification.check(tree)[0].message
+    tree.attrs["ordering"] = json.dumps({"separation": 3.9999, "evidence": 0.0004})
+    (found,) = separation.check(tree)
+    assert found.message == (
+        "Neighbouring clusters lie at least 3.9999 standard errors apart; merging two of them "
+        "raises BIC by 0.0004."
+    )
+    monkeypatch.setattr(energy.arviz_stats, "bfmi", lambda _: np.full(4, energy.CAUTION - 1e-5))
+    assert f"is {energy.CAUTION - 1e-5:.5f} (chain" in energy.check(tree)[0].message
+    monkeypatch.setattr(
+        rhat.arviz_stats, "rhat", lambda draws: xr.full_like(draws[:, 0, 0], 1.0500003)
+    )
+    for found in rhat.check(tree):
+        assert (found.status, "is 1.0500003, where up to" in found.message) == ("fail", True)
+    cells = convergence._checks((found,)).rows[0]
+    assert cells[2].text == "1.05"
+    at = Finding(**(vars(found) | {"threshold": 1.05}))
+    cells = convergence._checks((at,)).rows[0]
+    assert [cell.text for cell in cells[2:4]] == ["1.0500003", "≤ 1.05"]

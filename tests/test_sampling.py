@@ -17,6 +17,7 @@ import xarray as xr
 from conftest import PARAMETERS
 from scipy import stats
 
+from jointmix import HalfNormal, Priors
 from jointmix.base.errors import SamplingError
 from jointmix.kernel.entry import compiled
 from jointmix.model.dataset import Dataset, make_dataset
@@ -26,6 +27,7 @@ from jointmix.modes.em import fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import choose_ordering
 from jointmix.sampling import STATISTICS, Control, Progress, Target, nutpie_runs, sample
+from jointmix.sampling.nutpie_runs import adapted
 from jointmix.sampling.result import Draws, normalised
 
 
@@ -442,6 +444,79 @@ def test_a_mode_without_curvature(adaptation: str, monkeypatch: pytest.MonkeyPat
 
 def refuse_mode(*_: object) -> None:
     raise SamplingError("no mode")
+
+
+def one_row_apart(seed: int) -> pd.DataFrame:
+    """Fifty-nine rows of one cluster and one of another, drawn from wide priors."""
+    rng = np.random.default_rng(seed)
+    z = np.repeat([0, 1], [59, 1])
+    mean, slope, level = (
+        3 * rng.normal(size=(2, 2)),
+        2 * rng.normal(size=(2, 2)),
+        rng.normal(size=2),
+    )
+    sigma, sd = np.abs(2 * rng.normal(size=2)), np.abs(2 * rng.normal(size=(2, 2)))
+    x = mean[z] + sd[z] * rng.normal(size=(60, 2))
+    y = level[z] + (x * slope[z]).sum(1) + sigma[z] * rng.normal(size=60)
+    return pd.DataFrame({"x1": x[:, 0], "x2": x[:, 1], "y": y})
+
+
+def bounded_by_nothing(**sampler: Any) -> ModelSpec:
+    """Two clusters whose scales have priors that are positive at zero, on the columns' scale."""
+    return ModelSpec(
+        n_clusters=2,
+        features=("x1", "x2"),
+        predictors=("x1", "x2"),
+        response="y",
+        covariance="diagonal",
+        standardize=False,
+        priors=Priors(sd=HalfNormal(), sigma=HalfNormal()),
+        sampler=SamplerSpec(backend="kernel", starts=10, **sampler),
+    )
+
+
+# Whitened, chains of the first went to an sd of 1e129 and a sigma of 1e-170.
+@pytest.mark.parametrize("seed", [1, 12])
+def test_the_curvature_of_a_spike_does_not_whiten(seed: int) -> None:
+    spec = bounded_by_nothing()
+    target = Target(*prepared(one_row_apart(seed), spec))
+    same, adaptation, reason = adapted(target, "kernel", seed)
+    assert same.whitening is None
+    assert adaptation == "low_rank"
+    assert reason == (
+        "The curvature at the mode near the EM start does not describe the posterior around it."
+    )
+    asked = bounded_by_nothing(adaptation="laplace")
+    with pytest.raises(SamplingError, match="adaptation='auto'"):
+        adapted(Target(*prepared(one_row_apart(seed), asked)), "kernel", seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 12])
+def test_chains_from_a_spike_keep_to_scales_that_the_prior_allows(seed: int) -> None:
+    """Half-normal: beyond twenty once in 1e88 draws, and below 1e-8 once in 1e8."""
+    found = draws_of(bounded_by_nothing(chains=4, cores=2), seed, one_row_apart(seed))
+    posterior = found["posterior"].to_dataset()
+    for name in ("sd", "sigma"):
+        assert posterior[name].min() > 1e-8
+        assert posterior[name].max() < 20
+        # No chain stands still.
+        assert (posterior[name].std("draw") > 1e-3).all()
+
+
+def test_what_adapts_and_why_is_told(first: xr.DataTree) -> None:
+    assert first.attrs["adaptation"] == "laplace"
+    assert first.attrs["adaptation_reason"] == "The curvature at the mode describes the posterior."
+    dataset, start = prepared(two_lines(), spec_of())
+    reasons = {
+        name: adapted(Target(dataset.under(spec_of(adaptation=name)), start), backend, 1)[1:]
+        for name, backend in (("diag", "kernel"), ("low_rank", "jax"), ("auto", "jax"))
+    }
+    assert reasons == {
+        "diag": ("diag", "Asked for in the specification."),
+        "low_rank": ("low_rank", "Asked for in the specification."),
+        "auto": ("low_rank", "Whitening by the curvature at the mode needs the kernel."),
+    }
 
 
 @pytest.mark.parametrize("sampler", ["nutpie", "laplace"])

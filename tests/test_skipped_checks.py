@@ -105,7 +105,7 @@ def test_one_chain_has_no_other_mode_to_be_in(tree: xr.DataTree) -> None:
     ("gap", "evidence", "status", "words"),
     [
         (12.0, 40.0, "ok", "12.0 standard errors apart; merging two of them raises BIC by 40.0"),
-        (12.0, -3.0, "caution", "merging two of them lowers BIC by 3.0"),
+        (12.0, -3.0, "caution", "is superfluous: merging it with its neighbour lowers BIC by 3.0"),
         (12.0, None, "ok", "Neighbouring clusters lie at least 12.0 standard errors apart."),
         (0.5, 40.0, "caution", "at least 0.5 standard errors apart; merging"),
     ],
@@ -115,7 +115,9 @@ def test_separation_is_judged_with_and_without_evidence(
 ) -> None:
     tree.attrs["ordering"] = json.dumps({"separation": gap, "evidence": evidence})
     (found,) = separation.check(tree)
-    assert (found.status, found.value) == (status, gap)
+    superfluous = evidence is not None and evidence < 0
+    assert (found.status, found.value) == (status, evidence if superfluous else gap)
+    assert (found.value < found.threshold) == (status == "caution")
     assert words in found.message
     tree.attrs["ordering"] = json.dumps({})
     (found,) = separation.check(tree)

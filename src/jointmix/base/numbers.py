@@ -1,11 +1,45 @@
-"""Shares and probabilities in words, none of which is rounded to impossible or certain."""
+"""Numbers in words: none is rounded to impossible or certain, or to a limit that it is beyond."""
 
+from collections.abc import Callable
 from math import ceil, log10
 
 _MISSING = "\N{EN DASH}"
 
 
-def percent(share: float, places: int = 1) -> str:
+#: Digits beyond which a double says nothing more.
+_MOST_DIGITS = 17
+
+
+def deciding(
+    value: float, limits: tuple[float, ...], written: Callable[[float, int], str], digits: int
+) -> int:
+    """How many digits it takes, ``digits`` at least, to tell a number from limits in print.
+
+    Parameters
+    ----------
+    value, limits
+        The number, and those that it is judged by; one that it equals takes no digits.
+    written
+        A number in print, with so many digits.
+    """
+    others = [limit for limit in limits if limit != value]
+    while digits < _MOST_DIGITS and any(
+        written(value, digits) == written(limit, digits) for limit in others
+    ):
+        digits += 1
+    return digits
+
+
+def fixed(value: float, places: int, *limits: float) -> str:
+    """A number with decimals, and thousands set off: "1,234.5"; see `percent` for limits."""
+    return _fixed(value, deciding(value, limits, _fixed, places))
+
+
+def _fixed(value: float, places: int) -> str:
+    return f"{value:,.{places}f}"
+
+
+def percent(share: float, places: int = 1, *limits: float) -> str:
     """A share in percent: "12.3%"; "< 0.1%" and "> 99.9%" where it is neither 0 nor 1; "–" for NaN.
 
     Parameters
@@ -14,7 +48,13 @@ def percent(share: float, places: int = 1) -> str:
         Between 0 and 1.
     places
         Decimals of the percentage.
+    limits
+        Shares by which it is judged: as many more decimals are shown as tell it from them.
     """
+    return _percent(share, deciding(share, limits, _percent, places))
+
+
+def _percent(share: float, places: int) -> str:
     if share != share:
         return _MISSING
     unit, text = 10.0**-places, f"{100 * share:.{places}f}"

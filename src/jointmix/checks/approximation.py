@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import fixed
 from jointmix.checks.finding import Finding, Status
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 
@@ -21,14 +22,14 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if not name:
         return ()
     shape = float(tree.attrs.get("pareto_shape", np.inf))
-    reliable = shape <= LARGEST_PARETO_SHAPE
+    reliable, said = shape <= LARGEST_PARETO_SHAPE, fixed(shape, 2, LARGEST_PARETO_SHAPE)
     status: Status = "caution" if reliable else "fail"
     message = f"These draws come from a quick approximation ({name}), not from NUTS; "
     if reliable:
-        message += f"its importance weights are reliable (Pareto k = {shape:.2f})."
+        message += f"its importance weights are reliable (Pareto k = {said})."
     else:
         message += (
-            f"it is far from the posterior (Pareto k = {shape:.2f}, above {LARGEST_PARETO_SHAPE})."
+            f"it is far from the posterior (Pareto k = {said}, above {LARGEST_PARETO_SHAPE})."
         )
     return (
         Finding(

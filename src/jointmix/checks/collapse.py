@@ -49,8 +49,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if closed:
         labels = posterior[CLUSTER].values
         parts = [
-            f"cluster {labels[each.cluster]} in {percent(each.share)} of the draws on "
-            f"{counted(each.n_rows, 'row')} {each.what}"
+            f"cluster {labels[each.cluster]} in {percent(each.share, 1, FAIL_SHARE)} of the draws "
+            f"on {counted(each.n_rows, 'row')} {each.what}"
             for each in closed
         ]
         message = (

@@ -31,7 +31,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             value=float(count),
             threshold=0.0,
             message=f"{counted(count, 'draw')} of {diverging.size:,} diverged "
-            f"({percent(count / diverging.size, 2)}).",
+            f"({percent(count / diverging.size, 2, FAIL_SHARE)}).",
             remedy="" if status == "ok" else REMEDY,
             source=SOURCE,
         ),

@@ -1,4 +1,8 @@
-"""Are two clusters the same? Bhattacharyya distance between their distributions of (x, y)."""
+"""Are two clusters the same? Bhattacharyya distance between their distributions of (x, y).
+
+A superfluous cluster is seldom a duplicate: it takes the outskirts of another, at distances at
+which clusters that overlap lie too. Of it tells the check of separation.
+"""
 
 from itertools import combinations
 
@@ -6,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.errors import SpecError
-from jointmix.base.numbers import percent
+from jointmix.base.numbers import fixed, percent
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, counted, skipped
 from jointmix.families.matrices import inverse_lower, lower_factor
@@ -108,7 +112,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             value=value,
             threshold=CAUTION,
             message=f"The closest clusters, {labels[first]} and {labels[second]}, are at a "
-            f"Bhattacharyya distance of {value:.2f} in the median draw (overlap "
+            f"Bhattacharyya distance of {fixed(value, 2, CAUTION)} in the median draw (overlap "
             f"{percent(float(np.exp(-value)), 0)}), and below {CAUTION} in {percent(close, 0)} of "
             "the draws.",
             remedy="" if status == "ok" else f"Fit with {counted(labels.size - 1, 'cluster')}.",

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from jointmix.base.numbers import percent, probability
+from jointmix.base.numbers import fixed, percent, probability
 from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.checks.finding import Finding, Status, below, counted, listed, skipped
 from jointmix.posterior.draws import fitted_spec
@@ -36,8 +36,9 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     short = [str(name) for name in expected[CLUSTER].values[expected.values < max(needed, FAIL)]]
     status = below(value, max(needed, FAIL), FAIL)
     message = (
-        f"The smallest cluster has {_rows(value)} for its {needed} free parameters (weight "
-        f"{float(weight.mean()):.2g}, 89% interval {' to '.join(map(_share, (low, high)))})."
+        f"The smallest cluster has {_rows(value, max(needed, FAIL))} for its {needed} free "
+        f"parameters (weight {float(weight.mean()):.2g}, "
+        f"89% interval {' to '.join(map(_share, (low, high)))})."
     )
     if short:
         noun, verb = ("Cluster", "is") if len(short) == 1 else ("Clusters", "are")
@@ -68,7 +69,7 @@ def _occupied(tree: xr.DataTree) -> Finding:
     status: Status = "caution" if value < LEAST_OCCUPIED else "ok"
     usual = int(numbers.argmax())
     parts = [
-        f"{number} ({percent(share)})"
+        f"{number} ({percent(share, 1, LEAST_OCCUPIED)})"
         for number, share in sorted(enumerate(numbers), key=lambda item: -item[1])
         if share >= 5e-4
     ]
@@ -105,8 +106,8 @@ def number_occupied(occupied: np.ndarray) -> np.ndarray:
     return np.asarray(numbers.mean(axis=0))
 
 
-def _rows(expected: float) -> str:
-    text = f"{expected:,.1f} expected rows"
+def _rows(expected: float, needed: float) -> str:
+    text = f"{fixed(expected, 1, needed, FAIL)} expected rows"
     return text if expected >= 0.05 else "less than 0.1 expected rows"
 
 

@@ -4,6 +4,7 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import fixed
 from jointmix.base.schema import require_group
 from jointmix.checks.finding import Finding, Status, skipped
 
@@ -28,7 +29,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             status=status,
             value=value,
             threshold=CAUTION,
-            message=f"The smallest E-BFMI is {value:.2f} (chain {chain}).",
+            message=f"The smallest E-BFMI is {fixed(value, 2, CAUTION)} (chain {chain}).",
             remedy="" if status == "ok" else REMEDY,
             source=SOURCE,
         ),

@@ -4,6 +4,7 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import fixed
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, below, skipped
 from jointmix.posterior.summaries import (
@@ -49,14 +50,14 @@ def _judge(groups: list[xr.DataArray], method: str) -> Finding:
     if not named:
         return skipped(CODE, method, "nothing varies between the draws", SOURCE)
     worst, value = min(named, key=lambda item: item[1])
-    status = below(value, CAUTION, FAIL)
+    status, said = below(value, CAUTION, FAIL), fixed(value, 0, CAUTION, FAIL)
     return Finding(
         code=CODE,
         subject=method,
         status=status,
         value=value,
         threshold=CAUTION,
-        message=f"The smallest {method} effective sample size is {value:,.0f} ({worst}).",
+        message=f"The smallest {method} effective sample size is {said} ({worst}).",
         remedy="" if status == "ok" else REMEDY,
         source=SOURCE,
     )

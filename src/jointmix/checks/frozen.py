@@ -26,8 +26,8 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             status=status,
             value=shares[worst],
             threshold=CAUTION,
-            message=f"At least {percent(shares[worst])} of the draws in each chain are distinct "
-            f"(fewest in chain {draws[CHAIN].values[worst]}).",
+            message=f"At least {percent(shares[worst], 1, CAUTION, FAIL)} of the draws in each "
+            f"chain are distinct (fewest in chain {draws[CHAIN].values[worst]}).",
             remedy="" if status == "ok" else REMEDY,
             source=SOURCE,
         ),

@@ -66,7 +66,7 @@ def _methods(found: dict[str, float | str]) -> Finding:
         value=rate,
         threshold=CAUTION,
         message=f"{one[0].upper()}{one[1:]} and {other} disagree on the labels of "
-        f"{percent(rate, 2)} of the {int(found['n_compared']):,} draws compared.",
+        f"{percent(rate, 2, CAUTION, FAIL)} of the {int(found['n_compared']):,} draws compared.",
         remedy="" if status == "ok" else REMEDY_SORTED if by_value else REMEDY,
         source=SOURCE,
     )
@@ -81,8 +81,8 @@ def _permutations(found: dict[str, float | str]) -> Finding:
         status=status,
         value=rate,
         threshold=CAUTION_PERMUTATIONS,
-        message=f"In {percent(rate, 2)} of the draws the clusters' parameters do not fall one "
-        "by one into the groups that all draws form.",
+        message=f"In {percent(rate, 2, CAUTION_PERMUTATIONS)} of the draws the clusters' "
+        "parameters do not fall one by one into the groups that all draws form.",
         remedy="" if status == "ok" else REMEDY,
         source=SOURCE_PERMUTATIONS,
     )

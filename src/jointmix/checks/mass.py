@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from jointmix.base.numbers import percent
 from jointmix.base.schema import require_group
 from jointmix.checks.finding import Finding, listed
 
@@ -45,9 +46,9 @@ def _message(modes: xr.Dataset, missed: np.ndarray) -> str:
     names, mass, visits = (modes[name].values for name in ("mode", "mass", "visits"))
     if not missed.size:
         return "The draws have been to every mode with more than 5% of the posterior's mass."
-    where = listed([f"mode {names[at]} ({mass[at]:.0%})" for at in missed])
+    where = listed([f"mode {names[at]} ({percent(mass[at], 0, LEAST_MASS)})" for at in missed])
     home = int(visits.argmax())
     return (
         f"The draws have hardly been to {where}; they are nearest to mode {names[home]}, which "
-        f"holds {mass[home]:.0%} of the posterior's mass."
+        f"holds {percent(mass[home], 0)} of the posterior's mass."
     )

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import f as f_distribution
 
+from jointmix.base.numbers import deciding
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, above, skipped
@@ -109,7 +110,10 @@ def _judge(subject: str, draws: xr.DataArray) -> Finding:
     value, bound, worst = max(found, key=lambda item: item[0] - item[1])
     beyond = sum(value > bound for value, bound, _ in found)
     status = above(value, bound, FAIL)
-    message = f"The R-hat of {worst} is {value:.3f}, where up to {bound:.3f} is no concern"
+    places = deciding(value, (bound, FAIL), "{:.{}f}".format, 3)
+    message = (
+        f"The R-hat of {worst} is {value:.{places}f}, where up to {bound:.{places}f} is no concern"
+    )
     if len(found) > 1:
         message += f"; {beyond} of {len(found)} quantities exceed their bounds"
     return Finding(

@@ -61,7 +61,7 @@ def _message(sent: xr.Dataset, away: np.ndarray, better: np.ndarray, weight: flo
         return f"All {len(away)} scouts joined the chains of the fit"
     return (
         f"Scouts from mode {named(away)} stayed in other modes, whose stacking weight is "
-        f"{percent(weight)}"
+        f"{percent(weight, 1, CAUTION)}"
     )
 
 

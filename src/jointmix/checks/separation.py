@@ -1,9 +1,14 @@
-"""Do the rows tell the clusters apart? What the mode of the likelihood says of neighbours."""
+"""Do the rows tell the clusters apart? What the mode of the likelihood says of neighbours.
+
+A cluster too many is seldom the copy of another: it takes the outskirts of one, far away in
+standard errors. What gives it away is that the model without it is no worse.
+"""
 
 import json
 
 import xarray as xr
 
+from jointmix.base.numbers import fixed
 from jointmix.checks.finding import Finding, Status, skipped
 
 CODE = "separation"
@@ -20,25 +25,35 @@ REMEDY = (
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
-    """Judge the gap between neighbouring clusters, and what merging them would cost."""
+    """Judge the gap between neighbouring clusters, and what merging them would cost.
+
+    The number is the gap in standard errors, or, where the model without a cluster is no worse, the
+    change of BIC that says so.
+    """
     found = json.loads(tree.attrs.get("ordering", "{}"))
     gap, evidence = found.get("separation"), found.get("evidence")
     if gap is None:
         reason = "labels were left free, or there are none to order"
         return (skipped(CODE, SUBJECT, reason, SOURCE),)
-    weak = gap < LEAST or (evidence is not None and evidence <= 0)
+    superfluous = evidence is not None and evidence <= 0
+    weak = gap < LEAST or superfluous
     status: Status = "caution" if weak else "ok"
-    message = f"Neighbouring clusters lie at least {gap:.1f} standard errors apart"
-    if evidence is not None:
-        change = "raises" if evidence > 0 else "lowers"
-        message += f"; merging two of them {change} BIC by {abs(evidence):.1f}"
+    message = f"Neighbouring clusters lie at least {fixed(gap, 1, LEAST)} standard errors apart"
+    if superfluous:
+        message = (
+            "A cluster is superfluous: merging it with its neighbour lowers BIC by "
+            f"{fixed(-evidence, 1, 0.0)}, although neighbours lie at least {gap:.1f} standard "
+            "errors apart"
+        )
+    elif evidence is not None:
+        message += f"; merging two of them raises BIC by {fixed(evidence, 1, 0.0)}"
     return (
         Finding(
             code=CODE,
             subject=SUBJECT,
             status=status,
-            value=float(gap),
-            threshold=LEAST,
+            value=float(evidence if superfluous else gap),
+            threshold=0.0 if superfluous else LEAST,
             message=f"{message}.",
             remedy=REMEDY if weak else "",
             source=SOURCE,

@@ -84,8 +84,8 @@ def _within(rate: float, mended: str, sure: bool) -> Finding:
         status=status,
         value=rate,
         threshold=CAUTION,
-        message=f"Labels switched in {percent(rate, 2)} of the draws within their chain, "
-        f"which {mended}."
+        message=f"Labels switched in {percent(rate, 2, CAUTION, FAIL)} of the draws within "
+        f"their chain, which {mended}."
         if rate
         else "No labels switched within a chain.",
         remedy="" if status == "ok" else remedy,
@@ -99,11 +99,11 @@ def _sorted(rate: float, exchanged: float, other: str) -> Finding:
     message = "Sorting gives the clusters of a chain the same labels in all draws."
     if rate:
         message = (
-            f"Sorting gives the clusters of {rate:.2%} of the draws other labels than in most of "
-            "their chain."
+            f"Sorting gives the clusters of {percent(rate, 2)} of the draws other labels than in "
+            "most of their chain."
         )
     name = "Matching each draw to its rows' allocation (ECR)" if other == "ecr" else NAMES[other]
-    known = f" {name} contradicts it in {exchanged:.2%} of the draws"
+    known = f" {name} contradicts it in {percent(exchanged, 2, CAUTION, FAIL)} of the draws"
     known += "." if status == "ok" else ": clusters are exchanged there, and their results blend."
     return Finding(
         code=CODE,

@@ -1,5 +1,6 @@
 """Rows by the role that their columns play."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ class Rows:
     y: np.ndarray
     label: np.ndarray | None = None
 
-    @cached_property
+    @property
     def columns(self) -> np.ndarray:
         """x, u and y one after another, (column, obs)."""
         return np.vstack([self.x.T, self.u.T, self.y])
@@ -33,6 +34,11 @@ class Rows:
     def places(self) -> np.ndarray:
         """Where the predictors stand in `columns`."""
         return self.x.shape[1] + np.arange(self.u.shape[1])
+
+    def parts(self, size: int) -> Iterator["Rows"]:
+        """The rows, so many at a time."""
+        for first in range(0, len(self.y), size):
+            yield self.take(slice(first, first + size))
 
     def take(self, index: np.ndarray | slice) -> "Rows":
         """Some of the rows."""

@@ -177,6 +177,7 @@ def attributes(
         "backend_reason": raw.attrs["backend_reason"],
         "partial": raw.attrs["partial"],
         "adaptation": raw.attrs.get("adaptation", ""),
+        "adaptation_reason": raw.attrs.get("adaptation_reason", ""),
         "memory_estimate": raw.attrs.get("memory_estimate", float("nan")),
         "approximation": raw.attrs.get("approximation", ""),
         "pareto_shape": raw.attrs.get("pareto_shape", float("nan")),

@@ -86,8 +86,11 @@ def tiled(columns: np.ndarray, length: int) -> np.ndarray:
     """Columns (column, obs) as tiles of `length` rows and a rest, each (column, rows)."""
     n, m = columns.shape
     whole = m // length * length
+    result = np.empty(n * m)
     tiles = columns[:, :whole].reshape(n, m // length, length).transpose(1, 0, 2)
-    return np.concatenate([tiles.ravel(), columns[:, whole:].ravel()])
+    result[: n * whole].reshape(tiles.shape)[:] = tiles
+    result[n * whole :] = columns[:, whole:].ravel()
+    return result
 
 
 def add_blocks(

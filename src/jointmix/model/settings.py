@@ -42,7 +42,8 @@ class SamplerSpec:
     adaptation
         Of the metric: "low_rank" (dense with NumPyro and BlackJAX), "diag", or "laplace", with
         the kernel: values are first whitened by the curvature at the mode. "auto" takes the last
-        where it can.
+        where that curvature describes the posterior, and "low_rank" elsewhere; the choice stands
+        in the result.
     chain_method
         How NumPyro runs chains, "vectorized" or "parallel".
     target_accept

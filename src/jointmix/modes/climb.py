@@ -64,15 +64,22 @@ def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np
         Places of the clusters to merge, from 0.
     """
     fewer = replace(dataset.spec, n_clusters=dataset.spec.n_clusters - 1, ordering="none")
-    problem, whole = make_problem(dataset.under(fewer)), make_problem(dataset)
-    (share,), _ = expect(whole, whole.scaling.to_model(mode.parameters).batched())
-    merged = []
-    for one, other in pairs:
-        together = share.copy()
-        together[one] += together[other]
-        merged.append(np.delete(together, other, axis=0))
-    found = climb(problem, np.stack(merged), SAME_OPTIMUM, max_iterations=500)
-    _, value = expect(problem, found)
+    share = _shares(dataset, mode)
+    problem = make_problem(dataset.under(fewer))
+    value = np.empty(len(pairs))
+    # One pair at a time: of many rows the responsibilities of all together would be large.
+    for place, (one, other) in enumerate(pairs):
+        merged = np.delete(share, other, axis=0)
+        merged[one - (other < one)] += share[other]
+        found = climb(problem, merged[None], SAME_OPTIMUM, max_iterations=500)
+        _, (value[place],) = expect(problem, found)
     n = len(problem.values)
-    value = value + n * problem.scaling.log_jacobian
+    value += n * problem.scaling.log_jacobian
     return np.asarray(-2 * value + fewer.n_parameters * np.log(n))
+
+
+def _shares(dataset: Dataset, mode: Mode) -> np.ndarray:
+    """Responsibilities (cluster, obs) at a mode of the dataset's model."""
+    problem = make_problem(dataset)
+    (share,), _ = expect(problem, problem.scaling.to_model(mode.parameters).batched())
+    return np.asarray(share)

@@ -32,7 +32,10 @@ class Problem:
         """The upper triangle of each row's w w', (obs, pair)."""
         w = np.column_stack([np.ones(len(self.values)), self.values])
         i, j = np.triu_indices(w.shape[1])
-        return w[:, i] * w[:, j]
+        result = np.empty((len(w), len(i)))
+        for place, (one, other) in enumerate(zip(i, j, strict=True)):
+            np.multiply(w[:, one], w[:, other], out=result[:, place])
+        return result
 
     @cached_property
     def rows(self) -> Rows:

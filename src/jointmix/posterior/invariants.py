@@ -60,7 +60,13 @@ def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
     rows, mode
         All rows, and EM's best mode, both on the users' scale.
     """
-    level = log_likelihood(component_log_density(spec.blocks, rows, mode))
+    size = max(1, _BATCH_NUMBERS // (spec.n_clusters * (1 + len(spec.columns))))
+    level = np.concatenate(
+        [
+            log_likelihood(component_log_density(spec.blocks, part, mode))
+            for part in rows.parts(size)
+        ]
+    )
     order = np.argsort(-level, kind="stable")
     count = min(N_POINTS, len(order))
     place = order[np.linspace(0, len(order) - 1, count).astype(int)]

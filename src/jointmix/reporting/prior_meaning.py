@@ -31,7 +31,8 @@ def described(view: FittedView, parameter: Parameter) -> str:
 def meanings(view: FittedView) -> list[tuple[str, str, np.ndarray | None]]:
     """Parameter, column ("" for none), and central 90% (2,) on the users' scale, None if fixed.
 
-    The intercept's is that of the response at the average of every predictor.
+    The intercept's is that of the response at the average of every predictor where columns are
+    standardized, and elsewhere that where every predictor is 0.
     """
     columns = {(FEATURE,): view.features, (PREDICTOR,): view.predictors}
     shown = [item for item in view.model.parameters.values() if _is_stated(item)]

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from math import floor, isfinite, log10
 
+from jointmix.base.numbers import deciding
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -62,12 +64,20 @@ def decimals(value: float, places: int) -> str:
     return text.replace("-", MINUS)
 
 
-def compact(value: float) -> str:
-    """A number to four significant digits, without zeros at its end: "0.5", "400"."""
-    text = number(value)
+def compact(value: float, *limits: float) -> str:
+    """A number to four significant digits, without zeros at its end: "0.5", "400".
+
+    Or to as many as tell it from the limits by which it is judged.
+    """
+    digits = deciding(value, limits, _significant, 4)
+    text = number(value) if digits == 4 else _significant(value, digits).replace("-", MINUS)
     if "." not in text or "×" in text:
         return text
     return text.rstrip("0").rstrip(".")
+
+
+def _significant(value: float, digits: int) -> str:
+    return f"{value:,.{digits}g}"
 
 
 def places_for(spread: float, value: float) -> int:

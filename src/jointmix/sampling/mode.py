@@ -10,6 +10,7 @@ def laplace_normal(target: Target, seed: int) -> Normal:
     Raises
     ------
     SamplingError
-        If no mode is found with a curvature that is negative in all directions.
+        If no mode is found with a curvature that is negative in all directions and describes the
+        posterior around it.
     """
     return normal_at(target.log_density, target.point(seed))

@@ -29,6 +29,7 @@ from jointmix.sampling.target import Target
 #: Unconstrained values beyond which products with S would cost more than whitening gains.
 _LARGEST_WHITENED = 1500
 _TOO_EARLY = "Interrupted before the first draws were finished."
+_ASKED = "Asked for in the specification."
 _UNCONSTRAINED = "unconstrained_parameter"
 
 _compiled: dict[str, tuple[Any, Any]] = {}
@@ -69,7 +70,7 @@ def run(
         model = _pymc_model(target, backend, seed)
     report("compile", 1, 1, backend)
     compiled_at = time.perf_counter()
-    target, adaptation = _adapted(target, backend, seed)
+    target, adaptation, reason = adapted(target, backend, seed)
     if backend == "kernel":
         model = _kernel_model(target)
     settings = target.spec.sampler
@@ -102,30 +103,35 @@ def run(
         sample_seconds=time.perf_counter() - compiled_at,
         partial=int(tree.attrs.get("partial", 0)),
         adaptation=adaptation,
+        adaptation_reason=reason,
     )
     return draws
 
 
-def _adapted(target: Target, backend: str, seed: int) -> tuple[Target, str]:
-    """The target, whitened by the curvature at its mode if need be, and the adaptation: not "auto".
+def adapted(target: Target, backend: str, seed: int) -> tuple[Target, str, str]:
+    """The target, whitened by the curvature at its mode if need be, the adaptation, and why it is.
 
     Raises
     ------
     SamplingError
-        If whitening was asked for and the mode has no curvature in some direction.
+        If whitening was asked for, and the curvature at the mode is not that of the posterior.
     """
     wanted = target.spec.sampler.adaptation
-    if wanted == "auto" and (backend != "kernel" or target.dim > _LARGEST_WHITENED):
-        wanted = "low_rank"
     if wanted in ("low_rank", "diag"):
-        return target, wanted
+        return target, wanted, _ASKED
+    if backend != "kernel":
+        return target, "low_rank", "Whitening by the curvature at the mode needs the kernel."
+    if wanted == "auto" and target.dim > _LARGEST_WHITENED:
+        return target, "low_rank", f"More than {_LARGEST_WHITENED:,} values are not whitened."
     try:
         normal = laplace_normal(target, seed)
-    except SamplingError:
+    except SamplingError as error:
         if wanted == "laplace":
             raise
-        return target, "low_rank"
-    return target.whitened(normal.center, normal.stretch), "laplace"
+        reason, _, _ = str(error).partition(";")
+        return target, "low_rank", f"{reason}."
+    reason = _ASKED if wanted == "laplace" else "The curvature at the mode describes the posterior."
+    return target.whitened(normal.center, normal.stretch), "laplace", reason
 
 
 def _from_tree(tree: xr.DataTree, target: Target) -> Draws:

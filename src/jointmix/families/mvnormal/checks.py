@@ -115,8 +115,11 @@ class GaussianChecks(Checks):
 
     def white(self, parameters: Parameters, rows: Rows, allocation: np.ndarray) -> np.ndarray:
         """L⁻¹(x − μ)."""
-        inverse = inverse_lower(parameters.cholesky)[allocation]
-        return np.einsum("nij,nj->ni", inverse, rows.x - parameters.mean[allocation])
+        white, inverse = np.empty_like(rows.x), inverse_lower(parameters.cholesky)
+        for cluster, mean in enumerate(parameters.mean):
+            inside = allocation == cluster
+            white[inside] = (rows.x[inside] - mean) @ inverse[cluster].T
+        return white
 
     def smallest_spread(self, parameters: Parameters, rows: Rows) -> np.ndarray | None:
         """In any direction under full and tied covariances, under others in the columns' own."""

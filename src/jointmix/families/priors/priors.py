@@ -215,7 +215,8 @@ class Priors:
     weight
         Dirichlet, or Fixed weights that sum to one.
     mean, intercept, slope
-        Normal, StudentT or Fixed.
+        Normal, StudentT or Fixed. The intercept's is that of the response where every predictor is
+        0: of standardised columns, at the average of every predictor.
     sd, sigma
         A scale family; ``sigma`` may be Fixed (with ``noise="fixed"``).
     correlation

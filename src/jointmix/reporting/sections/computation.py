@@ -19,6 +19,7 @@ def _facts(view: FittedView) -> Facts:
         ("Run on", str(attrs["backend"])),
         ("Why there", str(attrs["backend_reason"])),
         ("Adaptation", str(attrs.get("adaptation") or "–")),
+        ("Why so", str(attrs.get("adaptation_reason") or "–")),
         ("Chains, draws, tuning", f"{sampler.chains}, {sampler.draws}, {sampler.tune}"),
         ("Seed", str(int(attrs["seed"]))),
         ("Machine", str(attrs["machine"])),

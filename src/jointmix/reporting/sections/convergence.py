@@ -66,7 +66,7 @@ def _checks(findings: tuple[Finding, ...]) -> Table:
         (
             Cell(text=shorten(finding.code, 40), detail=shorten(finding.subject, 40)),
             Cell(text=_STATUS[finding.status], status=finding.status),
-            *number_cells(compact(finding.value), _limit(finding)),
+            *number_cells(compact(finding.value, finding.threshold), _limit(finding)),
             Cell(text=shorten(finding.message, 300), detail=finding.source),
         )
         for finding in findings
@@ -85,7 +85,7 @@ def _checks(findings: tuple[Finding, ...]) -> Table:
 def _limit(finding: Finding) -> str:
     if np.isnan(finding.threshold):
         return compact(finding.threshold)
-    return f"{_SIGNS[finding.bound]} {compact(finding.threshold)}"
+    return f"{_SIGNS[finding.bound]} {compact(finding.threshold, finding.value)}"
 
 
 def _blocks(statistics: dict[str, xr.Dataset], caption: str, note: str) -> Table:

@@ -74,10 +74,14 @@ def _priors(view: FittedView) -> list[Element]:
         name = view.names[column] if column else "–"
         rows.append((Cell(text=parameter), Cell(text=name), *number_cells(text)))
     notes = ["Each interval holds the central 90% of the prior of one entry."]
-    if view.predictors and "intercept" in {parameter for parameter, _, _ in stated}:
-        notes.append(
-            "The intercept's interval is that of the response at the average of every predictor."
+    free = {parameter for parameter, _, bounds in stated if bounds is not None}
+    if view.predictors and "intercept" in free:
+        where = (
+            "at the average of every predictor"
+            if view.model.standardize
+            else "where every predictor is 0"
         )
+        notes.append(f"The intercept's interval is that of the response {where}.")
     return [
         Table(
             caption="Priors on the columns' own scale",
