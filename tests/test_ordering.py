@@ -1,10 +1,14 @@
 """The ordering direction separates clusters better than any coordinate, and says how well."""
 
+import json
+
 import numpy as np
 import oracles
 import pytest
+import xarray as xr
 from scipy.stats import norm
 
+from jointmix.checks.separation import check as check_separation
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import (
     Fixed,
@@ -179,6 +183,29 @@ def test_overlapping_clusters_are_not_constrained(distance: float, seed: int) ->
     variance = covariance[0, 0, 0, 0] + covariance[1, 0, 1, 0] - 2 * covariance[0, 0, 1, 0]
     gap = abs(xi[0, 0] - xi[1, 0]) / np.sqrt(variance)
     assert chosen.separation == pytest.approx(gap, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_a_cluster_too_many_is_a_caution_and_two_that_overlap_are_none(
+    lines: int, seed: int
+) -> None:
+    """One Gaussian in two clusters; or two at 1.5 standard deviations, told by their lines."""
+    rng = np.random.default_rng(seed)
+    z = rng.random(600) < 0.4
+    x = rng.normal(size=(600, 2)) + 1.5 * z[:, None] * (lines == 2)
+    slope = np.where(z, 1, -1) if lines == 2 else 1
+    table = {"a": x[:, 0], "b": x[:, 1], "y": slope * x[:, 1] + 0.5 * rng.normal(size=600)}
+    sampler = SamplerSpec(starts=6)
+    response = {"predictors": ["a", "b"], "response": "y"} if lines else {}
+    spec = ModelSpec(n_clusters=2, features=["a", "b"], sampler=sampler, **response)
+    chosen, *_ = ordering_of(table, spec)
+    evidence = None if np.isnan(chosen.evidence) else chosen.evidence
+    known = json.dumps({"separation": chosen.separation, "evidence": evidence})
+    (found,) = check_separation(xr.DataTree(xr.Dataset(attrs={"ordering": known})))
+    assert found.status == ("ok" if lines == 2 else "caution")
+    assert (found.value < found.threshold) == (lines < 2)
+    assert ("superfluous" in found.message) == (evidence is not None and evidence <= 0)
 
 
 def test_errors_under_overlap_are_those_of_maximum_likelihood() -> None:
