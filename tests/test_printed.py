@@ -8,6 +8,7 @@ import html5lib
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from synthetic import fitted_tree
 from test_calibration import made_up
 from test_certificate import certificate
@@ -30,6 +31,17 @@ def test_values_print_as_their_texts() -> None:
         assert not str(found).startswith(type(found).__name__)
 
 
+def comparison(tree: xr.DataTree) -> jm.Comparison:
+    """Of three models, the second of which was not sampled."""
+    columns = ("elpd", "elpd_diff", "diff_se", "bic", "icl")
+    table = pd.DataFrame(
+        [[-90.0, -4.26, 2.0, 210.5, 211.5], [np.nan] * 3 + [205.25, 240.0],
+         [-85.74, 0.0, 0.0, 200.0, 202.0]],
+        index=pd.Index([1, 2, 3], name="n_clusters"), columns=columns,
+    )  # fmt: skip
+    return jm.Comparison(table.assign(verdict=["OK", "", "CAUTION"]), {3: tree}, 3, f"{LONG}. " * 9)
+
+
 def results() -> dict[str, Any]:
     """Results of columns, groups and sites with names of 60 signs, some of them markup."""
     tree = fitted_tree(2, 2, 60, names=NAMES, response_name="<script>alert(1)</script>")
@@ -40,6 +52,15 @@ def results() -> dict[str, Any]:
     worst = certificate().differences[0]
     return {
         "loo": jm.loo(tree),
+        "diagnose": replace(
+            (sound := jm.diagnose(tree)),
+            verdict="DO NOT USE",
+            findings=tuple(
+                replace(each, status="fail", subject=MARKUP, message=f"{LONG}.")
+                for each in sound.findings[:3]
+            ),
+        ),
+        "compare": comparison(tree),
         "check": jm.check(pd.concat([table] * 2), spec, em=False),
         "refused": jm.check(text, spec),
         "certificate": certificate(
@@ -88,6 +109,14 @@ def test_all_results_are_tables_in_a_notebook(shown: dict[str, Any]) -> None:
     table = shown["not calibrated"].table
     first, p, *_ = found["not calibrated"][1]
     assert (first, p) == ("✕ mean[1, x]", f"{table.loc['mean[1, x]', 'p_holm']:.2g}")
+    assert found["compare"][1:] == [
+        ["1", "-90.0", "-4.3", "2.0", "210.5", "211.5", "OK"],
+        ["2", "–", "–", "–", "205.2", "240.0", "–"],
+        ["3", "-85.7", "0.0", "0.0", "200.0", "202.0", "CAUTION"],
+    ]
+    concerns = shown["diagnose"].concerns
+    assert len(concerns) == 3
+    assert [row[1] for row in found["diagnose"][1:]] == [each.message for each in concerns]
     issues = shown["check"].issues
     assert len(issues) > 1
     assert [row[0] for row in found["check"][1:]] == [f"! {issue.code}" for issue in issues]

@@ -108,7 +108,7 @@ def test_the_table_is_of_the_fits(
     table, _, found = small
     assert found.table.index.tolist() == [1, 2, 3]
     assert found.best == 2
-    assert str(found) == found.text
+    assert " ".join(str(found).split()) == found.text
     for number, tree in found.trees.items():
         row = found.table.loc[number]
         assert tree["posterior"].sizes["cluster"] == number

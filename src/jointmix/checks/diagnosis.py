@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from jointmix.base.shown import Glance, Shown, marked
 from jointmix.checks.finding import Finding
 
 Verdict = Literal["OK", "CAUTION", "DO NOT USE"]
@@ -17,8 +18,8 @@ STATUS_OF: dict[str, Literal["ok", "caution", "fail"]] = {
 _GRAVITY = {"fail": 0, "caution": 1, "skipped": 2, "ok": 3}
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Shown):
     """What the checks make of a fit.
 
     Attributes
@@ -45,13 +46,18 @@ class Diagnosis:
             for each in self.concerns
         ]
 
-    def __str__(self) -> str:
-        """The lines as one text."""
-        return "\n".join(self.lines())
+    def _printed(self) -> list[str]:
+        return self.lines()
 
-    def __repr__(self) -> str:
-        """The text, which is what a notebook shows."""
-        return str(self)
+    def _glance(self) -> Glance:
+        return Glance(
+            head=marked(STATUS_OF[self.verdict], f"verdict: {self.verdict}"),
+            columns=("check", "finding", "remedy"),
+            rows=tuple(
+                (marked(each.status, f"{each.code}:{each.subject}"), each.message, each.remedy)
+                for each in self.concerns
+            ),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: the verdict, the concerns, and all checks."""

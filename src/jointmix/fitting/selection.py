@@ -1,5 +1,6 @@
 """How many clusters, and of which structure? Models screened, fitted, scored, side by side."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
@@ -23,6 +24,7 @@ from jointmix.base.schema import (
     DRAW,
     require_group,
 )
+from jointmix.base.shown import Glance, Shown
 from jointmix.checks.empty import number_occupied
 from jointmix.families.priors.priors import Dirichlet
 from jointmix.fitting.candidates import (
@@ -56,12 +58,14 @@ _COLUMNS = (
     *("n_parameters", "log_likelihood", "bic", "icl", "collapsed"),
     *("occupied", "smallest", "adjusted_rand", "verdict"),
 )
+#: Those that a notebook shows of each model.
+_GLANCED = ("elpd", "elpd_diff", "diff_se", "bic", "icl")
 #: Draws from which leave-one-out densities are computed, evenly spaced.
 _MOST_DRAWS = 2_000
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """Models side by side: numbers of clusters, and structures where they are compared too.
 
     Attributes
@@ -107,13 +111,23 @@ class Comparison:
         """The model chosen."""
         return fitted_spec(self.tree)
 
-    def __str__(self) -> str:
-        """The text."""
-        return self.text
+    def _printed(self) -> list[str]:
+        return [self.text]
 
-    def __repr__(self) -> str:
-        """The text, which is what a notebook shows."""
-        return str(self)
+    def _glance(self) -> Glance:
+        return Glance(
+            head=f"Chosen: {short_words(self.table, self.best)}",
+            columns=("model", "elpd", "difference", "se", "BIC", "ICL", "verdict"),
+            rows=tuple(
+                (
+                    short_words(self.table, key),
+                    *("–" if math.isnan(line[name]) else f"{line[name]:.1f}" for name in _GLANCED),
+                    str(line["verdict"]) or "–",
+                )
+                for key, line in self.table.iterrows()
+            ),
+            notes=(self.text,),
+        )
 
 
 def compare(
