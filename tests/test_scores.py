@@ -133,14 +133,19 @@ def test_models_without_one_of_the_two(options: dict[str, object], kinds: list[s
 
 
 def test_some_rows_stand_for_all(tree: xr.DataTree) -> None:
-    whole, z = loo(tree).table["elpd"], []
+    whole, gaps, errors = loo(tree).table["elpd"], [], []
     for seed in range(40):
         part = loo(tree, most_rows=100, seed=seed)
         assert part.pointwise.sizes["obs"] == 100
         gap = part.table["elpd"] - whole
-        z.append((gap / part.table["subsampling_se"]).to_numpy())
+        gaps.append(gap.to_numpy())
+        errors.append(part.table["subsampling_se"].to_numpy())
         assert np.abs(gap).max() < 0.02 * abs(whole).max()
-    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
+    # The variance is what the estimate has no bias for: a part without one of the few rows that
+    # matter has a small error too. Over 40 parts the root of its mean has a standard error of 0.11.
+    ratio = np.sqrt(np.mean(np.square(gaps), axis=0) / np.mean(np.square(errors), axis=0))
+    assert (ratio > 0.67).all()
+    assert (ratio < 1.33).all()
     assert "100 of 400 rows were left out" in part.text
 
 

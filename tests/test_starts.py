@@ -11,7 +11,7 @@ import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
 from jointmix.fitting.candidates import make_grid
 from jointmix.fitting.recipe import parse_recipe, recipe_text
-from jointmix.fitting.screening import screen
+from jointmix.fitting.screening import _is_within, screen
 from jointmix.fitting.workflow import Clock, search
 from jointmix.modes.starts import splits
 
@@ -170,3 +170,31 @@ def test_a_likelihood_never_falls_where_models_are_nested() -> None:
         # EM's optima are within 0.01.
         assert level[k, "tied"] >= level.get((k - 1, "tied"), level[1, "full"]) - 0.01
         assert level[k, "full"] >= max(level[k - 1, "full"], level[k, "tied"]) - 0.01
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "expected"),
+    [
+        ((2, "full", "cluster"), (3, "full", "cluster"), True),
+        ((3, "tied", "cluster"), (3, "full", "cluster"), True),
+        ((3, "spherical", "cluster"), (3, "diagonal", "cluster"), True),
+        ((1, "full", "cluster"), (2, "tied", "cluster"), True),
+        ((1, "full", "cluster"), (2, "full", "shared"), True),
+        ((3, "full", "shared"), (3, "full", "cluster"), True),
+        ((3, "tied", "cluster"), (3, "diagonal", "cluster"), False),
+        ((2, "tied", "cluster"), (3, "full", "cluster"), False),
+        ((3, "tied", "shared"), (3, "full", "cluster"), False),
+        ((3, "full", "cluster"), (2, "full", "cluster"), False),
+    ],
+)
+def test_which_models_are_within_others(
+    inner: tuple[int, str, str], outer: tuple[int, str, str], expected: bool
+) -> None:
+    one, other = (
+        jm.ModelSpec(
+            n_clusters=k, features=["a", "b"], predictors=["a"], response="y",
+            covariance=covariance, noise=noise,
+        )
+        for k, covariance, noise in (inner, outer)
+    )  # fmt: skip
+    assert _is_within(one, other) is expected

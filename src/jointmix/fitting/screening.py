@@ -22,6 +22,8 @@ _WITHIN = {
     "covariance": {"full": {"diagonal", "spherical", "tied"}, "diagonal": {"spherical"}},
     "noise": {"cluster": {"shared"}},
 }
+#: Structures that are one where there is one cluster.
+_OF_ALL = {"covariance": {"full", "tied"}, "noise": {"cluster", "shared"}}
 
 
 def screen(
@@ -61,12 +63,20 @@ def screen(
 
 def _is_within(inner: ModelSpec, outer: ModelSpec) -> bool:
     """Whether a model is the special case of another that has one thing more."""
-    changed = [name for name in _WITHIN if getattr(inner, name) != getattr(outer, name)]
+    changed = [name for name in _WITHIN if getattr(outer, name) not in _same(inner, name)]
     if inner.n_clusters != outer.n_clusters:
         return not changed and inner.n_clusters < outer.n_clusters
-    return len(changed) == 1 and getattr(inner, changed[0]) in _WITHIN[changed[0]].get(
-        getattr(outer, changed[0]), set()
-    )
+    if len(changed) != 1:
+        return False
+    return getattr(inner, changed[0]) in _WITHIN[changed[0]].get(getattr(outer, changed[0]), set())
+
+
+def _same(spec: ModelSpec, name: str) -> set[str]:
+    """A structure, and others that are the same: one cluster's is everyone's."""
+    value = getattr(spec, name)
+    if spec.n_clusters == 1 and value in _OF_ALL[name]:
+        return _OF_ALL[name]
+    return {value}
 
 
 def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.ndarray:
