@@ -82,26 +82,39 @@ def feature_share(values: oracles.Values, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("structure", WITH_RESPONSE)
 def test_moments_and_quantiles_equal_simulation(structure: str) -> None:
-    rng, table, each = np.random.default_rng(6), new_table(structure), 300
+    rng, table, each = np.random.default_rng(6), new_table(structure), 200
     x, u, _ = by_role(structure, table)
-    simulated = []
+    share, line, sigma = [], [], []
     for values in draws_of(structure):
-        share = feature_share(values, x)
-        line = values["intercept"] + u @ values["slope"].T
-        for row in range(ROWS):
-            z = rng.choice(share.shape[1], each, p=share[row])
-            simulated.append(line[row, z] + values["sigma"][z] * rng.normal(size=each))
-    y = np.array(simulated).reshape(-1, ROWS, each).swapaxes(0, 1).reshape(ROWS, -1)
-    result, n = predict(tree_of(structure), table, (0.1, 0.5, 0.9)), y.shape[1]
+        share.append(feature_share(values, x))
+        line.append(values["intercept"] + u @ values["slope"].T)
+        sigma.append(np.broadcast_to(values["sigma"], line[-1].shape))
+    # Cells (row, draw × cluster): every cluster is simulated, however small its share in the row.
+    weight, center, spread = (
+        np.stack(part, axis=1).reshape(ROWS, -1) for part in (share, line, sigma)
+    )
+    weight = weight / len(share)
+    y = center[..., None] + spread[..., None] * rng.normal(size=(*center.shape, each))
+    result = predict(tree_of(structure), table, (0.1, 0.5, 0.9))
     assert result["mean"].dims == ("obs",)
-    # Four Monte Carlo standard errors, of the mean, the variance and a share, for each row.
-    sd = y.std(1)
-    assert (np.abs(result["mean"] - y.mean(1)) < 4 * sd / np.sqrt(n)).all()
-    fourth = ((y - y.mean(1, keepdims=True)) ** 4).mean(1)
-    assert (np.abs(result["sd"] ** 2 - sd**2) < 4 * np.sqrt((fourth - sd**4) / n)).all()
+
+    def total(cells: np.ndarray) -> np.ndarray:
+        return (weight * cells).sum(axis=1)
+
+    def four_errors(variance: np.ndarray) -> np.ndarray:
+        """Four Monte Carlo standard errors, from the variance of one number in each cell."""
+        return 4 * np.sqrt((weight**2 * variance).sum(axis=1) / each)
+
+    mean = total(y.mean(-1))
+    assert (np.abs(result["mean"] - mean) < four_errors(spread**2)).all()
+    away = center - mean[:, None]
+    square = total(((y - mean[:, None, None]) ** 2).mean(-1))
+    of_squares = 2 * spread**4 + 4 * spread**2 * away**2
+    assert (np.abs(result["sd"] ** 2 - square) < four_errors(of_squares)).all()
     for p in (0.1, 0.5, 0.9):
-        below = (y < result["quantiles"].sel(quantile=p).values[:, None]).mean(1)
-        assert (np.abs(below - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
+        at = result["quantiles"].sel(quantile=p).values[:, None, None]
+        below = total((y < at).mean(-1))
+        assert (np.abs(below - p) < four_errors(np.full_like(spread, 0.25))).all()
 
 
 @pytest.mark.kernel
