@@ -66,7 +66,7 @@ class Engine:
         self.verdict = "OK"
         self.error: BaseException | None = None
 
-    def fit(self, table, spec, seed=1, progress=None, stream=None) -> xr.DataTree:
+    def fit(self, table, spec, seed=1, progress=None, stream=None, start=None) -> xr.DataTree:
         self.calls.append(("fit", (table, spec, seed, progress)))
         self.stream = stream
         if progress is not None:
@@ -75,7 +75,7 @@ class Engine:
             raise self.error
         return fitted(self.verdict)
 
-    def recover(self, table, spec, seed, stream) -> xr.DataTree:
+    def recover(self, table, spec, seed, stream, start=None) -> xr.DataTree:
         self.calls.append(("recover", (table, spec, seed, stream)))
         return fitted("CAUTION")
 

@@ -152,7 +152,7 @@ def test_a_fit_not_to_be_used_says_so() -> None:
     x = rng.normal(size=60)
     y = x.round()
     with pytest.warns(ConvergenceWarning, match="DO NOT USE: .+"):
-        found = JointMixtureRegressor(4, draws=10, random_state=1).fit(x[:, None], y)
+        found = JointMixtureRegressor(6, draws=10, random_state=1).fit(x[:, None], y)
     assert found.verdict_ == "DO NOT USE"
 
 
