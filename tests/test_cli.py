@@ -68,7 +68,7 @@ class Engine:
 
     def fit(self, table, spec, seed=1, progress=None, stream=None, start=None) -> xr.DataTree:
         self.calls.append(("fit", (table, spec, seed, progress)))
-        self.stream = stream
+        self.stream, self.start = stream, start
         if progress is not None:
             progress("sample", 10, 100, "0 divergences")
         if self.error is not None:
@@ -77,6 +77,7 @@ class Engine:
 
     def recover(self, table, spec, seed, stream, start=None) -> xr.DataTree:
         self.calls.append(("recover", (table, spec, seed, stream)))
+        self.start = start
         return fitted("CAUTION")
 
     def report(self, tree, path, title=None, sections=None) -> Path:
@@ -218,6 +219,14 @@ def test_run_follows_the_recipe(engine: Engine, folder: Path) -> None:
     assert progress("sample", 1, 2, "") is None
     assert call("run", folder / "spec.toml", "--seed", 9).exit_code == 0
     assert engine.calls[2][1][2] == 9
+
+
+def test_where_to_start_is_passed_on(engine: Engine, folder: Path) -> None:
+    recipe = folder / "spec.toml"
+    recipe.write_text(SPEC.replace("[model]", 'start = "cluster"\n[model]'))
+    for arguments in (["run", recipe], ["fit", recipe]):
+        assert call(*arguments).exit_code == 0
+        assert engine.start == "cluster"
 
 
 def test_fit_saves_where_it_is_told(engine: Engine, folder: Path) -> None:
