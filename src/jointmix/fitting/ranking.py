@@ -13,12 +13,11 @@ from jointmix.fitting.candidates import (
     short_words,
 )
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.modes.climb import SAME_OPTIMUM
 
 #: A difference in elpd that is no reason to prefer the larger model (Sivula, Magnusson,
 #: Matamoros and Vehtari 2020, arXiv:2008.10296), and the standard errors it must exceed.
 LEAST_DIFFERENCE, STANDARD_ERRORS = 4.0, 2.0
-#: By so much EM's log likelihoods may be short of their optima.
-_ROUNDING = 0.01
 
 
 def choose(table: pd.DataFrame) -> Key:
@@ -140,7 +139,7 @@ def _of_falls(table: pd.DataFrame) -> list[str]:
             if theirs != parts | {N_CLUSTERS: parts[N_CLUSTERS] - 1}:
                 continue
             rows = table.loc[[other, key]]
-            if rows["collapsed"].any() or rows["log_likelihood"].diff().iloc[1] >= -_ROUNDING:
+            if rows["collapsed"].any() or rows["log_likelihood"].diff().iloc[1] >= -SAME_OPTIMUM:
                 continue
             before, after = rows["log_likelihood"]
             found.append(

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
+from numpy.polynomial.legendre import legvander
 from scipy.special import ndtr
 from scipy.stats import chi2
 
@@ -153,15 +154,7 @@ def _standardised(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.
 
 def _polynomials(chance: np.ndarray) -> np.ndarray:
     """Legendre's polynomials of degrees 1 to 4, orthonormal over (0, 1): (4, obs)."""
-    t = 2 * chance - 1
-    return np.stack(
-        [
-            np.sqrt(3) * t,
-            np.sqrt(5) * (3 * t**2 - 1) / 2,
-            np.sqrt(7) * (5 * t**3 - 3 * t) / 2,
-            3 * (35 * t**4 - 30 * t**2 + 3) / 8,
-        ]
-    )
+    return np.asarray(legvander(2 * chance - 1, 4)[:, 1:].T * np.sqrt([[3], [5], [7], [9]]))
 
 
 def _ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
