@@ -9,7 +9,7 @@ import xarray as xr
 
 import jointmix as jm
 from jointmix.checks.misfit import check
-from jointmix.posterior.misfit import deviations
+from jointmix.posterior.misfit import _standardised, deviations
 
 QUICK = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
 COLUMNS = ["x1", "x2"]
@@ -140,6 +140,17 @@ def test_with_few_rows_nothing_is_computed() -> None:
     (finding,) = check(tree)
     assert finding.status == "skipped"
     assert "no cluster has 20 rows" in finding.message
+
+
+def test_sums_are_over_their_standard_errors() -> None:
+    rng = np.random.default_rng(16)
+    one, other, weight = rng.normal(size=(2, 30)), rng.normal(size=(3, 30)), rng.uniform(size=30)
+    found = _standardised(one, other, weight)
+    for i in range(2):
+        for j in range(3):
+            terms = weight * one[i] * other[j]
+            expected = terms.sum() / np.sqrt((terms**2).sum())
+            assert found[i, j] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.slow
