@@ -21,6 +21,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import AnyPrior, Fixed
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled, Specified
+from jointmix.families.straight import Straightened
 
 Role = Literal["weight", "location", "scale", "correlation", "shape"]
 
@@ -185,6 +186,9 @@ class Block(ABC):
     @abstractmethod
     def parameters(self) -> tuple[Parameter, ...]:
         """All parameters, in the order in which trees, tables and samplers have them."""
+
+    #: Which parameters straight coordinates change; others are nearly Gaussian as they are sampled.
+    straight: ClassVar[tuple[Straightened, ...]] = ()
 
     @abstractmethod
     def log_density(self, parameters: Parameters, rows: Rows) -> np.ndarray:

@@ -13,6 +13,7 @@ from jointmix.families.protocol import VARIANCE_FLOOR, Block, Parameter, Step, f
 from jointmix.families.regression_checks import RegressionChecks
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
+from jointmix.families.straight import Straightened
 
 
 def line(parameters: Parameters, rows: Rows) -> np.ndarray:
@@ -30,6 +31,7 @@ class Regression(Block):
 
     of_response: ClassVar[bool] = True
     checked: ClassVar[type[Checks]] = RegressionChecks
+    straight: ClassVar[tuple[Straightened, ...]] = (Straightened("sigma", ("intercept", "slope")),)
     #: What σ is, in a few words.
     sigma_meaning: ClassVar[str] = "sd of the response about its line"
 

@@ -22,6 +22,7 @@ from jointmix.families.protocol import (
 )
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
+from jointmix.families.straight import Straightened
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -33,6 +34,7 @@ class GaussianFeatures(Block):
     of_response: ClassVar[bool] = False
     words: ClassVar[str] = "a Gaussian density of the features"
     checked: ClassVar[type[Checks]] = GaussianChecks
+    straight: ClassVar[tuple[Straightened, ...]] = (Straightened("sd", ("mean",), "correlation"),)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -1,0 +1,260 @@
+"""A model's straight coordinates around a point, and the normal approximation at a mode there."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from jointmix.base.errors import SamplingError
+from jointmix.base.machine import available_cores
+from jointmix.families.straight import Bend, Scaled, Straightened, Triangular
+from jointmix.kernel.problem import free_parameters, sampled_name
+from jointmix.kernel.records import CONE
+from jointmix.model.location import coordinates
+from jointmix.model.spec import ModelSpec
+
+#: Log density at unconstrained values (dim,), and its gradient (dim,); called from many threads.
+LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+#: Differences of gradients are taken over this share of what N rows leave uncertain.
+_STEP = 1e-3
+#: A mode is found when so little is left to gain, in nats.
+_LEFT_TO_GAIN = 1e-6
+#: Steps with the same curvature, new curvatures, and halvings of a step that does not climb.
+_CHORDS, _CURVATURES, _HALVINGS = 12, 12, 12
+#: Beyond so many standard deviations coordinates are laid around the new point, with its curvature.
+_FAR = 0.3
+
+
+class StraightCoordinates:
+    """Straight coordinates of a model's unconstrained values around a point, where they are 0.
+
+    Values that no block straightens are taken as they are. Maps have a batch dim in front.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    origin
+        Unconstrained values of the point, labels left free, (dim,).
+    """
+
+    def __init__(self, spec: ModelSpec, origin: np.ndarray) -> None:
+        self.origin = origin
+        self._bends = bends(spec, origin)
+
+    def values(self, straight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Unconstrained values (draw, dim), and log |d values / d coordinates| (draw,).
+
+        The latter is −∞ where coordinates are of no values.
+        """
+        found, log_volume = self.origin + straight, np.zeros(len(straight))
+        for bend in self._bends:
+            found[:, bend.places], own = bend.values(straight[:, bend.places])
+            log_volume += own
+        return found, log_volume
+
+    def coordinates(self, values: np.ndarray) -> np.ndarray:
+        """Straight coordinates (draw, dim) of unconstrained values (draw, dim)."""
+        found = values - self.origin
+        for bend in self._bends:
+            found[:, bend.places] = bend.coordinates(values[:, bend.places])
+        return found
+
+    def slopes(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """d values / d coordinates (dim, dim) at coordinates (dim,), and that of the log volume."""
+        slopes, of_volume = np.eye(len(at)), np.zeros(len(at))
+        for bend in self._bends:
+            own, of_volume[bend.places] = bend.slopes(at[bend.places])
+            slopes[np.ix_(bend.places, bend.places)] = own
+        return slopes, of_volume
+
+    def curvature(self, at: np.ndarray, pull: np.ndarray) -> np.ndarray:
+        """Second derivatives of values·pull and of the log volume, at coordinates (dim,)."""
+        found = np.zeros((len(at), len(at)))
+        for bend in self._bends:
+            own = bend.curvature(at[bend.places], pull[bend.places])
+            found[np.ix_(bend.places, bend.places)] = own
+        return found
+
+
+def bends(spec: ModelSpec, origin: np.ndarray) -> tuple[Bend, ...]:
+    """What the model's blocks straighten, cluster by cluster where clusters have their own."""
+    places, first = {}, 0
+    for parameter in free_parameters(spec):
+        size = parameter.size
+        places[parameter.name] = np.arange(first, first + size).reshape(parameter.shape)
+        first += size
+    items = coordinates(spec)
+    units = np.array([item.prior.scale for item in items])
+    found: list[Bend] = []
+    for block in spec.blocks:
+        for straightened in block.straight:
+            chosen = [i for i, item in enumerate(items) if item.parameter in straightened.locations]
+            at = places["location"][:, chosen] if items else np.zeros((spec.n_clusters, 0), int)
+            found += _bends(spec, straightened, places, at, units[chosen], origin)
+    return tuple(found)
+
+
+def _bends(
+    spec: ModelSpec, straightened: Straightened, places: dict[str, np.ndarray],
+    locations: np.ndarray, units: np.ndarray, origin: np.ndarray,
+) -> list[Bend]:  # fmt: skip
+    scale = spec.parameters[straightened.scale]
+    if not scale.free:
+        return []
+    name = sampled_name(scale)
+    power = 2.0 if name.endswith("_variance") else 1.0
+    scales = places[name].reshape(len(places[name]), -1)
+    # Those of each scale: one cluster's, or all clusters' where the scale is shared.
+    shared = len(scales) == 1
+    groups = [locations] if shared else [each[None] for each in locations]
+    matrix = spec.parameters.get(straightened.correlation)
+    if matrix is not None and matrix.free:
+        partial = places[matrix.site]
+        return [
+            Triangular(own, pairs, group if group.size else group[:0].reshape(0, len(own)),
+                       units, power, origin)
+            for own, pairs, group in zip(scales, partial, groups, strict=True)
+        ]  # fmt: skip
+    return [
+        Scaled(
+            own, group.ravel(),
+            np.tile(np.arange(group.shape[1]) if len(own) > 1 else np.zeros(group.shape[1], int),
+                    len(group)),
+            np.tile(units, len(group)), power, origin,
+        )
+        for own, group in zip(scales, groups, strict=True)
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class StraightNormal:
+    """N(center, SS') in straight coordinates: center (dim,), S = stretch lower triangular.
+
+    `log_density` is the posterior's at the centre, as a density of the coordinates.
+    """
+
+    chart: StraightCoordinates
+    center: np.ndarray
+    stretch: np.ndarray
+    log_density: float
+
+    @cached_property
+    def log_det(self) -> float:
+        """log |S|."""
+        return float(np.log(np.diagonal(self.stretch)).sum())
+
+    @property
+    def log_mass(self) -> float:
+        """Log of the integral of the posterior around the mode, as the normal has it."""
+        return self.log_density + self.log_det + len(self.center) / 2 * float(np.log(2 * np.pi))
+
+    def values(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Unconstrained values (draw, dim) at center + S z, and log |d values / dz| (draw,)."""
+        values, log_volume = self.chart.values(self.center + z @ self.stretch.T)
+        return values, log_volume + self.log_det
+
+    def standardised(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """z (draw, dim) of unconstrained values (draw, dim), and log |d values / dz| (draw,)."""
+        straight = self.chart.coordinates(values)
+        _, log_volume = self.chart.values(straight)
+        z = solve_triangular(self.stretch, (straight - self.center).T, lower=True).T
+        return z, log_volume + self.log_det
+
+
+def straight_normal(
+    log_density: LogDensity, spec: ModelSpec, start: np.ndarray, n_rows: int
+) -> StraightNormal:
+    """The normal approximation, in straight coordinates, at the mode that is climbed to.
+
+    By Newton's method: curvatures are differences of gradients, and serve for some steps.
+
+    Parameters
+    ----------
+    log_density
+        Of unconstrained values, labels left free.
+    start
+        Where to climb from, (dim,).
+    n_rows
+        How many rows the density is given.
+
+    Raises
+    ------
+    SamplingError
+        If no mode with a curvature that is negative in all directions is found.
+    """
+    origin, step = start, _STEP / np.sqrt(n_rows)
+    for _ in range(_CURVATURES):
+        chart = StraightCoordinates(spec, origin)
+        center, factor, value = _climbed(log_density, chart, step)
+        moved = factor.T @ center
+        if moved @ moved < _FAR**2:
+            # H = UU' with U = factor upper triangular, so that S = U'⁻¹ is lower triangular.
+            stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
+            return StraightNormal(chart, center, stretch, value)
+        origin = chart.values(center[None])[0][0]
+    raise SamplingError(_NO_MODE)
+
+
+_NO_MODE = (
+    "The posterior has no mode with curvature in all directions near the EM start; sample it with "
+    "sampler='nutpie'."
+)
+
+
+def _climbed(
+    log_density: LogDensity, chart: StraightCoordinates, step: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Steps from a chart's origin with the curvature there: where they lead, U and the density."""
+
+    def height(at: np.ndarray) -> float:
+        values, log_volume = chart.values(at[None])
+        value = float(log_volume[0])
+        return value + log_density(values[0])[0] if np.isfinite(value) else -np.inf
+
+    def gradient(at: np.ndarray) -> np.ndarray:
+        slopes, of_volume = chart.slopes(at)
+        return slopes.T @ log_density(chart.values(at[None])[0][0])[1] + of_volume
+
+    at = np.zeros(len(chart.origin))
+    curvature = _curvature(log_density, chart, step)
+    try:
+        if not np.isfinite(curvature).all():
+            raise np.linalg.LinAlgError
+        factor = np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
+    except np.linalg.LinAlgError as error:
+        raise SamplingError(_NO_MODE) from error
+    solved = cho_factor(curvature)
+    value, slope = height(at), gradient(at)
+    for _ in range(_CHORDS):
+        move = cho_solve(solved, slope)
+        if slope @ move / 2 < _LEFT_TO_GAIN:
+            break
+        for halving in range(_HALVINGS):
+            tried = at + move / 2**halving
+            found = height(tried)
+            if found > value:
+                break
+        else:
+            break
+        at, value, slope = tried, found, gradient(tried)
+    return at, factor, value
+
+
+def _curvature(log_density: LogDensity, chart: StraightCoordinates, step: float) -> np.ndarray:
+    """The negative Hessian at a chart's origin, of the density of coordinates, (dim, dim)."""
+    zero = np.zeros(len(chart.origin))
+    slopes, _ = chart.slopes(zero)
+    _, here = log_density(chart.origin)
+
+    def along(direction: np.ndarray) -> np.ndarray:
+        return (log_density(chart.origin + step * direction)[1] - here) / step
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        changes = np.array(list(pool.map(along, slopes.T)))
+    curvature = changes @ slopes + chart.curvature(zero, here)
+    return -(curvature + curvature.T) / 2
