@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         responsibilities,
     )
     from jointmix.posterior.differences import contrasts, r_squared
+    from jointmix.posterior.evidence import Evidence, log_evidence
     from jointmix.posterior.frames import assign, to_frame
     from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
     from jointmix.posterior.pointwise import with_log_likelihood
@@ -84,6 +85,7 @@ __all__ = [
     "CrossTab",
     "Diagnosis",
     "Dirichlet",
+    "Evidence",
     "Fixed",
     "Gamma",
     "HalfNormal",
@@ -121,6 +123,7 @@ __all__ = [
     "kfold",
     "load",
     "log_density",
+    "log_evidence",
     "loo",
     "occupied_clusters",
     "partition",
@@ -166,6 +169,7 @@ _HOME = {
     "posterior.frames": ("assign", "to_frame"),
     "posterior.known_groups": ("CrossTab", "crosstab", "with_groups"),
     "posterior.pointwise": ("with_log_likelihood",),
+    "posterior.evidence": ("Evidence", "log_evidence"),
     "posterior.saved": ("load",),
     "posterior.prediction": ("log_density", "predict", "predictive_density"),
     "families.priors.priors": (

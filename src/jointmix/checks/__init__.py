@@ -25,6 +25,7 @@ from jointmix.checks import (
     modes,
     notes,
     partial,
+    proposal,
     rhat,
     scouts,
     separation,
@@ -50,6 +51,7 @@ __all__ = [
 CHECKS = (
     support,
     approximation,
+    proposal,
     collapse,
     modes,
     mass,

@@ -7,8 +7,8 @@ almost normal (Wilson and Hilferty 1931). Around a point these coordinates are
 
     A_ii = a_i (1 + t_i / 1.5)^1.5,   B_ij = (A_ij − m_ij A_ii) s_j,   C = A (μ − μ₀)
 
-with a, m = A_ij / A_ii, μ₀ and sds s at the point, where all coordinates are 0. A line b + u'θ with the scale σ is the same
-with A = 1/σ.
+with a, m = A_ij / A_ii, μ₀ and sds s at the point, where all coordinates are 0. A line b + u'θ with
+the scale σ is the same with A = 1/σ.
 
 All maps are to and from the unconstrained values that are sampled (see `jointmix.kernel.problem`),
 and have a batch dim in front.

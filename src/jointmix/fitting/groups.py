@@ -180,6 +180,8 @@ def attributes(
         "adaptation_reason": raw.attrs.get("adaptation_reason", ""),
         "memory_estimate": raw.attrs.get("memory_estimate", float("nan")),
         "approximation": raw.attrs.get("approximation", ""),
+        "sampler_reason": raw.attrs.get("sampler_reason", ""),
+        "proposal": raw.attrs.get("proposal", ""),
         "pareto_shape": raw.attrs.get("pareto_shape", float("nan")),
         "machine": (
             f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "

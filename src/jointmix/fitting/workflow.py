@@ -216,7 +216,7 @@ def prepare(
 def _prepared(searched: Searched) -> Prepared:
     dataset, census, seed = searched.dataset, searched.census, searched.seed
     ordering = choose_ordering(census.start, dataset, seed)
-    start = make_start(census.start, dataset, ordering)
+    start = make_start(census.start, dataset, ordering, census.rivals)
     words = "" if searched.given is None else searched.given.words
     issues = (*table_warnings(dataset), *mode_warnings(dataset, census, words))
     return Prepared(**vars(searched), issues=issues, ordering=ordering, start=start)

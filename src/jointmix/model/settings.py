@@ -7,10 +7,12 @@ from jointmix.base.errors import SpecError
 
 #: Samplers, and the backends that each can run on.
 SAMPLERS = {
+    "auto": ("kernel", "numba", "jax"),
     "nutpie": ("kernel", "numba", "jax"),
     "numpyro": ("jax",),
     "blackjax": ("jax",),
     "pymc": ("numba",),
+    "independence": ("kernel",),
     "laplace": ("kernel",),
     "pathfinder": ("jax",),
 }
@@ -34,7 +36,10 @@ class SamplerSpec:
     draws, tune, chains
         Kept draws and adaptation steps of each chain, and the number of chains.
     sampler
-        "nutpie", "numpyro" (through ``pymc.sampling.jax``), "blackjax" or "pymc"; or a quick
+        "nutpie", "numpyro" (through ``pymc.sampling.jax``), "blackjax" or "pymc"; "independence"
+        (one density a candidate, for posteriors that are nearly normal in straight coordinates,
+        which clusters well apart or many rows make); "auto", the last where a thousand candidates
+        say that it does, and "nutpie" elsewhere; or a quick
         approximation, "laplace" (at the mode) or "pathfinder", marked as such in the result.
     backend
         "kernel" (the package's own compiled density), "numba" or "jax" (the PyMC model, compiled
@@ -83,7 +88,7 @@ class SamplerSpec:
         choice("adaptation", self.adaptation, ADAPTATIONS)
         choice("chain_method", self.chain_method, CHAIN_METHODS)
         if self.adaptation == "laplace" and (
-            self.sampler != "nutpie" or self.backend not in ("auto", "kernel")
+            self.sampler not in ("nutpie", "auto") or self.backend not in ("auto", "kernel")
         ):
             raise SpecError(
                 "adaptation='laplace' needs the sampler 'nutpie' on the kernel; got "

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from jointmix.families.parameters import Parameters
 
+#: Nats below which a mode's mass is negligible beside another's, and how many others are counted.
+_NEGLIGIBLE, _MOST_RIVALS = 7.0, 4
+
 
 @dataclass(frozen=True, eq=False)
 class Mode:
@@ -65,6 +68,16 @@ class Census:
     def start(self) -> Mode:
         """The optimum that chains start from."""
         return self.modes[self.home]
+
+    @property
+    def rivals(self) -> tuple[Mode, ...]:
+        """Other optima whose mass is not negligible beside that of the one chains start from."""
+        least = self.start.log_mass - _NEGLIGIBLE
+        return tuple(
+            mode
+            for mode in self.modes
+            if mode is not self.start and not mode.collapsed and mode.log_mass > least
+        )[:_MOST_RIVALS]
 
     @property
     def log_likelihood(self) -> float:

@@ -1,5 +1,6 @@
 """Where chains start: draws around an EM mode, as values of the model's free variables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ class Start:
         Expected number of rows of each component, (component,).
     direction
         Along which the components are ordered, (location,), or None.
+    others
+        Parameters at further modes that may hold some of the posterior, sorted alike.
     """
 
     parameters: Parameters
@@ -40,25 +43,37 @@ class Start:
     factor: np.ndarray
     count: np.ndarray
     direction: np.ndarray | None
+    others: tuple[Parameters, ...] = ()
 
 
-def make_start(mode: Mode, dataset: Dataset, ordering: Ordering) -> Start:
+def make_start(
+    mode: Mode, dataset: Dataset, ordering: Ordering, others: Sequence[Mode] = ()
+) -> Start:
     """The start at an EM mode, its components sorted along the ordering's direction."""
     spec, scaling, rows = dataset.spec, dataset.scaling, dataset.rows
     parameters = scaling.to_model(mode.parameters)
     share = mode_share(rows, parameters, spec.blocks)
     xi = standard_locations(parameters, spec)
     covariance = location_covariance(parameters, spec, share, rows)
-    order = np.arange(spec.n_clusters)
-    if ordering.direction is not None:
-        order = np.argsort(xi @ ordering.direction)
+    order = _order(xi, ordering)
+    given = [scaling.to_model(other.parameters) for other in others]
     return Start(
         parameters=parameters.permute(order),
         xi=xi[order],
         factor=_factor(covariance[order]),
         count=np.maximum(share.sum(0)[order], 2.0),
         direction=ordering.direction,
+        others=tuple(
+            each.permute(_order(standard_locations(each, spec), ordering)) for each in given
+        ),
     )
+
+
+def _order(xi: np.ndarray, ordering: Ordering) -> np.ndarray:
+    """The order of components (component, location) along the ordering's direction."""
+    if ordering.direction is None:
+        return np.arange(len(xi))
+    return np.argsort(xi @ ordering.direction)
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:

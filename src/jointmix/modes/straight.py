@@ -12,7 +12,6 @@ from jointmix.base.errors import SamplingError
 from jointmix.base.machine import available_cores
 from jointmix.families.straight import Bend, Scaled, Straightened, Triangular
 from jointmix.kernel.problem import free_parameters, sampled_name
-from jointmix.kernel.records import CONE
 from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
 
@@ -26,7 +25,7 @@ _LEFT_TO_GAIN = 1e-6
 #: Steps with the same curvature, new curvatures, and halvings of a step that does not climb.
 _CHORDS, _CURVATURES, _HALVINGS = 12, 12, 12
 #: Beyond so many standard deviations coordinates are laid around the new point, with its curvature.
-_FAR = 0.3
+_FAR = 0.05
 
 
 class StraightCoordinates:

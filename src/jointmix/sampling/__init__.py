@@ -40,6 +40,8 @@ _RUNNERS = {
     "numpyro": ("pymc_runs", "run_numpyro"),
     "blackjax": ("pymc_runs", "run_blackjax"),
     "pymc": ("pymc_runs", "run_pymc"),
+    "auto": ("independence", "run_auto"),
+    "independence": ("independence", "run"),
     "laplace": ("approximate", "run_laplace"),
     "pathfinder": ("approximate", "run_pathfinder"),
 }
@@ -158,7 +160,7 @@ def sample(
         ) from error
     tree = normalised(draws, spec)
     tree.attrs |= {
-        "backend": f"{spec.sampler.sampler} on {planned.backend}",
+        "backend": f"{draws.attrs.get('sampler', spec.sampler.sampler)} on {planned.backend}",
         "backend_reason": planned.reason,
         "memory_estimate": planned.needed.total,
     }

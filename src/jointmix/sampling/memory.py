@@ -53,6 +53,8 @@ def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     work = _BATCH_ARRAYS * BATCH_NUMBERS
     if settings.sampler in APPROXIMATIONS:
         per_draw += CANDIDATES * (n_free(spec) + 2)
+    if settings.sampler in ("independence", "auto"):
+        per_draw += 2 * n_free(spec)
     if backend != "kernel":
         terms = 1 + columns + columns * (columns + 1) // 2
         per_row += terms + 4 * spec.n_clusters

@@ -28,7 +28,7 @@ def open_stream(folder: Path, dataset: Dataset, seed: int) -> Path:
         If the folder holds anything, or cannot be written.
     """
     sampler = dataset.spec.sampler.sampler
-    if sampler != "nutpie":
+    if sampler not in ("nutpie", "auto"):
         raise SpecError(f"Only the sampler 'nutpie' streams its draws; got {sampler!r}.")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ def _facts(view: FittedView) -> Facts:
     sampler, attrs = view.model.sampler, view.tree.attrs
     items = [
         ("Sampler", sampler.sampler),
+        ("Which, and why", str(attrs.get("sampler_reason") or "–")),
         ("Run on", str(attrs["backend"])),
         ("Why there", str(attrs["backend_reason"])),
         ("Adaptation", str(attrs.get("adaptation") or "–")),

@@ -1,0 +1,311 @@
+"""Independence Metropolis chains: one density a candidate, no gradients.
+
+Candidates come from a proposal that is nearly the posterior (`jointmix.sampling.proposal`); a chain
+moves to one with probability min(1, w'/w), w being the posterior's density over the proposal's
+(Hastings 1970; Mengersen and Tweedie 1996). The same weights give p(data).
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy.special import gammaln, logsumexp
+
+from jointmix.base.errors import SamplingError
+from jointmix.base.numbers import fixed, percent
+from jointmix.base.progress import Progress
+from jointmix.kernel.values import parameters as expanded
+from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.sampling.approximate import smoothed
+from jointmix.sampling.backends import cores_used
+from jointmix.sampling.control import LEAST_DRAWS, Control
+from jointmix.sampling.proposal import Posterior, make_proposal
+from jointmix.sampling.result import Draws
+from jointmix.sampling.target import Target
+
+#: Candidates of all chains before the first draw: they say how well the proposal does.
+PILOT = 1000
+#: Most candidates between two draws, and the effective share of them that is aimed at.
+_MOST_BETWEEN, _AIM = 4, 0.6
+#: Where the effective share is less, or the weights' tail heavier, gradients are worth their price.
+_LEAST_SHARE, _MOST_SHAPE = 0.3, LARGEST_PARETO_SHAPE
+_NEAR = "the posterior is nearly normal in its coordinates"
+_NOT_NEAR = "the posterior is not near enough to a normal in its coordinates"
+_TOO_EARLY = "Interrupted before the first draws were finished."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the weights of candidates say of a proposal.
+
+    Attributes
+    ----------
+    share
+        Effective share of the candidates (Kong 1992), in (0, 1].
+    shape
+        Pareto k̂ of the largest weights.
+    largest
+        Share that the largest has of their sum.
+    acceptance
+        Expected rate at which an independence chain accepts.
+    log_mean, error
+        Log of the mean weight, and its Monte Carlo standard error.
+    n
+        Number of candidates.
+    """
+
+    share: float
+    shape: float
+    largest: float
+    acceptance: float
+    log_mean: float
+    error: float
+    n: int
+
+
+def weigh(log_weight: np.ndarray) -> Weights:
+    """Summaries of log weights (candidate,)."""
+    n = len(log_weight)
+    total = logsumexp(log_weight)
+    if not np.isfinite(total):
+        return Weights(0.0, np.inf, 1.0, 0.0, -np.inf, np.inf, n)
+    weight = np.exp(log_weight - total)
+    share = 1 / (n * (weight**2).sum())
+    # E min(w, w') / E w over pairs of candidates, from the sorted weights.
+    ascending = np.sort(weight)
+    acceptance = 2 * (ascending * (n - np.arange(n) - 0.5)).sum() / n
+    error = np.sqrt(max(1 / share - 1, 0.0) / n)
+    _, shape = smoothed(log_weight)
+    return Weights(
+        float(share), shape, float(weight.max()), float(acceptance),
+        float(total - np.log(n)), float(error), n,
+    )  # fmt: skip
+
+
+@dataclass(eq=False)
+class Chains:
+    """Independence chains side by side, as they grow by blocks of steps.
+
+    Parameters
+    ----------
+    n_chains
+        How many.
+    """
+
+    n_chains: int
+    log_weight: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._now: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def step(
+        self, values: np.ndarray, log_density: np.ndarray, log_weight: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+        """Offer candidates (step · chain, …), chains side by side.
+
+        Returns
+        -------
+        values (step, chain, dim), log densities and acceptance probabilities (step, chain).
+        """
+        shape = (-1, self.n_chains)
+        offered, density = values.reshape(*shape, values.shape[1]), log_density.reshape(shape)
+        weight = log_weight.reshape(shape)
+        self.log_weight.append(log_weight)
+        if self._now is None:
+            # A chain begins with the best of a few of its candidates.
+            best = weight.argmax(axis=0), np.arange(self.n_chains)
+            self._now = (offered[best].copy(), density[best].copy(), weight[best].copy())
+        at, height, own = self._now
+        found = np.empty(offered.shape), np.empty(density.shape), np.empty(density.shape)
+        chance = np.log(rng.uniform(size=density.shape))
+        for i in range(len(offered)):
+            with np.errstate(invalid="ignore"):
+                ratio = np.nan_to_num(weight[i] - own, nan=0.0, posinf=np.inf, neginf=-np.inf)
+            moves = chance[i] < ratio
+            at = np.where(moves[:, None], offered[i], at)
+            height, own = np.where(moves, [density[i], weight[i]], [height, own])
+            found[0][i], found[1][i], found[2][i] = at, height, np.exp(np.minimum(ratio, 0.0))
+        self._now = at, height, own
+        return found
+
+
+def run(target: Target, backend: str, seed: int, report: Progress, control: Control) -> Draws:
+    """Draws by independence Metropolis chains.
+
+    Raises
+    ------
+    SamplingError
+        If the posterior has no mode with curvature in all directions near the start.
+    """
+    del backend
+    report("sample", 0, 1, "mode")
+    began = time.perf_counter()
+    target.check_start(seed)
+    sampler = Sampler(target, seed)
+    return sampler.run(report, control, began)
+
+
+def run_auto(
+    target: Target,
+    backend: str,
+    seed: int,
+    report: Progress,
+    control: Control,
+    stream: Path | None = None,
+) -> Draws:
+    """Draws by independence chains where the pilot says that they do, and by nutpie elsewhere.
+
+    Raises
+    ------
+    SamplingError
+        If no chain could start.
+    """
+    from jointmix.sampling import nutpie_runs
+
+    began = time.perf_counter()
+    sampler, reason = _tried(target, backend, seed, report, stream is not None)
+    if sampler is not None:
+        draws = sampler.run(report, control, began)
+        if draws.attrs["partial"] or sampler.holds:
+            draws.attrs.update(sampler="independence", sampler_reason=reason)
+            return draws
+        reason = f"nutpie, as in the end {_NOT_NEAR}: of {sampler.numbers}."
+        del sampler, draws
+    draws = nutpie_runs.run(target, backend, seed, report, control, stream)
+    draws.attrs.update(sampler="nutpie", sampler_reason=reason)
+    return draws
+
+
+def _tried(
+    target: Target, backend: str, seed: int, report: Progress, streams: bool
+) -> tuple["Sampler | None", str]:
+    """Independence chains after their pilot, or None, and why."""
+    spec = target.spec
+    if spec.sampler.adaptation != "auto" or streams or backend != "kernel":
+        asked = "a stream" if streams else "an adaptation or a backend"
+        return None, f"nutpie, as {asked} of gradient-based sampling was asked for."
+    if target.start.direction is None and spec.exchangeable and spec.n_clusters > 1:
+        return None, "nutpie, as labels are left free."
+    report("sample", 0, 1, "mode")
+    target.check_start(seed)
+    try:
+        sampler = Sampler(target, seed)
+    except SamplingError as error:
+        return None, f"nutpie: {str(error).partition(';')[0].rstrip('.')}."
+    numbers = f"of {sampler.numbers} (at least {percent(_LEAST_SHARE, 0)}, at most {_MOST_SHAPE})"
+    if not sampler.holds:
+        return None, f"nutpie, as {_NOT_NEAR}: {numbers}."
+    return sampler, f"independence, as {_NEAR}: {numbers}."
+
+
+class Sampler:
+    """A proposal, its pilot, and the chains over its candidates."""
+
+    def __init__(self, target: Target, seed: int) -> None:
+        start, settings = target.start, target.spec.sampler
+        self._spec, self._settings = target.spec, settings
+        self._posterior = Posterior(target.dataset, start.direction)
+        self.proposal = make_proposal(self._posterior, start.parameters, start.others)
+        draws, chances = np.random.SeedSequence(seed).spawn(2)
+        self._rng, self._chances = np.random.default_rng(draws), np.random.default_rng(chances)
+        self._chains = Chains(settings.chains)
+        self._offer(-(-PILOT // settings.chains))
+        self.between = int(np.clip(np.ceil(_AIM / max(self.weights.share, 1e-9)), 1, _MOST_BETWEEN))
+        if not np.isfinite(self.weights.log_mean):
+            raise SamplingError(
+                f"The posterior has no density at any of {self.weights.n:,} candidates around its "
+                "mode; sample it with sampler='nutpie'."
+            )
+
+    def _offer(self, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, log_proposal = self.proposal.draw(steps * self._settings.chains, self._rng)
+        log_density = np.full(len(values), -np.inf)
+        usable = np.isfinite(log_proposal)
+        cores = cores_used(self._spec)
+        log_density[usable] = self._posterior.log_densities(values[usable], cores)
+        log_weight = np.where(usable, log_density - log_proposal, -np.inf)
+        return self._chains.step(values, log_density, log_weight, self._chances)
+
+    @property
+    def weights(self) -> Weights:
+        """What the weights of all candidates until now say."""
+        return weigh(np.concatenate(self._chains.log_weight))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the proposal is near enough to the posterior for chains to be relied on."""
+        found = self.weights
+        return found.share >= _LEAST_SHARE and found.shape <= _MOST_SHAPE
+
+    @property
+    def numbers(self) -> str:
+        """What that is judged by, as a sentence goes on."""
+        found = self.weights
+        return (
+            f"{found.n:,} candidates {percent(found.share, 0, _LEAST_SHARE)} are effective, their "
+            f"weights' Pareto shape is {fixed(found.shape, 2, _MOST_SHAPE)}"
+        )
+
+    def run(self, report: Progress, control: Control, began: float) -> Draws:
+        """All draws, or those finished when it was stopped."""
+        settings, between = self._settings, self.between
+        n_chains, n_draws = settings.chains, settings.draws
+        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        done, block = 0, max(1, PILOT // (n_chains * between))
+        try:
+            while done < n_draws and not control.stopped:
+                control.hold()
+                steps = min(block, n_draws - done)
+                values, density, chance = self._offer(steps * between)
+                rate = chance.reshape(steps, between, n_chains).mean(axis=1)
+                kept = slice(between - 1, None, between)
+                parts.append((values[kept], density[kept], rate))
+                done += steps
+                note = f"acceptance {np.mean(rate):.2f}"
+                report("sample", done * n_chains, n_draws * n_chains, note)
+        except KeyboardInterrupt:
+            pass
+        if done < LEAST_DRAWS:
+            raise KeyboardInterrupt(_TOO_EARLY)
+        values, density, rate = (
+            np.concatenate([part[i] for part in parts]).swapaxes(0, 1) for i in range(3)
+        )
+        return Draws(
+            expanded(self._posterior.problem, self._spec, values),
+            {"logp": density, "acceptance_rate": rate},
+            np.arange(n_chains),
+            {
+                "sample_seconds": time.perf_counter() - began,
+                "partial": int(done < n_draws),
+                "proposal": json.dumps(self._described(float(rate.mean()))),
+            },
+        )
+
+    def _described(self, acceptance: float) -> dict[str, object]:
+        weights = self.weights
+        return {
+            "acceptance": acceptance,
+            "share": weights.share,
+            "shape": weights.shape if np.isfinite(weights.shape) else None,
+            "largest": weights.largest,
+            "candidates": weights.n,
+            "between": self.between,
+            "modes": len(self.proposal.normals),
+            **self._evidence(weights),
+        }
+
+    def _evidence(self, weights: Weights) -> dict[str, object]:
+        """log p(data) on the users' scale and its Monte Carlo error; None where labels are free."""
+        spec, dataset = self._spec, self._posterior.dataset
+        k = spec.n_clusters
+        copies = 0.0
+        if k > 1 and spec.exchangeable:
+            if self._posterior.direction is None:
+                return {"log_evidence": None, "log_evidence_error": None}
+            copies = float(gammaln(k + 1))
+        scaled = len(dataset.values) * dataset.scaling.log_jacobian
+        found = weights.log_mean + copies + scaled
+        return {"log_evidence": float(found), "log_evidence_error": weights.error}

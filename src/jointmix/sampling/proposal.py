@@ -1,0 +1,170 @@
+"""A proposal that is nearly the posterior: normals in straight coordinates, one a mode.
+
+A few per cent of the candidates come from a t distribution around the same mode, so that the
+posterior's density over the proposal's is bounded where its tails are no heavier.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import gammaln, logsumexp
+
+from jointmix.base.errors import SamplingError
+from jointmix.families.parameters import Parameters
+from jointmix.kernel.densities import densities
+from jointmix.kernel.entry import evaluate
+from jointmix.kernel.problem import free_parameters, make_problem
+from jointmix.kernel.records import CONE
+from jointmix.kernel.values import unconstrain
+from jointmix.model.dataset import Dataset
+from jointmix.modes.free import free_values
+from jointmix.modes.straight import StraightNormal, straight_normal
+
+#: Share of candidates from the t distribution, and its degrees of freedom.
+_WIDE_SHARE, _DF = 0.05, 5.0
+#: Least share of the candidates that a mode gets.
+_LEAST_SHARE = 0.1
+#: Candidates that are mapped at a time.
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """A model's posterior given rows, as a density of unconstrained values, labels left free.
+
+    With a direction, of one of the K! copies that the labels make: the one whose components are
+    sorted along it.
+    """
+
+    dataset: Dataset
+    direction: np.ndarray | None
+
+    @cached_property
+    def problem(self) -> np.ndarray:
+        """The kernel's description of model and rows."""
+        return make_problem(self.dataset)
+
+    def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log density at unconstrained values (dim,) whatever their order, and its gradient."""
+        gradient = np.empty(len(q))
+        return float(evaluate(self.problem, np.ascontiguousarray(q), gradient)), gradient
+
+    def log_densities(self, points: np.ndarray, cores: int | None) -> np.ndarray:
+        """Log densities (point,) of unconstrained values (point, dim); −∞ outside the copy."""
+        found = np.full(len(points), -np.inf)
+        inside = np.flatnonzero(self._is_sorted(points))
+        own = densities(self.problem, points[inside], cores)
+        found[inside] = np.where(np.isnan(own), -np.inf, own)
+        return found
+
+    def _is_sorted(self, points: np.ndarray) -> np.ndarray:
+        if self.direction is None:
+            return np.ones(len(points), dtype=bool)
+        first = 0
+        for parameter in free_parameters(self.dataset.spec):
+            if parameter.transform == CONE:
+                xi = points[:, first : first + parameter.size].reshape(-1, *parameter.shape)
+                return np.asarray((np.diff(xi @ self.direction, axis=1) > 0).all(axis=1))
+            first += parameter.size
+        raise AssertionError("a direction is one of locations")
+
+    def point(self, parameters: Parameters) -> np.ndarray:
+        """Unconstrained values (dim,) at parameters on the model's scale."""
+        spec = self.dataset.spec
+        return unconstrain(free_values(parameters, spec), spec, None)
+
+    def normal_near(self, parameters: Parameters) -> StraightNormal:
+        """The normal approximation at the mode that is climbed to from parameters.
+
+        Raises
+        ------
+        SamplingError
+            If there is no mode with curvature in all directions.
+        """
+        n = len(self.dataset.values)
+        return straight_normal(self.log_density, self.dataset.spec, self.point(parameters), n)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A mixture of normals in straight coordinates, with tails.
+
+    Attributes
+    ----------
+    normals
+        One a mode.
+    share
+        Of the candidates, (mode,).
+    """
+
+    normals: tuple[StraightNormal, ...]
+    share: np.ndarray
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates (n, dim), unconstrained values, and their log densities under it (n,).
+
+        Coordinates of no values give NaN and the density +∞, so that they weigh nothing.
+        """
+        dim = len(self.normals[0].center)
+        mode = rng.choice(len(self.normals), size=n, p=self.share)
+        z = rng.normal(size=(n, dim))
+        wide = rng.uniform(size=n) < _WIDE_SHARE
+        z[wide] *= np.sqrt(_DF / rng.chisquare(_DF, size=(np.count_nonzero(wide), 1)))
+        values, log_density = np.empty((n, dim)), np.empty(n)
+        for first in range(0, n, _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            values[part], log_density[part] = self._mapped(z[part], mode[part])
+        return values, log_density
+
+    def _mapped(self, z: np.ndarray, mode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, log_volume = np.full(z.shape, np.nan), np.full(len(z), -np.inf)
+        for place, normal in enumerate(self.normals):
+            own = mode == place
+            values[own], log_volume[own] = normal.values(z[own])
+        usable = np.isfinite(log_volume) & np.isfinite(values).all(axis=1)
+        values[~usable] = np.nan
+        if len(self.normals) == 1:
+            found = np.where(usable, _log_density(z) - log_volume, np.inf)
+            return values, found
+        parts = np.full((len(self.normals), len(z)), -np.inf)
+        for place, normal in enumerate(self.normals):
+            at, volume = normal.standardised(values[usable])
+            parts[place, usable] = np.log(self.share[place]) + _log_density(at) - volume
+        return values, np.where(usable, logsumexp(parts, axis=0), np.inf)
+
+
+def _log_density(z: np.ndarray) -> np.ndarray:
+    """Log density of standardised candidates (draw, dim), normal and t together."""
+    n, square = z.shape[1], (z**2).sum(axis=1)
+    normal = -0.5 * (square + n * np.log(2 * np.pi))
+    constant = gammaln((_DF + n) / 2) - gammaln(_DF / 2) - n / 2 * np.log(_DF * np.pi)
+    wide = constant - (_DF + n) / 2 * np.log1p(square / _DF)
+    return np.logaddexp(np.log(1 - _WIDE_SHARE) + normal, np.log(_WIDE_SHARE) + wide)
+
+
+def make_proposal(posterior: Posterior, main: Parameters, others: Sequence[Parameters]) -> Proposal:
+    """The proposal from a mode and others, at parameters on the model's scale.
+
+    Others from which no mode is reached, or the same as from one before, are left out.
+
+    Raises
+    ------
+    SamplingError
+        If no mode is reached from the main one.
+    """
+    normals = [posterior.normal_near(main)]
+    for other in others:
+        try:
+            found = posterior.normal_near(other)
+        except SamplingError:
+            continue
+        at, _ = found.chart.values(found.center[None])
+        distances = [(normal.standardised(at)[0] ** 2).sum() for normal in normals]
+        if min(distances) > 1:
+            normals.append(found)
+    mass = np.array([normal.log_mass for normal in normals])
+    share = np.exp(mass - logsumexp(mass))
+    share = np.maximum(share, _LEAST_SHARE) if len(share) > 1 else share
+    return Proposal(tuple(normals), share / share.sum())
