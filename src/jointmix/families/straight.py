@@ -163,7 +163,8 @@ class Triangular(Bend):
         power: float, at: np.ndarray,
     ) -> None:  # fmt: skip
         super().__init__(np.concatenate([scales, partial, locations.ravel()]))
-        self._d, self._k, self._units, self._power = len(scales), len(locations), units, power
+        self._d, self._k, self._power = len(scales), len(locations), power
+        self._units = units if self._k else np.ones(self._d)
         self._pairs = np.tril_indices(self._d, -1)
         self._center = at[locations]
         whiten = inverse_lower(self._factor(at[scales][None], at[partial][None]))[0]
