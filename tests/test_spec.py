@@ -139,7 +139,10 @@ def test_contradictions_are_refused(changes: dict[str, object], words: str) -> N
         ({"chains": 2.0}, "chains must be a whole number, at least 1; got 2.0."),
         ({"scouts": -1}, "scouts must be a whole number, at least 0; got -1."),
         ({"cores": 0}, "cores must be a whole number, at least 1; got 0."),
-        ({"sampler": "stan"}, "sampler must be one of nutpie, numpyro, blackjax, pymc, laplace"),
+        (
+            {"sampler": "stan"},
+            "sampler must be one of auto, nutpie, numpyro, blackjax, pymc, independence, laplace",
+        ),
         ({"backend": "gpu"}, "backend must be one of auto, kernel, numba, jax; got 'gpu'."),
         ({"adaptation": "dense"}, "adaptation must be one of auto, laplace, low_rank, diag"),
         ({"chain_method": "x"}, "chain_method must be one of vectorized, parallel; got 'x'."),

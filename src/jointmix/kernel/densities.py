@@ -1,11 +1,11 @@
 """Log posterior densities of many points, without gradients."""
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 
 from jointmix.base.machine import available_cores
+from jointmix.base.threads import on_cores
 from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
 from jointmix.kernel.prior import forward
@@ -64,9 +64,5 @@ def densities(problem: np.ndarray, points: np.ndarray, cores: int | None = None)
     n_parts = min(cores or available_cores(), max(len(points), 1))
     edges = np.linspace(0, len(points), n_parts + 1).astype(int)
     parts = [slice(first, last) for first, last in pairwise(edges)]
-    if n_parts == 1:
-        _densities(problem, points, found)
-        return found
-    with ThreadPoolExecutor(n_parts) as pool:
-        list(pool.map(lambda part: _densities(problem, points[part], found[part]), parts))
+    on_cores(lambda part: _densities(problem, points[part], found[part]), parts, n_parts)
     return found

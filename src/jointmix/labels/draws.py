@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
+from jointmix.base.machine import available_cores
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     COMPONENT,
     DRAW,
 )
+from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate, mode_share
@@ -33,6 +35,8 @@ from jointmix.posterior.draws import draw_parameters
 
 #: Numbers (draws × rows × components) worked on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
+#: Expected rows from which a cluster is occupied in double precision.
+_SURELY_OCCUPIED = 40.0
 
 #: Gives the permutations (draw, cluster) of a block of draws from the block, its parameters and
 #: its responsibilities (draw, component, obs).
@@ -90,9 +94,11 @@ def gather(
     n_rows, n_draws = len(rows.y), total // n_chains
     permutation = np.empty((total, k), dtype=np.int64)
     likelihood, occupied = np.empty(total), np.empty((total, k))
-    chain_share, share_features = np.zeros((n_chains, n_rows, k)), np.zeros((n_rows, k))
-    size = max(1, _BATCH_NUMBERS // (n_rows * k))
-    for chain in range(n_chains):
+    chain_share, share_features = np.zeros((2, n_chains, k, n_rows))
+    cores = min(n_chains, available_cores()) if total * n_rows * k > _BATCH_NUMBERS else 1
+    size = max(1, _BATCH_NUMBERS // (n_rows * k * cores))
+
+    def walk(chain: int) -> None:
         for first in range(chain * n_draws, (chain + 1) * n_draws, size):
             batch = slice(first, min(first + size, (chain + 1) * n_draws))
             part = parameters.take(batch)
@@ -101,27 +107,39 @@ def gather(
             permutation[batch] = labels
             occupied[batch] = permute(_occupied(joint), labels)
             _add_permuted(chain_share[chain], joint, labels)
-            _add_permuted(share_features, features, labels)
+            _add_permuted(share_features[chain], features, labels)
+
+    on_cores(walk, range(n_chains), cores)
     return Gathered(
         permutation=permutation,
         log_likelihood=likelihood,
-        share_features=share_features / total,
-        chain_share=chain_share / n_draws,
+        share_features=share_features.sum(axis=0).T / total,
+        chain_share=np.swapaxes(chain_share, 1, 2) / n_draws,
         occupied=occupied,
     )
 
 
 def _occupied(joint: np.ndarray) -> np.ndarray:
     """Probability that a component holds a row, (draw, component)."""
+    found = np.ones(joint.shape[:2])
+    # ∏ (1 − r) ≤ exp(−Σ r): with so many expected rows the probability rounds to 1.
+    few = joint.sum(axis=-1) < _SURELY_OCCUPIED
     # A responsibility of one makes the logarithm -inf, and the cluster occupied for certain.
     with np.errstate(divide="ignore"):
-        return np.asarray(-np.expm1(np.log1p(-np.minimum(joint, 1.0)).sum(axis=-1)))
+        found[few] = -np.expm1(np.log1p(-np.minimum(joint[few], 1.0)).sum(axis=-1))
+    return found
 
 
 def _add_permuted(total: np.ndarray, share: np.ndarray, permutation: np.ndarray) -> None:
-    """Add to (obs, cluster) the responsibilities (draw, component, obs) of all draws."""
-    for own, labels in zip(share, permutation, strict=True):
-        total += own[labels].T
+    """Add to (cluster, obs) the responsibilities (draw, component, obs) of all draws."""
+    for labels, own in zip(*_runs(permutation, share), strict=True):
+        total += own.sum(axis=0)[labels]
+
+
+def _runs(permutation: np.ndarray, share: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Draws of the same permutation one after the other, together."""
+    starts = np.flatnonzero((np.diff(permutation, axis=0) != 0).any(axis=1)) + 1
+    return [permutation[first] for first in (0, *starts)], np.split(share, starts)
 
 
 @dataclass(frozen=True, eq=False)

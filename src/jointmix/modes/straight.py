@@ -1,7 +1,6 @@
 """A model's straight coordinates around a point, and the normal approximation at a mode there."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +8,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from jointmix.base.errors import SamplingError
-from jointmix.base.machine import available_cores
+from jointmix.base.threads import on_cores
 from jointmix.families.straight import Bend, Scaled, Straightened, Triangular
 from jointmix.kernel.problem import free_parameters, sampled_name
 from jointmix.model.location import coordinates
@@ -253,7 +252,6 @@ def _curvature(log_density: LogDensity, chart: StraightCoordinates, step: float)
     def along(direction: np.ndarray) -> np.ndarray:
         return (log_density(chart.origin + step * direction)[1] - here) / step
 
-    with ThreadPoolExecutor(available_cores()) as pool:
-        changes = np.array(list(pool.map(along, slopes.T)))
+    changes = np.array(on_cores(along, slopes.T))
     curvature = changes @ slopes + chart.curvature(zero, here)
     return -(curvature + curvature.T) / 2
