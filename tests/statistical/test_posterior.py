@@ -188,12 +188,12 @@ def two_correlated(x: NDArray) -> dict[str, Mixture]:
     }
 
 
-_known: dict[tuple[int, bytes], Draws] = {}
+_known: dict[tuple[bytes, ...], Draws] = {}
 
 
 def known(blocks: list[Block], z: NDArray, *rest: Any) -> Draws:
     """Draws by Gibbs sampling, once for both samplers that are held against them."""
-    key = len(blocks), z.tobytes()
+    key = (z.tobytes(), *(each.target.tobytes() for each in blocks))
     if key not in _known:
         _known[key] = gibbs(blocks, z, *rest)
     return _known[key]
