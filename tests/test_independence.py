@@ -15,10 +15,14 @@ import jointmix as jm
 from jointmix.base.errors import SamplingError, SchemaError
 from jointmix.checks.proposal import check
 from jointmix.families.straight import Scaled
+from jointmix.model.dataset import make_dataset
+from jointmix.modes.em import fit_em
+from jointmix.modes.initial import make_start
+from jointmix.modes.ordering import choose_ordering
 from jointmix.modes.straight import StraightNormal
 from jointmix.sampling.control import Control
 from jointmix.sampling.independence import Chains, weigh
-from jointmix.sampling.proposal import Proposal
+from jointmix.sampling.proposal import Posterior, Proposal, make_proposal
 
 #: Of both clusters, known, where posteriors have two modes.
 VARIANCE = 0.4
@@ -54,7 +58,8 @@ def test_a_fit_is_ok_and_says_how_it_was_sampled(fitted: xr.DataTree) -> None:
     assert float(stats_group["acceptance_rate"].mean()) == pytest.approx(found["acceptance"])
     assert set(stats_group.data_vars) >= {"log_density", "acceptance_rate"}
     subjects = {finding.subject: finding.status for finding in check(fitted)}
-    assert subjects == {"tail": "ok", "largest weight": "ok", "moves": "ok"}
+    # Of weights that hardly differ the tail is not judged.
+    assert subjects == {"tail": "skipped", "largest weight": "ok", "moves": "ok"}
 
 
 def test_draws_are_those_of_nuts(fitted: xr.DataTree) -> None:
@@ -86,7 +91,7 @@ def test_it_is_saved_and_reported(fitted: xr.DataTree, tmp_path) -> None:  # typ
     jm.report(again, tmp_path / "fit.md")
     text = (tmp_path / "fit.md").read_text()
     assert "independence" in text
-    assert "Pareto shape" in text
+    assert "of all weight" in text
 
 
 # What weights say.
@@ -179,7 +184,8 @@ def test_the_evidence_that_is_not_there_is_refused(fitted: xr.DataTree) -> None:
     free = jm.fit(apart(1), spec(ordering="none"), progress=False)
     with pytest.raises(SchemaError, match="Labels were left free"):
         jm.log_evidence(free)
-    tree.attrs["proposal"] = json.dumps(json.loads(fitted.attrs["proposal"]) | {"shape": 0.93})
+    bad = {"shape": 0.93, "share": 0.5}
+    tree.attrs["proposal"] = json.dumps(json.loads(fitted.attrs["proposal"]) | bad)
     with pytest.raises(SamplingError, match=r"Pareto k = 0\.93, above 0\.7"):
         jm.log_evidence(tree)
 
@@ -268,8 +274,8 @@ def test_a_wrong_volume_shows_in_the_posterior(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_heavy_tail_or_a_large_weight_is_named(fitted: xr.DataTree) -> None:
     for changes, subject, status in (
-        ({"shape": 0.8}, "tail", "caution"),
-        ({"shape": 1.2}, "tail", "fail"),
+        ({"shape": 0.6}, "tail", "caution"),
+        ({"shape": 0.8}, "tail", "fail"),
         ({"shape": None}, "tail", "fail"),
         ({"largest": 0.05}, "largest weight", "caution"),
         ({"largest": 0.3}, "largest weight", "fail"),
@@ -277,7 +283,8 @@ def test_a_heavy_tail_or_a_large_weight_is_named(fitted: xr.DataTree) -> None:
         ({"acceptance": 0.01}, "moves", "fail"),
     ):
         tree = fitted.copy()
-        tree.attrs["proposal"] = json.dumps(json.loads(fitted.attrs["proposal"]) | changes)
+        stored = json.loads(fitted.attrs["proposal"]) | {"share": 0.5, **changes}
+        tree.attrs["proposal"] = json.dumps(stored)
         found = {finding.subject: finding for finding in check(tree)}
         assert found[subject].status == status
         assert "nutpie" in found[subject].remedy
@@ -309,6 +316,32 @@ def test_auto_takes_them_where_the_posterior_is_nearly_normal() -> None:
     reason = tree.attrs["sampler_reason"]
     assert reason.startswith("independence, as the posterior is nearly normal in its coordinates")
     assert "are effective" in reason
+
+
+def test_candidates_are_adapted_to_a_pilot() -> None:
+    rng = np.random.default_rng(12)
+    z = rng.integers(2, size=80)
+    x = rng.normal(size=80) + 2.5 * z
+    table = pd.DataFrame({"x": x, "y": (2 * z - 1) * x + 0.5 * rng.normal(size=80)})
+    data = make_dataset(table, spec())
+    census = fit_em(data, data.spec, 1)
+    start = make_start(census.start, data, choose_ordering(census.start, data, 1))
+    posterior = Posterior(data, start.direction)
+    first = make_proposal(posterior, start.parameters, ())
+    shares = []
+    proposal = first
+    for _ in range(2):
+        values, log_proposal = proposal.draw(20_000, rng)
+        usable = np.isfinite(log_proposal)
+        log_weight = np.full(len(values), -np.inf)
+        log_weight[usable] = posterior.log_densities(values[usable], None) - log_proposal[usable]
+        shares.append(weigh(log_weight))
+        proposal = first.adapted(values[:1000], log_weight[:1000])
+    assert len(proposal.normals) == 2
+    assert shares[1].share > shares[0].share
+    # The same p(data) by both.
+    gap = shares[1].log_mean - shares[0].log_mean
+    assert gap == pytest.approx(0, abs=3.5 * np.hypot(shares[0].error, shares[1].error))
 
 
 def test_auto_samples_by_nuts_where_it_is_not() -> None:

@@ -85,6 +85,7 @@ def test_the_map_goes_there_and_back_and_its_volume_is_right(name: str) -> None:
     straight = 0.1 * rng.normal(size=(20, n_free(data.spec)))
     values, log_volume = chart.values(straight)
     np.testing.assert_allclose(chart.coordinates(values), straight, rtol=0, atol=1e-12)
+    assert chart.coordinates(values[:0]).shape == chart.values(straight[:0])[0].shape
     slopes, of_volume = chart.slopes(straight[0])
     # Differences over 1e-5 of functions of the order of one leave some 1e-10.
     assert np.linalg.slogdet(slopes)[1] == pytest.approx(log_volume[0], abs=1e-7)

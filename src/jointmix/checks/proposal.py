@@ -1,20 +1,19 @@
 """Is the proposal of independence chains near enough to the posterior?"""
 
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from jointmix.base.numbers import fixed, percent
-from jointmix.checks.finding import Finding, above
-from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.checks.finding import Finding, above, skipped
+from jointmix.model.settings import LARGEST_PARETO_SHAPE, MOST_SHAPE, NEARLY_ALL
 
 CODE = "proposal"
 SHAPE = "Vehtari et al. (2024), Journal of Machine Learning Research 25(72)"
 STAYS = "Mengersen and Tweedie (1996), Annals of Statistics 24(1), doi:10.1214/aos/1033066201"
 REMEDY = "Fit with sampler='nutpie', which follows the posterior's gradient."
-#: k̂ from which weights have no mean that candidates could find.
-NO_MEAN = 1.0
 LARGEST_WEIGHT, TOO_LARGE = 0.02, 0.1
 STAYED, STAYED_TOO_OFTEN = 0.8, 0.95
 
@@ -24,14 +23,9 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if not tree.attrs.get("proposal"):
         return ()
     found = json.loads(tree.attrs["proposal"])
-    shape = np.inf if found["shape"] is None else float(found["shape"])
     largest, stayed = float(found["largest"]), 1 - float(found["acceptance"])
     return (
-        _finding(
-            "tail", shape, (LARGEST_PARETO_SHAPE, NO_MEAN), SHAPE,
-            "The largest weights of the candidates have the Pareto shape "
-            f"{fixed(shape, 2, LARGEST_PARETO_SHAPE, NO_MEAN)}.",
-        ),
+        _tail(found),
         _finding(
             "largest weight", largest, (LARGEST_WEIGHT, TOO_LARGE), STAYS,
             f"One of {found['candidates']:,} candidates carries "
@@ -42,6 +36,19 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             f"Chains stay where they are at {percent(stayed, 0, STAYED, STAYED_TOO_OFTEN)} of the "
             "candidates.",
         ),
+    )  # fmt: skip
+
+
+def _tail(found: dict[str, Any]) -> Finding:
+    share = float(found["share"])
+    if share >= NEARLY_ALL:
+        effective = percent(share, 0, NEARLY_ALL)
+        return skipped(CODE, "tail", f"{effective} of the candidates are effective", SHAPE)
+    shape = np.inf if found["shape"] is None else float(found["shape"])
+    return _finding(
+        "tail", shape, (MOST_SHAPE, LARGEST_PARETO_SHAPE), SHAPE,
+        "The largest weights of the candidates have the Pareto shape "
+        f"{fixed(shape, 2, MOST_SHAPE, LARGEST_PARETO_SHAPE)}.",
     )  # fmt: skip
 
 

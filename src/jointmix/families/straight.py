@@ -205,7 +205,7 @@ class Triangular(Bend):
             + (np.log(self._power) - log_sd).sum(axis=1)
             + (np.log(2) + 2 * (log_left - log_next)).sum(axis=1)
         )
-        found = np.hstack([self._power * log_sd, partial, mean.reshape(len(mean), -1)])
+        found = np.hstack([self._power * log_sd, partial, mean.reshape(len(mean), self._k * d)])
         return found, np.where(inside, log_volume, -np.inf)
 
     def coordinates(self, values: np.ndarray) -> np.ndarray:
@@ -216,7 +216,7 @@ class Triangular(Bend):
         sheared = (whiten[:, row, column] - self._ratio * diagonal[:, row]) * self._width
         moved = ((mean - self._center) * self._units) @ np.swapaxes(whiten, 1, 2)
         t = _POWER * ((diagonal / self._diagonal) ** (1 / _POWER) - 1)
-        return np.hstack([t, sheared, moved.reshape(len(moved), -1)])
+        return np.hstack([t, sheared, moved.reshape(len(moved), self._k * d)])
 
     def _factor(self, scales: np.ndarray, partial: np.ndarray) -> np.ndarray:
         """L (draw, D, D) of unconstrained sds and partial correlations."""

@@ -20,6 +20,9 @@ JAX_SAMPLERS = tuple(name for name, backends in SAMPLERS.items() if backends == 
 APPROXIMATIONS = ("laplace", "pathfinder")
 #: Largest k̂ at which importance weights are reliable (Vehtari et al. 2024, JMLR 25(72)).
 LARGEST_PARETO_SHAPE = 0.7
+#: Pareto shape beyond which the weights of independence chains have no variance, and the effective
+#: share of the candidates from which a tail does not matter.
+MOST_SHAPE, NEARLY_ALL = 0.5, 0.9
 #: Candidates that an approximation weighs for each draw that is kept.
 CANDIDATES = 4
 BACKENDS = ("auto", "kernel", "numba", "jax")

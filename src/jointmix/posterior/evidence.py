@@ -8,7 +8,7 @@ import xarray as xr
 
 from jointmix.base.errors import SamplingError, SchemaError
 from jointmix.base.numbers import fixed
-from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.model.settings import LARGEST_PARETO_SHAPE, NEARLY_ALL
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def log_evidence(tree: xr.DataTree) -> Evidence:
     SchemaError
         If the fit was sampled otherwise, or its labels were left free.
     SamplingError
-        If the weights are unreliable, their Pareto k̂ above 0.7 (Vehtari et al. 2024).
+        If the weights are unreliable: their Pareto k̂ above 0.7 (Vehtari et al. 2024), and less than
+        nine in ten effective.
 
     Examples
     --------
@@ -74,7 +75,7 @@ def log_evidence(tree: xr.DataTree) -> Evidence:
             "fit with an ordering."
         )
     shape = np.inf if found["shape"] is None else float(found["shape"])
-    if not shape <= LARGEST_PARETO_SHAPE:
+    if not (shape <= LARGEST_PARETO_SHAPE or found["share"] >= NEARLY_ALL):
         raise SamplingError(
             f"The weights behind the evidence are unreliable (Pareto k = "
             f"{fixed(shape, 2, LARGEST_PARETO_SHAPE)}, above {LARGEST_PARETO_SHAPE}); use fewer "

@@ -17,7 +17,7 @@ from jointmix.base.errors import SamplingError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.progress import Progress
 from jointmix.kernel.values import parameters as expanded
-from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.model.settings import MOST_SHAPE, NEARLY_ALL
 from jointmix.sampling.approximate import smoothed
 from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import LEAST_DRAWS, Control
@@ -28,9 +28,11 @@ from jointmix.sampling.target import Target
 #: Candidates of all chains before the first draw: they say how well the proposal does.
 PILOT = 1000
 #: Most candidates between two draws, and the effective share of them that is aimed at.
-_MOST_BETWEEN, _AIM = 4, 0.6
+_MOST_BETWEEN, _AIM = 4, 0.8
+#: Effective share from which the proposal is not adapted to the pilot.
+_ENOUGH = 0.8
 #: Where the effective share is less, or the weights' tail heavier, gradients are worth their price.
-_LEAST_SHARE, _MOST_SHAPE = 0.3, LARGEST_PARETO_SHAPE
+_LEAST_SHARE = 0.3
 _NEAR = "the posterior is nearly normal in its coordinates"
 _NOT_NEAR = "the posterior is not near enough to a normal in its coordinates"
 _TOO_EARLY = "Interrupted before the first draws were finished."
@@ -195,7 +197,7 @@ def _tried(
         sampler = Sampler(target, seed)
     except SamplingError as error:
         return None, f"nutpie: {str(error).partition(';')[0].rstrip('.')}."
-    numbers = f"of {sampler.numbers} (at least {percent(_LEAST_SHARE, 0)}, at most {_MOST_SHAPE})"
+    numbers = f"of {sampler.numbers} (at least {percent(_LEAST_SHARE, 0)}, at most {MOST_SHAPE})"
     if not sampler.holds:
         return None, f"nutpie, as {_NOT_NEAR}: {numbers}."
     return sampler, f"independence, as {_NEAR}: {numbers}."
@@ -211,8 +213,10 @@ class Sampler:
         self.proposal = make_proposal(self._posterior, start.parameters, start.others)
         draws, chances = np.random.SeedSequence(seed).spawn(2)
         self._rng, self._chances = np.random.default_rng(draws), np.random.default_rng(chances)
-        self._chains = Chains(settings.chains)
-        self._offer(-(-PILOT // settings.chains))
+        values = self._pilot()
+        if len(self.proposal.normals) == 1 and 0 < self.weights.share < _ENOUGH:
+            self.proposal = self.proposal.adapted(values, np.concatenate(self._chains.log_weight))
+            self._pilot()
         self.between = int(np.clip(np.ceil(_AIM / max(self.weights.share, 1e-9)), 1, _MOST_BETWEEN))
         if not np.isfinite(self.weights.log_mean):
             raise SamplingError(
@@ -220,14 +224,21 @@ class Sampler:
                 "mode; sample it with sampler='nutpie'."
             )
 
-    def _offer(self, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pilot(self) -> np.ndarray:
+        """Begin chains anew, with candidates that say how well the proposal does: (n, dim)."""
+        self._chains = Chains(self._settings.chains)
+        found = self._candidates(-(-PILOT // self._settings.chains))
+        self._chains.step(*found, self._chances)
+        return found[0]
+
+    def _candidates(self, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values, log densities and log weights of candidates for so many steps of all chains."""
         values, log_proposal = self.proposal.draw(steps * self._settings.chains, self._rng)
         log_density = np.full(len(values), -np.inf)
         usable = np.isfinite(log_proposal)
         cores = cores_used(self._spec)
         log_density[usable] = self._posterior.log_densities(values[usable], cores)
-        log_weight = np.where(usable, log_density - log_proposal, -np.inf)
-        return self._chains.step(values, log_density, log_weight, self._chances)
+        return values, log_density, np.where(usable, log_density - log_proposal, -np.inf)
 
     @property
     def weights(self) -> Weights:
@@ -238,7 +249,8 @@ class Sampler:
     def holds(self) -> bool:
         """Whether the proposal is near enough to the posterior for chains to be relied on."""
         found = self.weights
-        return found.share >= _LEAST_SHARE and found.shape <= _MOST_SHAPE
+        light = found.shape <= MOST_SHAPE or found.share >= NEARLY_ALL
+        return found.share >= _LEAST_SHARE and light
 
     @property
     def numbers(self) -> str:
@@ -246,7 +258,7 @@ class Sampler:
         found = self.weights
         return (
             f"{found.n:,} candidates {percent(found.share, 0, _LEAST_SHARE)} are effective, their "
-            f"weights' Pareto shape is {fixed(found.shape, 2, _MOST_SHAPE)}"
+            f"weights' Pareto shape is {fixed(found.shape, 2, MOST_SHAPE)}"
         )
 
     def run(self, report: Progress, control: Control, began: float) -> Draws:
@@ -259,7 +271,8 @@ class Sampler:
             while done < n_draws and not control.stopped:
                 control.hold()
                 steps = min(block, n_draws - done)
-                values, density, chance = self._offer(steps * between)
+                found = self._candidates(steps * between)
+                values, density, chance = self._chains.step(*found, self._chances)
                 rate = chance.reshape(steps, between, n_chains).mean(axis=1)
                 kept = slice(between - 1, None, between)
                 parts.append((values[kept], density[kept], rate))
@@ -293,7 +306,7 @@ class Sampler:
             "largest": weights.largest,
             "candidates": weights.n,
             "between": self.between,
-            "modes": len(self.proposal.normals),
+            "modes": len({id(normal.chart) for normal in self.proposal.normals}),
             **self._evidence(weights),
         }
 

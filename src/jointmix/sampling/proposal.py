@@ -1,6 +1,6 @@
 """A proposal that is nearly the posterior: normals in straight coordinates, one a mode.
 
-A few per cent of the candidates come from a t distribution around the same mode, so that the
+A fifth of the candidates come from a t distribution around the same mode, so that the
 posterior's density over the proposal's is bounded where its tails are no heavier.
 """
 
@@ -21,11 +21,14 @@ from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.modes.free import free_values
 from jointmix.modes.straight import StraightNormal, straight_normal
+from jointmix.sampling.approximate import smoothed
 
 #: Share of candidates from the t distribution, and its degrees of freedom.
-_WIDE_SHARE, _DF = 0.05, 5.0
+_WIDE_SHARE, _DF = 0.2, 5.0
 #: Least share of the candidates that a mode gets.
 _LEAST_SHARE = 0.1
+#: By which the variances of weighted candidates are made larger.
+_WIDER = 1.1
 #: Candidates that are mapped at a time.
 _AT_ONCE = 256
 
@@ -94,9 +97,9 @@ class Proposal:
     Attributes
     ----------
     normals
-        One a mode.
+        One a mode, and perhaps one adapted to a pilot.
     share
-        Of the candidates, (mode,).
+        Of the candidates, (normal,).
     """
 
     normals: tuple[StraightNormal, ...]
@@ -118,21 +121,51 @@ class Proposal:
             values[part], log_density[part] = self._mapped(z[part], mode[part])
         return values, log_density
 
-    def _mapped(self, z: np.ndarray, mode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _mapped(self, z: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Unconstrained values of standardised ones (n, dim) of normals (n,), and log densities."""
+        straight, charts = np.empty(z.shape), [normal.chart for normal in self.normals]
+        for i, normal in enumerate(self.normals):
+            own = place == i
+            straight[own] = normal.center + z[own] @ normal.stretch.T
         values, log_volume = np.full(z.shape, np.nan), np.full(len(z), -np.inf)
-        for place, normal in enumerate(self.normals):
-            own = mode == place
-            values[own], log_volume[own] = normal.values(z[own])
+        log_density = np.full((len(self.normals), len(z)), -np.inf)
+        for chart in dict.fromkeys(charts):
+            drawn = np.isin(place, [i for i, each in enumerate(charts) if each is chart])
+            values[drawn], log_volume[drawn] = chart.values(straight[drawn])
         usable = np.isfinite(log_volume) & np.isfinite(values).all(axis=1)
         values[~usable] = np.nan
-        if len(self.normals) == 1:
-            found = np.where(usable, _log_density(z) - log_volume, np.inf)
-            return values, found
-        parts = np.full((len(self.normals), len(z)), -np.inf)
-        for place, normal in enumerate(self.normals):
-            at, volume = normal.standardised(values[usable])
-            parts[place, usable] = np.log(self.share[place]) + _log_density(at) - volume
-        return values, np.where(usable, logsumexp(parts, axis=0), np.inf)
+        for chart in dict.fromkeys(charts):
+            at, volume = straight.copy(), log_volume.copy()
+            own = [i for i, each in enumerate(charts) if each is chart]
+            elsewhere = usable & ~np.isin(place, own)
+            at[elsewhere] = chart.coordinates(values[elsewhere])
+            _, volume[elsewhere] = chart.values(at[elsewhere])
+            for i in own:
+                normal = self.normals[i]
+                density = _log_density(normal.standardised(at[usable])) - normal.log_det
+                log_density[i, usable] = np.log(self.share[i]) + density - volume[usable]
+        return values, np.where(usable, logsumexp(log_density, axis=0), np.inf)
+
+    def adapted(self, values: np.ndarray, log_weight: np.ndarray) -> "Proposal":
+        """The same with a further normal in the first one's coordinates, of weighted moments.
+
+        Half the candidates then come from N(m, 1.1 V), m and V being those of candidates
+        (n, dim) with log weights (n,), smoothed and, where few are effective, drawn to the first
+        normal's (Cappé et al. 2004).
+        """
+        first, (smooth, _) = self.normals[0], smoothed(log_weight)
+        usable = np.isfinite(smooth)
+        weight = np.exp(smooth[usable] - logsumexp(smooth[usable]))
+        straight = first.chart.coordinates(values[usable])
+        center = weight @ straight
+        moved = straight - center
+        effective = 1 / (weight**2).sum()
+        kept = effective / (effective + 2 * len(center))
+        spread = kept * (moved.T * weight) @ moved
+        spread += (1 - kept) * first.stretch @ first.stretch.T
+        stretch = np.linalg.cholesky(_WIDER * spread)
+        further = StraightNormal(first.chart, center, stretch, first.log_density)
+        return Proposal((*self.normals, further), np.append(self.share, 1.0) / 2)
 
 
 def _log_density(z: np.ndarray) -> np.ndarray:
@@ -161,7 +194,9 @@ def make_proposal(posterior: Posterior, main: Parameters, others: Sequence[Param
         except SamplingError:
             continue
         at, _ = found.chart.values(found.center[None])
-        distances = [(normal.standardised(at)[0] ** 2).sum() for normal in normals]
+        distances = [
+            (normal.standardised(normal.chart.coordinates(at)) ** 2).sum() for normal in normals
+        ]
         if min(distances) > 1:
             normals.append(found)
     mass = np.array([normal.log_mass for normal in normals])
