@@ -316,7 +316,13 @@ CASES = (
 def test_posterior_is_right(case: Callable[[int, str], dict[str, float]]) -> None:
     """Means, sds, 5% and 95% quantiles of every parameter within 3.5 standard errors."""
     for sampler in ("nutpie", "independence"):
-        errors = case(1, sampler)
-        assert errors
-        far = {name: value for name, value in errors.items() if abs(value) >= MOST_ERRORS}
-        assert far == {}, sampler
+        far = _far(case, 1, sampler)
+        # Of 800 numbers one exceeds the bound in three runs of ten by chance; not twice.
+        if far:
+            assert far & _far(case, 2, sampler) == set(), sampler
+
+
+def _far(case: Callable[[int, str], dict[str, float]], seed: int, sampler: str) -> set[str]:
+    errors = case(seed, sampler)
+    assert errors
+    return {name for name, value in errors.items() if abs(value) >= MOST_ERRORS}
