@@ -153,7 +153,8 @@ def _pit_crps(
             for c in range(k):
                 total += math.exp(log_weight[s, row, c] - top)
         for c in range(k):
-            n = 0
+            # For a literal, what takes it would be compiled once more.
+            n = np.int64(0)
             for s in range(n_draws):
                 one = math.exp(log_weight[s, row, c] - top) / total
                 if one > LEAST_WEIGHT:

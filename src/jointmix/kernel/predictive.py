@@ -193,7 +193,8 @@ def _predict(
         m = min(length, n - start)
         _tile(problem, header, start, m, n_given, states, constants, kept, scratch, p, parts)
         for b in range(m):
-            row, used = start + b, 0
+            # For a literal, what takes it would be compiled once more.
+            row, used = start + b, np.int64(0)
             for s in range(n_draws):
                 weights[s] = _normalise(p[s], b)
             total[row, 4], total[row, 5] = _weigh(weights, weighted)
