@@ -33,9 +33,9 @@ def _compiled_and_without_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
-    original = backends.find_spec
+    original = backends.is_installed
     monkeypatch.setattr(
-        backends, "find_spec", lambda name: None if name in packages else original(name)
+        backends, "is_installed", lambda name: name not in packages and original(name)
     )
 
 

@@ -3,15 +3,17 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from synthetic import fitted_tree
 from test_calibration import made_up
-from test_report import HOSTILE, STRUCTURES
+from test_report import HOSTILE, STRUCTURES, shared_document
 from test_report_kinds import certificate, comparison
 
 from jointmix.reporting import SECTION_IDS, report
+from jointmix.reporting.render import render
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -40,8 +42,11 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     where = tmp_path_factory.mktemp("pages") / "report.html"
     if request.param in OTHERS:
         return report(OTHERS[request.param](), where)
-    title = HOSTILE[0] if request.param == "hostile" else None
-    return report(fitted_tree(**STRUCTURES[request.param]), where, title=title)
+    document = shared_document(request.param, tmp_path_factory)
+    if request.param == "hostile":
+        document = replace(document, title=HOSTILE[0])
+    where.write_text(render(document), encoding="utf-8")
+    return where
 
 
 def opened(browser, path: Path, **context):

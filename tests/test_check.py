@@ -259,7 +259,7 @@ def test_errors_name_column_row_and_number(code: str, monkeypatch: pytest.Monkey
 def test_a_missing_extra_is_an_issue(monkeypatch: pytest.MonkeyPatch) -> None:
     import jointmix.sampling.backends as backends
 
-    monkeypatch.setattr(backends, "find_spec", lambda _: None)
+    monkeypatch.setattr(backends, "is_installed", lambda _: False)
     spec = replace(SPEC, sampler=SamplerSpec(sampler="numpyro"))
     issue = only(jm.check(table(), spec), "missing_extra")
     assert "pip install 'jointmix[jax]'" in issue.message

@@ -138,7 +138,7 @@ def check_gradient(at: Target, q: np.ndarray) -> None:
         assert abs(of_prior @ way - (8 * near - far) / 12e-3) <= 1e-8 * scale
 
 
-# All structures are held against SciPy below, and in test_agreement against PyMC on JAX.
+# All structures are held against SciPy below, and in test_fused against PyMC.
 @pytest.mark.parametrize("name", USUAL)
 def test_density_and_gradient_equal_pymc(name: str) -> None:
     at, (_, model) = target(name), built(name)

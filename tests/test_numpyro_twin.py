@@ -123,7 +123,7 @@ def log_vine_jacobian(spec: ModelSpec, values: Values) -> float:
     return total
 
 
-# With Jacobians and at more points all structures are compared in test_agreement.
+# With Jacobians and at more points all structures are compared with the kernel in test_agreement.
 @pytest.mark.parametrize("name", USUAL)
 def test_densities_equal_scipy_and_the_pymc_model(name: str) -> None:
     spec, (dataset, model) = STRUCTURES[name], built(name)

@@ -1,5 +1,7 @@
 """One self-contained page: parsed strictly, the tree's own numbers, and nothing unescaped."""
 
+import os
+import pickle
 import re
 import subprocess
 import sys
@@ -22,8 +24,11 @@ from jointmix.families.priors.words import standard_interval
 from jointmix.model.serialised import spec_from_dict
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import SECTION_IDS, figures, render_html, report
+from jointmix.reporting.documents import fit_document
+from jointmix.reporting.elements import Document
 from jointmix.reporting.figures import COLOURS, INK, MUTED, PAPER
 from jointmix.reporting.quantities import ellipse, entropy_bits, thinned
+from jointmix.reporting.render import render
 from jointmix.reporting.text import (
     clean,
     compact,
@@ -58,19 +63,33 @@ STRUCTURES: dict[str, dict] = {
 XHTML = "{http://www.w3.org/1999/xhtml}"
 
 
+def shared_document(structure: str, factory: pytest.TempPathFactory) -> Document:
+    """The report of a structure, made once for all files of tests, and all workers, of a run."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / f"{structure}.pickle"
+    if not path.exists():
+        own = path.with_suffix(f".{os.getpid()}")
+        with hidden_until_loaded("jax"):
+            own.write_bytes(pickle.dumps(fit_document(fitted_tree(**STRUCTURES[structure]))))
+        own.replace(path)
+    return pickle.loads(path.read_bytes())
+
+
 @pytest.fixture(scope="module")
 def tree() -> xr.DataTree:
     return fitted_tree()
 
 
 @pytest.fixture(scope="module")
-def page(tree: xr.DataTree) -> str:
-    return render_html(tree)
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render(shared_document("full", tmp_path_factory))
 
 
 @pytest.fixture(scope="module", params=STRUCTURES, ids=str)
-def any_page(request: pytest.FixtureRequest) -> str:
-    return render_html(fitted_tree(**STRUCTURES[request.param]))
+def any_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render(shared_document(request.param, tmp_path_factory))
 
 
 def parsed(page: str):
@@ -120,8 +139,8 @@ def test_ids_are_unique(any_page: str) -> None:
     assert len(found) == len(set(found))
 
 
-def test_hostile_names_are_text() -> None:
-    page = render_html(fitted_tree(**STRUCTURES["hostile"]))
+def test_hostile_names_are_text(tmp_path_factory: pytest.TempPathFactory) -> None:
+    page = render(shared_document("hostile", tmp_path_factory))
     for name in HOSTILE[:2]:
         assert name not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -138,8 +157,8 @@ def test_names_that_no_specification_has_are_refused() -> None:
 
 
 def test_the_same_tree_gives_the_same_bytes(tree: xr.DataTree, page: str) -> None:
+    """Those of the page are of another tree with the same numbers, and perhaps another process."""
     assert render_html(tree) == page
-    assert render_html(fitted_tree()) == page
 
 
 def test_numbers_are_the_trees_own(tree: xr.DataTree, page: str) -> None:

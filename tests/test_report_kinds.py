@@ -12,12 +12,14 @@ import xarray as xr
 from markdown_it import MarkdownIt
 from synthetic import fitted_tree
 from test_certificate import certificate
-from test_report import HOSTILE, STRUCTURES, parsed
+from test_report import HOSTILE, STRUCTURES, parsed, shared_document
 
 import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.fitting.ranking import choose, describe
 from jointmix.reporting import SECTION_IDS, render_html, report
+from jointmix.reporting.plain import to_json, to_markdown
+from jointmix.reporting.render import render
 from jointmix.reporting.text import with_minus
 
 
@@ -72,17 +74,19 @@ def tokens(text: str) -> list:
 
 
 @pytest.mark.parametrize("structure", ["full", "one cluster", "hostile"])
-def test_markdown_says_what_the_page_says(structure: str, tmp_path: Path) -> None:
-    tree = fitted_tree(**STRUCTURES[structure])
-    text = report(tree, tmp_path / "r.md").read_text("utf-8")
-    assert text == report(tree, tmp_path / "again.md").read_text("utf-8")
+def test_markdown_says_what_the_page_says(
+    structure: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    document = shared_document(structure, tmp_path_factory)
+    text = report(fitted_tree(**STRUCTURES[structure]), tmp_path / "r.md").read_text("utf-8")
+    assert text == to_markdown(document)
     read = tokens(text)
     kinds = [token.type for token in read]
     assert "html_block" not in kinds
     inline = [child.type for token in read for child in token.children or ()]
     assert "html_inline" not in inline
     assert "image" not in inline
-    page = parsed(render_html(tree))
+    page = parsed(render(document))
     tables = list(page.iter("{http://www.w3.org/1999/xhtml}table"))
     assert kinds.count("table_open") == len(tables)
     rows = sum(len(list(t.iter("{http://www.w3.org/1999/xhtml}tr"))) for t in tables)
@@ -96,9 +100,9 @@ def test_markdown_says_what_the_page_says(structure: str, tmp_path: Path) -> Non
         assert "\u202e" not in text
 
 
-def test_json_holds_every_section_and_table(tmp_path: Path) -> None:
+def test_json_holds_every_section_and_table(tmp_path_factory: pytest.TempPathFactory) -> None:
     tree = fitted_tree()
-    found = json.loads(report(tree, tmp_path / "r.json").read_text("utf-8"))
+    found = json.loads(to_json(shared_document("full", tmp_path_factory)))
     assert [section["id"] for section in found["sections"]] == list(SECTION_IDS)
     assert found["title"] == "Cluster-weighted regression of y in 3 clusters"
     elements = [element for section in found["sections"] for element in section["elements"]]

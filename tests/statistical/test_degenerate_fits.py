@@ -18,11 +18,11 @@ from jointmix import (
     ModelSpec,
     Priors,
     SamplerSpec,
-    diagnose,
     fit,
     four_clusters,
 )
 from jointmix.base.errors import SamplingError
+from jointmix.checks import stored_diagnosis
 from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
@@ -115,9 +115,9 @@ def test_proper_priors_keep_scales_from_zero(
     )
     tree = timed_fit(eruptions(kind), spec)
     check_bounded(tree, spec)
-    found = {each.code for each in diagnose(tree).concerns}
+    found = {each.code for each in stored_diagnosis(tree).concerns}
     assert not found & {"collapse", "improper"}
-    disagreeing = [each for each in diagnose(tree).findings if each.code == "rhat"]
+    disagreeing = [each for each in stored_diagnosis(tree).findings if each.code == "rhat"]
     if any(each.value > 1.05 for each in disagreeing):
         assert tree.attrs["verdict"] == "DO NOT USE"
 
@@ -133,7 +133,7 @@ def test_improper_posteriors_are_named(family: str, n_clusters: int) -> None:
         sampler=SAMPLER,
     )
     tree = timed_fit(eruptions("tenths"), spec)
-    concerns = diagnose(tree).concerns
+    concerns = stored_diagnosis(tree).concerns
     named = {each.subject for each in concerns if each.code == "improper"}
     assert named == {"duration", "waiting"}
     narrow = (tree["posterior"]["sd"] < 1e-6 * tree["scaling"]["scale"].values).any()
@@ -162,7 +162,7 @@ def test_four_clusters_without_noise(n: int, n_features: int, unit: float) -> No
     assert float(sigma.min()) > least * float(table["y"].std(ddof=0))
     assert np.isfinite(tree["sample_stats"]["log_density"]).all()
     assert tree.attrs["verdict"] != "OK"
-    (finding,) = (each for each in diagnose(tree).concerns if each.code == "prior scale")
+    (finding,) = (each for each in stored_diagnosis(tree).concerns if each.code == "prior scale")
     assert f"In clusters 1, 2, 3 and 4 ({n} rows) 'y' follows exactly from" in finding.message
     assert "is the prior's doing" in finding.message
 
@@ -180,7 +180,7 @@ def test_noiseless_clusters_under_priors_that_do_not_vanish(family: str) -> None
     )
     tree = timed_fit(simulate(truth, 400, seed=5), spec)
     assert tree.attrs["verdict"] == "DO NOT USE"
-    (finding,) = (each for each in diagnose(tree).concerns if each.code == "collapse")
+    (finding,) = (each for each in stored_diagnosis(tree).concerns if each.code == "collapse")
     assert finding.status == "fail"
     assert "whose 'y' their line gives exactly" in finding.message
     assert "Give sigma the inverse-gamma prior" in finding.remedy

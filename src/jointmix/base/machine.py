@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -89,6 +90,11 @@ def _of_process() -> float:
     limit = next(line.split()[3] for line in lines if line.startswith("Max address space"))
     used = next(float(line.split()[1]) * 1024 for line in status if line.startswith("VmSize:"))
     return float("inf") if limit == "unlimited" else float(limit) - used
+
+
+def is_installed(name: str) -> bool:
+    """Whether a package can be imported; a module that was imported lazily stays unloaded."""
+    return sys.modules.get(name) is not None or find_spec(name) is not None
 
 
 @contextmanager

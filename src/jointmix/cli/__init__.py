@@ -22,6 +22,7 @@ from jointmix.base.errors import EXPECTED, PrecisionWarning, SpecError, lacks_me
 from jointmix.base.machine import require_libraries
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
+from jointmix.cli.ahead import compiling_ahead
 from jointmix.cli.arguments import parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
@@ -124,11 +125,12 @@ def run_command(
     from jointmix.fitting.recipe import read_recipe
 
     recipe = read_recipe(spec)
-    from jointmix.cli.building import places, run_recipe
+    with compiling_ahead(spec):
+        from jointmix.cli.building import places, run_recipe
 
-    at, started = places(recipe, spec), time.monotonic()
-    with show_progress(not quiet) as progress:
-        tree = run_recipe(recipe, at, seed, progress, stream)
+        at, started = places(recipe, spec), time.monotonic()
+        with show_progress(not quiet) as progress:
+            tree = run_recipe(recipe, at, seed, progress, stream)
     if not (quiet or as_json):
         put_estimates(tree)
     conclude(tree, {"report": at.report, "fit": at.fit}, started, strict, as_json)

@@ -26,6 +26,13 @@ _ROOT_HALF = 0x3FE6A09E667F3BCD
 _ARTANH = tuple(2.0 / odd for odd in range(21, 0, -2))
 
 
+@jit()
+def copy(values: np.ndarray, out: np.ndarray) -> None:
+    """Fill out (number,): assigned as arrays, Numba would compile a message of their shapes."""
+    for i in range(out.size):
+        out[i] = values[i]
+
+
 @jit(inner=False, fastmath={"contract"})
 def exponential(values: np.ndarray, bits: np.ndarray, n: int) -> None:
     """Replace the first n values (≤ 0) by their exponentials, to 1 ulp or so.

@@ -6,6 +6,7 @@ import numpy as np
 
 from jointmix.families import protocol
 from jointmix.families.compiling import call, jit
+from jointmix.families.loops import copy
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import LEAST_WEIGHT, response_parts
@@ -107,7 +108,7 @@ def _integral(predicted, y, bins, used, weight, parts, ends, found):  # type: ig
         for i in range(used[c]):
             weight[n], parts[n, 0] = bins[c, i, 0], bins[c, i, 1]
             parts[n, 1] = math.sqrt(max(bins[c, i, 2], 0.0))
-            parts[n, 2:] = bins[c, i, 3:]
+            copy(bins[c, i, 3:], parts[n, 2:])
             n += 1
     n_ends, total = _panels(y, bins, used, ends), 0.0
     first, last = ends[0], ends[n_ends - 1]
@@ -152,11 +153,13 @@ def _pit_crps(
             for c in range(k):
                 total += math.exp(log_weight[s, row, c] - top)
         for c in range(k):
-            n = 0
+            # For a literal, what takes it would be compiled once more.
+            n = np.int64(0)
             for s in range(n_draws):
                 one = math.exp(log_weight[s, row, c] - top) / total
                 if one > LEAST_WEIGHT:
-                    weight[n], some[n] = one, parts[s, c, row]
+                    weight[n] = one
+                    copy(parts[s, c, row], some[n])
                     if predicted.distance >= 0:
                         gap, scale = y[row] - some[n, 0], some[n, 1]
                         away += one * call(predicted.distance, gap, scale * scale)

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 from jointmix.families import protocol
 from jointmix.families.compiling import call, jit
+from jointmix.families.loops import copy
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import Block, add_blocks, compiled_blocks, values_of
@@ -184,7 +185,7 @@ def _predict(
     weight, some = np.empty(n_draws * k), np.empty((n_draws * k, predicted.n_part))
     sums, work, weights = np.empty((k, 3)), np.empty(2), np.empty(n_draws)
     for s in range(n_draws):
-        constants[s] = values[s, :k]
+        copy(values[s], constants[s])
         for i in range(blocks.size):
             own = constants[s] if i < n_given else unused
             prepare(problem, blocks[i], k, values[s], states[s], own)
@@ -192,7 +193,8 @@ def _predict(
         m = min(length, n - start)
         _tile(problem, header, start, m, n_given, states, constants, kept, scratch, p, parts)
         for b in range(m):
-            row, used = start + b, 0
+            # For a literal, what takes it would be compiled once more.
+            row, used = start + b, np.int64(0)
             for s in range(n_draws):
                 weights[s] = _normalise(p[s], b)
             total[row, 4], total[row, 5] = _weigh(weights, weighted)
@@ -200,7 +202,8 @@ def _predict(
                 for c in range(k):
                     one = weights[s] * p[s, c, b]
                     if one * n_draws > LEAST_WEIGHT:
-                        weight[used], some[used] = one, parts[s, c, b]
+                        weight[used] = one
+                        copy(parts[s, c, b], some[used])
                         used += 1
             origin, spread = _moments(predicted, weights, p, parts, b, sums, work, total[row])
             for c in range(k):
@@ -249,7 +252,8 @@ def _density(
         for s in range(n_draws):
             for c in range(k):
                 if share[s, c, row] * n_draws > LEAST_WEIGHT:
-                    weight[used], some[used] = share[s, c, row], parts[s, c, row]
+                    weight[used] = share[s, c, row]
+                    copy(parts[s, c, row], some[used])
                     used += 1
         for i in range(at.size):
             call(predicted.distribution, at[i], used, weight, some, work)

@@ -11,6 +11,8 @@ from jointmix.posterior.draws import spread
 
 #: Draws of a chain that are looked at, rows by which they are told apart, and optima.
 _DRAWS, _ROWS, _MODES = 50, 2_000, 40
+#: Responsibilities that are held at a time: 8 MB.
+_MOST_NUMBERS = 1_000_000
 
 
 def mode_visits(
@@ -40,15 +42,18 @@ def mode_visits(
     roots = np.sqrt(np.concatenate(share, axis=1))
     highest = np.array([mode.log_likelihood for mode in modes])
     n_draws, k = len(parameters.weight) // n_chains, dataset.spec.n_clusters
+    at = spread(n_draws, _DRAWS)
     visits = np.zeros((n_chains, len(census.modes)))
-    for chain in range(n_chains):
-        at = chain * n_draws + spread(n_draws, _DRAWS)
-        for draw in at.tolist():
-            joint, _, level = allocate(dataset.users_rows, parameters.take([draw]), blocks)
-            together = (np.sqrt(joint[0][:, chosen]) @ roots).reshape(k, len(modes), k)
+    every = (np.arange(n_chains)[:, None] * n_draws + at).ravel()
+    step = max(1, _MOST_NUMBERS // (k * len(dataset.values)))
+    for begin in range(0, len(every), step):
+        some = every[begin : begin + step]
+        joint, _, level = allocate(dataset.users_rows, parameters.take(some), blocks)
+        for draw, share_of_draw, reached in zip(some, joint, level, strict=True):
+            together = (np.sqrt(share_of_draw[:, chosen]) @ roots).reshape(k, len(modes), k)
             together = together.swapaxes(0, 1)
             affinity = np.take_along_axis(together, assign(together)[..., None], -1).sum((1, 2))
-            possible = highest >= level[0]
+            possible = highest >= reached
             affinity[~possible] = -np.inf if possible.any() else affinity[~possible]
-            visits[chain, affinity.argmax()] += 1 / len(at)
+            visits[draw // n_draws, affinity.argmax()] += 1 / len(at)
     return visits

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
-from importlib.util import find_spec
 
 from jointmix.base.errors import MissingExtraError
-from jointmix.base.machine import available_cores
+from jointmix.base.machine import available_cores, is_installed
 from jointmix.kernel.entry import is_compiled
 from jointmix.model.settings import JAX_SAMPLERS, SAMPLERS
 from jointmix.model.spec import ModelSpec
@@ -73,7 +72,7 @@ def _require(spec: ModelSpec) -> None:
         sampler, []
     )
     for package in needed:
-        if find_spec(package) is None:
+        if not is_installed(package):
             asked = f"sampler={sampler!r}" if sampler in JAX_SAMPLERS else "backend='jax'"
             raise MissingExtraError(f"{asked} needs the extra jax: pip install 'jointmix[jax]'.")
 
@@ -85,7 +84,7 @@ def expected_costs(spec: ModelSpec, n_rows: int) -> list[Cost]:
     width = len(spec.columns)
     costs = []
     for backend, (cold, warm) in COMPILE_SECONDS.items():
-        if backend == "jax" and find_spec("jax") is None:
+        if backend == "jax" and not is_installed("jax"):
             continue
         ready = backend == "kernel" and is_compiled()
         compiling = warm if ready else cold

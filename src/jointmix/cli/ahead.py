@@ -1,0 +1,59 @@
+"""What the report of a first run needs is compiled in a process of its own, while EM runs."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jointmix.base.machine import available_cores
+
+_COMMAND = f"""
+import pathlib, sys
+from {__name__} import compile_for_report
+compile_for_report(pathlib.Path(sys.argv[1]))
+"""
+
+
+@contextmanager
+def compiling_ahead(path: Path) -> Iterator[None]:
+    """Another process compiles for the report of a recipe, if nothing is compiled yet.
+
+    Both write to Numba's cache on disk. What the other has not finished when it is needed, or
+    cannot compile, this process compiles itself.
+    """
+    from jointmix.kernel.entry import is_compiled
+
+    if available_cores() == 1 or is_compiled():
+        yield
+        return
+    command = [sys.executable, "-P", "-c", _COMMAND, str(path)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as other:
+        try:
+            yield
+        finally:
+            other.kill()
+
+
+def compile_for_report(path: Path) -> None:
+    """Compile predictions and their scores, by two draws from the prior of a recipe's model."""
+    import numpy as np
+
+    from jointmix.fitting.recipe import read_recipe
+    from jointmix.kernel.pit_crps import pit_crps
+    from jointmix.kernel.predictive import predictive
+    from jointmix.model.dataset import make_dataset
+    from jointmix.model.graph import prior_draws
+    from jointmix.model.packing import packed
+
+    recipe = read_recipe(path)
+    spec, dataset = recipe.spec, make_dataset(recipe.table(), recipe.spec)
+    if spec.response is None:
+        return
+    parameters, rows = packed(prior_draws(dataset, 2, 1), spec), dataset.rows
+    weight = np.zeros((2, len(rows.y), spec.n_clusters))
+    predictive(rows, parameters, spec.blocks, np.array([0.5]))
+    pit_crps(rows, weight, parameters, spec.blocks[-1])
+    # Their modules, too, are compiled when they are first imported.
+    from jointmix.reporting import documents  # noqa: F401
