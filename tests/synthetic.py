@@ -25,7 +25,8 @@ PRIORS: dict[str, dict[str, Any]] = {
     "correlation": {"family": "lkj", "eta": 1.0},
     "intercept": {"family": "normal", "loc": 0.0, "scale": 2.5},
     "slope": {"family": "normal", "loc": 0.0, "scale": 2.5},
-    "sigma": {"family": "inverse_gamma", "shape": 1.0, "scale": 0.01},
+    # Lines rise far above the noise: sigma may be a thousandth of the response's own spread.
+    "sigma": {"family": "log_normal", "loc": -5.0, "scale": 3.0},
 }
 
 

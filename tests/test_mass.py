@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
-from jointmix import HalfNormal, ModelSpec, Normal, Priors, SamplerSpec, fit_em
+from jointmix import Fixed, HalfNormal, ModelSpec, Normal, Priors, SamplerSpec, fit, fit_em
 from jointmix.checks import mass
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import make_dataset
@@ -135,3 +135,56 @@ def test_a_mode_with_mass_that_draws_have_not_been_to_is_named(
 )
 def test_there_is_nothing_to_say_of_one_mode_or_an_older_fit(modes: xr.Dataset) -> None:
     assert mass.check(xr.DataTree.from_dict({"modes": modes})) == ()
+
+
+def unequal(seed: int) -> tuple[np.ndarray, float]:
+    """Two groups under weights of 0.55 and 0.45: which is the larger cluster is not certain.
+
+    And the posterior mass of the lesser of the two modes, by quadrature over both means.
+    """
+    rng = np.random.default_rng([23, seed])
+    y = np.concatenate([rng.normal(-3, 1, 15), rng.normal(3, 1, int(rng.integers(15, 29)))])
+    grid = np.linspace(-6, 6, 301)
+    density = stats.norm.pdf(y[:, None], grid)
+    both = 0.55 * density[:, :, None] + 0.45 * density[:, None, :]
+    log_prior = stats.norm.logpdf(grid, 0, 5)
+    value = np.log(both).sum(axis=0) + log_prior[:, None] + log_prior
+    mass = np.exp(value - logsumexp(value))
+    above = float(np.triu(mass).sum())
+    return y, min(above, 1 - above)
+
+
+def mass_findings(rows: np.ndarray, **options: object) -> tuple[xr.DataTree, str]:
+    columns = ["a", "b"][: rows.shape[1]]
+    sampler = SamplerSpec(draws=100, tune=200, chains=2)
+    spec = ModelSpec(n_clusters=2, features=columns, sampler=sampler, **options)  # type: ignore[arg-type]
+    tree = fit(pd.DataFrame(rows, columns=columns), spec, progress=False)
+    found = mass.check(tree)
+    return tree, found[0].status if found else "ok"
+
+
+@pytest.mark.slow
+def test_a_second_mode_of_known_mass_is_named_in_twenty_of_twenty() -> None:
+    priors = Priors(
+        weight=Fixed(value=[0.55, 0.45]), covariance=Fixed(value=1.0), mean=Normal(scale=5.0)
+    )
+    lesser = []
+    for seed in range(20):
+        y, known = unequal(seed)
+        tree, status = mass_findings(
+            y[:, None], priors=priors, covariance="fixed", standardize=False
+        )
+        computed = np.sort(tree["modes"]["mass"].values)[-2]
+        # Laplace's approximation is off by about 1/n in the log.
+        assert computed == pytest.approx(known, rel=0.1)
+        assert status == ("caution" if known > 0.05 else "ok"), (seed, known)
+        lesser.append(known)
+    assert min(lesser) > 0.05
+
+
+@pytest.mark.slow
+def test_a_single_mode_raises_no_such_finding_in_twenty_of_twenty() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng([29, seed])
+        rows = rng.normal(size=(120, 2)) + 6 * rng.integers(2, size=120)[:, None]
+        assert mass_findings(rows)[1] == "ok", seed

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import jointmix as jm
+from jointmix.checks import stored_diagnosis
 from jointmix.checks.misfit import check
 from jointmix.posterior.misfit import _standardised, deviations
 
@@ -61,6 +62,12 @@ def uneven(rng: np.random.Generator, n: int) -> Rows:
 def product(rng: np.random.Generator, n: int) -> Rows:
     x, y = base(rng, n)
     return x, y + 0.5 * (x[:, 0] - 2) * x[:, 1]
+
+
+def counts(rng: np.random.Generator, n: int) -> Rows:
+    """Counts of mean 2, whose logarithm follows the features."""
+    x, _ = base(rng, n)
+    return x, rng.poisson(2 * np.exp(0.4 * x[:, 1])).astype(float)
 
 
 #: What is planted, what the model has besides the usual, what is said, and what is advised.
@@ -153,11 +160,36 @@ def test_sums_are_over_their_standard_errors() -> None:
             assert found[i, j] == pytest.approx(expected, rel=1e-12)
 
 
+def names_counts(tree: xr.DataTree) -> bool:
+    """Whether the fit's verdict has that y departs from the model, or that it holds counts.
+
+    Of small counts the note of the table tells, which the fit carries; where their mean moves much
+    with a column, the tests within clusters as well.
+    """
+    concerns = stored_diagnosis(tree).concerns
+    return any(each.code == "misfit" or (each.code, each.subject) == ("counts", "y")
+               for each in concerns)  # fmt: skip
+
+
+def test_counts_as_gaussian_are_named_with_what_to_look_at() -> None:
+    tree = fitted(counts(np.random.default_rng([31, 1]), 300), {})
+    (finding,) = (each for each in stored_diagnosis(tree).concerns
+                  if each.code == "counts")  # fmt: skip
+    assert finding.subject == "y"
+    assert "whole numbers only" in finding.message
+    assert finding.remedy
+    assert tree.attrs["verdict"] != "OK"
+
+
 @pytest.mark.slow
-def test_forty_planted_misfits() -> None:
-    found = 0
+def test_forty_five_planted_misfits() -> None:
+    missed = []
     for seed in range(5):
-        for make, changes, _, _ in PLANTED.values():
-            tree = fitted(make(np.random.default_rng([31, seed]), 300), changes)
-            found += check(tree)[0].status == "caution"
-    assert found >= 36
+        rng = [31, seed]
+        for name, (make, changes, _, _) in PLANTED.items():
+            tree = fitted(make(np.random.default_rng(rng), 300), changes)
+            missed += [] if check(tree)[0].status == "caution" else [(name, seed)]
+        named = names_counts(fitted(counts(np.random.default_rng(rng), 300), {}))
+        missed += [] if named else [("counts", seed)]
+    # One in ten.
+    assert len(missed) <= 4, missed

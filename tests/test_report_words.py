@@ -91,6 +91,9 @@ def test_the_bound_is_on_the_side_where_findings_pass() -> None:
 
 def test_a_scale_far_above_what_its_prior_lets_it_be_has_no_number() -> None:
     tree = fitted_tree()
+    stored = json.loads(tree.attrs["spec"])
+    stored["priors"] |= {"sigma": {"family": "inverse_gamma", "shape": 1.0, "scale": 0.01}}
+    tree.attrs["spec"] = json.dumps(stored)
     spec = fitted_spec(tree)
     # Spreads of a hundredth, where the posterior lies far above the prior's floor.
     wide = tree["posterior"].to_dataset().map(lambda draws: draws)

@@ -86,6 +86,24 @@ def test_disagreement_is_explained(changes: dict, best: int, words: str) -> None
     assert words in describe(hand_made(**changes), best)
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "next_step"),
+    [
+        (["OK", "DO NOT USE", "CAUTION", "OK"], "The fit with K = 3 predicts about as well"),
+        (["OK", "DO NOT USE", "DO NOT USE", "OK"], "The fit with K = 4 predicts about as well"),
+        (["OK", *["DO NOT USE"] * 3], "Compare again when that is done"),
+    ],
+)
+def test_what_to_do_next_where_the_fit_chosen_is_not_to_be_used(
+    verdicts: list[str], next_step: str
+) -> None:
+    table = hand_made(verdict=verdicts, elpd_diff=[-81.0, -1, 0, -2], diff_se=[9.0, 1, 0, 1])
+    text = describe(table, 2, "Two chains differ. Raise the number of EM starts.")
+    assert "K = 2, is one of them: Two chains differ. Raise the number of EM starts." in text
+    assert next_step in text
+    assert "is one of them" not in describe(table, 1)
+
+
 def test_without_a_response_nothing_is_said_of_it() -> None:
     nothing = [np.nan] * 4
     table = hand_made(elpd_conditional=nothing, conditional_diff=nothing)

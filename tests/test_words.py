@@ -145,7 +145,7 @@ def test_priors_on_the_users_scale_by_hand() -> None:
         ("weight", ""): stats.beta.ppf([0.05, 0.95], 2, 2),
         ("correlation", ""): [-0.9, 0.9],
         ("intercept", ""): center["y"] + scale["y"] * np.array([-tail, tail]),
-        ("sigma", ""): scale["y"] * np.sqrt(stats.invgamma.ppf([0.05, 0.95], 1.0, scale=0.01)),
+        ("sigma", ""): scale["y"] * np.exp(stats.norm.ppf([0.05, 0.95], -5.0, 3.0)),
     }
     for name in ("x1", "x2"):
         expected["mean", name] = center[name] + scale[name] * np.array([-tail, tail])

@@ -27,7 +27,8 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
     log_likelihood  joint [chain draw obs]: log p(x, y) of each row, computed where it is read and
                     not stored
 
-obs has the table's own row labels as its coordinate.
+obs has the table's own row labels as its coordinate. The attribute retries says how a fit was
+sampled again, a JSON list of what `jointmix.fitting.retries.Retry` holds and its text.
 """
 
 from collections.abc import Iterable

@@ -11,6 +11,7 @@ from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks import (
     approximation,
     collapse,
+    conflict,
     depth,
     divergences,
     duplicates,
@@ -68,6 +69,7 @@ CHECKS = (
     empty,
     duplicates,
     floor,
+    conflict,
     misfit,
     partial,
     notes,

@@ -12,7 +12,7 @@ import xarray as xr
 from jointmix.base.errors import SpecError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.schema import CLUSTER, require_group
-from jointmix.checks.finding import Finding, Status, counted, skipped
+from jointmix.checks.finding import Finding, Status, skipped
 from jointmix.families.matrices import inverse_lower, lower_factor
 from jointmix.families.mixture import cluster_moments
 from jointmix.families.moments import Outside
@@ -115,7 +115,9 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             f"Bhattacharyya distance of {fixed(value, 2, CAUTION)} in the median draw (overlap "
             f"{percent(float(np.exp(-value)), 0)}), and below {CAUTION} in {percent(close, 0)} of "
             "the draws.",
-            remedy="" if status == "ok" else f"Fit with {counted(labels.size - 1, 'cluster')}.",
+            remedy=""
+            if status == "ok"
+            else "Fit with fewer clusters: these two describe one group.",
             source=SOURCE,
         ),
     )

@@ -34,6 +34,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     weight = posterior["weight"].isel({CLUSTER: int(expected.values.argmin())})
     low, high = (float(bound) for bound in weight.quantile((0.055, 0.945)))
     short = [str(name) for name in expected[CLUSTER].values[expected.values < max(needed, FAIL)]]
+    occupied = _occupied(tree, expected.size - len(short))
     status = below(value, max(needed, FAIL), FAIL)
     message = (
         f"The smallest cluster has {_rows(value, max(needed, FAIL))} for its {needed} free "
@@ -51,15 +52,19 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             value=value,
             threshold=float(max(needed, FAIL)),
             message=message,
-            remedy="" if status == "ok" else _remedy(expected.size - len(short)),
+            # One number where both have something to advise.
+            remedy=occupied.remedy or _remedy(expected.size - len(short)) if short else "",
             source=SOURCE,
         ),
-        _occupied(tree),
+        occupied,
     )
 
 
-def _occupied(tree: xr.DataTree) -> Finding:
-    """Judge the posterior number of clusters that hold at least one row."""
+def _occupied(tree: xr.DataTree, supported: int) -> Finding:
+    """Judge the posterior number of clusters that hold at least one row.
+
+    Clusters with the rows for their parameters may be fewer, and no more are advised.
+    """
     labels = require_group(tree, "labels")
     if "occupied" not in labels:
         return skipped(CODE, "occupied", "it was not followed while identifying", SOURCE)
@@ -80,7 +85,7 @@ def _occupied(tree: xr.DataTree) -> Finding:
         value=value,
         threshold=LEAST_OCCUPIED,
         message=f"Posterior number of clusters that hold a row: {', '.join(parts)}.",
-        remedy="" if status == "ok" else _remedy(usual if usual < k else k - 1),
+        remedy="" if status == "ok" else _remedy(min(supported, usual if usual < k else k - 1)),
         source=OCCUPIED_SOURCE,
     )
 

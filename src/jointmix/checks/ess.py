@@ -1,10 +1,13 @@
 """Are there enough effective draws? Bulk and tail effective sample size."""
 
+from math import ceil
+
 import arviz_stats
 import numpy as np
 import xarray as xr
 
 from jointmix.base.numbers import fixed
+from jointmix.base.schema import DRAW, require_group
 from jointmix.checks.approximation import approximation
 from jointmix.checks.finding import Finding, below, skipped
 from jointmix.posterior.summaries import (
@@ -17,7 +20,13 @@ from jointmix.posterior.summaries import (
 CODE = "ess"
 SOURCE = "Vehtari et al. (2021), Bayesian Analysis 16(2), doi:10.1214/20-BA1221"
 CAUTION, FAIL = 400.0, 100.0
-REMEDY = "Sample more draws; estimates carry the Monte Carlo errors shown beside them."
+#: Draws that are asked for beyond those that would just do.
+_SPARE = 1.25
+
+
+def draws_for(draws: int, value: float) -> int:
+    """Draws a chain that make an effective sample size of ``value`` enough, in whole hundreds."""
+    return 100 * ceil(_SPARE * draws * CAUTION / max(value, 1.0) / 100)
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
@@ -34,10 +43,11 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
         moving_entries(identified_parameters(tree)),
         moving_entries(invariant_quantities(tree)),
     ]
-    return tuple(_judge(groups, method) for method in ("bulk", "tail"))
+    draws = require_group(tree, "posterior").sizes[DRAW]
+    return tuple(_judge(groups, method, draws) for method in ("bulk", "tail"))
 
 
-def _judge(groups: list[xr.DataArray], method: str) -> Finding:
+def _judge(groups: list[xr.DataArray], method: str, draws: int) -> Finding:
     named = [
         (str(name), float(value))
         for draws in groups
@@ -58,6 +68,9 @@ def _judge(groups: list[xr.DataArray], method: str) -> Finding:
         value=value,
         threshold=CAUTION,
         message=f"The smallest {method} effective sample size is {said} ({worst}).",
-        remedy="" if status == "ok" else REMEDY,
+        remedy=""
+        if status == "ok"
+        else f"Sample draws = {draws_for(draws, value)} a chain; until then estimates carry the "
+        "Monte Carlo errors shown beside them.",
         source=SOURCE,
     )

@@ -51,6 +51,11 @@ class Scale:
     def ratio(self) -> float:
         return self.own.spread / self.median
 
+    @property
+    def by_prior_alone(self) -> bool:
+        """Whether the prior made it what it is, and not the rows."""
+        return self.at_floor and self.ratio < CAUTION
+
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Judge the smallest ratio of the rows' spread in a cluster to the posterior's median scale.
@@ -68,7 +73,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if not scales:
         return ()
     judged = [each for each in scales if each.at_floor or each.ratio >= CAUTION]
-    low = [each for each in judged if each.ratio < CAUTION]
+    low = [each for each in scales if each.by_prior_alone]
     said = _sentences(low, observed_rows(tree, spec))
     status: Status = "caution" if said else "ok"
     return (
@@ -83,6 +88,15 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             source=SOURCE,
         ),
     )
+
+
+def at_floor(tree: xr.DataTree, spec: ModelSpec) -> set[tuple[str, str, int]]:
+    """Parameter, column and cluster of each scale that its prior alone made what it is."""
+    return {
+        (each.own.parameter, each.own.column, each.cluster)
+        for each in own_scales(tree, spec)
+        if each.by_prior_alone
+    }
 
 
 def own_scales(tree: xr.DataTree, spec: ModelSpec) -> Iterator[Scale]:

@@ -13,7 +13,7 @@ from jointmix.base.schema import (
     require_group,
 )
 from jointmix.checks.finding import Finding, Status, above, listed, skipped
-from jointmix.checks.identification import NAMES, is_sure
+from jointmix.checks.identification import CAUTION_PERMUTATIONS, NAMES, is_sure
 
 CODE = "labels"
 SOURCE = "Papastamoulis (2016), J. Stat. Software 69, doi:10.18637/jss.v069.c01"
@@ -60,11 +60,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     moved = 1 - whole.most_common(1)[0][1] / whole.total()
     found = json.loads(tree.attrs.get("identification", "{}"))
     unsure = 1 - float(found.get("agreement", 1.0))
-    mended = (
-        "identification put back"
-        if unsure <= FAIL
-        else "identification could not put back for sure"
-    )
+    mended = _mended(unsure, 1 - float(found.get("true_permutations", 1.0)))
     if found.get("method") == "order_by":
         mended = "sorting put back" if unsure <= CAUTION else "sorting may not have put back"
         other = str(found.get("other", "ecr"))
@@ -73,6 +69,18 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
         _within(within, mended, is_sure(found, moved)),
         _between(apart, len(usual), mended),
     )
+
+
+def _mended(unsure: float, mixed: float) -> str:
+    """What identification made of the switches, no surer than the status that goes with it."""
+    if unsure > FAIL:
+        return "identification could not put back for sure"
+    if unsure > CAUTION:
+        share = percent(unsure, 2, CAUTION, FAIL)
+        return f"identification put back but for {share} of the draws, where methods disagree"
+    if mixed > CAUTION_PERMUTATIONS:
+        return "identification put back, though the clusters' parameters blend"
+    return "identification put back"
 
 
 def _within(rate: float, mended: str, sure: bool) -> Finding:

@@ -60,13 +60,15 @@ def conclude(
 def put_estimates(tree: "xr.DataTree") -> None:
     """Show weights and, cluster by cluster, the response's regression (else means) to a person.
 
-    On standard error: standard output holds what pipelines read.
+    And how a fit was sampled again. On standard error: standard output holds what pipelines read.
     """
     from jointmix.posterior.draws import fitted_spec
     from jointmix.posterior.summaries import summary
 
     locations = [each.name for each in fitted_spec(tree).blocks[-1].parameters
                  if each.role == "location"]  # fmt: skip
+    for each in json.loads(tree.attrs.get("retries", "[]")):
+        typer.echo(one_line(str(each["text"])), err=True)
     table = summary(tree)
     rows = [name for name in table.index if name.partition("[")[0] in ("weight", *locations)]
     for line in repr(table.loc[rows].iloc[:, :4]).splitlines():

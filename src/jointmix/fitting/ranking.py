@@ -45,7 +45,7 @@ def _simplest(table: pd.DataFrame) -> Key:
     return plain_key(table.index[np.lexsort((number, table["n_parameters"].to_numpy()))[0]])
 
 
-def describe(table: pd.DataFrame, best: Key) -> str:
+def describe(table: pd.DataFrame, best: Key, gravest: str = "") -> str:
     """What the criteria say, and what it means where they disagree.
 
     Parameters
@@ -54,6 +54,8 @@ def describe(table: pd.DataFrame, best: Key) -> str:
         Of a `Comparison`.
     best
         The model chosen by the joint elpd.
+    gravest
+        The gravest finding of its fit with the remedy, in sentences.
     """
     bic, icl = least(table, "bic"), least(table, "icl")
     what = "number" if table.index.nlevels == 1 else "model"
@@ -69,6 +71,8 @@ def describe(table: pd.DataFrame, best: Key) -> str:
     sentences += _of_structures(table, best, bic)
     sentences += _of_falls(table)
     sentences += _of_trust(fitted)
+    if table.loc[best, "verdict"] == "DO NOT USE":
+        sentences += _of_next(fitted, best, gravest)
     if len(fitted) < len(table):
         sentences.append(
             f"EM screened {len(table)} models, of which {len(fitted)} were sampled: the structure "
@@ -160,6 +164,21 @@ def _of_trust(fitted: pd.DataFrame) -> list[str]:
         )
     if warned := _listed(fitted, fitted["verdict"] == "DO NOT USE"):
         found.append(f"The fits with K = {warned} are not to be used.")
+    return found
+
+
+def _of_next(fitted: pd.DataFrame, best: Key, gravest: str) -> list[str]:
+    """What to do where the fit that was chosen is not to be used."""
+    found = [
+        f"That of the model chosen, K = {short_words(fitted, best)}, is one of them: {gravest}"
+    ]
+    close = _close(fitted["elpd_diff"], fitted["diff_se"])
+    sound = fitted[close & (fitted["verdict"] != "DO NOT USE").to_numpy()]
+    if len(sound):
+        other = short_words(fitted, _simplest(sound))
+        found.append(f"The fit with K = {other} predicts about as well and may be used.")
+    else:
+        found.append("Compare again when that is done: no other fit predicts as well.")
     return found
 
 

@@ -25,6 +25,7 @@ from jointmix.base.schema import (
     require_group,
 )
 from jointmix.base.shown import Glance, Shown
+from jointmix.checks import stored_diagnosis
 from jointmix.checks.empty import number_occupied
 from jointmix.families.priors.priors import Dirichlet
 from jointmix.fitting.candidates import (
@@ -36,6 +37,7 @@ from jointmix.fitting.candidates import (
     short_words,
 )
 from jointmix.fitting.ranking import choose, describe
+from jointmix.fitting.retries import interrupted
 from jointmix.fitting.screening import screen
 from jointmix.fitting.workflow import Clock, Searched, fit_from
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
@@ -216,7 +218,9 @@ def compare(
     frame = frame[[name for name in _COLUMNS if name in frame]]
     frame["verdict"] = frame["verdict"].fillna("")
     best = choose(frame)
-    return Comparison(frame, trees, best, describe(frame, best))
+    gravest = next(iter(stored_diagnosis(trees[best]).concerns), None)
+    said = "" if gravest is None else f"{gravest.message} {gravest.remedy}".rstrip()
+    return Comparison(frame, trees, best, describe(frame, best, said))
 
 
 def _fit(
@@ -230,7 +234,7 @@ def _fit(
             raise KeyboardInterrupt
         clock.resume()
         tree = fit_from(found, clock, control=control)
-        if tree.attrs["partial"]:
+        if interrupted(tree):
             # Fits of unequal numbers of draws are not compared: Ctrl-C ends them all.
             control.stop()
             raise KeyboardInterrupt

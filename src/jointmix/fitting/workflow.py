@@ -18,11 +18,13 @@ from jointmix.base.errors import SpecError
 from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.checks import judge
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
+from jointmix.fitting.retries import retried
 from jointmix.fitting.scouts import Levels, levels_of, scout, weigh_modes
 from jointmix.fitting.starts import Given, read_start
 from jointmix.labels.draws import identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.degenerate import table_warnings
+from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.modes.census import Census
 from jointmix.modes.em import fit_em
@@ -62,7 +64,8 @@ def fit(
         Pauses, resumes or stops sampling from elsewhere; a stopped fit keeps its finished draws.
     stream
         A folder, new or empty, to which draws are written as they come; `recover` makes a fit of
-        what a run that died has left there.
+        what a run that died has left there. Draws of a run that is repeated (`SamplerSpec`'s
+        ``retry_budget``) are not written.
     start
         Where EM starts besides, and the chains do: a column of the table that no model sees, by
         name, or known groups as `crosstab` takes them, as many as clusters; parameters, such as
@@ -109,6 +112,24 @@ def fit_from(
 ) -> xr.DataTree:
     """The fit whose modes EM has found."""
     prepared = _prepared(searched)
+    tree = _sampled(prepared, clock, progress, control, stream)
+
+    def again(settings: SamplerSpec) -> xr.DataTree:
+        spec = replace(prepared.spec, sampler=settings)
+        planned = plan(spec, len(prepared.dataset.values))
+        changed = replace(prepared, dataset=prepared.dataset.under(spec), planned=planned)
+        return _sampled(changed, clock, progress, control)
+
+    return retried(tree, prepared.spec.sampler, len(prepared.dataset.values), again)
+
+
+def _sampled(
+    prepared: "Prepared",
+    clock: "Clock",
+    progress: Progress | None,
+    control: Control | None,
+    stream: Path | None = None,
+) -> xr.DataTree:
     clock.start("sample")
     dataset, start, seed = prepared.dataset, prepared.start, prepared.seed
     store = None if stream is None else open_stream(stream, dataset, seed)
@@ -264,8 +285,9 @@ class Clock:
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
-        self._began: dict[str, float] = {}
+        self._began: list[tuple[str, float]] = []
         self._paused = 0.0
+        self._compiled = 0.0
 
     def pause(self) -> None:
         """Let time pass that belongs to no stage, until `resume`."""
@@ -273,18 +295,24 @@ class Clock:
 
     def resume(self) -> None:
         gap = time.perf_counter() - self._paused
-        self._began = {stage: began + gap for stage, began in self._began.items()}
+        self._began = [(stage, began + gap) for stage, began in self._began]
 
     def start(self, stage: str) -> None:
-        self._began[stage] = time.perf_counter()
+        self._began.append((stage, time.perf_counter()))
         if self._progress is not None and stage != "sample":
             self._progress(stage, 0, 1, "")
 
     def seconds(self, raw: xr.DataTree) -> dict[str, float]:
-        """Seconds by stage; compiling is told apart from sampling where the sampler says so."""
-        times = [*self._began.values(), time.perf_counter()]
-        spent = dict(zip(self._began, np.diff(times).tolist(), strict=True))
+        """Seconds by stage, of all times that it was gone through.
+
+        Compiling is told apart from sampling where the sampler says so.
+        """
+        stages, times = zip(*self._began, strict=True)
+        spent = dict.fromkeys(stages, 0.0)
+        for stage, seconds in zip(stages, np.diff([*times, time.perf_counter()]), strict=True):
+            spent[stage] += float(seconds)
         if "compile_seconds" in raw.attrs:
-            spent["compile"] = raw.attrs["compile_seconds"]
-            spent["sample"] -= spent["compile"]
+            self._compiled += raw.attrs["compile_seconds"]
+            spent["compile"] = self._compiled
+            spent["sample"] -= self._compiled
         return {stage: round(value, 3) for stage, value in spent.items()}

@@ -21,8 +21,8 @@ def mode_visits(
     """Share of each chain's draws that is nearest to each optimum, (chain, mode).
 
     A draw is nearest to the optimum that allocates the rows most alike: by the affinity
-    Σ √(p q) of the responsibilities, labels matched as suits it best. An optimum whose likelihood
-    the draw exceeds is not its own, unless it exceeds all.
+    Σ √(p q) of the responsibilities, labels matched as suits it best if clusters are exchangeable.
+    An optimum whose likelihood the draw exceeds is not its own, unless it exceeds all.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def mode_visits(
     roots = np.sqrt(np.concatenate(share, axis=1))
     highest = np.array([mode.log_likelihood for mode in modes])
     n_draws, k = len(parameters.weight) // n_chains, dataset.spec.n_clusters
-    at = spread(n_draws, _DRAWS)
+    at, exchangeable = spread(n_draws, _DRAWS), dataset.spec.exchangeable
     visits = np.zeros((n_chains, len(census.modes)))
     every = (np.arange(n_chains)[:, None] * n_draws + at).ravel()
     step = max(1, _MOST_NUMBERS // (k * len(dataset.values)))
@@ -52,7 +52,8 @@ def mode_visits(
         for draw, share_of_draw, reached in zip(some, joint, level, strict=True):
             together = (np.sqrt(share_of_draw[:, chosen]) @ roots).reshape(k, len(modes), k)
             together = together.swapaxes(0, 1)
-            affinity = np.take_along_axis(together, assign(together)[..., None], -1).sum((1, 2))
+            match = assign(together) if exchangeable else np.arange(k)[None]
+            affinity = np.take_along_axis(together, match[..., None], -1).sum((1, 2))
             possible = highest >= reached
             affinity[~possible] = -np.inf if possible.any() else affinity[~possible]
             visits[draw // n_draws, affinity.argmax()] += 1 / len(at)

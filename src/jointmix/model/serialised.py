@@ -39,15 +39,19 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
     read = [name for name in PRIOR_KEYS if name not in spec.foreign_priors]
     priors = without_none({name: getattr(spec.priors, name) for name in read})
     model = {key: getattr(spec, name) for key, name in MODEL_KEYS.items()}
+    sampler = without_none({name: getattr(spec.sampler, name) for name in SAMPLER_KEYS})
+    # What specifications of older fits do not name.
     if spec.family == ModelSpec.family:
         del model["family"]
+    if spec.sampler.retry_budget == SamplerSpec.retry_budget:
+        del sampler["retry_budget"]
     return {
         "data": without_none(
             {key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()}
         ),
         "model": model,
         "priors": {name: _prior_to_dict(prior) for name, prior in priors.items()},
-        "sampler": without_none({name: getattr(spec.sampler, name) for name in SAMPLER_KEYS}),
+        "sampler": sampler,
     }
 
 

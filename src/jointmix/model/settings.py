@@ -60,6 +60,11 @@ class SamplerSpec:
         Number of EM starts in a round; `fit_em` says when further rounds follow.
     scouts
         Number of further EM optima from each of which two chains are sent, to see where they end.
+    retry_budget
+        Gradients times rows that a fit may take besides, where draws are short or a few diverged:
+        it is sampled again, with more draws and a higher target acceptance rate, and says so. Done
+        by nutpie on the kernel alone, and not where fewer draws, tuning steps or chains are asked
+        for than by default; 0 never does. By default some seconds.
     cores
         Chains sampled at a time; None uses what the machine has.
 
@@ -79,10 +84,12 @@ class SamplerSpec:
     target_accept: float = 0.8
     starts: int = 20
     scouts: int = 0
+    retry_budget: int = 200_000_000
     cores: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 4), ("tune", 1), ("chains", 1), ("starts", 1), ("scouts", 0)):
+        least_counts = {"draws": 4, "tune": 1, "chains": 1, "starts": 1, "scouts": 0}
+        for name, least in (least_counts | {"retry_budget": 0}).items():
             object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
         if self.cores is not None:
             object.__setattr__(self, "cores", whole_number("cores", self.cores, 1))

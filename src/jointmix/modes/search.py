@@ -133,7 +133,7 @@ class Search:
         (share,), (value,) = expect(self.problem, parameters)
         hard = share.argmax(0).astype(np.int16)
         for number in np.flatnonzero(np.abs(np.array(self._values) - value) < SAME_OPTIMUM):
-            if _alike(hard, self._allocations[number], len(share)):
+            if _alike(hard, self._allocations[number], self.problem.spec):
                 return int(number)
         self._values.append(float(value))
         self._allocations.append(hard)
@@ -168,8 +168,10 @@ class Search:
         """Whether parameters on the model's scale put the same rows together."""
         rows, spec = self.dataset.rows, self.dataset.spec
         ours, theirs = (mode_share(rows, each, spec.blocks) for each in (one, other))
-        _, match = linear_sum_assignment(-(ours.T @ theirs))
-        return bool(np.abs(ours - theirs[:, match]).sum() / 2 < _SAME_SHARE * len(ours))
+        if spec.exchangeable:
+            _, match = linear_sum_assignment(-(ours.T @ theirs))
+            theirs = theirs[:, match]
+        return bool(np.abs(ours - theirs).sum() / 2 < _SAME_SHARE * len(ours))
 
     def _weigh(self) -> None:
         """The posterior mass of the optima that may have most of it, and all in its order."""
@@ -216,10 +218,13 @@ def _rank(optimum: _Optimum) -> tuple[bool, bool, float]:
     return mode.collapsed, bool(np.isnan(mode.log_mass)), -mass_level(mode)
 
 
-def _alike(one: np.ndarray, other: np.ndarray, k: int) -> bool:
-    """Whether two allocations (obs,) put the same rows together."""
+def _alike(one: np.ndarray, other: np.ndarray, spec: ModelSpec) -> bool:
+    """Whether two allocations (obs,) are the same, but for labels where clusters exchange."""
+    k = spec.n_clusters
     together = np.bincount(one.astype(np.intp) * k + other, minlength=k * k).reshape(k, k)
-    match = linear_sum_assignment(together, maximize=True)
+    match = np.diag_indices(k)
+    if spec.exchangeable:
+        match = linear_sum_assignment(together, maximize=True)
     return bool(together[match].sum() > (1 - _SAME_SHARE) * len(one))
 
 

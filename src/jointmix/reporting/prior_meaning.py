@@ -8,8 +8,8 @@ from jointmix.base.schema import FEATURE, PREDICTOR
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.priors.words import in_words, standard_interval
 from jointmix.families.protocol import Parameter
-from jointmix.model.packing import packed, unpacked
 from jointmix.posterior.draws import fitted_scaling
+from jointmix.posterior.stated import on_users_scale
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.text import number
 
@@ -62,17 +62,4 @@ def _on_users_scale(view: FittedView, parameter: Parameter) -> np.ndarray | None
     bounds = _standard(view, parameter)
     if bounds is None or parameter.role in ("weight", "correlation"):
         return None if bounds is None else bounds[:, None]
-    spec = view.model
-    lengths = {FEATURE: len(spec.features), PREDICTOR: len(spec.predictors)}
-    values = {}
-    for other in spec.parameters.values():
-        shape = (2, spec.n_clusters, *(lengths[dim.removesuffix("_bis")] for dim in other.dims))
-        if other is parameter:
-            value = bounds.reshape(2, *[1] * (1 + len(other.dims)))
-        elif other.role == "correlation":
-            value = np.eye(shape[-1])
-        else:
-            value = np.asarray(0.0 if other.role == "location" else 1.0)
-        values[other.name] = np.broadcast_to(value, shape)
-    users = fitted_scaling(view.tree, spec).to_users(packed(values, spec))
-    return unpacked(users, spec)[parameter.name][:, 0].reshape(2, -1)
+    return on_users_scale(fitted_scaling(view.tree, view.model), parameter, bounds[:, None])

@@ -33,6 +33,17 @@ _QUANTILES: dict[type, Callable[[Any], np.ndarray]] = {
     Gamma: lambda p: stats.gamma.ppf(_TAILS, p.shape, scale=1 / p.rate),
 }
 
+#: Chances that a value is smaller, and that it is larger.
+_CHANCES: dict[type, Callable[[Any, float], tuple[float, float]]] = {
+    Normal: lambda p, x: _both(stats.norm(p.loc, p.scale), x),
+    StudentT: lambda p, x: _both(stats.t(p.df, p.loc, p.scale), x),
+    InverseGamma: lambda p, x: _both(stats.invgamma(p.shape, scale=p.scale), x**2),
+    HalfNormal: lambda p, x: (1.0, _both(stats.halfnorm(scale=p.scale), x)[1]),
+    HalfStudentT: lambda p, x: (1.0, 2 * _both(stats.t(p.df, scale=p.scale), x)[1]),
+    LogNormal: lambda p, x: _both(stats.lognorm(p.scale, scale=np.exp(p.loc)), x),
+    Gamma: lambda p, x: _both(stats.gamma(p.shape, scale=1 / p.rate), x),
+}
+
 _WORDS: dict[type, Callable[[Any], str]] = {
     Normal: lambda p: f"Normal({p.loc:g}, {p.scale:g})",
     StudentT: lambda p: f"Student t({p.df:g}, {p.loc:g}, {p.scale:g})",
@@ -65,3 +76,16 @@ def standard_interval(prior: AnyPrior, n_clusters: int, n_features: int) -> np.n
         a = prior.eta + (n_features - 2) / 2
         return 2 * stats.beta.ppf(_TAILS, a, a) - 1 if n_features > 1 else None
     return _QUANTILES[type(prior)](prior) if type(prior) in _QUANTILES else None
+
+
+def chance_below(prior: object, value: float) -> tuple[float, float]:
+    """Prior chances of values that are smaller, and larger, than one on the modelling scale.
+
+    A scale's value is the standard deviation. Under a half-normal and a half-t no value is too
+    small, as their densities are highest at zero: the first is 1.
+    """
+    return _CHANCES[type(prior)](prior, value)
+
+
+def _both(distribution: Any, value: float) -> tuple[float, float]:
+    return float(distribution.cdf(value)), float(distribution.sf(value))

@@ -1,5 +1,7 @@
 """How the numbers were computed: sampler, seeds, machine, versions and times."""
 
+import json
+
 from jointmix.reporting.elements import Cell, Facts, Section, Table, number_cells
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.text import number
@@ -22,6 +24,7 @@ def _facts(view: FittedView) -> Facts:
         ("Adaptation", str(attrs.get("adaptation") or "–")),
         ("Why so", str(attrs.get("adaptation_reason") or "–")),
         ("Chains, draws, tuning", f"{sampler.chains}, {sampler.draws}, {sampler.tune}"),
+        *(("Sampled again", str(each["text"])) for each in json.loads(attrs.get("retries", "[]"))),
         ("Seed", str(int(attrs["seed"]))),
         ("Machine", str(attrs["machine"])),
         ("SHA-256 of the values used", str(attrs["data_hash"])),

@@ -171,8 +171,9 @@ def calibrate(
 
 
 def fit_one(table: dict[str, np.ndarray], spec: ModelSpec, seed: int) -> xr.DataTree:
-    """`jointmix.fit` on one core: what is calibrated unless something else is given."""
-    return fit(table, replace(spec, sampler=replace(spec.sampler, cores=1)), seed, progress=False)
+    """`jointmix.fit` on one core, sampled once: what is calibrated if nothing else is given."""
+    once = replace(spec.sampler, cores=1, retry_budget=0)
+    return fit(table, replace(spec, sampler=once), seed, progress=False)
 
 
 def _run(
