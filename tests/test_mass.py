@@ -188,3 +188,15 @@ def test_a_single_mode_raises_no_such_finding_in_twenty_of_twenty() -> None:
         rng = np.random.default_rng([29, seed])
         rows = rng.normal(size=(120, 2)) + 6 * rng.integers(2, size=120)[:, None]
         assert mass_findings(rows)[1] == "ok", seed
+
+
+@pytest.mark.slow
+def test_spikes_never_come_first_in_twenty_tables_with_fewer_rows_than_parameters() -> None:
+    spec = ModelSpec(n_clusters=3, features=BEETLES)
+    for seed in range(20):
+        table, _ = three_species(100 + seed)
+        assert len(table) < 3 * spec.n_own_parameters
+        best = fit_em(table, spec, seed).best
+        assert not best.collapsed, seed
+        # The species have 21, 22 and 31 rows; a spike holds few.
+        assert best.smallest_share * len(table) > 14, seed
