@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _RESPONSES = {
     "normal": ("jointmix.families.normal.block", "NormalResponse"),
     "student_t": ("jointmix.families.student_t.block", "StudentTResponse"),
+    "poisson": ("jointmix.families.poisson.block", "PoissonResponse"),
 }
 _FEATURES = {"mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures")}
 

@@ -163,6 +163,11 @@ class Block(ABC):
     words: ClassVar[str]
     #: Fields of `Priors` that only this family reads.
     own_priors: ClassVar[tuple[str, ...]] = ()
+    #: Of a response: whether its mean is a function of its line, the inverse of its link. The
+    #: response then stays on its own scale, and its line is centred in its place.
+    linked: ClassVar[bool] = False
+    #: Of a response: whether it is a whole number.
+    whole: ClassVar[bool] = False
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 
@@ -273,6 +278,19 @@ class Block(ABC):
         """
         del rows, parameters, present
         return None
+
+    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
+        """Of a linked response: where its line lies over all rows (obs,), in the line's units."""
+        del y, offset
+        return 0.0
+
+    def working(self, rows: Rows) -> np.ndarray:
+        """Of a response: the column (obs,) in which rows far from each other differ."""
+        return rows.y
+
+    def compiled_rows(self, rows: Rows) -> np.ndarray:
+        """The columns that its compiled functions are given, (column, obs)."""
+        return np.vstack([rows.u.T, rows.y]) if self.of_response else rows.x.T
 
     def compiled(self, parameters: Parameters) -> dict[str, np.ndarray]:
         """The block's arrays under the names that its compiled functions give them."""

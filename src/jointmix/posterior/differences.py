@@ -166,9 +166,12 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     posterior = require_group(tree, "posterior")
     parameters, rows = posterior_parameters(tree), observed_rows(tree, spec)
     moments = cluster_moments(spec.blocks, parameters, outside_moments(rows, spec))
-    noise = spec.predicted.variance(parameters, rows.take(slice(1)))[:, 0]
-    explained = moments.explained[..., -1, -1]
-    weight, level = parameters.weight, moments.mean[:, 0, :, -1]
+    if spec.response in moments.columns:
+        noise = spec.predicted.variance(parameters, rows.take(slice(1)))[:, 0]
+        explained, level = moments.explained[..., -1, -1], moments.mean[:, 0, :, -1]
+    else:
+        level, explained, noise = _moments_over_rows(rows, parameters, spec)
+    weight = parameters.weight
     inside = (weight * explained).sum(-1)
     overall = (weight * level).sum(-1, keepdims=True)
     apart = (weight * (level - overall) ** 2).sum(-1)
@@ -185,6 +188,28 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
         {"cluster_r2": ((CHAIN, DRAW, CLUSTER), by_cluster), **found},
         coords={name: posterior[name].values for name in (CHAIN, DRAW, CLUSTER)},
     )
+
+
+def _moments_over_rows(
+    rows: Rows, parameters: Parameters, spec: ModelSpec
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and variance of E[y | x, k], and mean of Var(y | x, k), each (draw, cluster).
+
+    Over the rows, weighed by p(k | x): a cluster's x is spread as that of its rows.
+    """
+    n_draws, k = parameters.weight.shape
+    size = max(1, _BATCH_NUMBERS // (n_draws * k))
+    origin, total = rows.y.mean(), np.zeros((4, n_draws, k))
+    for start in range(0, len(rows.y), size):
+        part = rows.take(slice(start, start + size))
+        share = responsibility(log_terms(spec.blocks, part, parameters)[0])
+        mean = spec.predicted.mean(parameters, part) - origin
+        variance = spec.predicted.variance(parameters, part)
+        total += np.stack(
+            [(share * each).sum(axis=1) for each in (np.ones_like(mean), mean, mean**2, variance)]
+        )
+    mean, square, variance = total[1:] / np.maximum(total[0], 1e-300)
+    return mean + origin, np.maximum(square - mean**2, 0.0), variance
 
 
 def _bayesian_r2(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndarray:

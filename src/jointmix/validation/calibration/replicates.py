@@ -138,11 +138,17 @@ def run_replicate(
 def _table(
     spec: ModelSpec, truth: Parameters, n_rows: int, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Columns by name, and the cluster of each row, (1, obs); predictors outside are N(0, 1)."""
+    """Columns by name, and the cluster of each row, (1, obs).
+
+    Predictors outside, and an offset, are N(0, 1).
+    """
     u = rng.normal(size=(n_rows, len(spec.predictors)))
-    rows = Rows(np.zeros((n_rows, len(spec.features))), u, np.zeros(n_rows))
+    none = np.zeros(n_rows)
+    offset = rng.normal(size=n_rows) if spec.offset is not None else none
+    rows = Rows(np.zeros((n_rows, len(spec.features))), u, none, offset=offset)
     drawn = drawn_tables(truth, rows, spec, int(rng.integers(2**31)))
     table = {name: u[:, i] for i, name in enumerate(spec.predictors)}
+    table |= {} if spec.offset is None else {spec.offset: offset}
     table |= {
         name: drawn[f"column {name}"][0] for name in spec.columns if f"column {name}" in drawn
     }
@@ -175,7 +181,7 @@ def _smooth(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> dict[
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
     own = parameter_quantities(_arrays(posterior), spec)
     found = {name: own[name].reshape(shape) for name in names}
-    return found | invariant_quantities(tree["invariant"].to_dataset(), spec)
+    return found | invariant_quantities(tree["invariant"].to_dataset())
 
 
 def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
