@@ -1,6 +1,7 @@
 """A Poisson response: against SciPy, R's glm and flexmix, brute-force sums, and its own words."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +269,26 @@ def test_the_posterior_under_wide_priors_is_that_of_the_glm(fitted: xr.DataTree)
     assert slope.mean() == pytest.approx(-0.12286768, abs=0.0015)
     assert b.var() == pytest.approx(3.26806777e-4, rel=0.12)
     assert slope.var() == pytest.approx(2.23298879e-4, rel=0.12)
+
+
+def test_contrasts_are_ratios_too() -> None:
+    rng = np.random.default_rng(3)
+    posterior = xr.Dataset(
+        {
+            "weight": (("chain", "draw", "cluster"), rng.dirichlet((5, 5), (2, 50))),
+            "intercept": (("chain", "draw", "cluster"), rng.normal(size=(2, 50, 2))),
+            "slope": (("chain", "draw", "cluster", "predictor"), rng.normal(size=(2, 50, 2, 1))),
+        },
+        coords={"chain": [0, 1], "draw": range(50), "cluster": [1, 2], "predictor": ["u"]},
+    )
+    tree = xr.DataTree.from_dict({"posterior": posterior})
+    tree.attrs["spec"] = json.dumps(spec_to_dict(model(2)))
+    found = jm.contrasts(tree).loc["slope[cluster 1 − cluster 2, u]"]
+    gap = posterior["slope"][..., 0].values
+    ratio = np.exp(gap[..., 0] - gap[..., 1])
+    assert found["ratio"] == pytest.approx(ratio.mean())
+    assert found["ratio_eti89_lb"] == pytest.approx(np.exp(found["eti89_lb"]), rel=0.05)
+    assert np.isnan(jm.contrasts(tree, ["weight"])["ratio"]).all()
 
 
 def test_predictions_of_new_rows_need_the_offset(fitted: xr.DataTree) -> None:

@@ -161,11 +161,15 @@ class Block(ABC):
     of_response: ClassVar[bool]
     #: In a sentence: "a Gaussian density of the features".
     words: ClassVar[str]
-    #: Fields of `Priors` that only this family reads.
+    #: Fields of `Priors` that it reads and not every response does, besides those of its bases.
     own_priors: ClassVar[tuple[str, ...]] = ()
     #: Of a response: whether its mean is a function of its line, the inverse of its link. The
     #: response then stays on its own scale, and its line is centred in its place.
     linked: ClassVar[bool] = False
+    #: Links that it may have, the usual one first; empty where there is no choice.
+    links: ClassVar[tuple[str, ...]] = ()
+    #: Of a response: whether it may have several peaks.
+    may_peak: ClassVar[bool] = True
     #: Of a response: whether it is a whole number.
     whole: ClassVar[bool] = False
     #: What can go wrong with it.
@@ -185,6 +189,11 @@ class Block(ABC):
     def checks(self) -> Checks:
         """What a table, a mode and draws are looked at for."""
         return self.checked(self.spec, self.columns)
+
+    @property
+    def ratio(self) -> str:
+        """Of a response: what exponentials of differences of its line are called; "" if nothing."""
+        return ""
 
     @property
     @abstractmethod

@@ -139,14 +139,15 @@ class LineWords(BlockWords):
     captions: ClassVar[Mapping[str, str]] = {
         "slope": "Slope: change of the response per unit of a predictor",
     }
-    #: What the exponential of a slope is, where people read that; else "".
-    ratio: ClassVar[str] = ""
     #: What the value at the averages of the predictors is called in a table.
     level: ClassVar[str] = "intercept at the averages"
-    #: Of the intercept, and of that value, in a table's note.
-    intercept_note: ClassVar[str] = "The intercept is the response where every predictor is 0"
     #: What a picture draws for each cluster.
     curve: ClassVar[str] = "regression line"
+
+    @property
+    def intercept_note(self) -> str:
+        """What the intercept is, in a table's note."""
+        return "The intercept is the response where every predictor is 0"
 
     def expected(self, line: Any) -> Any:
         """The response's mean where its line is so, of arrays."""
@@ -226,18 +227,54 @@ class RegressionWords(LineWords):
         return (*others, Node.of("σ", self.scale, [sigma]), line)
 
 
-class LogLinkWords(LineWords):
+class LinkWords(LineWords):
+    """What responses share whose mean is a function of their line."""
+
+    @property
+    def link_sentence(self) -> str:
+        """What the line is."""
+        return "The link of the expected response is a line in the predictors."
+
+    @property
+    def inside(self) -> str:
+        """b_k + u'θ_k + o_i, in MathML."""
+        parts = [self.line]
+        if self.block.spec.offset is not None:
+            parts += [sign("+"), under(letter("o"), letter("i"))]
+        return row(sign("("), *parts, sign(")"))
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """The link, the offset, and whether lines pass through the origin."""
+        name = self.block.spec.offset
+        offset = () if name is None else (f"The offset {name} is added to it.",)
+        return (self.link_sentence, *offset, *self.origin)
+
+    def scattered(self, about: str, estimates: Mapping[str, Estimated]) -> str:
+        """Nothing where nothing but the mean says it."""
+        del about
+        said = self.scatter(estimates)
+        return f"rows scatter about it with {said}" if said else ""
+
+
+class LogLinkWords(LinkWords):
     """What responses share whose mean is the exponential of their line."""
 
     captions: ClassVar[Mapping[str, str]] = {
         "slope": "Slope: change of the log of the expected response per unit of a predictor",
     }
-    ratio: ClassVar[str] = "ratio per unit"
     level: ClassVar[str] = "expected at the averages"
-    intercept_note: ClassVar[str] = (
-        "The intercept is the log of the expected response where every predictor is 0"
-    )
     curve: ClassVar[str] = "expected response"
+
+    @property
+    def link_sentence(self) -> str:
+        """The line is a log."""
+        return "The log of the expected response is a line in the predictors."
+
+    @property
+    def intercept_note(self) -> str:
+        """The intercept is a log."""
+        return "The intercept is the log of the expected response where every predictor is 0"
 
     @property
     def per_exposure(self) -> str:
@@ -251,18 +288,7 @@ class LogLinkWords(LineWords):
     @property
     def mean(self) -> str:
         """exp(b_k + u'θ_k + o_i), in MathML."""
-        inside = [self.line]
-        if self.block.spec.offset is not None:
-            inside += [sign("+"), under(letter("o"), letter("i"))]
-        return row(letter("exp"), sign("("), *inside, sign(")"))
-
-    @property
-    def structure(self) -> tuple[str, ...]:
-        """The link, the offset, and whether lines pass through the origin."""
-        name = self.block.spec.offset
-        link = "The log of the expected response is a line in the predictors."
-        offset = f"The offset {name}, the log of the exposure, is added to it."
-        return (link, *((offset,) if name is not None else ()), *self.origin)
+        return row(letter("exp"), self.inside)
 
     def sentence(self, response: str, where: str, level: str, changes: str, held: str) -> str:
         """In ratios."""
@@ -274,12 +300,6 @@ class LogLinkWords(LineWords):
     def typical(self, response: str, level: str) -> str:
         """The expected response."""
         return f"There the expected {response}{self.per_exposure} is {level}"
-
-    def scattered(self, about: str, estimates: Mapping[str, Estimated]) -> str:
-        """Nothing where nothing but the mean says it."""
-        del about
-        said = self.scatter(estimates)
-        return f"rows scatter about it with {said}" if said else ""
 
 
 def words_of(block: Block) -> BlockWords:

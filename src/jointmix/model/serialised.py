@@ -20,7 +20,15 @@ MODEL_KEYS = {
     "clusters": "n_clusters",
     **{
         name: name
-        for name in ("family", "covariance", "noise", "intercept", "standardize", "ordering")
+        for name in (
+            "family",
+            "link",
+            "covariance",
+            "noise",
+            "intercept",
+            "standardize",
+            "ordering",
+        )
     },
 }
 SAMPLER_KEYS = tuple(item.name for item in fields(SamplerSpec))
@@ -41,6 +49,8 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
     model = {key: getattr(spec, name) for key, name in MODEL_KEYS.items()}
     if spec.family == ModelSpec.family:
         del model["family"]
+    if spec.link is None:
+        del model["link"]
     return {
         "data": without_none(
             {key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()}

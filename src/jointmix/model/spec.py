@@ -83,7 +83,10 @@ class ModelSpec:
     family
         Of the response: "normal" or "student_t", about the same line b + u'θ; σ is then the scale
         of the t distribution and ``df`` its degrees of freedom, one a cluster. "poisson": counts
-        whose expectation is exp(b + u'θ + offset), without σ.
+        whose expectation is exp(b + u'θ + offset), without σ. "bernoulli": 0 or 1, 1 with
+        probability g⁻¹(b + u'θ + offset), without σ.
+    link
+        g of a bernoulli response, "logit" (None is that too) or "probit".
     intercept
         False fixes b = 0 on the users' scale.
     standardize
@@ -112,6 +115,7 @@ class ModelSpec:
     covariance: str = "full"
     noise: str = "cluster"
     family: str = "normal"
+    link: str | None = None
     intercept: bool = True
     standardize: bool = True
     ordering: str = "auto"
@@ -170,6 +174,14 @@ class ModelSpec:
                 f"family is that of the response; got family={shown(self.family)} and "
                 "response=None."
             )
+        links = self.blocks[-1].links if self.response is not None else ()
+        if self.link is not None and not links:
+            raise SpecError(
+                f"A {self.family} response has one link only; leave out link, got "
+                f"{shown(self.link)}."
+            )
+        if self.link is not None:
+            choice("link", self.link, links)
         if self.linked and self.noise != "cluster":
             raise SpecError(
                 f"A {self.family} response has no noise besides its own spread; leave out noise, "

@@ -63,7 +63,9 @@ def contrasts(
         ``sd`` of the difference first minus second, its bounds (``eti89_lb``, ``eti89_ub``),
         ``probability``, P(first > second), and ``mcse_mean``, ``mcse_probability``, ``ess_bulk``
         and ``r_hat``; on the users' scale. A difference that never varies, of parameters the
-        clusters share or that are fixed, has NaN for the last four.
+        clusters share or that are fixed, has NaN for the last four. Of a response whose line is the
+        log of its mean, ``ratio`` and its bounds besides: the exponentials of differences of
+        intercepts and slopes, such as ratios of rate ratios; NaN elsewhere.
 
     Raises
     ------
@@ -74,7 +76,8 @@ def contrasts(
     """
     lower, upper = bound_names(interval)
     draws = identified_parameters(tree)
-    parameters = _contrasted(fitted_spec(tree), parameters)
+    spec = fitted_spec(tree)
+    parameters, ratios = _contrasted(spec, parameters), _ratios(spec)
     names: list[str] = []
     frames: list[pd.DataFrame] = []
     for name in (name for name in parameters if name in draws):
@@ -92,6 +95,11 @@ def contrasts(
                 # All draws on one side: no variance to estimate an error from.
                 mcse_probability=xr.where(is_constant(above), 0.0, error).where(free),
             )
+            if name in ratios:
+                ratio = statistics(xr.apply_ufunc(np.exp, gap), interval)
+                found = found.assign(
+                    ratio=ratio["mean"], ratio_lower=ratio["lower"], ratio_upper=ratio["upper"]
+                )
             pair = f"cluster {labels[one]} − cluster {labels[other]}"
             names += [_named(entry, name, pair) for entry, _ in entries(found["mean"], name)]
             frames.append(
@@ -101,10 +109,25 @@ def contrasts(
         *("mean", "sd", lower, upper, "probability"),
         *("mcse_mean", "mcse_probability", "ess_bulk", "r_hat"),
     ]
+    names_of = {"lower": lower, "upper": upper}
+    if ratios:
+        names_of |= {"ratio_lower": f"ratio_{lower}", "ratio_upper": f"ratio_{upper}"}
+        columns += ["ratio", f"ratio_{lower}", f"ratio_{upper}"]
     if not frames:
         return pd.DataFrame(columns=columns)
-    table = pd.concat(frames, ignore_index=True).rename(columns={"lower": lower, "upper": upper})
-    return table[columns].set_axis(names, axis="index")
+    table = pd.concat(frames, ignore_index=True).rename(columns=names_of)
+    return table.reindex(columns=columns).set_axis(names, axis="index")
+
+
+def _ratios(spec: ModelSpec) -> tuple[str, ...]:
+    """Parameters of which exponentials of differences are ratios."""
+    return tuple(
+        item.name
+        for block in spec.blocks
+        if block.ratio
+        for item in block.parameters
+        if item.role == "location"
+    )
 
 
 def _contrasted(spec: ModelSpec, parameters: Iterable[str] | None) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ def invariants(
     mean, covariance = overall_moments(parameters, points.outside, spec)
     names = list(cluster_moments(spec.blocks, parameters.take(slice(1)), points.outside).columns)
     arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"density": ((POINT,), density)}
-    coords = {POINT: points.place}
+    coords: dict[str, np.ndarray | list[str]] = {POINT: points.place}
     if names:
         arrays["overall_mean"] = ((VARIABLE,), mean)
         arrays["overall_covariance"] = ((VARIABLE, VARIABLE_BIS), covariance)

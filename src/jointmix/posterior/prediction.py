@@ -304,6 +304,7 @@ def _predicted(
 
     response = pattern.blocks[-1]
     assert isinstance(response, Predicted)
+    may_peak = response.may_peak
     scale = np.median(response.squared_scale(pattern.parameters), axis=0)
 
     def block(first: int) -> list[np.ndarray]:
@@ -312,7 +313,9 @@ def _predicted(
             part, pattern.parameters, pattern.blocks, probability, weighting == "joint"
         )
         variance = np.where(np.isfinite(share[..., 2]), share[..., 2], scale)
-        peaks = _multimodal(share[..., 0], share[..., 1], variance)
+        peaks = np.zeros(len(share), dtype=bool)
+        if may_peak:
+            peaks = _multimodal(share[..., 0], share[..., 1], variance)
         return [total, share[..., 0], quantile, peaks]
 
     found = Parallel(n_jobs=-1, prefer="threads")(

@@ -65,9 +65,9 @@ def estimates(view: FittedView) -> list[Row]:
     )  # fmt: skip
     after = 1 + next(i for i, row in enumerate(found) if row.parameter.name == "intercept")
     found[after:after] = [Row(level, "", view.levels)]
-    if words.ratio:
+    if words.block.ratio:
         slope = next(item for item in words.block.parameters if item.name == "slope")
-        ratio, clusters = replace(slope, name=words.ratio), range(len(view.clusters))
+        ratio, clusters = replace(slope, name=words.block.ratio), range(len(view.clusters))
         last = 1 + max(i for i, row in enumerate(found) if row.parameter.name == "slope")
         found[last:last] = [
             Row(ratio, view.names[name], tuple(view.effect(k, j) for k in clusters))

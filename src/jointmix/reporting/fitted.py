@@ -253,11 +253,11 @@ class FittedView:
 
     @cached_property
     def _ratios(self) -> xr.Dataset:
-        return statistics(np.exp(self.posterior["slope"]), INTERVAL)
+        return statistics(xr.apply_ufunc(np.exp, self.posterior["slope"]), INTERVAL)
 
     def effect(self, cluster: int, predictor: int) -> Estimate:
         """A slope as people read it: its exponential where the words have a name for that."""
-        if not self.line_words.ratio:
+        if not self.line_words.block.ratio:
             return self.estimate("slope", cluster=cluster, predictor=predictor)
         return _estimate(self._ratios.isel({CLUSTER: cluster, PREDICTOR: predictor}))
 

@@ -24,6 +24,11 @@ class PoissonResponse(Linked):
     intercept_meaning: ClassVar[str] = "log rate of the response"
     slope_meaning: ClassVar[str] = "change of the log rate per unit"
 
+    @property
+    def ratio(self) -> str:
+        """Exponentials of differences of log rates."""
+        return "rate ratio"
+
     def level(self, y: np.ndarray, offset: np.ndarray) -> float:
         """The log of all counts over all exposure."""
         largest = offset.max()

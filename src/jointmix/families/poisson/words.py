@@ -9,7 +9,6 @@ from jointmix.families.words import LogLinkWords
 class PoissonResponseWords(LogLinkWords):
     """Poisson(y | exp(b_k + u'θ_k + o))."""
 
-    ratio: ClassVar[str] = "rate ratio"
     level: ClassVar[str] = "rate at the averages"
 
     @property

@@ -28,7 +28,7 @@ class StudentTResponse(Regression):
 
     family: ClassVar[str] = "student_t"
     words: ClassVar[str] = "a Student-t density of the response about its regression line"
-    own_priors: ClassVar[tuple[str, ...]] = ("sigma", "df")
+    own_priors: ClassVar[tuple[str, ...]] = ("df",)
     checked: ClassVar[type[Checks]] = StudentTChecks
     sigma_meaning: ClassVar[str] = "scale of the response about its line"
 
