@@ -363,3 +363,13 @@ def test_what_a_specification_may_not_say() -> None:
     spec = model(2)
     assert spec_from_dict(spec_to_dict(spec)) == spec
     assert "sigma" not in spec_to_dict(spec)["priors"]
+
+
+def test_densities_are_probabilities_of_whole_numbers(fitted: xr.DataTree) -> None:
+    rows = pd.DataFrame({"u": [0.5], "log_hours": [0.7]})
+    grid = jm.predictive_density(fitted, rows, 400)
+    assert (grid["point"] == np.round(grid["point"])).all()
+    # From 0.05% to 99.95%, and a tenth of that farther.
+    assert float(grid.sum()) == pytest.approx(1.0, abs=1e-3)
+    with pytest.raises(SpecError, match="whole numbers for a poisson response"):
+        jm.predictive_density(fitted, rows, [1.5])

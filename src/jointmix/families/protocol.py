@@ -2,8 +2,9 @@
 
 A block is the density of some columns given others inside a cluster. log p(row | k) is the sum of
 a model's blocks, log π_k comes from the membership, and whatever needs a density, a count, a name
-or a scale asks them. To add a family, derive a class from `Block` (a response that follows a line
-b + u'θ: from `jointmix.families.regression.Regression`), and name it in the door,
+or a scale asks them. To add a family, derive a class from `Block` (a response about a line b + u'θ:
+from `jointmix.families.regression.Regression`; one whose mean is a function of a line: from
+`jointmix.families.linked.Linked`), and name it in the door,
 `jointmix.families`, or register it from elsewhere with `jointmix.families.register`.
 """
 

@@ -165,7 +165,9 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
         Var(y) = Σ_k π_k σ_k²  +  Σ_k π_k Var(u'θ_k | k)  +  Σ_k π_k (m_k − m)²
 
     the noise, what the regressions explain inside the clusters, and what lies between the
-    clusters' mean responses m_k; predictors that are no features vary as in the fit's rows.
+    clusters' mean responses m_k; predictors that are no features vary as in the fit's rows. Of a
+    response with a link, σ_k² and u'θ_k become the mean of Var(y | x, k) and E[y | x, k], over the
+    fit's rows weighed by p(k | x), with their offsets.
 
     Returns
     -------
