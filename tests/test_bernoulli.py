@@ -246,3 +246,12 @@ def test_what_a_specification_may_not_say() -> None:
     spec = model(2, link="probit")
     assert spec_from_dict(spec_to_dict(spec)) == spec
     assert "link" not in spec_to_dict(model(2))["model"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["logit", "probit"])
+def test_its_implementations_agree(link: str) -> None:
+    spec = model(2, link=link)
+    certificate = jm.crosscheck(choices(), spec, points=20, posterior=False, seed=2)
+    assert certificate.passed, certificate.findings
+    assert {"kernel", "PyMC on JAX", "NumPyro enumerated"} <= set(certificate.implementations)

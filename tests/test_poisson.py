@@ -373,3 +373,10 @@ def test_densities_are_probabilities_of_whole_numbers(fitted: xr.DataTree) -> No
     assert float(grid.sum()) == pytest.approx(1.0, abs=1e-3)
     with pytest.raises(SpecError, match="whole numbers for a poisson response"):
         jm.predictive_density(fitted, rows, [1.5])
+
+
+@pytest.mark.slow
+def test_its_implementations_agree() -> None:
+    certificate = jm.crosscheck(counts(), model(2), points=20, posterior=False, seed=2)
+    assert certificate.passed, certificate.findings
+    assert {"kernel", "PyMC on JAX", "NumPyro enumerated"} <= set(certificate.implementations)
