@@ -28,6 +28,7 @@ from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
 from jointmix.sampling import Target
+from jointmix.validation.calibration.replicates import true_arrays
 
 pytestmark = pytest.mark.kernel
 
@@ -373,6 +374,14 @@ def test_densities_are_probabilities_of_whole_numbers(fitted: xr.DataTree) -> No
     assert float(grid.sum()) == pytest.approx(1.0, abs=1e-3)
     with pytest.raises(SpecError, match="whole numbers for a poisson response"):
         jm.predictive_density(fitted, rows, [1.5])
+
+
+@pytest.mark.parametrize("family", ["poisson", "bernoulli"])
+def test_calibration_draws_parameters_of_a_table_that_the_family_can_have(family: str) -> None:
+    spec = ModelSpec(n_clusters=2, predictors=["u"], response="y", offset="o", family=family)
+    drawn = true_arrays(spec, 0, 1)
+    assert {"weight", "intercept", "slope"} <= drawn.keys()
+    assert np.isfinite(drawn["slope"]).all()
 
 
 @pytest.mark.slow

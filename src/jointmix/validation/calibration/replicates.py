@@ -80,7 +80,11 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
     rng = np.random.default_rng(seed)
     n = max(2 * len(spec.columns), minimum_rows(spec)) + 1
     # The model asks for rows; the prior does not depend on them.
-    rows = make_dataset({name: rng.normal(size=n) for name in spec.columns}, spec)
+    columns = {name: rng.normal(size=n) for name in spec.columns}
+    if spec.linked:
+        # Zeros and ones are counts too.
+        columns[str(spec.response)] = np.arange(n) % 2.0
+    rows = make_dataset(columns, spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
     return prior_draws(rows, BLOCK, own)
 
