@@ -80,7 +80,7 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
     rng = np.random.default_rng(seed)
     n = max(2 * len(spec.columns), minimum_rows(spec)) + 1
     # The model asks for rows; the prior does not depend on them.
-    columns = {name: rng.normal(size=n) for name in spec.columns}
+    columns: dict[str, np.ndarray] = {name: rng.normal(size=n) for name in spec.columns}
     if spec.linked:
         # Zeros and ones are counts too.
         columns[str(spec.response)] = np.arange(n) % 2.0
