@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jointmix.families import mixture, regression
+from jointmix.families import line, mixture
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
@@ -43,7 +43,7 @@ def response_log_density(y: np.ndarray, u: np.ndarray, parameters: Parameters) -
 
 def response_mean(u: np.ndarray, parameters: Parameters) -> np.ndarray:
     """b_k + u'θ_k, (..., obs, component)."""
-    return regression.line(parameters, _rows(None, u, None))
+    return line.line(parameters, _rows(None, u, None))
 
 
 def component_log_density(

@@ -60,6 +60,13 @@ def factories() -> Iterator[tuple[str, Callable[[], Case]]]:
         for name, options in LINES.items():
             chosen = {"features": (), **options, "family": family}
             yield f"{family}, {name}", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
+    without_noise = {name: own for name, own in LINES.items() if "noise" not in own}
+    for family in ("poisson", "bernoulli"):
+        for name, options in (without_noise | {"offset": {"offset": "o"}}).items():
+            chosen = {"features": (), **options, "family": family}
+            yield f"{family}, {name}", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
+    chosen = {"features": (), "family": "bernoulli", "link": "probit"}
+    yield "bernoulli, probit", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
     for name, df in (("fixed df", 3.5), ("fixed dfs", [1.5, 4.0, 30.0])):
         fixed = {"features": (), "family": "student_t", "priors": Priors(df=Fixed(value=df))}
         yield f"student_t, {name}", lambda fixed=fixed: cases_of(spec_of(**fixed))[0]

@@ -15,7 +15,7 @@ from test_kernel import prior_of, rows_of, target_of
 
 from jointmix.base.errors import SpecError
 from jointmix.families.compiling import jit
-from jointmix.families.gamma import digamma_step, log_gamma_step
+from jointmix.families.gamma_functions import digamma_step, log_gamma_step
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Gamma, Priors
 from jointmix.families.rows import Rows

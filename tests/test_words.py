@@ -15,7 +15,6 @@ import jointmix as jm
 from jointmix import families
 from jointmix.families.normal.block import NormalResponse
 from jointmix.families.priors.priors import Fixed, Gamma, Priors
-from jointmix.families.student_t.block import StudentTResponse
 from jointmix.families.words import BlockWords, words_of
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.differences import contrasts, r_squared
@@ -279,5 +278,5 @@ def test_a_package_brings_its_own_words(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_own_priors_are_foreign_to_other_families() -> None:
     assert families.foreign_priors("student_t") == ()
-    assert families.foreign_priors("normal") == StudentTResponse.own_priors
+    assert families.foreign_priors("normal") == ("df",)
     assert ModelSpec(**USUAL, priors=Priors(df=Gamma(shape=2.0, rate=0.1))).priors == Priors()

@@ -5,9 +5,10 @@ from typing import ClassVar
 import numpy as np
 
 from jointmix.families.checks import Checks
+from jointmix.families.line import line
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Scores, Step
-from jointmix.families.regression import Regression, line
+from jointmix.families.regression import Regression
 from jointmix.families.rows import Rows
 from laplace.checks import LaplaceChecks
 

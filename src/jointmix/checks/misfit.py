@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.finding import Finding, skipped
+from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec
 from jointmix.posterior.misfit import Deviation, Kind, deviations
 from jointmix.tables.issues import quoted
@@ -46,10 +47,6 @@ _WORDS: dict[Kind, tuple[str, str]] = {
         "Add the product of {1} and {2} to the predictors, or take more clusters.",
     ),
 }
-_RESPONSE_SHAPE = (
-    'Look at the residuals of {0}: family="student_t" has heavier tails; transform it where it is '
-    "skewed."
-)
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
@@ -67,7 +64,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
             value=float(adjusted[0]),
             threshold=LEAST_CHANCE,
             message=_message(beyond, len(found)),
-            remedy=_remedy(beyond[0], fitted_spec(tree).response) if beyond else "",
+            remedy=_remedy(beyond[0], fitted_spec(tree)) if beyond else "",
             source=SOURCE,
         ),
     )
@@ -82,9 +79,10 @@ def _message(beyond: list[Deviation], n_tests: int) -> str:
     return f"The rows depart from the model: {said}{also}."
 
 
-def _remedy(worst: Deviation, response: str | None) -> str:
-    shape = worst.kind == "shape" and worst.columns == (response,)
-    return _put(_RESPONSE_SHAPE if shape else _WORDS[worst.kind][1], worst)
+def _remedy(worst: Deviation, spec: ModelSpec) -> str:
+    if worst.kind == "shape" and worst.columns == (spec.response,):
+        return _put(spec.blocks[-1].checks.shape_remedy, worst)
+    return _put(_WORDS[worst.kind][1], worst)
 
 
 def _put(words: str, each: Deviation) -> str:

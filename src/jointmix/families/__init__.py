@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _RESPONSES = {
     "normal": ("jointmix.families.normal.block", "NormalResponse"),
     "student_t": ("jointmix.families.student_t.block", "StudentTResponse"),
+    "bernoulli": ("jointmix.families.bernoulli.block", "BernoulliResponse"),
+    "poisson": ("jointmix.families.poisson.block", "PoissonResponse"),
 }
 _FEATURES = {"mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures")}
 
@@ -43,9 +45,15 @@ def block_class(family: str) -> type["Block"]:
 
 def foreign_priors(family: str | None) -> tuple[str, ...]:
     """Fields of `Priors` that only other responses than one of ``family`` read."""
-    everyones = [name for one in response_families() for name in block_class(one).own_priors]
-    own = block_class(family).own_priors if family is not None else ()
+    everyones = [name for one in response_families() for name in _own_priors(one)]
+    own = _own_priors(family) if family is not None else []
     return tuple(name for name in dict.fromkeys(everyones) if name not in own)
+
+
+def _own_priors(family: str) -> list[str]:
+    """Those that a family or what it derives from reads, and not every response."""
+    kinds = block_class(family).__mro__
+    return [name for kind in reversed(kinds) for name in vars(kind).get("own_priors", ())]
 
 
 def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:

@@ -6,6 +6,7 @@ A family says of its own parameters and columns what breaks them; `jointmix.mode
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -84,6 +85,12 @@ class Checks:
         self.spec = spec
         self.columns = columns
 
+    #: What to do where a response is spread otherwise than the family has it; {0} is its name.
+    shape_remedy: ClassVar[str] = (
+        'Look at the residuals of {0}: family="student_t" has heavier tails; transform it where it '
+        "is skewed."
+    )
+
     @property
     def measured(self) -> tuple[str, ...]:
         """Columns of real numbers, in which ties are rounding."""
@@ -106,6 +113,11 @@ class Checks:
         """Why a cluster cannot close on tied values of a column, a clause; "" if it can."""
         del column
         return "as they do not bear on its density"
+
+    def domain_issues(self, table: Table) -> tuple[Issue, ...]:
+        """Errors of values that the columns cannot take."""
+        del table
+        return ()
 
     def exact_issue(self, table: Table) -> Issue | None:
         """Columns that others determine: nothing is left to be random."""

@@ -29,7 +29,10 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 #: Below families/: what compiled functions of other folders contain.
-_SHARED = ("compiling.py", "loops.py", "gamma.py", "membership/rows.py", "priors/rows.py")
+_SHARED = (
+    *("compiling.py", "loops.py", "gamma_functions.py", "incomplete_gamma.py"),
+    *("membership/rows.py", "priors/rows.py"),
+)
 _DOUBLES, _WHOLE = types.CPointer(types.float64), types.int64
 #: Signatures of a family's functions.
 SIGNATURES = {
@@ -196,6 +199,8 @@ class Family:
         their squared scales; None where parts are not closed under differences.
     n_part
         Numbers of a part.
+    whole
+        Whether a response is a whole number, at least 0.
     """
 
     values: Callable[[int], dict[str, int]]
@@ -212,6 +217,7 @@ class Family:
     distribution: Callable[..., float] | None = None
     distance: Callable[..., float] | None = None
     n_part: int = 0
+    whole: bool = False
 
     def address(self, name: str) -> int:
         """The address of one of the functions, compiled or loaded when first asked for."""

@@ -1,11 +1,12 @@
 """The PyMC side of a family: where it is, and what those of responses about a line share.
 
-A family's module `graph`, beside its block, has two functions, and two more where they apply:
+A family's module `graph`, beside its block, has two functions, and more where they apply:
 
     variables(block, scaling, locations)    values by name, tensors (component, ...)
     log_density(block, values, rows)        tensor (obs, component)
     quadratic(block, values)                if the log density is quadratic in the row
     compiled(block, values)                 if its compiled functions name other values
+    compiled_rows(block, rows)              tensor (obs, column), as `Block.compiled_rows`
 
 `variables` creates the free variables of scales and shapes, and a variable of each parameter's
 name; it is given the free locations (component, label) on the model's scale, by name. `values` are
@@ -47,8 +48,10 @@ def graph_of(block: Block) -> ModuleType:
     return import_module(f"{package}.graph".lstrip("."))
 
 
-def line_variables(block: Block, scaling: Scaled, locations: Values) -> dict[str, TensorVariable]:
-    """b (component), θ (component, predictor) and σ (component)."""
+def coefficient_variables(
+    block: Block, scaling: Scaled, locations: Values
+) -> dict[str, TensorVariable]:
+    """b (component) and θ (component, predictor)."""
     spec, known = block.spec, block.known(scaling)
     k, r = spec.n_clusters, len(spec.predictors)
     fixed = pt.as_tensor(known.get("slope", np.zeros((k, r))))
@@ -58,19 +61,37 @@ def line_variables(block: Block, scaling: Scaled, locations: Values) -> dict[str
     else:
         _, share = block.follows(scaling)["intercept"]
         intercept = known["intercept"] + (slope * share).sum(-1)
+    return {
+        "intercept": pm.Deterministic("intercept", intercept, dims=COMPONENT),
+        "slope": pm.Deterministic("slope", slope, dims=(COMPONENT, PREDICTOR)),
+    }
+
+
+def line_variables(block: Block, scaling: Scaled, locations: Values) -> dict[str, TensorVariable]:
+    """b (component), θ (component, predictor) and σ (component)."""
+    found, known = coefficient_variables(block, scaling, locations), block.known(scaling)
     if "sigma" in known:
         sigma = pt.as_tensor(known["sigma"])
     else:
         (own,) = (item for item in block.parameters if item.name == "sigma")
-        sigma = pt.broadcast_to(scale_of(own), (k,))
-    return {
-        "intercept": pm.Deterministic("intercept", intercept, dims=COMPONENT),
-        "slope": pm.Deterministic("slope", slope, dims=(COMPONENT, PREDICTOR)),
-        "sigma": pm.Deterministic("sigma", sigma, dims=COMPONENT),
-    }
+        sigma = pt.broadcast_to(scale_of(own), (block.spec.n_clusters,))
+    return found | {"sigma": pm.Deterministic("sigma", sigma, dims=COMPONENT)}
+
+
+def linear(values: Values, rows: Rows) -> TensorVariable:
+    """b + u'θ and the offset, (obs, component)."""
+    line = values["intercept"] + rows.u @ values["slope"].T
+    return line if rows.offset is None else line + rows.offset[:, None]
+
+
+def compiled_rows(block: Block, rows: Rows) -> TensorVariable:
+    """What the block's compiled functions are given, (obs, column)."""
+    own = getattr(graph_of(block), "compiled_rows", None)
+    if own is not None:
+        return own(block, rows)
+    return pt.concatenate([rows.u, rows.y[:, None]], axis=1) if block.of_response else rows.x
 
 
 def residual(values: Values, rows: Rows) -> TensorVariable:
     """(y − b − u'θ) / σ, (obs, component)."""
-    line = values["intercept"] + rows.u @ values["slope"].T
-    return (rows.y[:, None] - line) / values["sigma"]
+    return (rows.y[:, None] - linear(values, rows)) / values["sigma"]

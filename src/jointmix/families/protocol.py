@@ -2,8 +2,9 @@
 
 A block is the density of some columns given others inside a cluster. log p(row | k) is the sum of
 a model's blocks, log π_k comes from the membership, and whatever needs a density, a count, a name
-or a scale asks them. To add a family, derive a class from `Block` (a response that follows a line
-b + u'θ: from `jointmix.families.regression.Regression`), and name it in the door,
+or a scale asks them. To add a family, derive a class from `Block` (a response about a line b + u'θ:
+from `jointmix.families.regression.Regression`; one whose mean is a function of a line: from
+`jointmix.families.linked.Linked`), and name it in the door,
 `jointmix.families`, or register it from elsewhere with `jointmix.families.register`.
 """
 
@@ -162,8 +163,17 @@ class Block(ABC):
     of_response: ClassVar[bool]
     #: In a sentence: "a Gaussian density of the features".
     words: ClassVar[str]
-    #: Fields of `Priors` that only this family reads.
+    #: Fields of `Priors` that it reads and not every response does, besides those of its bases.
     own_priors: ClassVar[tuple[str, ...]] = ()
+    #: Of a response: whether its mean is a function of its line, the inverse of its link. The
+    #: response then stays on its own scale, and its line is centred in its place.
+    linked: ClassVar[bool] = False
+    #: Links that it may have, the usual one first; empty where there is no choice.
+    links: ClassVar[tuple[str, ...]] = ()
+    #: Of a response: whether it may have several peaks.
+    may_peak: ClassVar[bool] = True
+    #: Of a response: whether it is a whole number.
+    whole: ClassVar[bool] = False
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 
@@ -181,6 +191,11 @@ class Block(ABC):
     def checks(self) -> Checks:
         """What a table, a mode and draws are looked at for."""
         return self.checked(self.spec, self.columns)
+
+    @property
+    def ratio(self) -> str:
+        """Of a response: what exponentials of differences of its line are called; "" if nothing."""
+        return ""
 
     @property
     @abstractmethod
@@ -277,6 +292,19 @@ class Block(ABC):
         """
         del rows, parameters, present
         return None
+
+    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
+        """Of a linked response: where its line lies over all rows (obs,), in the line's units."""
+        del y, offset
+        return 0.0
+
+    def working(self, rows: Rows) -> np.ndarray:
+        """Of a response: the column (obs,) in which rows far from each other differ."""
+        return rows.y
+
+    def compiled_rows(self, rows: Rows) -> np.ndarray:
+        """The columns that its compiled functions are given, (column, obs)."""
+        return np.vstack([rows.u.T, rows.y]) if self.of_response else rows.x.T
 
     def compiled(self, parameters: Parameters) -> dict[str, np.ndarray]:
         """The block's arrays under the names that its compiled functions give them."""

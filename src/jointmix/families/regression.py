@@ -1,4 +1,4 @@
-"""What responses about a line share: b_k + u'θ_k, its scale, its M-step and its scores."""
+"""What responses about a line with a scale share: σ, its M-step and its scores."""
 
 from functools import cached_property
 from typing import ClassVar
@@ -6,30 +6,25 @@ from typing import ClassVar
 import numpy as np
 
 from jointmix.families.checks import Checks
+from jointmix.families.line import Line, line
 from jointmix.families.moments import Moments, Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.protocol import VARIANCE_FLOOR, Block, Parameter, Step, freed
+from jointmix.families.protocol import VARIANCE_FLOOR, Parameter, Step
 from jointmix.families.regression_checks import RegressionChecks
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
 from jointmix.families.straight import Straightened
 
 
-def line(parameters: Parameters, rows: Rows) -> np.ndarray:
-    """b_k + u'θ_k of each row and component, (..., obs, component)."""
-    value = parameters.slope @ rows.u.T + parameters.intercept[..., None]
-    return np.swapaxes(value, -1, -2)
-
-
-class Regression(Block):
+class Regression(Line):
     """A response whose location is the line b_k + u'θ_k, with a scale σ_k.
 
     A family of it says how y lies about the line: `log_density_at`, the log density of a
     standardised residual, `draw_noise`, and how its M-step weighs the rows.
     """
 
-    of_response: ClassVar[bool] = True
+    own_priors: ClassVar[tuple[str, ...]] = ("sigma",)
     checked: ClassVar[type[Checks]] = RegressionChecks
     straight: ClassVar[tuple[Straightened, ...]] = (Straightened("sigma", ("intercept", "slope")),)
     #: What σ is, in a few words.
@@ -38,30 +33,16 @@ class Regression(Block):
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """b, θ, σ and what the family adds."""
-        spec, k, priors = self.spec, self.spec.n_clusters, self.spec.priors
-        predictors = tuple(spec.predictors)
+        spec, k = self.spec, self.spec.n_clusters
         noise = () if spec.noise == "fixed" else ((1,) if spec.noise == "shared" else (k,))
         return (
+            *self.coefficients,
             Parameter(
-                name="intercept", symbol="b", role="location", prior=priors.intercept,
-                free=(k,) if spec.free_intercept else (), labels=(None,),
-                meaning=f"response{' where every predictor is 0' if predictors else ''}",
-            ),
-            Parameter(
-                name="slope", symbol="θ", dims=("predictor",), role="location",
-                prior=priors.slope, free=freed(priors.slope, k, len(predictors)),
-                labels=predictors, meaning="change of the response per unit",
-            ),
-            Parameter(
-                name="sigma", symbol="σ", role="scale", prior=priors.sigma, free=noise,
+                name="sigma", symbol="σ", role="scale", prior=spec.priors.sigma, free=noise,
                 site="noise", meaning=self.sigma_meaning,
             ),
             *self.further(),
         )  # fmt: skip
-
-    def further(self) -> tuple[Parameter, ...]:
-        """Parameters besides b, θ and σ."""
-        return ()
 
     def log_density(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """log p(y | x, k), (..., obs, component)."""
@@ -96,61 +77,22 @@ class Regression(Block):
         return np.asarray(parameters.sigma**2)
 
     def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
-        """Fixed b, θ and σ on scaled columns; a fixed b is the line's value where u is 0 there."""
-        spec, k, priors, found = self.spec, self.spec.n_clusters, self.spec.priors, {}
-        (_, scale), (y_center, y_scale) = scaling.predictor, scaling.response
-        if isinstance(priors.slope, Fixed):
-            slope = np.broadcast_to(priors.slope.array, (k, len(spec.predictors)))
-            found["slope"] = slope * scale / y_scale
-        if not spec.free_intercept:
-            at = priors.intercept.array if isinstance(priors.intercept, Fixed) else np.zeros(())
-            found["intercept"] = (np.broadcast_to(at, (k,)) - y_center) / y_scale
-        if isinstance(priors.sigma, Fixed):
-            found["sigma"] = np.broadcast_to(priors.sigma.array, (k,)) / y_scale
+        """Fixed b, θ and σ on scaled columns."""
+        found, prior = super().known(scaling), self.spec.priors.sigma
+        if isinstance(prior, Fixed):
+            found["sigma"] = np.broadcast_to(prior.array, (self.spec.n_clusters,))
+            found["sigma"] = found["sigma"] / scaling.response[1]
         return found
-
-    def follows(self, scaling: Scaled) -> dict[str, tuple[str, np.ndarray]]:
-        """A known b on the users' scale, where columns are not centred, moves with θ here."""
-        center, scale = scaling.predictor
-        return {} if self.spec.free_intercept else {"intercept": ("slope", center / scale)}
 
     def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """b, θ and σ of scaled columns as those on the users' scale."""
-        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response
-        slope = parameters.slope * (y_scale / scale)
-        return {
-            "intercept": y_center + y_scale * parameters.intercept - slope @ center,
-            "slope": slope,
-            "sigma": parameters.sigma * y_scale,
-        }
+        _, y_scale = scaling.response
+        return super().to_users(parameters, scaling) | {"sigma": parameters.sigma * y_scale}
 
     def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """b, θ and σ on the users' scale as those of scaled columns."""
-        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response
-        shifted = parameters.intercept + parameters.slope @ center - y_center
-        return {
-            "intercept": shifted / y_scale,
-            "slope": parameters.slope * (scale / y_scale),
-            "sigma": parameters.sigma / y_scale,
-        }
-
-    def marginal(
-        self, rows: Rows, parameters: Parameters, present: np.ndarray
-    ) -> tuple[Rows, dict[str, np.ndarray]] | None:
-        """The same line, if no predictor is missing."""
-        spec, features = self.spec, list(self.spec.features)
-        if any(name in features and not present[features.index(name)] for name in spec.predictors):
-            return None
-        inside = [features.index(name) for name in spec.predictors if name in features]
-        outside = [i for i, name in enumerate(spec.predictors) if name not in features]
-        there = np.flatnonzero(present)
-        slope = np.zeros((*parameters.slope.shape[:-1], len(there) + len(outside)))
-        of_predictor = [i for i, name in enumerate(spec.predictors) if name in features]
-        slope[..., np.searchsorted(there, inside)] = parameters.slope[..., of_predictor]
-        slope[..., len(there) :] = parameters.slope[..., outside]
-        x = rows.x[:, there]
-        own = {item.name: parameters[item.name] for item in self.parameters} | {"slope": slope}
-        return Rows(x, np.hstack([x, rows.u[:, outside]]), rows.y), own
+        _, y_scale = scaling.response
+        return super().to_model(parameters, scaling) | {"sigma": parameters.sigma / y_scale}
 
     def moments(self, before: Moments, parameters: Parameters, outside: Outside) -> Moments:
         """Those of the line, and σ² about it.
@@ -245,10 +187,6 @@ class Regression(Block):
         gram = np.einsum("nk,ni,nj->kij", share, used, used)
         inverse = np.linalg.pinv(gram, hermitian=True)
         return np.asarray(inverse * parameters.sigma[:, None, None] ** 2)
-
-    def line_scores(self, pull: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
-        """Scores of b and θ from those of the line, ``pull`` (obs, cluster)."""
-        return {"intercept": pull[..., None], "slope": pull[..., None] * rows.u[:, None, :]}
 
     def scale_scores(self, each: np.ndarray) -> np.ndarray:
         """Scores of the free scales, (obs, scale), from those of log σ (obs, cluster)."""

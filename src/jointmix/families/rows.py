@@ -12,28 +12,20 @@ import numpy as np
 class Rows:
     """The rows by role: x (obs, feature), u (obs, predictor), y (obs).
 
-    ``label`` (obs) is what the table that they come from calls them, where that is asked for.
+    ``label`` (obs) is what the table that they come from calls them, where that is asked for;
+    ``offset`` (obs) is added to the line of a response that is linked to it.
     """
 
     x: np.ndarray
     u: np.ndarray
     y: np.ndarray
     label: np.ndarray | None = None
-
-    @property
-    def columns(self) -> np.ndarray:
-        """x, u and y one after another, (column, obs)."""
-        return np.vstack([self.x.T, self.u.T, self.y])
+    offset: np.ndarray | None = None
 
     @cached_property
     def made_of_them(self) -> dict[Any, np.ndarray]:
         """Arrays that are made of these rows once, by what they are for."""
         return {}
-
-    @property
-    def places(self) -> np.ndarray:
-        """Where the predictors stand in `columns`."""
-        return self.x.shape[1] + np.arange(self.u.shape[1])
 
     def parts(self, size: int) -> Iterator["Rows"]:
         """The rows, so many at a time."""
@@ -43,4 +35,5 @@ class Rows:
     def take(self, index: np.ndarray | slice) -> "Rows":
         """Some of the rows."""
         label = None if self.label is None else self.label[index]
-        return Rows(self.x[index], self.u[index], self.y[index], label)
+        offset = None if self.offset is None else self.offset[index]
+        return Rows(self.x[index], self.u[index], self.y[index], label, offset)

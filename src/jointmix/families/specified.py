@@ -20,6 +20,10 @@ class Specified(Protocol):
     @property
     def response(self) -> str | None: ...
     @property
+    def offset(self) -> str | None: ...
+    @property
+    def link(self) -> str | None: ...
+    @property
     def columns(self) -> tuple[str, ...]: ...
     @property
     def covariance(self) -> str: ...
@@ -37,7 +41,7 @@ class Specified(Protocol):
 
 
 class Scaled(Protocol):
-    """Centres and scales of a model's columns, by role."""
+    """Centres and scales of a model's columns, by role; of a linked response, of its line."""
 
     @property
     def feature(self) -> tuple[np.ndarray, np.ndarray]: ...

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
-from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, under
+import numpy as np
+
+from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, sign, under
 from jointmix.families.protocol import Block, Parameter
 
 
@@ -131,13 +133,37 @@ class BlockWords:
         return ""
 
 
-class RegressionWords(BlockWords):
-    """What responses about a line share."""
+class LineWords(BlockWords):
+    """What responses share that depend on their predictors through a line."""
 
-    scale: ClassVar[str] = "noise"
     captions: ClassVar[Mapping[str, str]] = {
         "slope": "Slope: change of the response per unit of a predictor",
     }
+    #: What the value at the averages of the predictors is called in a table.
+    level: ClassVar[str] = "intercept at the averages"
+    #: What a picture draws for each cluster.
+    curve: ClassVar[str] = "regression line"
+
+    @property
+    def intercept_note(self) -> str:
+        """What the intercept is, in a table's note."""
+        return "The intercept is the response where every predictor is 0"
+
+    def expected(self, line: Any) -> Any:
+        """The response's mean where its line is so, of arrays."""
+        return line
+
+    def sentence(self, response: str, where: str, level: str, changes: str, held: str) -> str:
+        """What a cluster's estimates say of predictors."""
+        return f"{where}{response} is {level}; per unit{held} it changes by {changes}"
+
+    def typical(self, response: str, level: str) -> str:
+        """What a cluster's intercept says where there are no predictors."""
+        return f"There {response} is {level} on average"
+
+    def scattered(self, about: str, estimates: Mapping[str, Estimated]) -> str:
+        """How rows scatter, as a clause."""
+        return f"rows scatter about {about} with {self.scatter(estimates)}"
 
     @property
     def line(self) -> str:
@@ -150,6 +176,31 @@ class RegressionWords(BlockWords):
             parts += ["<mo>+</mo>"] * bool(parts)
             parts.append(row(transposed, under(letter("θ", bold=True), self.index)))
         return row(*parts)
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Whether lines pass through the origin."""
+        through = "The regressions pass through the origin (b = 0)."
+        return () if self.block.spec.intercept else (through,)
+
+    def _line_node(self) -> Node:
+        """The coefficients as one."""
+        spec, of = self.block.spec, {item.symbol: item for item in self.block.parameters}
+        parts = {"b": "intercepts"} if spec.intercept else {}
+        parts |= {"θ": "slopes"} if spec.predictors else {}
+        return Node.of(", ".join(parts), " and ".join(parts.values()), [of[one] for one in parts])
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What the family adds, and the coefficients as one."""
+        added = [node for node in super().nodes if node.label not in ("b", "θ")]
+        return (*added, self._line_node())
+
+
+class RegressionWords(LineWords):
+    """What responses about a line with a scale share."""
+
+    scale: ClassVar[str] = "noise"
 
     @property
     def scale_index(self) -> str:
@@ -165,18 +216,90 @@ class RegressionWords(BlockWords):
             "shared": f"All clusters share one {self.scale} σ.",
             "fixed": f"The {self.scale} σ is fixed by the user.",
         }[self.block.spec.noise]
-        origin = "The regressions pass through the origin (b = 0)."
-        return (noise,) if self.block.spec.intercept else (noise, origin)
+        return (noise, *self.origin)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """What the family adds, σ, and the coefficients as one."""
-        spec, of = self.block.spec, {item.symbol: item for item in self.block.parameters}
-        parts = {"b": "intercepts"} if spec.intercept else {}
-        parts |= {"θ": "slopes"} if spec.predictors else {}
-        added = [node for node in super().nodes if node.label not in ("b", "θ", "σ")]
-        line = Node.of(", ".join(parts), " and ".join(parts.values()), [of[one] for one in parts])
-        return (*added, Node.of("σ", self.scale, [of["σ"]]), line)
+        *added, line = super().nodes
+        (sigma,) = (item for item in self.block.parameters if item.symbol == "σ")
+        others = [node for node in added if node.label != "σ"]
+        return (*others, Node.of("σ", self.scale, [sigma]), line)
+
+
+class LinkWords(LineWords):
+    """What responses share whose mean is a function of their line."""
+
+    @property
+    def link_sentence(self) -> str:
+        """What the line is."""
+        return "The link of the expected response is a line in the predictors."
+
+    @property
+    def inside(self) -> str:
+        """b_k + u'θ_k + o_i, in MathML."""
+        parts = [self.line]
+        if self.block.spec.offset is not None:
+            parts += [sign("+"), under(letter("o"), letter("i"))]
+        return row(sign("("), *parts, sign(")"))
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """The link, the offset, and whether lines pass through the origin."""
+        name = self.block.spec.offset
+        offset = () if name is None else (f"The offset {name} is added to it.",)
+        return (self.link_sentence, *offset, *self.origin)
+
+    def scattered(self, about: str, estimates: Mapping[str, Estimated]) -> str:
+        """Nothing where nothing but the mean says it."""
+        del about
+        said = self.scatter(estimates)
+        return f"rows scatter about it with {said}" if said else ""
+
+
+class LogLinkWords(LinkWords):
+    """What responses share whose mean is the exponential of their line."""
+
+    captions: ClassVar[Mapping[str, str]] = {
+        "slope": "Slope: change of the log of the expected response per unit of a predictor",
+    }
+    level: ClassVar[str] = "expected at the averages"
+    curve: ClassVar[str] = "expected response"
+
+    @property
+    def link_sentence(self) -> str:
+        """The line is a log."""
+        return "The log of the expected response is a line in the predictors."
+
+    @property
+    def intercept_note(self) -> str:
+        """The intercept is a log."""
+        return "The intercept is the log of the expected response where every predictor is 0"
+
+    @property
+    def per_exposure(self) -> str:
+        """Of what the intercept is the log, if there is an offset."""
+        return "" if self.block.spec.offset is None else " per unit of exposure"
+
+    def expected(self, line: Any) -> Any:
+        """The exponential."""
+        return np.exp(line)
+
+    @property
+    def mean(self) -> str:
+        """exp(b_k + u'θ_k + o_i), in MathML."""
+        return row(letter("exp"), self.inside)
+
+    def sentence(self, response: str, where: str, level: str, changes: str, held: str) -> str:
+        """In ratios."""
+        return (
+            f"{where}the expected {response}{self.per_exposure} is {level}; per unit{held} it is "
+            f"multiplied by {changes}"
+        )
+
+    def typical(self, response: str, level: str) -> str:
+        """The expected response."""
+        return f"There the expected {response}{self.per_exposure} is {level}"
 
 
 def words_of(block: Block) -> BlockWords:

@@ -84,8 +84,8 @@ def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.n
     dataset = searched.dataset
     parameters = dataset.scaling.to_model(searched.census.best.parameters)
     shares = mode_share(dataset.rows, parameters, dataset.blocks).T[None]
-    rows = make_problem(dataset).rows
-    y = rows.y if searched.spec.response else None
+    problem = make_problem(dataset)
+    rows, y = problem.rows, problem.told_apart
     for _ in range(k - searched.spec.n_clusters):
         more = [splits(rows.x, rows.u, y, share, rng) for share in shares]
         split = np.concatenate(more)

@@ -97,7 +97,7 @@ def allocate(
     """
     (n_draws, k), n = parameters.weight.shape, len(rows.y)
     compiled = compiled_blocks(blocks, rows, parameters)
-    problem = rows_problem(compiled, k, rows)
+    problem = rows_problem(compiled, k, blocks, rows)
     joint, likelihood = np.empty((n_draws, k, n)), np.empty(n_draws)
     features = np.empty((n_draws, k, n) if with_features else (0, 0, 0))
     n_given = sum(not block.of_response for block in blocks)

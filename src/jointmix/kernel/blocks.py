@@ -134,25 +134,33 @@ def add_blocks(
     }
 
 
-def rows_problem(blocks: tuple[Block, ...], k: int, rows: Rows) -> np.ndarray:
+def columns_of(blocks: Sequence[protocol.Block], rows: Rows) -> np.ndarray:
+    """The columns of all blocks, one block after another, (column, obs)."""
+    return np.concatenate([block.compiled_rows(rows) for block in blocks])
+
+
+def rows_problem(
+    blocks: tuple[Block, ...], k: int, given: Sequence[protocol.Block], rows: Rows
+) -> np.ndarray:
     """The kernel's array of rows and blocks alone, made once for as long as the rows live."""
     made = rows.made_of_them
     if (blocks, k) not in made:
         tape = Tape()
-        made[blocks, k] = tape.problem(**add_blocks(tape, blocks, k, rows.columns))
+        made[blocks, k] = tape.problem(**add_blocks(tape, blocks, k, columns_of(given, rows)))
     return made[blocks, k]
 
 
 def compiled_blocks(
     blocks: Sequence[protocol.Block], rows: Rows, parameters: Parameters
 ) -> tuple[Block, ...]:
-    """Blocks as the kernel takes them, of rows with the columns x, u and y."""
-    response = (*rows.places.tolist(), rows.x.shape[1] + rows.u.shape[1])
-    features = tuple(range(rows.x.shape[1]))
-    return tuple(
-        Block(block.family, response if block.of_response else features, block.options(parameters))
-        for block in blocks
-    )
+    """Blocks as the kernel takes them, of rows with the columns that `columns_of` gives."""
+    found, first, some = [], 0, rows.take(slice(0, 0))
+    for block in blocks:
+        last = first + len(block.compiled_rows(some))
+        options = block.options(parameters)
+        found.append(Block(block.family, tuple(range(first, last)), options))
+        first = last
+    return tuple(found)
 
 
 def compiled_values(

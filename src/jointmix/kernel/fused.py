@@ -19,13 +19,13 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.families.compiling import c_function, call
-from jointmix.families.graph import Values, graph_of
+from jointmix.families.graph import Values, compiled_rows, graph_of
 from jointmix.kernel.blocks import Block, add_blocks, compiled_blocks, n_values, places
 from jointmix.kernel.problem import known_values
 from jointmix.kernel.records import BLOCK, HEADER, HEADER_SIZE, Tape, blocks_of, header_of
 from jointmix.kernel.sweep import sweep
 from jointmix.model import graph
-from jointmix.model.component import Product
+from jointmix.model.component import Product, rows_by_role
 from jointmix.model.dataset import as_dataset
 from jointmix.model.spec import ModelSpec
 
@@ -169,8 +169,8 @@ def _likelihood(
         positive.append(np.full(found[-1].size, known is not None and known.role in _POSITIVE))
     order = np.argsort(np.concatenate([each.ravel() for each in found]))
     vector = pt.concatenate(flat)[order]
-    u = [spec.columns.index(name) for name in spec.predictors]
-    columns = rows[:, [*range(len(spec.features)), *u, len(spec.columns) - 1]]
+    given_rows = rows_by_role(spec, rows)
+    columns = pt.concatenate([compiled_rows(block, given_rows) for block in spec.blocks], axis=1)
     row_sum = RowSum(blocks, k, tuple(np.concatenate(positive)[order].tolist()))
     return row_sum(vector, _data(blocks, k, columns))[0]
 

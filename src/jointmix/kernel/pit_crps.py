@@ -17,6 +17,8 @@ _WIDTH = 0.1
 _MOST_BINS = 48
 #: Where panels of the integral end, in a cluster's scales from its centre, on either side.
 _ENDS = (0.0, 0.7, 1.5, 2.5, 4.0, 8.0, 20.0, 60.0)
+#: Whole numbers of a panel that are summed one by one: the spacing of more is a small part of it.
+_MOST_SUMMED = 256
 _NODE, _WEIGHT = np.polynomial.legendre.leggauss(8)
 
 
@@ -103,13 +105,7 @@ def _panels(y, bins, used, ends):  # type: ignore[no-untyped-def]
 @jit()
 def _integral(predicted, y, bins, used, weight, parts, ends, found):  # type: ignore[no-untyped-def]
     """∫ (F(t) − 1{t ≥ y})² dt, panel by panel, and both tails with t = end ± reach (1 − w)/w."""
-    n = 0
-    for c in range(used.size):
-        for i in range(used[c]):
-            weight[n], parts[n, 0] = bins[c, i, 0], bins[c, i, 1]
-            parts[n, 1] = math.sqrt(max(bins[c, i, 2], 0.0))
-            copy(bins[c, i, 3:], parts[n, 2:])
-            n += 1
+    n = _listed(bins, used, weight, parts)
     n_ends, total = _panels(y, bins, used, ends), 0.0
     first, last = ends[0], ends[n_ends - 1]
     reach = max(last - first, 1e-300)
@@ -128,10 +124,48 @@ def _integral(predicted, y, bins, used, weight, parts, ends, found):  # type: ig
     return total
 
 
+@jit()
+def _listed(bins, used, weight, parts):  # type: ignore[no-untyped-def]
+    """Put the gathered parts of all clusters one after another; returns how many."""
+    n = 0
+    for c in range(used.size):
+        for i in range(used[c]):
+            weight[n], parts[n, 0] = bins[c, i, 0], bins[c, i, 1]
+            parts[n, 1] = math.sqrt(max(bins[c, i, 2], 0.0))
+            copy(bins[c, i, 3:], parts[n, 2:])
+            n += 1
+    return n
+
+
+@jit()
+def _sum(predicted, y, bins, used, weight, parts, ends, found):  # type: ignore[no-untyped-def]
+    """Σ_j (F(j) − 1{j ≥ y})² over whole numbers j ≥ 0, panel by panel.
+
+    Panels of many numbers are integrals of the smooth function behind F.
+    """
+    n, total = _listed(bins, used, weight, parts), 0.0
+    n_ends = _panels(y, bins, used, ends)
+    first = 0.0
+    for i in range(n_ends):
+        last = max(np.floor(ends[i]), 0.0)
+        if last <= first:
+            continue
+        above, many = (1.0 if first >= y else 0.0), last - first > _MOST_SUMMED
+        half = 0.5 * (last - first)
+        for g in range(_NODE.size if many else int(last - first)):
+            t = first - 0.5 + half * (1.0 + _NODE[g]) if many else first + g
+            call(predicted.distribution, t, n, weight, parts, found)
+            share = found[0] - above
+            total += (_WEIGHT[g] * half if many else 1.0) * share * share
+        first = last
+    return total
+
+
 @jit(inner=False)
 def _pit_crps(
     problem: np.ndarray,
     y: np.ndarray,
+    chance: np.ndarray,
     log_weight: np.ndarray,
     parts: np.ndarray,
     pit: np.ndarray,
@@ -166,10 +200,14 @@ def _pit_crps(
                     n += 1
             call(predicted.distribution, y[row], n, weight, some, found)
             below += found[0]
+            if predicted.whole:
+                below -= chance[row] * found[1]
             used[c] = _gather(weight, some, n, bins[c]) if n > 0 else 0
-        pit[row] = min(below, 1.0)
+        pit[row] = min(max(below, 0.0), 1.0)
         if predicted.distance >= 0:
             crps[row] = away - _half_apart(predicted, bins, used)
+        elif predicted.whole:
+            crps[row] = _sum(predicted, y[row], bins, used, flat, every, ends, found)
         else:
             crps[row] = _integral(predicted, y[row], bins, used, flat, every, ends, found)
 
@@ -183,7 +221,9 @@ def pit_crps(
     doi:10.1198/016214506000001437), for Y and Y' from the mixture of what draws and clusters
     predict. Where differences of the family have a closed form, all parts count one by one but in
     the last term, for which they are gathered into bins first; else the integral is taken of the
-    gathered parts.
+    gathered parts. Of whole numbers it is a sum, and the transform is randomised: uniform between
+    F(y − 1) and F(y) (Czado, Gneiting and Held 2009, doi:10.1111/j.1541-0420.2009.01191.x), by the
+    same random numbers for the same rows.
 
     Parameters
     ----------
@@ -202,8 +242,7 @@ def pit_crps(
         Each (row,); the score in the response's units.
     """
     problem, parts = response_parts(rows, parameters, block)
-    pit, crps = np.empty(len(rows.y)), np.empty(len(rows.y))
-    _pit_crps(
-        problem, np.ascontiguousarray(rows.y), np.ascontiguousarray(log_weight), parts, pit, crps
-    )
+    pit, crps, y = np.empty(len(rows.y)), np.empty(len(rows.y)), np.ascontiguousarray(rows.y)
+    chance = np.random.default_rng(len(y)).random(len(y))
+    _pit_crps(problem, y, chance, np.ascontiguousarray(log_weight), parts, pit, crps)
     return pit, crps

@@ -15,50 +15,15 @@ from jointmix.families.compiling import call, jit
 from jointmix.families.loops import copy
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.kernel.blocks import Block, add_blocks, compiled_blocks, values_of
+from jointmix.kernel.blocks import Block, add_blocks, columns_of, compiled_blocks, values_of
+from jointmix.kernel.quantiles import quantile, whole_quantile
 from jointmix.kernel.records import PREDICTED, Tape, blocks_of, header_of, predicted_of
 from jointmix.kernel.sweep import prepare, rooms, subtract_terms
 
 #: Parts with less weight are left out of the distribution function: 4,000 of them are 4e-12.
 LEAST_WEIGHT = 1e-15
-_MOST_STEPS = 200
-#: A step of Newton's method, in units of the spread, that is the last.
-_CONVERGED = 1e-7
 #: Numbers that parts of all draws may take at a time: 8 MB.
 _MOST_NUMBERS = 1_000_000
-
-
-@jit()
-def _quantile(predicted, target, at, middle, spread, weight, parts, n, found):  # type: ignore[no-untyped-def]
-    """Newton's method on the distribution function of n parts, inside a bracket that it shrinks.
-
-    It starts from `at`; heavy tails have no variance that would bound the quantile, so that steps
-    are bounded instead, ever more widely.
-    """
-    low, high, reach = -np.inf, np.inf, 8.0 * spread
-    for _ in range(_MOST_STEPS):
-        call(predicted.distribution, at, n, weight, parts, found)
-        if found[0] < target:
-            low = at
-        else:
-            high = at
-        step = (target - found[0]) / max(found[1], 1e-300)
-        if abs(step) > reach:
-            step = math.copysign(reach, step)
-            reach *= 2.0
-        newton = at + step
-        if newton == at:
-            break
-        if low < newton < high:
-            at = newton
-            # The next step would be of the order of this one's square.
-            if abs(step) <= _CONVERGED * spread:
-                break
-        else:
-            at = 0.5 * (low + high)
-            if high - low <= 1e-12 * (spread + abs(at - middle)):
-                break
-    return at
 
 
 @jit()
@@ -172,7 +137,7 @@ def _predict(
     normal: np.ndarray,
     total: np.ndarray,
     share: np.ndarray,
-    quantile: np.ndarray,
+    found: np.ndarray,
 ) -> None:
     """See `predictive`; the first n_given blocks are those of the features."""
     header = header_of(problem)
@@ -212,10 +177,16 @@ def _predict(
                 share[row, c, 0] = sums[c, 0]
                 share[row, c, 1], share[row, c, 2] = origin + at, max(square, 0.0)
             for q in range(probability.size):
-                quantile[row, q] = _quantile(
-                    predicted, probability[q], total[row, 0] + normal[q] * spread, total[row, 0],
-                    spread, weight, some, used, work,
-                )  # fmt: skip
+                at = total[row, 0] + normal[q] * spread
+                if predicted.whole:
+                    found[row, q] = whole_quantile(
+                        predicted, probability[q], at, spread, weight, some, used, work
+                    )
+                else:
+                    found[row, q] = quantile(
+                        predicted, probability[q], at, total[row, 0], spread, weight, some, used,
+                        work,
+                    )  # fmt: skip
 
 
 @jit(inner=False)
@@ -264,7 +235,7 @@ def _add_predicted(tape: Tape, block: Block) -> int:
     """Put on the tape what the response's family says of predictions."""
     family = block.family
     row = {name: family.address(name) for name in ("parts", "moments", "distribution")}
-    row["n_part"] = family.n_part
+    row |= {"n_part": family.n_part, "whole": int(family.whole)}
     row["distance"] = family.address("distance") if family.distance is not None else -1
     return tape.table(PREDICTED, [row])
 
@@ -280,9 +251,8 @@ def response_parts(
         What compiled functions need to know of the family, and (draw, cluster, obs, number).
     """
     (n_draws, k), n, tape = parameters.weight.shape, len(rows.y), Tape()
-    given = Rows(rows.x[:, :0], rows.u, rows.y)
-    compiled = compiled_blocks([block], given, parameters)
-    header = add_blocks(tape, compiled, k, given.columns)
+    compiled = compiled_blocks([block], rows, parameters)
+    header = add_blocks(tape, compiled, k, columns_of([block], rows))
     problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[0]))
     parts = np.empty((n_draws, k, n, compiled[0].family.n_part))
     _parts(problem, values_of(parameters, [block], compiled), parts)
@@ -358,13 +328,13 @@ def predictive(
     compiled = compiled_blocks(blocks, rows, parameters)
     n_given = sum(not block.of_response for block in blocks)
     most = max(1, _MOST_NUMBERS // (n_draws * k * (1 + compiled[-1].family.n_part)))
-    header = add_blocks(tape, compiled, k, rows.columns, most)
+    header = add_blocks(tape, compiled, k, columns_of(blocks, rows), most)
     problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[-1]))
     probability = np.ascontiguousarray(probability, dtype=float)
     total, share = np.empty((n, 6)), np.empty((n, k, 3))
-    quantile = np.empty((n, len(probability)))
+    found = np.empty((n, len(probability)))
     values = values_of(parameters, blocks, compiled)
     _predict(
-        problem, values, n_given, weighted, probability, ndtri(probability), total, share, quantile
+        problem, values, n_given, weighted, probability, ndtri(probability), total, share, found
     )
-    return total, share, quantile
+    return total, share, found

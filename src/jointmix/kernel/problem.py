@@ -18,6 +18,7 @@ from jointmix.families.protocol import Parameter
 from jointmix.kernel.blocks import (
     Place,
     add_blocks,
+    columns_of,
     compiled_blocks,
     compiled_values,
     n_values,
@@ -181,7 +182,7 @@ def make_problem(
     outputs = _outputs(place)
     shift, stretch = whitening or (np.zeros(0), np.zeros(0))
     return tape.problem(
-        **add_blocks(tape, blocks, k, table.columns),
+        **add_blocks(tape, blocks, k, columns_of(spec.blocks, table)),
         dim=n_free(spec), n_values=width, known=tape.add(values),
         parameters=tape.table(PARAMETER, rows), n_parameters=len(rows),
         outputs=tape.table(OUTPUT, outputs), n_outputs=len(outputs),

@@ -46,7 +46,7 @@ BLOCK = _record(
 #: One parameter as it is given out: component c's `width` values begin at value + c step.
 OUTPUT = _record("kind value step width side")
 #: What a response's family says of predictions: addresses, and the numbers of a part.
-PREDICTED = _record("parts moments distribution distance n_part")
+PREDICTED = _record("parts moments distribution distance n_part whole")
 
 HEADER_SIZE = HEADER.itemsize // 8
 _PARAMETER, _COLUMN, _BLOCK, _OUTPUT, _PREDICTED = (

@@ -24,16 +24,29 @@ def further_predictors(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(name for name in spec.predictors if name not in spec.features)
 
 
+def n_given(spec: ModelSpec) -> int:
+    """Columns that the component is given after its values: such predictors, and an offset."""
+    return len(further_predictors(spec)) + spec.linked
+
+
+def rows_by_role(spec: ModelSpec, rows: TensorVariable) -> Rows:
+    """Rows (obs, column) as `joined_rows` gives them, by role."""
+    order = (*spec.features, *further_predictors(spec))
+    places = [order.index(name) for name in spec.predictors]
+    offset = rows[:, len(order)] if spec.linked else None
+    return Rows(rows[:, : len(spec.features)], rows[:, places], rows[:, -1], offset=offset)
+
+
 def shapes_of(values: Values) -> Shapes:
     """Shapes of one component's values, from those of all (component, ...)."""
     return {name: tuple(value.type.shape[1:]) for name, value in values.items()}
 
 
 def signature(spec: ModelSpec, shapes: Shapes) -> str:
-    """Core dims of the values, of the further predictors and of a row, as CustomDist takes them."""
+    """Core dims of the values, of what is given and of a row, as CustomDist takes them."""
     core = [*shapes.values()]
-    if extra := further_predictors(spec):
-        core.append((len(extra),))
+    if extra := n_given(spec):
+        core.append((extra,))
     width = len(spec.features) + (spec.response is not None)
     return f"{','.join(f'({",".join(map(str, sizes))})' for sizes in core)}->({width})"
 
@@ -49,8 +62,7 @@ def block_sum(
         if product == "dot":
             return terms @ weights.T
         return (terms[:, None, :] * weights).sum(-1)
-    places = [spec.columns.index(name) for name in spec.predictors]
-    roles = Rows(rows[:, : len(spec.features)], rows[:, places], rows[:, -1])
+    roles = rows_by_role(spec, rows)
     return sum(graph.log_density(block, values, roles) for block, graph in graphs)
 
 
@@ -80,24 +92,24 @@ def log_density(spec: ModelSpec, shapes: Shapes, product: Product) -> Callable[.
 def joined_rows(
     spec: ModelSpec, own: TensorVariable, args: Sequence[TensorVariable]
 ) -> TensorVariable:
-    """Rows (obs, column): (x, y) with the further predictors, the last of ``args``, between."""
-    d, n_extra = len(spec.features), len(further_predictors(spec))
+    """Rows (obs, column): (x, y) with what is given, the last of ``args``, between."""
+    d, n_extra = len(spec.features), n_given(spec)
     rows = own.reshape((-1, d + (spec.response is not None)))
     if n_extra:
         extra = args[-1].reshape((-1, n_extra))
         rows = pt.concatenate([rows[:, :d], extra, rows[:, d:]], axis=1)
-    return pt.specify_shape(rows, (None, len(spec.columns)))
+    return pt.specify_shape(rows, (None, d + n_extra + (spec.response is not None)))
 
 
 def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
     """Draws of (x, y) given a component's values, as CustomDist takes it."""
-    extra = further_predictors(spec)
-    order = [*spec.features, *extra]
+    extra = n_given(spec)
+    order = [*spec.features, *further_predictors(spec)]
     places = [order.index(name) for name in spec.predictors]
 
     def random(*args: Any, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
         n = math.prod(size)
-        core = [*shapes.values(), (len(extra),)]
+        core = [*shapes.values(), (extra,)]
         flat = [
             np.broadcast_to(given, (*size, *shape)).reshape(n, *shape)
             for given, shape in zip(args, core, strict=False)
@@ -108,7 +120,8 @@ def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
         # Every row is a draw from a component of its own.
         for block in spec.blocks:
             u = np.hstack([x, further])[:, places] if block.of_response else x
-            part = block.draw(values, Rows(x, u, np.zeros(n)), np.arange(n), rng).reshape(n, -1)
+            given = Rows(x, u, np.zeros(n), offset=further[:, -1] if spec.linked else None)
+            part = block.draw(values, given, np.arange(n), rng).reshape(n, -1)
             x = x if block.of_response else part
             drawn.append(part)
         return np.hstack(drawn).reshape(*size, -1)

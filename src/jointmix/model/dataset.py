@@ -105,7 +105,7 @@ class Dataset:
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        return by_role(self.scaling.transform(self.values), self.spec)
+        return by_role(self.scaling.transform(self.values), self.spec, self.scaling.level)
 
     @cached_property
     def users_rows(self) -> Rows:
@@ -218,7 +218,15 @@ def _row_issues(
     issues = _count_issues(len(used), n_rows, spec) if for_fit or len(used) == 0 else []
     if len(used) == 0:
         return issues
-    flat = spread_issues(used, names)
+    domain = [
+        issue
+        for block in spec.blocks
+        if set(block.columns) <= set(names)
+        for issue in block.checks.domain_issues(_Columns(used, names))
+    ]
+    issues += domain
+    refused = {issue.column for issue in domain} | {spec.offset}
+    flat = [issue for issue in spread_issues(used, names) if issue.column not in refused]
     issues += flat
     if not for_fit:
         return issues

@@ -24,6 +24,7 @@ from jointmix.families.membership.graph import weights
 from jointmix.families.priors.graph import standard_draws, standard_log_density
 from jointmix.model.component import (
     Product,
+    further_predictors,
     joined_rows,
     log_density,
     random_mixture,
@@ -125,14 +126,17 @@ def prior_draws(dataset: Dataset, draws: int, seed: int) -> dict[str, np.ndarray
 
 
 def observed_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) and the predictors that are not features, on the model's scale.
+    """(x, y), and the predictors that are not features with any offset, on the model's scale.
 
-    Shapes (obs, D + 1) and (obs, number of such predictors).
+    Shapes (obs, D + 1) and (obs, number of such columns).
     """
-    spec, values = dataset.spec, dataset.scaling.transform(dataset.values)
-    d, last = len(spec.features), len(spec.columns) - (spec.response is not None)
-    own = [*range(d), *range(last, len(spec.columns))]
-    return np.ascontiguousarray(values[:, own]), np.ascontiguousarray(values[:, d:last])
+    spec, rows = dataset.spec, dataset.rows
+    places = [spec.predictors.index(name) for name in further_predictors(spec)]
+    given = [rows.u[:, places]]
+    if rows.offset is not None:
+        given.append(rows.offset[:, None])
+    own = [rows.x] if spec.response is None else [rows.x, rows.y[:, None]]
+    return np.ascontiguousarray(np.hstack(own)), np.ascontiguousarray(np.hstack(given))
 
 
 def _coords(spec: ModelSpec) -> dict[str, list[str] | np.ndarray]:

@@ -1,5 +1,7 @@
 """A table's columns by the role that they play."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from jointmix.families.rows import Rows
@@ -7,14 +9,24 @@ from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 
 
-def by_role(values: np.ndarray, spec: ModelSpec) -> Rows:
-    """Columns (obs, column), in the order of ``spec.columns``, by role."""
+def by_role(values: np.ndarray, spec: ModelSpec, level: float = 0.0) -> Rows:
+    """Columns (obs, column), in the order of ``spec.columns``, by role.
+
+    ``level`` is added to the offset of a linked response.
+    """
     predictors = [spec.columns.index(name) for name in spec.predictors]
     y = values[:, -1] if spec.response is not None else np.zeros(len(values))
-    return Rows(values[:, : len(spec.features)], values[:, predictors], y)
+    offset = None
+    if spec.linked:
+        own = np.zeros(len(values)) if spec.offset is None else values[:, -2]
+        offset = own + level
+    return Rows(values[:, : len(spec.features)], values[:, predictors], y, offset=offset)
 
 
 def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     """Rows on the users' scale as rows on the model's."""
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
-    return Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, (rows.y - y) / y_scale)
+    found = Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, rows.y)
+    if rows.offset is not None:
+        return replace(found, offset=rows.offset + scaling.level)
+    return replace(found, y=(rows.y - y) / y_scale)

@@ -18,7 +18,8 @@ class Scaling:
     spec
         The model, which says which column plays which role.
     center, scale
-        Shape (column,), in the order of ``spec.columns``, in the columns' units.
+        Shape (column,), in the order of ``spec.columns``, in the columns' units; of a linked
+        response, where the line is centred. It and an offset stay as they are.
     """
 
     spec: ModelSpec
@@ -44,13 +45,21 @@ class Scaling:
 
     @cached_property
     def response(self) -> tuple[float, float]:
-        """Centre and scale of the response."""
+        """Centre and scale of the response, or of the line of a linked one."""
         center, scale = self._of((self.spec.response,) if self.spec.response else ())
         return (float(center[0]), float(scale[0])) if self.spec.response else (0.0, 1.0)
 
+    @property
+    def level(self) -> float:
+        """Where the line of a linked response is centred; else 0."""
+        return self.response[0] if self.spec.linked else 0.0
+
     def transform(self, values: np.ndarray) -> np.ndarray:
-        """Scaled columns of ``values`` (N, column)."""
-        return (values - self.center) / self.scale
+        """Scaled columns of ``values`` (N, column); a linked response as it is."""
+        center = self.center
+        if self.spec.linked:
+            center = np.append(center[:-1], 0.0)
+        return (values - center) / self.scale
 
     @property
     def log_jacobian(self) -> float:
@@ -76,11 +85,17 @@ def standard_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
 
     One scale for all features keeps a spherical covariance spherical on the users' scale.
     """
-    scale = values.std(axis=0)
+    center, scale = values.mean(axis=0), values.std(axis=0)
     d = len(spec.features)
+    if spec.linked:
+        y, offset = values[:, -1], np.zeros(len(values))
+        if spec.offset is not None:
+            offset = values[:, -2]
+            center[-2], scale[-2] = 0.0, 1.0
+        center[-1], scale[-1] = spec.blocks[-1].level(y, offset), 1.0
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
-    return Scaling(spec, values.mean(axis=0), scale)
+    return Scaling(spec, center, scale)
 
 
 def model_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:

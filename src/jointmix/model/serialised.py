@@ -15,12 +15,20 @@ from jointmix.model.spec import ModelSpec
 # Keys of the tables [data] and [model], with the fields of ModelSpec that they fill. A family that
 # is the default is not written, nor are priors that only other families read: what a model's tables
 # are does not depend on which families there are besides.
-DATA_KEYS = {name: name for name in ("features", "predictors", "response", "missing")}
+DATA_KEYS = {name: name for name in ("features", "predictors", "response", "offset", "missing")}
 MODEL_KEYS = {
     "clusters": "n_clusters",
     **{
         name: name
-        for name in ("family", "covariance", "noise", "intercept", "standardize", "ordering")
+        for name in (
+            "family",
+            "link",
+            "covariance",
+            "noise",
+            "intercept",
+            "standardize",
+            "ordering",
+        )
     },
 }
 SAMPLER_KEYS = tuple(item.name for item in fields(SamplerSpec))
@@ -45,6 +53,8 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
         del model["family"]
     if spec.sampler.retry_budget == SamplerSpec.retry_budget:
         del sampler["retry_budget"]
+    if spec.link is None:
+        del model["link"]
     return {
         "data": without_none(
             {key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()}

@@ -72,6 +72,9 @@ class ModelSpec:
         Columns u that explain the response inside a cluster; may overlap the features.
     response
         Column y; None for a plain Gaussian mixture.
+    offset
+        Column that is added to the line of a response that has a link, the log of an exposure;
+        it is not scaled, and new rows need it too.
     covariance
         Of the features: "full", "diagonal", "spherical", "tied" (one full matrix for all
         clusters) or "fixed" (``priors.covariance`` holds it).
@@ -79,11 +82,17 @@ class ModelSpec:
         σ: one per "cluster", one "shared", or "fixed" (``priors.sigma`` holds it).
     family
         Of the response: "normal" or "student_t", about the same line b + u'θ; σ is then the scale
-        of the t distribution and ``df`` its degrees of freedom, one a cluster.
+        of the t distribution and ``df`` its degrees of freedom, one a cluster. "poisson": counts
+        whose expectation is exp(b + u'θ + offset), without σ. "bernoulli": 0 or 1, 1 with
+        probability g⁻¹(b + u'θ + offset), without σ.
+    link
+        g of a bernoulli response, "logit" (None is that too) or "probit".
     intercept
         False fixes b = 0 on the users' scale.
     standardize
-        Centre and scale the columns inside; priors are then on that scale.
+        Centre and scale the columns inside; priors are then on that scale. A response with a link
+        stays as it is, and the intercept's prior is of the line at the average of every predictor,
+        less where all rows together have it: of counts, the log of all of them over all exposure.
     ordering
         "auto": along the direction that separates the EM mode best; "none"; or a variable:
         "weight", "intercept", "sigma", "mean[column]", "sd[column]", "slope[column]".
@@ -102,9 +111,11 @@ class ModelSpec:
     features: tuple[str, ...] | list[str] = ()
     predictors: tuple[str, ...] | list[str] = ()
     response: str | None = None
+    offset: str | None = None
     covariance: str = "full"
     noise: str = "cluster"
     family: str = "normal"
+    link: str | None = None
     intercept: bool = True
     standardize: bool = True
     ordering: str = "auto"
@@ -144,6 +155,16 @@ class ModelSpec:
             raise SpecError(
                 f"The response {shown(response)} cannot also be a feature or predictor."
             )
+        offset = self.offset
+        if offset is not None and not _is_name(offset):
+            raise SpecError(f"offset must be one column name; got {shown(offset)}.")
+        if offset is not None and offset in (*self.features, *self.predictors, response):
+            raise SpecError(f"The offset {shown(offset)} cannot also have another role.")
+        if offset is not None and not self.linked:
+            raise SpecError(
+                "An offset needs a response whose family has a link, such as poisson; subtract it "
+                "from a response that has none."
+            )
         if response is not None and not self.intercept and not self.predictors:
             raise SpecError("A response needs predictors or an intercept; got neither.")
 
@@ -152,6 +173,19 @@ class ModelSpec:
             raise SpecError(
                 f"family is that of the response; got family={shown(self.family)} and "
                 "response=None."
+            )
+        links = self.blocks[-1].links if self.response is not None else ()
+        if self.link is not None and not links:
+            raise SpecError(
+                f"A {self.family} response has one link only; leave out link, got "
+                f"{shown(self.link)}."
+            )
+        if self.link is not None:
+            choice("link", self.link, links)
+        if self.linked and self.noise != "cluster":
+            raise SpecError(
+                f"A {self.family} response has no noise besides its own spread; leave out noise, "
+                f"got {shown(self.noise)}."
             )
         for name in self.foreign_priors:
             if getattr(self.priors, name) != getattr(Priors(), name):
@@ -213,7 +247,7 @@ class ModelSpec:
         name, column = self.ordering_variable()
         columns = {"mean": self.features, "sd": self.features, "slope": self.predictors}
         scalar = {"weight": True, "intercept": self.response is not None and self.intercept,
-                  "sigma": self.response is not None}  # fmt: skip
+                  "sigma": "sigma" in self.parameters}  # fmt: skip
         known = column in columns[name] if name in columns else column is None and scalar.get(name)
         if not known:
             raise SpecError(
@@ -301,6 +335,11 @@ class ModelSpec:
         known = isinstance(self.priors.intercept, Fixed)
         return self.response is not None and self.intercept and not known
 
+    @cached_property
+    def linked(self) -> bool:
+        """Whether the response's mean is a function of its line, the inverse of its link."""
+        return self.response is not None and self.blocks[-1].linked
+
     @property
     def exchangeable(self) -> bool:
         """Whether permuting the clusters leaves the prior as it is."""
@@ -316,9 +355,10 @@ class ModelSpec:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """All columns used, once each: features, further predictors, response."""
+        """All columns used, once each: features, further predictors, offset, response."""
         extra = tuple(name for name in self.predictors if name not in self.features)
-        return (*self.features, *extra, *((self.response,) if self.response else ()))
+        last = tuple(name for name in (self.offset, self.response) if name is not None)
+        return (*self.features, *extra, *last)
 
 
 def require_spec(spec: object) -> ModelSpec:

@@ -116,7 +116,7 @@ def _rounds(
 ) -> Iterator[np.ndarray]:
     """Hard allocations (start, obs) to run EM from, as long as it may pay."""
     rows, spec = part.rows, part.spec
-    k, y = spec.n_clusters, part.rows.y if spec.response else None
+    k, y = spec.n_clusters, part.told_apart
     yield allocations(rows.x, rows.u, y, k, n_starts, rng)
     columns = len(spec.columns) + 1
     cost = k * (len(part.values) * columns + columns**3)

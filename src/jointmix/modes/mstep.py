@@ -38,9 +38,19 @@ class Problem:
         return result
 
     @cached_property
+    def told_apart(self) -> np.ndarray | None:
+        """The response (obs,) as starts take it, standardised; None without one."""
+        if self.spec.response is None:
+            return None
+        value = self.spec.blocks[-1].working(self.rows)
+        if not self.spec.linked:
+            return value
+        return np.asarray((value - value.mean()) / max(float(value.std()), 1e-300))
+
+    @cached_property
     def rows(self) -> Rows:
         """The scaled columns by role."""
-        return by_role(self.values, self.spec)
+        return by_role(self.values, self.spec, self.scaling.level)
 
 
 def make_problem(dataset: Dataset) -> Problem:

@@ -63,7 +63,9 @@ def contrasts(
         ``sd`` of the difference first minus second, its bounds (``eti89_lb``, ``eti89_ub``),
         ``probability``, P(first > second), and ``mcse_mean``, ``mcse_probability``, ``ess_bulk``
         and ``r_hat``; on the users' scale. A difference that never varies, of parameters the
-        clusters share or that are fixed, has NaN for the last four.
+        clusters share or that are fixed, has NaN for the last four. Of a response whose line is the
+        log of its mean, ``ratio`` and its bounds besides: the exponentials of differences of
+        intercepts and slopes, such as ratios of rate ratios; NaN elsewhere.
 
     Raises
     ------
@@ -74,7 +76,8 @@ def contrasts(
     """
     lower, upper = bound_names(interval)
     draws = identified_parameters(tree)
-    parameters = _contrasted(fitted_spec(tree), parameters)
+    spec = fitted_spec(tree)
+    parameters, ratios = _contrasted(spec, parameters), _ratios(spec)
     names: list[str] = []
     frames: list[pd.DataFrame] = []
     for name in (name for name in parameters if name in draws):
@@ -92,6 +95,11 @@ def contrasts(
                 # All draws on one side: no variance to estimate an error from.
                 mcse_probability=xr.where(is_constant(above), 0.0, error).where(free),
             )
+            if name in ratios:
+                ratio = statistics(xr.apply_ufunc(np.exp, gap), interval)
+                found = found.assign(
+                    ratio=ratio["mean"], ratio_lower=ratio["lower"], ratio_upper=ratio["upper"]
+                )
             pair = f"cluster {labels[one]} − cluster {labels[other]}"
             names += [_named(entry, name, pair) for entry, _ in entries(found["mean"], name)]
             frames.append(
@@ -101,10 +109,25 @@ def contrasts(
         *("mean", "sd", lower, upper, "probability"),
         *("mcse_mean", "mcse_probability", "ess_bulk", "r_hat"),
     ]
+    names_of = {"lower": lower, "upper": upper}
+    if ratios:
+        names_of |= {"ratio_lower": f"ratio_{lower}", "ratio_upper": f"ratio_{upper}"}
+        columns += ["ratio", f"ratio_{lower}", f"ratio_{upper}"]
     if not frames:
         return pd.DataFrame(columns=columns)
-    table = pd.concat(frames, ignore_index=True).rename(columns={"lower": lower, "upper": upper})
-    return table[columns].set_axis(names, axis="index")
+    table = pd.concat(frames, ignore_index=True).rename(columns=names_of)
+    return table.reindex(columns=columns).set_axis(names, axis="index")
+
+
+def _ratios(spec: ModelSpec) -> tuple[str, ...]:
+    """Parameters of which exponentials of differences are ratios."""
+    return tuple(
+        item.name
+        for block in spec.blocks
+        if block.ratio
+        for item in block.parameters
+        if item.role == "location"
+    )
 
 
 def _contrasted(spec: ModelSpec, parameters: Iterable[str] | None) -> tuple[str, ...]:
@@ -142,7 +165,9 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
         Var(y) = Σ_k π_k σ_k²  +  Σ_k π_k Var(u'θ_k | k)  +  Σ_k π_k (m_k − m)²
 
     the noise, what the regressions explain inside the clusters, and what lies between the
-    clusters' mean responses m_k; predictors that are no features vary as in the fit's rows.
+    clusters' mean responses m_k; predictors that are no features vary as in the fit's rows. Of a
+    response with a link, σ_k² and u'θ_k become the mean of Var(y | x, k) and E[y | x, k], over the
+    fit's rows weighed by p(k | x), with their offsets.
 
     Returns
     -------
@@ -166,9 +191,12 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     posterior = require_group(tree, "posterior")
     parameters, rows = posterior_parameters(tree), observed_rows(tree, spec)
     moments = cluster_moments(spec.blocks, parameters, outside_moments(rows, spec))
-    noise = spec.predicted.variance(parameters, rows.take(slice(1)))[:, 0]
-    explained = moments.explained[..., -1, -1]
-    weight, level = parameters.weight, moments.mean[:, 0, :, -1]
+    if spec.response in moments.columns:
+        noise = spec.predicted.variance(parameters, rows.take(slice(1)))[:, 0]
+        explained, level = moments.explained[..., -1, -1], moments.mean[:, 0, :, -1]
+    else:
+        level, explained, noise = _moments_over_rows(rows, parameters, spec)
+    weight = parameters.weight
     inside = (weight * explained).sum(-1)
     overall = (weight * level).sum(-1, keepdims=True)
     apart = (weight * (level - overall) ** 2).sum(-1)
@@ -185,6 +213,28 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
         {"cluster_r2": ((CHAIN, DRAW, CLUSTER), by_cluster), **found},
         coords={name: posterior[name].values for name in (CHAIN, DRAW, CLUSTER)},
     )
+
+
+def _moments_over_rows(
+    rows: Rows, parameters: Parameters, spec: ModelSpec
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and variance of E[y | x, k], and mean of Var(y | x, k), each (draw, cluster).
+
+    Over the rows, weighed by p(k | x): a cluster's x is spread as that of its rows.
+    """
+    n_draws, k = parameters.weight.shape
+    size = max(1, _BATCH_NUMBERS // (n_draws * k))
+    origin, total = rows.y.mean(), np.zeros((4, n_draws, k))
+    for start in range(0, len(rows.y), size):
+        part = rows.take(slice(start, start + size))
+        share = responsibility(log_terms(spec.blocks, part, parameters)[0])
+        mean = spec.predicted.mean(parameters, part) - origin
+        variance = spec.predicted.variance(parameters, part)
+        total += np.stack(
+            [(share * each).sum(axis=1) for each in (np.ones_like(mean), mean, mean**2, variance)]
+        )
+    mean, square, variance = total[1:] / np.maximum(total[0], 1e-300)
+    return mean + origin, np.maximum(square - mean**2, 0.0), variance
 
 
 def _bayesian_r2(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndarray:

@@ -66,7 +66,10 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     x = observed["x"].values if spec.features else np.zeros((n, 0))
     u = constant["u"].values if spec.predictors else np.zeros((n, 0))
     y = observed["y"].values if spec.response is not None else np.zeros(n)
-    return Rows(x, u, y, observed_labels(tree))
+    offset = None
+    if spec.linked:
+        offset = np.zeros(n) if spec.offset is None else constant["offset"].values
+    return Rows(x, u, y, observed_labels(tree), offset)
 
 
 def observed_labels(tree: xr.DataTree) -> np.ndarray:
@@ -96,6 +99,8 @@ def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
     rows = observed_rows(tree, spec)
     named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
+    if spec.offset is not None and rows.offset is not None:
+        named[spec.offset] = rows.offset
     return named | ({spec.response: rows.y} if spec.response is not None else {})
 
 
@@ -207,7 +212,10 @@ def table_rows(
     y = columns[response] if response in columns else np.zeros(n)
     found = row_labels(table, columns)
     label = found if isinstance(found, np.ndarray) else np.arange(n)
-    return Rows(stack(spec.features), stack(spec.predictors), y, label), has_response
+    offset = None
+    if spec.linked:
+        offset = np.zeros(n) if spec.offset is None else columns[spec.offset]
+    return Rows(stack(spec.features), stack(spec.predictors), y, label, offset), has_response
 
 
 def one_row(table: object) -> object:

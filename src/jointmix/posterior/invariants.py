@@ -105,17 +105,19 @@ def invariants(
         points; ``prediction`` [chain draw point], E[y | x] there, in the response's units;
         ``overall_mean`` [chain draw variable] and ``overall_covariance`` [chain draw variable
         variable_bis] of the features and the response under the whole mixture, averaged over the
-        rows' predictors that are no features; for the squared scale in it see `Moments`.
+        rows' predictors that are no features; for the squared scale in it see `Moments`. Columns
+        whose moments have no closed form, such as a linked response, are left out.
     """
     n_chains, n_draws = likelihood.shape
     density, prediction = _at_points(parameters, points.rows, spec)
     mean, covariance = overall_moments(parameters, points.outside, spec)
     names = list(cluster_moments(spec.blocks, parameters.take(slice(1)), points.outside).columns)
-    arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        "density": ((POINT,), density),
-        "overall_mean": ((VARIABLE,), mean),
-        "overall_covariance": ((VARIABLE, VARIABLE_BIS), covariance),
-    }
+    arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"density": ((POINT,), density)}
+    coords: dict[str, np.ndarray | list[str]] = {POINT: points.place}
+    if names:
+        arrays["overall_mean"] = ((VARIABLE,), mean)
+        arrays["overall_covariance"] = ((VARIABLE, VARIABLE_BIS), covariance)
+        coords |= {VARIABLE: names, VARIABLE_BIS: names}
     if prediction is not None:
         arrays["prediction"] = ((POINT,), prediction)
     variables = {
@@ -124,7 +126,7 @@ def invariants(
     }
     return xr.Dataset(
         {"log_likelihood": ((CHAIN, DRAW), likelihood), **variables},
-        coords={POINT: points.place, VARIABLE: names, VARIABLE_BIS: names},
+        coords=coords,
     )
 
 

@@ -137,7 +137,8 @@ def predict(
     -------
     xarray.Dataset
         In the response's units, by row: `mean`, `sd`, and `quantiles` (obs, quantile) of the
-        posterior predictive distribution, from its own distribution function; the variance's
+        posterior predictive distribution, from its own distribution function, whole numbers where
+        the response is of such; the variance's
         parts `variance_within` (the clusters' noise), `variance_between` (not knowing the
         cluster) and `variance_parameters` (not knowing the parameters), which add up to sd²;
         `responsibility` (obs, cluster), p(k | x); `log_density` (obs), the log of the posterior
@@ -224,6 +225,7 @@ def predictive_density(
     points
         Values of the response; or how many, at least 2, evenly spaced over what the rows'
         predictive distributions reach: from 0.05% to 99.95%, and a tenth of that on either side.
+        Of a response of whole numbers, those among them, and the density is their probability.
     weighting
         Of the draws, as for `predict`.
 
@@ -267,15 +269,21 @@ def predictive_density(
 def _points(
     tree: xr.DataTree, table: object, points: Sequence[float] | int, weighting: Weighting
 ) -> np.ndarray:
+    spec = fitted_spec(tree)
+    whole = spec.blocks[-1].whole
     if isinstance(points, int):
         points = whole_number("points", points, 2, _MOST_POINTS)
         reach = _predictions(tree, table, _REACH, weighting)["quantiles"].values
         low, high = float(reach.min()), float(reach.max())
         margin = (high - low) / 10
+        if whole:
+            return np.unique(np.round(np.linspace(max(low - margin, 0.0), high + margin, points)))
         return np.linspace(low - margin, high + margin, points)
     at = number_list("points", points)
     if at.size == 0 or not np.isfinite(at).all():
         raise SpecError("points must be finite values of the response, at least one.")
+    if whole and (at != np.round(at)).any():
+        raise SpecError(f"points must be whole numbers for a {spec.family} response.")
     return at
 
 
@@ -304,6 +312,7 @@ def _predicted(
 
     response = pattern.blocks[-1]
     assert isinstance(response, Predicted)
+    may_peak = response.may_peak
     scale = np.median(response.squared_scale(pattern.parameters), axis=0)
 
     def block(first: int) -> list[np.ndarray]:
@@ -312,7 +321,9 @@ def _predicted(
             part, pattern.parameters, pattern.blocks, probability, weighting == "joint"
         )
         variance = np.where(np.isfinite(share[..., 2]), share[..., 2], scale)
-        peaks = _multimodal(share[..., 0], share[..., 1], variance)
+        peaks = np.zeros(len(share), dtype=bool)
+        if may_peak:
+            peaks = _multimodal(share[..., 0], share[..., 1], variance)
         return [total, share[..., 0], quantile, peaks]
 
     found = Parallel(n_jobs=-1, prefer="threads")(

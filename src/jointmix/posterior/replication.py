@@ -326,7 +326,7 @@ def drawn_tables(
         drawn["cluster"][s] = z
         one = parameters.take(s)
         for block in spec.blocks:
-            given = Rows(rows.x, u, rows.y)
+            given = replace(rows, u=u)
             if block.of_response:
                 columns[str(spec.response)][s] = block.draw(one, given, z, rng)
                 continue

@@ -12,8 +12,6 @@ from jointmix.reporting.elements import Cell, Table, number_cells
 from jointmix.reporting.fitted import Estimate, FittedView
 from jointmix.reporting.text import number
 
-_LEVEL = "intercept at the averages"
-
 
 def _labels(view: FittedView, values: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
     """Label and position of each entry that a cluster has of a parameter."""
@@ -60,12 +58,22 @@ def estimates(view: FittedView) -> list[Row]:
     ]
     if not view.levels:
         return found
+    words = view.line_words
     level = Parameter(
-        name=_LEVEL, symbol="b", role="location", prior=None, free=(len(view.clusters),),
+        name=words.level, symbol="b", role="location", prior=None, free=(len(view.clusters),),
         meaning="response where every predictor has its average over all rows",
     )  # fmt: skip
     after = 1 + next(i for i, row in enumerate(found) if row.parameter.name == "intercept")
-    return [*found[:after], Row(level, "", view.levels), *found[after:]]
+    found[after:after] = [Row(level, "", view.levels)]
+    if words.block.ratio:
+        slope = next(item for item in words.block.parameters if item.name == "slope")
+        ratio, clusters = replace(slope, name=words.block.ratio), range(len(view.clusters))
+        last = 1 + max(i for i, row in enumerate(found) if row.parameter.name == "slope")
+        found[last:last] = [
+            Row(ratio, view.names[name], tuple(view.effect(k, j) for k in clusters))
+            for j, name in enumerate(view.predictors)
+        ]
+    return found
 
 
 def overview(view: FittedView, rows: list[Row]) -> Table:
@@ -100,8 +108,8 @@ def _averages(view: FittedView) -> tuple[str, ...]:
         [f"{view.names[name]} {number(view.columns[name].mean())}" for name in view.predictors]
     )
     return (
-        "The intercept is the response where every predictor is 0; the intercept at the averages, "
-        f"where they have their averages over all rows: {at}.",
+        f"{view.line_words.intercept_note}; the {view.line_words.level}, where they have their "
+        f"averages over all rows: {at}.",
     )
 
 

@@ -22,7 +22,7 @@ from jointmix.base.schema import (
 from jointmix.checks import Finding, findings_from_dataset, run_checks
 from jointmix.checks.finding import listed
 from jointmix.families.protocol import Block, Parameter
-from jointmix.families.words import BlockWords, words_of
+from jointmix.families.words import BlockWords, LineWords, words_of
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import id_columns, observed_labels, observed_table
@@ -134,6 +134,11 @@ class FittedView:
         return self.model.response
 
     @property
+    def offset(self) -> str | None:
+        """Name of the offset."""
+        return self.model.offset
+
+    @property
     def given(self) -> str:
         """What the response is predicted from: "features", "predictors", or both; "" if nothing."""
         further = set(self.predictors) - set(self.features)
@@ -147,8 +152,7 @@ class FittedView:
     @cached_property
     def names(self) -> dict[str, str]:
         """Short label of each column."""
-        response = (self.response,) if self.response is not None else ()
-        return short_labels(tuple(dict.fromkeys((*self.features, *self.predictors, *response))))
+        return short_labels(self.model.columns)
 
     def shortened(self, label: str) -> str:
         """A label such as "slope[cluster 1, width]" with its columns' short labels."""
@@ -222,13 +226,40 @@ class FittedView:
 
     @cached_property
     def levels(self) -> tuple[Estimate, ...]:
-        """Each cluster's line at the average of every predictor, over all rows; () without."""
+        """The response that each cluster expects at the average of every predictor over all rows.
+
+        Empty without predictors; of a response with an offset, at an offset of 0.
+        """
         if not self.predictors:
             return ()
         average = [float(self.columns[name].mean()) for name in self.predictors]
         lines = (self.posterior["slope"] * xr.DataArray(average, dims=PREDICTOR)).sum(PREDICTOR)
-        found = statistics(lines + self.posterior["intercept"], INTERVAL)
+        lines = self.line_words.expected(lines + self.posterior["intercept"])
+        found = statistics(lines, INTERVAL)
         return tuple(_estimate(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
+
+    @property
+    def line_words(self) -> LineWords:
+        """Those of the response's block."""
+        words = self.words[-1]
+        assert isinstance(words, LineWords)
+        return words
+
+    @cached_property
+    def typical(self) -> tuple[Estimate, ...]:
+        """The response that each cluster expects where there are no predictors."""
+        found = statistics(self.line_words.expected(self.posterior["intercept"]), INTERVAL)
+        return tuple(_estimate(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
+
+    @cached_property
+    def _ratios(self) -> xr.Dataset:
+        return statistics(xr.apply_ufunc(np.exp, self.posterior["slope"]), INTERVAL)
+
+    def effect(self, cluster: int, predictor: int) -> Estimate:
+        """A slope as people read it: its exponential where the words have a name for that."""
+        if not self.line_words.block.ratio:
+            return self.estimate("slope", cluster=cluster, predictor=predictor)
+        return _estimate(self._ratios.isel({CLUSTER: cluster, PREDICTOR: predictor}))
 
     def own(self, block: Block, cluster: int) -> dict[str, Estimate]:
         """Estimates of the scales and shapes that a cluster has one of, by name."""
@@ -316,6 +347,8 @@ class FittedView:
                 found |= dict(zip(group[dim].values.tolist(), values.T, strict=True))
         if self.response is not None:
             found[self.response] = observed["y"].values
+        if self.offset is not None:
+            found[self.offset] = require_group(self.tree, "constant_data")["offset"].values
         return {name: found[name] for name in self.names}
 
     @cached_property

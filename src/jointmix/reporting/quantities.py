@@ -94,7 +94,7 @@ def predictor_centers(view: FittedView) -> np.ndarray:
 
 
 def regression_line(view: FittedView, cluster: int, predictor: int) -> Line:
-    """The response along one predictor, the others held at the cluster's mean.
+    """The response along one predictor, the others and any offset held at the cluster's mean.
 
     It spans the central 95% of the rows allocated to the cluster.
     """
@@ -108,5 +108,9 @@ def regression_line(view: FittedView, cluster: int, predictor: int) -> Line:
     low, high = np.quantile(column[rows] if rows.any() else column, [0.025, 0.975])
     at = np.linspace(low, high, _GRID)
     lines = (level + slope @ centers)[:, None] + slope[:, [predictor]] * at
+    if view.offset is not None:
+        offset = view.columns[view.offset]
+        lines = lines + (offset[rows] if rows.any() else offset).mean()
+    lines = view.line_words.expected(lines)
     lower, upper = np.quantile(lines, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=0)
     return Line(at=at, mean=lines.mean(axis=0), lower=lower, upper=upper)

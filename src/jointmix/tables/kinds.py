@@ -20,6 +20,13 @@ _FEW_ROWS = 60
 _FEWEST_VALUES = 7
 
 
+#: What to do about a response of such values.
+_FAMILY = {
+    "binary": 'Give it as 0 and 1 and take family="bernoulli"',
+    "counts": 'If it counts events, take family="poisson"',
+}
+
+
 def kind_warning(column: np.ndarray, name: str, of_response: bool) -> Issue | None:
     """Two values only, or few whole numbers, in a column (N,) to which a density is given."""
     values = np.unique(column)
@@ -44,7 +51,7 @@ def kind_warning(column: np.ndarray, name: str, of_response: bool) -> Issue | No
         "ones"
     )
     remedy = (
-        "Read predicted means only, not densities or intervals of single rows."
+        f"{_FAMILY[code]}; or read predicted means only, not densities or intervals of single rows."
         if of_response
         else "Leave it out of the features; as a predictor it may stay."
     )

@@ -1,12 +1,14 @@
 """A normal response about a line: y | x, k ~ N(b_k + u'θ_k, σ_k²)."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
+from jointmix.families.line import line
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Scores, Step
-from jointmix.families.regression import Regression, line
+from jointmix.families.regression import Regression
 from jointmix.families.rows import Rows
 
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -75,7 +77,7 @@ class NormalResponse(Regression):
         intercept = parameters.intercept + (of_gone * parameters.mean[..., gone]).sum(-1)
         slopes = [slope[..., there] + carried, parameters.slope[..., outside]]
         x = rows.x[:, there]
-        return Rows(x, np.hstack([x, rows.u[:, outside]]), rows.y), {
+        return replace(rows, x=x, u=np.hstack([x, rows.u[:, outside]])), {
             "intercept": intercept - (carried * parameters.mean[..., there]).sum(-1),
             "slope": np.concatenate(slopes, axis=-1),
             # Rounding may leave less than nothing of what is explained entirely.

@@ -216,7 +216,9 @@ class Priors:
         Dirichlet, or Fixed weights that sum to one.
     mean, intercept, slope
         Normal, StudentT or Fixed. The intercept's is that of the response where every predictor is
-        0: of standardised columns, at the average of every predictor.
+        0: of standardised columns, at the average of every predictor. Of a response with a link
+        (poisson: log, bernoulli: logit or probit), of its line there, less the link of the mean of
+        all rows; slopes then are per standard deviation of a predictor, on the link's scale.
     sd, sigma
         A scale family; ``sigma`` may be Fixed (with ``noise="fixed"``).
     correlation

@@ -6,10 +6,11 @@ import numpy as np
 from scipy.special import digamma, gammaln
 
 from jointmix.families.checks import Checks
+from jointmix.families.line import line
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Parameter, Scores, Step, freed
-from jointmix.families.regression import Regression, line
+from jointmix.families.regression import Regression
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
 from jointmix.families.student_t.checks import StudentTChecks

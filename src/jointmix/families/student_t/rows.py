@@ -14,7 +14,7 @@ import numpy as np
 from numba import carray
 
 from jointmix.families.compiling import Family, jit
-from jointmix.families.gamma import digamma_step, log_gamma_step
+from jointmix.families.gamma_functions import digamma_step, log_gamma_step
 from jointmix.families.loops import SUMS, line, log_one_plus, residuals, weighted_sums
 
 _LOG_PI, _ROOT_PI = float(np.log(np.pi)), float(np.sqrt(np.pi))

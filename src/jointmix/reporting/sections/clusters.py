@@ -187,7 +187,8 @@ def _regressions(view: FittedView) -> Figure:
         ]
     others = ", the other predictors held at the cluster's mean" if len(view.predictors) > 1 else ""
     return Figure(
-        caption=f"{response} along each predictor, with each cluster's regression line and its "
+        caption=f"{response} along each predictor, with each cluster's {view.line_words.curve} "
+        "and its "
         f"89% band{others}. Lines span the central 95% of the cluster's rows.{left_out}"
         f"{view.left_out}",
         panels=tuple(panels),

@@ -64,6 +64,7 @@ def _roles(view: FittedView, name: str) -> str:
             ("feature", view.features),
             ("predictor", view.predictors),
             ("response", (view.response,)),
+            ("offset", (view.offset,)),
         )
         if name in members
     ]
@@ -74,6 +75,12 @@ def tied_share(values: np.ndarray) -> float:
     """Share of rows whose value another row has too."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return float((counts[inverse] > 1).mean())
+
+
+def _but_not(view: FittedView) -> str:
+    if not view.model.linked:
+        return ""
+    return "; the response as it is, with the centre of its line"
 
 
 def _columns(view: FittedView) -> Table:
@@ -104,7 +111,7 @@ def _columns(view: FittedView) -> Table:
         rows=tuple(rows),
         notes=(
             "Tied rows share their value with another row. Missing counts entries of the whole "
-            "table. The model was fitted to (value − centre) / scale.",
+            f"table. The model was fitted to (value − centre) / scale{_but_not(view)}.",
         ),
     )
 

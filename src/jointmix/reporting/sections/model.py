@@ -39,10 +39,13 @@ def section(view: FittedView) -> Section:
 def _structure(view: FittedView) -> str:
     parts = [sentence for words in view.words for sentence in words.structure]
     if view.model.standardize:
-        parts.append(
-            "Columns are centred and scaled before the fit; every number in this report is back "
-            "on the columns' own scale."
+        which = (
+            "Features and predictors are centred and scaled before the fit, and the line is "
+            "centred where all rows together have it"
+            if view.model.linked
+            else "Columns are centred and scaled before the fit"
         )
+        parts.append(f"{which}; every number in this report is back on the columns' own scale.")
     return " ".join(parts)
 
 
@@ -81,7 +84,8 @@ def _priors(view: FittedView) -> list[Element]:
             if view.model.standardize
             else "where every predictor is 0"
         )
-        notes.append(f"The intercept's interval is that of the response {where}.")
+        of = "the line" if view.model.linked else "the response"
+        notes.append(f"The intercept's interval is that of {of} {where}.")
     return [
         Table(
             caption="Priors on the columns' own scale",

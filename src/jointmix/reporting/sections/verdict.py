@@ -101,11 +101,11 @@ def _cluster_sentence(view: FittedView, cluster: int) -> str:
 
 def _regression_sentence(view: FittedView, cluster: int) -> str:
     response = view.names[view.response or ""]
-    words = view.words[-1]
-    scatter = words.scatter(view.own(words.block, cluster))
+    words = view.line_words
+    own = view.own(words.block, cluster)
     if not view.predictors:
-        level = view.estimate("intercept", cluster=cluster)
-        return f"There {response} is {level.text} on average; rows scatter about it with {scatter}."
+        said = words.typical(response, view.typical[cluster].text)
+        return "; ".join(part for part in (said, words.scattered("it", own)) if part) + "."
     slopes = {
         j: view.estimate("slope", cluster=cluster, predictor=j) for j in range(len(view.predictors))
     }
@@ -113,19 +113,18 @@ def _regression_sentence(view: FittedView, cluster: int) -> str:
     strongest = sorted(slopes, key=lambda j: -abs(slopes[j].mean) * scaling[view.predictors[j]][1])[
         :_SLOPES_IN_WORDS
     ]
-    changes = listed([_change(view, j, slopes[j]) for j in sorted(strongest)])
+    changes = listed([_change(view, j, view.effect(cluster, j)) for j in sorted(strongest)])
     more = len(slopes) - len(strongest)
     rest = f" ({more} weaker {'slope' if more == 1 else 'slopes'} below)" if more else ""
     held = ", the others held equal," if len(slopes) > 1 else ","
     where = "every predictor" if len(slopes) > 1 else view.names[view.predictors[0]]
-    return (
-        f"At the average of {where} over all rows, {response} is {view.levels[cluster].text}; "
-        f"per unit{held} it changes by {changes}{rest}; rows scatter about the line with {scatter}."
-    )
+    at = f"At the average of {where} over all rows, "
+    said = words.sentence(response, at, view.levels[cluster].text, f"{changes}{rest}", held)
+    return "; ".join(part for part in (said, words.scattered("the line", own)) if part) + "."
 
 
-def _change(view: FittedView, predictor: int, slope: Estimate) -> str:
-    return f"{slope.text} with {view.names[view.predictors[predictor]]}"
+def _change(view: FittedView, predictor: int, effect: Estimate) -> str:
+    return f"{effect.text} with {view.names[view.predictors[predictor]]}"
 
 
 def _assignment_sentences(view: FittedView) -> list[str]:

@@ -17,7 +17,7 @@ from jointmix.families.rows import Rows
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Terms, sizes
 from jointmix.validation.twin.family import Candidate, orders
-from jointmix.validation.twin.regression import AXIS
+from jointmix.validation.twin.line import AXIS
 
 #: Relative differences below which numbers are taken for the same.
 _SAME = 1e-9
@@ -164,7 +164,8 @@ def _joint(
 def _shrunk(rows: Rows) -> Rows:
     """Standardised rows as they are with n − 1 in the standard deviations."""
     factor = np.sqrt(1 - 1 / len(rows.y))
-    return Rows(rows.x * factor, rows.u * factor, rows.y * factor)
+    y = rows.y if rows.offset is not None else rows.y * factor
+    return replace(rows, x=rows.x * factor, u=rows.u * factor, y=y)
 
 
 def _moved(rows: Rows, column: str) -> Iterator[tuple[str, Rows]]:

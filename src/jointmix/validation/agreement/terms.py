@@ -109,7 +109,7 @@ def condition(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
         return np.ones(parameters.weight.shape)
     factor = parameters.cholesky
     shared = [name for name in spec.predictors if name in spec.features]
-    if "slope" in parameters and shared:
+    if "sigma" in parameters and shared:
         slope = np.zeros((*factor.shape[:-2], len(spec.features)))
         for name in shared:
             at = spec.predictors.index(name)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from jointmix.base.schema import FEATURE, POINT, PREDICTOR
+from jointmix.base.schema import FEATURE, POINT, PREDICTOR, VARIABLE
 from jointmix.families.mixture import component_log_density, log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Parameter
@@ -102,7 +102,7 @@ def free_quantities(arrays: Arrays, spec: ModelSpec) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def invariant_quantities(invariant: xr.Dataset, spec: ModelSpec) -> dict[str, np.ndarray]:
+def invariant_quantities(invariant: xr.Dataset) -> dict[str, np.ndarray]:
     """Quantities that labels do not enter, name → (chain, draw).
 
     Log likelihood, the mixture's means and covariances, and the density of the densest and of the
@@ -114,7 +114,7 @@ def invariant_quantities(invariant: xr.Dataset, spec: ModelSpec) -> dict[str, np
         As `invariants.invariants` gives it.
     """
     found = {"log_likelihood": invariant["log_likelihood"].values}
-    names = [*spec.features, *((spec.response,) if spec.response is not None else ())]
+    names = [str(name) for name in invariant[VARIABLE].values] if VARIABLE in invariant else []
     for i, name in enumerate(names):
         found[f"overall_mean[{name}]"] = invariant["overall_mean"].values[..., i]
         for j in range(i + 1):
@@ -146,7 +146,7 @@ def true_invariants(
     component = component_log_density(spec.blocks, rows, truth)
     likelihood = log_likelihood(component).sum(axis=-1)
     own = invariants(truth, likelihood.reshape(1, 1), points, spec)
-    return {name: float(value[0, 0]) for name, value in invariant_quantities(own, spec).items()}
+    return {name: float(value[0, 0]) for name, value in invariant_quantities(own).items()}
 
 
 def drawn_quantities(

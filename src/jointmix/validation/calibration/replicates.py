@@ -80,7 +80,11 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
     rng = np.random.default_rng(seed)
     n = max(2 * len(spec.columns), minimum_rows(spec)) + 1
     # The model asks for rows; the prior does not depend on them.
-    rows = make_dataset({name: rng.normal(size=n) for name in spec.columns}, spec)
+    columns: dict[str, np.ndarray] = {name: rng.normal(size=n) for name in spec.columns}
+    if spec.linked:
+        # Zeros and ones are counts too.
+        columns[str(spec.response)] = np.arange(n) % 2.0
+    rows = make_dataset(columns, spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
     return prior_draws(rows, BLOCK, own)
 
@@ -138,11 +142,17 @@ def run_replicate(
 def _table(
     spec: ModelSpec, truth: Parameters, n_rows: int, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Columns by name, and the cluster of each row, (1, obs); predictors outside are N(0, 1)."""
+    """Columns by name, and the cluster of each row, (1, obs).
+
+    Predictors outside, and an offset, are N(0, 1).
+    """
     u = rng.normal(size=(n_rows, len(spec.predictors)))
-    rows = Rows(np.zeros((n_rows, len(spec.features))), u, np.zeros(n_rows))
+    none = np.zeros(n_rows)
+    offset = rng.normal(size=n_rows) if spec.offset is not None else none
+    rows = Rows(np.zeros((n_rows, len(spec.features))), u, none, offset=offset)
     drawn = drawn_tables(truth, rows, spec, int(rng.integers(2**31)))
     table = {name: u[:, i] for i, name in enumerate(spec.predictors)}
+    table |= {} if spec.offset is None else {spec.offset: offset}
     table |= {
         name: drawn[f"column {name}"][0] for name in spec.columns if f"column {name}" in drawn
     }
@@ -175,7 +185,7 @@ def _smooth(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> dict[
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
     own = parameter_quantities(_arrays(posterior), spec)
     found = {name: own[name].reshape(shape) for name in names}
-    return found | invariant_quantities(tree["invariant"].to_dataset(), spec)
+    return found | invariant_quantities(tree["invariant"].to_dataset())
 
 
 def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:

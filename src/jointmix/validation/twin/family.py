@@ -31,6 +31,8 @@ _TWINS = {
     "mvnormal": "jointmix.validation.twin.mvnormal:GaussianTwin",
     "normal": "jointmix.validation.twin.normal:NormalTwin",
     "student_t": "jointmix.validation.twin.student_t:StudentTTwin",
+    "bernoulli": "jointmix.validation.twin.bernoulli:BernoulliTwin",
+    "poisson": "jointmix.validation.twin.poisson:PoissonTwin",
 }
 
 

@@ -22,7 +22,10 @@ def scaled_rows(dataset: Dataset) -> Rows:
         return np.column_stack([none[:, None][:, :0], *(scaled[name] for name in names)])
 
     y = scaled[spec.response] if spec.response is not None else none
-    return Rows(stack(spec.features), stack(spec.predictors), y)
+    offset = None
+    if spec.linked:
+        offset = (none if spec.offset is None else scaled[spec.offset]) + dataset.scaling.level
+    return Rows(stack(spec.features), stack(spec.predictors), y, offset=offset)
 
 
 def sample_parameters(spec: ModelSpec, scaling: Scaled, reflection: np.ndarray | None) -> Arrays:
@@ -53,7 +56,8 @@ def component_terms(spec: ModelSpec, parameters: Arrays, rows: Rows) -> tuple[Ar
     import jax.numpy as jnp
 
     found = dict.fromkeys(("x", "y"), jnp.zeros((len(rows.y), spec.n_clusters)))
-    across = Rows(rows.x[:, None, :], rows.u[:, None, :], rows.y[:, None])
+    offset = None if rows.offset is None else rows.offset[:, None]
+    across = Rows(rows.x[:, None, :], rows.u[:, None, :], rows.y[:, None], offset=offset)
     for twin in twins(spec):
         found[twin.column] = _log_prob(twin, parameters, across)
     return found["x"], found["y"]

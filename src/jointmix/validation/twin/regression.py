@@ -1,8 +1,7 @@
-"""What twins of responses about a line b_k + u'θ_k share."""
+"""What twins of responses about a line b_k + u'θ_k with a scale σ_k share."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from typing import ClassVar
 
 import numpy as np
@@ -11,27 +10,15 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Scaled
 from jointmix.families.rows import Rows
-from jointmix.validation.twin.family import Array, Arrays, Candidate, Density, Twin, orders
-
-AXIS = (
-    "Under enumeration arrays have the components in front, (component, obs, predictor), so that "
-    ".sum(axis=1) sums over rows: use .sum(axis=-1)"
-)
+from jointmix.validation.twin.family import Array, Arrays, Candidate, Density
+from jointmix.validation.twin.line import LineTwin
 
 
-class RegressionTwin(Twin):
+class RegressionTwin(LineTwin):
     """b, θ and σ; a family says what y's distribution about the line is."""
 
     #: What σ is.
     sigma_word: ClassVar[str] = "standard deviation"
-
-    @abstractmethod
-    def about(self, line: Array, own: Mapping[str, Array]) -> Array:
-        """The NumPyro distribution of y about lines."""
-
-    @abstractmethod
-    def log_pdf(self, y: np.ndarray, line: np.ndarray, own: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Log density of y about lines by `scipy.stats`, all broadcast to each other."""
 
     @abstractmethod
     def size_at(
@@ -44,31 +31,12 @@ class RegressionTwin(Twin):
         """
 
     def complete(self, free: Mapping[str, Array], scaling: Scaled) -> Arrays:
-        """b, θ and σ; a fixed b is that of the users' scale, read at the predictors' centre."""
-        priors, every = self.spec.priors, free["weight"].shape
-        (center, unit), (y_center, y_unit) = scaling.predictor, scaling.response
-        slope = free.get("slope", np.zeros((*every, len(self.spec.predictors))))
-        if isinstance(priors.slope, Fixed):
-            slope = np.broadcast_to(priors.slope.array * unit / y_unit, slope.shape)
-        if "intercept" in free:
-            intercept = free["intercept"]
-        else:
-            known = priors.intercept.array if isinstance(priors.intercept, Fixed) else 0.0
-            at_center = known + (slope * y_unit / unit * center).sum(-1)
-            intercept = (at_center - y_center) / y_unit
-        if isinstance(priors.sigma, Fixed):
-            sigma = np.broadcast_to(priors.sigma.array / y_unit, every)
-        else:
-            sigma = free["sigma"]
-        return {"intercept": intercept, "slope": slope, "sigma": sigma}
-
-    def distribution(self, own: Mapping[str, Array], rows: Rows) -> Array:
-        """Enumeration puts components in front, (K, 1, R): only the last axis is sure."""
-        return self.about(own["intercept"] + (rows.u * own["slope"]).sum(-1), own)
-
-    def log_density(self, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
-        """About the lines of all components."""
-        return self.log_pdf(rows.y[:, None], own["intercept"] + rows.u @ own["slope"].T, own)
+        """b, θ and σ."""
+        found, prior = super().complete(free, scaling), self.spec.priors.sigma
+        if isinstance(prior, Fixed):
+            fixed = np.broadcast_to(prior.array / scaling.response[1], free["weight"].shape)
+            return found | {"sigma": fixed}
+        return found | {"sigma": free["sigma"]}
 
     def size(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Of the standardised residual, and |log σ|."""
@@ -76,42 +44,12 @@ class RegressionTwin(Twin):
         turned = np.swapaxes(parameters.slope, -1, -2)
         y, sigma = rows.y[:, None], own["sigma"]
         z = (y - own["intercept"] - rows.u @ turned) / sigma
-        reach = (np.abs(y) + np.abs(own["intercept"]) + np.abs(rows.u) @ np.abs(turned)) / sigma
+        reach = (np.abs(y) + self.reach(parameters, rows)) / sigma
         return self.size_at(z, reach, own) + np.abs(np.log(sigma))
 
-    def mistakes(self, parameters: Parameters, rows: Rows, at: Density) -> Iterator[Candidate]:
-        """Of the line and of σ."""
-        b, slope, sigma = parameters.intercept, parameters.slope, parameters.sigma
-        k, r = slope.shape[1:]
-        line = "from the line of y."
-        yield f"The intercept is missing {line}", at(parameters.replace(intercept=0 * b))
-        yield f"The slopes are missing {line}", at(parameters.replace(slope=0 * slope))
-        yield "The slopes have the wrong sign.", at(parameters.replace(slope=-slope))
+    def own_mistakes(self, parameters: Parameters, at: Density) -> Iterator[Candidate]:
+        """Of σ."""
+        sigma = parameters.sigma
         for words, value in (("variance sigma²", sigma**2), ("root of sigma", np.sqrt(sigma))):
             sentence = f"y is given the {words} for a {self.sigma_word}."
             yield sentence, at(parameters.replace(sigma=value))
-        yield from self._wrong_axis(parameters, rows)
-        for i, j in combinations(range(r), 2):
-            order = np.arange(r)
-            order[[i, j]] = j, i
-            sentence = f"The slopes of predictors {i} and {j} are exchanged."
-            yield sentence, at(parameters.replace(slope=slope[..., order]))
-        for order, words in orders(k):
-            sentence = f"The slopes belong to other components: {words}."
-            yield sentence, at(parameters.replace(slope=slope[:, order]))
-
-    def _wrong_axis(self, parameters: Parameters, rows: Rows) -> Iterator[Candidate]:
-        """The sum over predictors of u θ, (component, obs, predictor), taken over rows."""
-        n, r = rows.u.shape
-        if r not in (1, n):
-            return
-        # (point, component, predictor): taken for one number a row.
-        line = parameters.intercept[..., None] + parameters.slope * rows.u.sum(axis=0)
-        own = {name: parameters[name][..., None] for name in self._by_component(parameters)}
-        density = np.swapaxes(self.log_pdf(rows.y, line, own), 1, 2)
-        yield f"The predictors of y are summed over rows. {AXIS}.", density
-
-    def _by_component(self, parameters: Parameters) -> list[str]:
-        """Names of the parameters that are one number a component."""
-        ndim = parameters.weight.ndim
-        return [name for name, value in parameters.items() if value.ndim == ndim]

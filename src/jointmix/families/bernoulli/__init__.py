@@ -1,0 +1,1 @@
+"""Yes or no, with a logit or probit link."""

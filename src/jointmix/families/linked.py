@@ -1,0 +1,214 @@
+"""What responses share whose mean is a function of their line: a link, an offset, and scoring."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jointmix.families.checks import Checks
+from jointmix.families.line import Line, line
+from jointmix.families.linked_checks import LinkedChecks, line_of
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import Fixed
+from jointmix.families.protocol import Scores, Step
+from jointmix.families.rows import Rows
+from jointmix.families.specified import Scaled
+
+#: Steps of scoring from an allocation, and how often one is halved until it climbs.
+_FIRST_STEPS, _HALVINGS = 5, 12
+#: By how much a step may move the line of a row: farther, the likelihood is no parabola.
+_LONGEST = 5.0
+
+
+#: Further parameters by name.
+Own = Mapping[str, np.ndarray]
+
+
+class Linked(Line):
+    """A response with mean g⁻¹(η), η = b_k + u'θ_k + offset, g being the link.
+
+    A family of it says how y is distributed at η: `log_density_at` and its derivative `pull_at`,
+    the expected `information_at`, mean and variance, `draw_at`, and `working`, about g(y). All take
+    η of the shape (..., obs, component), or (start, component, obs) in an M-step, and parameters
+    that `at` has given the same dims.
+    """
+
+    linked: ClassVar[bool] = True
+    checked: ClassVar[type[Checks]] = LinkedChecks
+
+    def log_density_at(self, y: np.ndarray, eta: np.ndarray, own: Own) -> np.ndarray:
+        """log p(y | η)."""
+        raise NotImplementedError
+
+    def pull_at(self, y: np.ndarray, eta: np.ndarray, own: Own) -> np.ndarray:
+        """Derivative of log p(y | η) in η."""
+        raise NotImplementedError
+
+    def information_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
+        """Expectation of the squared derivative."""
+        raise NotImplementedError
+
+    def mean_at(self, eta: np.ndarray) -> np.ndarray:
+        """g⁻¹(η)."""
+        raise NotImplementedError
+
+    def variance_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
+        """Var(y | η)."""
+        raise NotImplementedError
+
+    def draw_at(self, eta: np.ndarray, own: Own, rng: np.random.Generator) -> np.ndarray:
+        """y drawn at η (obs,)."""
+        raise NotImplementedError
+
+    def shapes(self, parameters: Parameters, cluster: Any = ...) -> dict[str, np.ndarray]:
+        """The family's further parameters, of clusters or of all."""
+        return {item.name: parameters[item.name][..., cluster] for item in self.further()}
+
+    def _own(self, parameters: Parameters) -> dict[str, np.ndarray]:
+        return {name: value[..., None, :] for name, value in self.shapes(parameters).items()}
+
+    def log_density(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """log p(y | x, k), (..., obs, component)."""
+        return self.log_density_at(rows.y[:, None], line(parameters, rows), self._own(parameters))
+
+    def mean(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """E[y | x, k], (..., obs, component)."""
+        return self.mean_at(line(parameters, rows))
+
+    def variance(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """Var(y | x, k), (..., obs, component)."""
+        return self.variance_at(line(parameters, rows), self._own(parameters))
+
+    def squared_scale(self, parameters: Parameters) -> np.ndarray:
+        """One: there always is a variance."""
+        return np.ones(parameters.intercept.shape)
+
+    def draw(
+        self, parameters: Parameters, rows: Rows, cluster: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """y of rows of known clusters, (obs,)."""
+        own = self.shapes(parameters, cluster)
+        return self.draw_at(line_of(parameters, rows, cluster), own, rng)
+
+    def scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> Scores:
+        """Of b and θ, and of the logs of what is free besides."""
+        eta, own = line(parameters, rows), self._own(parameters)
+        pull = share * self.pull_at(rows.y[:, None], eta, own)
+        return Scores(self.line_scores(pull, rows), self.rest_scores(parameters, rows, share))
+
+    def rest_scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
+        """Scores in the logs of further parameters, (obs, value)."""
+        del parameters, rows
+        return share[:, :0]
+
+    def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
+        """Of b and θ, those that are free: (U'R_k W_k U)⁻¹ with the information W."""
+        information = share * self.information_at(line(parameters, rows), self._own(parameters))
+        design, _ = self._design(rows, None)
+        gram = np.einsum("nk,ni,nj->kij", information, design, design)
+        return np.asarray(np.linalg.pinv(gram, hermitian=True))
+
+    def _design(self, rows: Rows, scaling: Scaled | None) -> tuple[np.ndarray, np.ndarray]:
+        """What free coefficients multiply, (obs, free), and what is known of η, (cluster, obs).
+
+        Predictors begin where they are 0 on the users' scale, if b is known there.
+        """
+        spec, n = self.spec, len(rows.y)
+        u, fixed = rows.u, np.zeros((spec.n_clusters, n))
+        if rows.offset is not None:
+            fixed = fixed + rows.offset
+        if scaling is not None:
+            known = self.known(scaling)
+            if not spec.free_intercept:
+                center, scale = scaling.predictor
+                u, fixed = u + center / scale, fixed + known["intercept"][:, None]
+            if "slope" in known:
+                fixed = fixed + known["slope"] @ u.T
+        parts = [np.ones((n, 1))] if spec.free_intercept else []
+        parts += [] if isinstance(spec.priors.slope, Fixed) else [u]
+        return np.concatenate([np.zeros((n, 0)), *parts], axis=1), fixed
+
+    def maximise(self, step: Step) -> dict[str, np.ndarray]:
+        """Steps of Fisher's scoring in b and θ, halved until they climb."""
+        design, fixed = self._design(step.rows, step.scaling)
+        outer = step.rows.made_of_them.setdefault(
+            ("outer", self.spec), (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
+        )
+        if step.previous is None:
+            offset = 0.0 if step.rows.offset is None else step.rows.offset
+            gap = self.working(step.rows) + offset - fixed
+            coefficient = self._solved(step.share, step.share * gap, design, outer)
+            own, steps = self.first_shapes(step), _FIRST_STEPS
+        else:
+            coefficient = self._free(step.previous)
+            own, steps = self.shapes(step.previous), 1
+        each = {name: value[..., None] for name, value in own.items()}
+        for _ in range(steps):
+            coefficient = self._scored(step, coefficient, (design, outer, fixed), each)
+        found = self._coefficients(coefficient, step.scaling)
+        return found | self.better_shapes(step, fixed + coefficient @ design.T, own)
+
+    def first_shapes(self, step: Step) -> dict[str, np.ndarray]:
+        """Further parameters (start, cluster) with which EM starts."""
+        del step
+        return {}
+
+    def better_shapes(
+        self, step: Step, eta: np.ndarray, own: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Further parameters of a higher likelihood at η (start, cluster, obs)."""
+        del step, eta
+        return own
+
+    @staticmethod
+    def _solved(
+        weight: np.ndarray, pull: np.ndarray, design: np.ndarray, outer: np.ndarray
+    ) -> np.ndarray:
+        """(U'WU)⁻¹ U'pull, (start, cluster, free), of weights and pulls (start, cluster, obs)."""
+        p = design.shape[1]
+        gram = (weight @ outer).reshape(*weight.shape[:2], p, p)
+        return (np.linalg.pinv(gram, hermitian=True) @ (pull @ design)[..., None])[..., 0]
+
+    def _scored(
+        self, step: Step, coefficient: np.ndarray,
+        parts: tuple[np.ndarray, np.ndarray, np.ndarray], own: dict[str, np.ndarray],
+    ) -> np.ndarray:  # fmt: skip
+        design, outer, fixed = parts
+        share, y = step.share, step.rows.y
+
+        def height(eta: np.ndarray) -> np.ndarray:
+            return (share * self.log_density_at(y, eta, own)).sum(axis=-1)
+
+        eta = fixed + coefficient @ design.T
+        weight = share * self.information_at(eta, own)
+        move = self._solved(weight, share * self.pull_at(y, eta, own), design, outer)
+        farthest = np.abs(move @ design.T).max(axis=-1, initial=0.0)[..., None]
+        move = move * np.minimum(1.0, _LONGEST / np.maximum(farthest, 1e-300))
+        before, found, left = height(eta), coefficient, np.ones(share.shape[:2], dtype=bool)
+        for _ in range(_HALVINGS):
+            climbs = left & (height(fixed + (coefficient + move) @ design.T) >= before)
+            found = np.where(climbs[..., None], coefficient + move, found)
+            left &= ~climbs
+            if not left.any():
+                break
+            move = move / 2
+        return found
+
+    def _free(self, parameters: Parameters) -> np.ndarray:
+        """The free coefficients, (start, cluster, free)."""
+        none = np.zeros((*parameters.intercept.shape, 0))
+        parts = [parameters.intercept[..., None]] if self.spec.free_intercept else []
+        parts += [] if isinstance(self.spec.priors.slope, Fixed) else [parameters.slope]
+        return np.concatenate([none, *parts], axis=-1)
+
+    def _coefficients(self, free: np.ndarray, scaling: Scaled) -> dict[str, np.ndarray]:
+        spec, known = self.spec, self.known(scaling)
+        shape = free.shape[:2]
+        first = int(spec.free_intercept)
+        slope = free[..., first:]
+        if "slope" in known:
+            slope = np.broadcast_to(known["slope"], (*shape, len(spec.predictors)))
+        if spec.free_intercept:
+            return {"intercept": free[..., 0], "slope": slope}
+        center, scale = scaling.predictor
+        return {"intercept": known["intercept"] + slope @ (center / scale), "slope": slope}

@@ -1,0 +1,1 @@
+"""Counts with a log link."""

@@ -1,0 +1,32 @@
+"""What can go wrong with counts."""
+
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import pdtr
+
+from jointmix.families.linked_checks import LinkedChecks, count_issues, line_of
+from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
+from jointmix.tables.issues import Issue
+
+
+class PoissonChecks(LinkedChecks):
+    """Counts are whole, and not all zero."""
+
+    shape_remedy: ClassVar[str] = (
+        "Counts of {0} are spread otherwise than Poisson's, whose variance is their mean: look for "
+        "a predictor that is missing, or take more clusters."
+    )
+
+    def value_issues(self, y: np.ndarray, name: str) -> tuple[Issue, ...]:
+        """Counts that are none."""
+        return count_issues(y, name)
+
+    def chances(
+        self, parameters: Parameters, rows: Rows, allocation: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """By Poisson's distribution function."""
+        rate = np.exp(line_of(parameters, rows, allocation))
+        below = np.where(rows.y > 0, pdtr(np.maximum(rows.y - 1, 0), rate), 0.0)
+        return below, pdtr(rows.y, rate)

@@ -1,0 +1,32 @@
+"""A Poisson response in PyMC: y | x, k ~ Poisson(exp(b_k + u'θ_k + offset))."""
+
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from jointmix.families.graph import Values, coefficient_variables, linear
+from jointmix.families.poisson.block import PoissonResponse
+from jointmix.families.protocol import Scaled
+from jointmix.families.rows import Rows
+
+_MOST = 700.0
+
+
+def variables(
+    block: PoissonResponse, scaling: Scaled, locations: Values
+) -> dict[str, TensorVariable]:
+    """``intercept`` and ``slope``."""
+    return coefficient_variables(block, scaling, locations)
+
+
+def log_density(block: PoissonResponse, values: Values, rows: Rows) -> TensorVariable:
+    """log Poisson(y | exp(η_k)), (obs, component)."""
+    del block
+    eta, y = linear(values, rows), rows.y[:, None]
+    return y * eta - pt.exp(pt.minimum(eta, _MOST)) - pt.gammaln(y + 1)
+
+
+def compiled_rows(block: PoissonResponse, rows: Rows) -> TensorVariable:
+    """As those of the block, (obs, column)."""
+    del block
+    own = pt.stack([rows.offset, -pt.gammaln(rows.y + 1), rows.y], axis=1)
+    return pt.concatenate([rows.u, own], axis=1)

@@ -1,0 +1,81 @@
+"""Quantiles of mixtures of what draws and clusters predict, from their distribution function."""
+
+import math
+
+import numpy as np
+
+from jointmix.families.compiling import call, jit
+
+_MOST_STEPS = 200
+#: A step of Newton's method, in units of the spread, that is the last.
+_CONVERGED = 1e-7
+
+
+@jit()
+def quantile(predicted, target, at, middle, spread, weight, parts, n, found):  # type: ignore[no-untyped-def]
+    """Newton's method on the distribution function of n parts, inside a bracket that it shrinks.
+
+    It starts from `at`; heavy tails have no variance that would bound the quantile, so that steps
+    are bounded instead, ever more widely.
+    """
+    low, high, reach = -np.inf, np.inf, 8.0 * spread
+    for _ in range(_MOST_STEPS):
+        call(predicted.distribution, at, n, weight, parts, found)
+        if found[0] < target:
+            low = at
+        else:
+            high = at
+        step = (target - found[0]) / max(found[1], 1e-300)
+        if abs(step) > reach:
+            step = math.copysign(reach, step)
+            reach *= 2.0
+        newton = at + step
+        if newton == at:
+            break
+        if low < newton < high:
+            at = newton
+            # The next step would be of the order of this one's square.
+            if abs(step) <= _CONVERGED * spread:
+                break
+        else:
+            at = 0.5 * (low + high)
+            if high - low <= 1e-12 * (spread + abs(at - middle)):
+                break
+    return at
+
+
+@jit()
+def whole_quantile(predicted, target, at, spread, weight, parts, n, found):  # type: ignore[no-untyped-def]
+    """The least whole number of which the distribution function of n parts reaches a probability.
+
+    Steps that double lead to either side of it, from near `at`; halving leads to it.
+    """
+    # A rounding error below the probability is that probability.
+    level = target * (1.0 - 1e-14)
+    high, step = np.floor(max(at, 0.0)), np.ceil(0.1 * spread) + 1.0
+    low = -1.0
+    call(predicted.distribution, high, n, weight, parts, found)
+    if found[0] >= level:
+        while high - step > low:
+            call(predicted.distribution, high - step, n, weight, parts, found)
+            if found[0] < level:
+                low = high - step
+            else:
+                high, step = high - step, 2.0 * step
+    else:
+        for _ in range(_MOST_STEPS):
+            low, high = high, high + step
+            call(predicted.distribution, high, n, weight, parts, found)
+            if found[0] >= level:
+                break
+            step *= 2.0
+    while high - low > 1.0:
+        middle = np.floor(0.5 * (low + high))
+        call(predicted.distribution, middle, n, weight, parts, found)
+        if middle <= low or middle >= high:
+            break
+        if found[0] >= level:
+            high = middle
+        else:
+            low = middle
+    return high
