@@ -12,7 +12,7 @@ from densities import (
 from scipy.integrate import quad
 from sklearn.mixture import GaussianMixture
 
-from jointmix.families.matrices import inverse_lower, lower_factor
+from jointmix.families.matrices import inverse_lower, least_squares, lower_factor
 from jointmix.families.mixture import log_likelihood, responsibility
 from jointmix.families.parameters import Parameters
 
@@ -262,3 +262,15 @@ def test_factors_of_matrices_that_rounding_made_singular() -> None:
     assert np.allclose(rebuilt, stack, rtol=16 * np.finfo(float).eps, atol=0)
     with pytest.raises(np.linalg.LinAlgError):
         lower_factor(np.array([[1.0, 2.0], [2.0, 1.0]]))
+
+
+def test_least_squares_is_that_of_the_pseudoinverse() -> None:
+    rng = np.random.default_rng(12)
+    root, right = rng.normal(size=(3, 2, 4, 5)), rng.normal(size=(3, 2, 5))
+    # The second stack has a direction that no row tells of.
+    root[1, :, :, 2:] = 0
+    for gram in (np.swapaxes(root, -1, -2) @ root, np.zeros((3, 2, 5, 5))):
+        expected = (np.linalg.pinv(gram, hermitian=True) @ right[..., None])[..., 0]
+        size = np.abs(expected).max() + 1
+        np.testing.assert_allclose(least_squares(gram, right), expected, atol=1e-10 * size)
+    assert least_squares(np.zeros((2, 0, 0)), np.zeros((2, 0))).shape == (2, 0)

@@ -8,6 +8,7 @@ import numpy as np
 from jointmix.families.checks import Checks
 from jointmix.families.line import Line, line
 from jointmix.families.linked_checks import LinkedChecks, line_of
+from jointmix.families.matrices import least_squares
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Scores, Step
@@ -167,7 +168,7 @@ class Linked(Line):
         """(U'WU)⁻¹ U'pull, (start, cluster, free), of weights and pulls (start, cluster, obs)."""
         p = design.shape[1]
         gram = (weight @ outer).reshape(*weight.shape[:2], p, p)
-        return (np.linalg.pinv(gram, hermitian=True) @ (pull @ design)[..., None])[..., 0]
+        return least_squares(gram, pull @ design)
 
     def _scored(
         self, step: Step, coefficient: np.ndarray,

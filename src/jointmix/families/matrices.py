@@ -3,6 +3,8 @@
 import numpy as np
 
 _EPSILON = float(np.finfo(float).eps)
+#: Eigenvalues below this share of the largest are taken for zero.
+_NEGLIGIBLE = 1e-15
 
 
 def lower_factor(matrix: np.ndarray) -> np.ndarray:
@@ -25,6 +27,19 @@ def lower_factor(matrix: np.ndarray) -> np.ndarray:
         raised = 4 * size * _EPSILON
         singular = np.linalg.eigvalsh(unit)[..., :1, None] < raised / 2
         return scale[..., None] * np.linalg.cholesky(unit + singular * raised * np.eye(size))
+
+
+def least_squares(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The shortest x (..., P) for which gram x is nearest to right (..., P).
+
+    Gram is symmetric, (..., P, P); directions in which it is zero but for rounding are left out.
+    """
+    value, vector = np.linalg.eigh(gram)
+    size = np.abs(value)
+    usable = size > _NEGLIGIBLE * size.max(axis=-1, keepdims=True, initial=0.0)
+    along = (np.swapaxes(vector, -1, -2) @ right[..., None])[..., 0]
+    along = np.divide(along, value, out=np.zeros_like(along), where=usable)
+    return np.asarray((vector @ along[..., None])[..., 0])
 
 
 def unit_diagonal(correlation: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jointmix.families.checks import Checks
 from jointmix.families.line import Line, line
+from jointmix.families.matrices import least_squares
 from jointmix.families.moments import Moments, Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
@@ -137,7 +138,7 @@ class Regression(Line):
         target, design = self._forms(step.scaling)
         gram = design @ average @ design.T
         right = np.einsum("pi,...kij,kj->...kp", design, average, target)
-        coefficient = (np.linalg.pinv(gram, hermitian=True) @ right[..., None])[..., 0]
+        coefficient = least_squares(gram, right)
         residual = target - coefficient @ design
         variance = np.einsum("...ki,...kij,...kj->...k", residual, average, residual)
         known = self.known(step.scaling).get("sigma")
