@@ -342,6 +342,14 @@ def test_what_no_count_is_is_named(y: list[float], said: str) -> None:
         make_dataset(table, model(1, offset=None))
 
 
+def test_columns_that_are_absent_are_named() -> None:
+    table = {"u": [0.1, 0.7, -0.3, 0.4], "y": [1, 0, 2, 3], "log_hours": [0.0, 0.1, 0.2, 0.3]}
+    for gone in table:
+        rest = {name: values for name, values in table.items() if name != gone}
+        with pytest.raises(DataError, match=f"no column '{gone}'"):
+            make_dataset(rest, model(1))
+
+
 def test_exposures_in_place_of_their_logarithms_are_named() -> None:
     table = {"u": [0.0, 1, 2, 4, 3, 7], "y": [1, 2, 3, 4, 5, 6], "log_hours": [100.0] * 6}
     with pytest.raises(DataError, match="give its logarithm"):

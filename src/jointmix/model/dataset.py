@@ -221,7 +221,7 @@ def _row_issues(
     domain = [
         issue
         for block in spec.blocks
-        if set(block.columns) <= set(names)
+        if {*block.columns, *_offsets(spec, block)} <= set(names)
         for issue in block.checks.domain_issues(_Columns(used, names))
     ]
     issues += domain
@@ -241,6 +241,10 @@ def _row_issues(
         if read <= varying:
             found.append(block.checks.exact_issue(table))
     return issues + [issue for issue in found if issue is not None and issue.severity == "error"]
+
+
+def _offsets(spec: ModelSpec, block: Block) -> tuple[str, ...]:
+    return () if spec.offset is None or not block.of_response else (spec.offset,)
 
 
 @dataclass(frozen=True, eq=False)
