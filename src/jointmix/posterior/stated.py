@@ -12,7 +12,15 @@ from jointmix.families.priors.words import chance_below, standard_interval
 from jointmix.families.protocol import Parameter
 from jointmix.model.packing import packed, unpacked
 from jointmix.model.scaling import Scaling
-from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters
+from jointmix.posterior.draws import (
+    fitted_scaling,
+    fitted_spec,
+    posterior_parameters,
+    spread,
+)
+
+#: Of more draws so many, spread over all, say where the posterior lies.
+_MOST_DRAWS = 4_000
 
 
 def on_users_scale(scaling: Scaling, parameter: Parameter, values: np.ndarray) -> np.ndarray:
@@ -102,7 +110,9 @@ def stated(tree: xr.DataTree) -> tuple[Stated, ...]:
     spec = fitted_spec(tree)
     scaling = fitted_scaling(tree, spec)
     labels = require_group(tree, "posterior")[CLUSTER].values.tolist()
-    variables = unpacked(scaling.to_model(posterior_parameters(tree)), spec)
+    parameters = posterior_parameters(tree)
+    parameters = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
+    variables = unpacked(scaling.to_model(parameters), spec)
     found: list[Stated] = []
     for parameter in spec.parameters.values():
         if not parameter.free or parameter.role not in ("location", "scale", "shape"):

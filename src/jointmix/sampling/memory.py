@@ -17,8 +17,9 @@ _GIB = 2**30
 _LIBRARIES = {"kernel": 0.4e9, "numba": 1.0e9, "jax": 1.0e9}
 #: Densities and predictions at fixed rows that are followed, and the log likelihood.
 _FOLLOWED = 21
-#: Copies of the draws that exist at the same time: sampled, identified, and on their way to disk.
-_COPIES = 4
+#: Copies of the draws that exist at the same time: sampled, identified, as densities take them, and
+#: on their way to checks and disk.
+_COPIES = 5
 #: Arrays of EM's batches that exist at the same time; those of the labels are no larger.
 _BATCH_ARRAYS = 8
 
