@@ -76,6 +76,8 @@ CHECKS = (
 )
 #: What several clusters only can have.
 _BETWEEN_CLUSTERS = (collapse, separation, switching, identification, empty, duplicates)
+#: What chains that follow a gradient only can have.
+_OF_TRAJECTORIES = (divergences, energy, depth)
 _TEXTS = ("code", "subject", "status", "message", "remedy", "source")
 _NUMBERS = ("value", "threshold")
 
@@ -92,6 +94,8 @@ def run_checks(tree: xr.DataTree) -> tuple[Finding, ...]:
         # Of a model that is none, the checks that need it say so; the others do without.
         fitted_spec(tree)
     found, modules = list(support.check(tree)), list(CHECKS[1:])
+    if tree.attrs.get("proposal"):
+        modules = [module for module in modules if module not in _OF_TRAJECTORIES]
     if require_group(tree, "posterior").sizes.get(CLUSTER) == 1:
         modules = [module for module in modules if module not in _BETWEEN_CLUSTERS]
         found.append(_one_cluster())

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.numbers import fixed, percent
-from jointmix.checks.finding import Finding, above, skipped
+from jointmix.checks.finding import Finding, above
 from jointmix.model.settings import LARGEST_PARETO_SHAPE, MOST_SHAPE, NEARLY_ALL
 
 CODE = "proposal"
@@ -42,8 +42,11 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
 def _tail(found: dict[str, Any]) -> Finding:
     share = float(found["share"])
     if share >= NEARLY_ALL:
-        effective = percent(share, 0, NEARLY_ALL)
-        return skipped(CODE, "tail", f"{effective} of the candidates are effective", SHAPE)
+        return _finding(
+            "tail", 1 - share, (1 - NEARLY_ALL, 1.0), SHAPE,
+            f"{percent(share, 0, NEARLY_ALL)} of the candidates are effective, so that the tail of "
+            "their weights does not matter.",
+        )  # fmt: skip
     shape = np.inf if found["shape"] is None else float(found["shape"])
     return _finding(
         "tail", shape, (MOST_SHAPE, LARGEST_PARETO_SHAPE), SHAPE,
