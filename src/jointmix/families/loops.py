@@ -242,6 +242,19 @@ def line(rows: np.ndarray, known: np.ndarray, out: np.ndarray) -> None:
 
 
 @jit(fastmath=SUMS)
+def line_sums(
+    rows: np.ndarray, weight: np.ndarray, e: np.ndarray, work: np.ndarray, sums: np.ndarray
+) -> None:
+    """Add Σ w e and Σ w e u (R) to the sums (R + 1,); rows are u, then anything."""
+    total = 0.0
+    for b in range(e.size):
+        work[b] = weight[b] * e[b]
+        total += work[b]
+    sums[0] += total
+    project(sums[1:], work, rows, sums.size - 1, e.size)
+
+
+@jit(fastmath=SUMS)
 def weighted_sums(
     rows: np.ndarray, weight: np.ndarray, e: np.ndarray, work: np.ndarray, sums: np.ndarray
 ) -> None:

@@ -193,7 +193,7 @@ class Triangular(Bend):
         log_diagonal = np.log(diagonal)
         log_volume = (
             # To A, to L, and to μ in units of its prior.
-            (np.log(self._diagonal) + 0.5 * np.log(base)).sum(axis=1)
+            (np.log(self._diagonal) + (_POWER - 1) * np.log(base)).sum(axis=1)
             - np.log(self._width).sum()
             - (d + 1 + self._k) * log_diagonal.sum(axis=1)
             - self._k * np.log(self._units).sum()

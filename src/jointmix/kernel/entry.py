@@ -97,6 +97,12 @@ def evaluate(problem: np.ndarray, argument: np.ndarray, out: np.ndarray) -> floa
     return total
 
 
+def value_and_gradient(problem: np.ndarray, point: np.ndarray) -> tuple[float, np.ndarray]:
+    """What `evaluate` returns and fills at an argument (dim,): the log density, its gradient."""
+    gradient = np.empty(len(point))
+    return float(evaluate(problem, np.ascontiguousarray(point), gradient)), gradient
+
+
 @jit(inner=False)
 def expand(problem: np.ndarray, argument: np.ndarray, out: np.ndarray) -> None:
     """The parameters on the model's scale, one after another.

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from jointmix.base.errors import SamplingError
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.entry import evaluate
+from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import make_problem
 from jointmix.kernel.values import parameters as expanded
 from jointmix.kernel.values import unconstrain
@@ -180,8 +180,7 @@ class Landscape:
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density at unconstrained values (dim,), and its gradient (dim,)."""
-        gradient = np.empty(len(q))
-        return float(evaluate(self._problem, np.ascontiguousarray(q), gradient)), gradient
+        return value_and_gradient(self._problem, q)
 
     def point(self, parameters: Parameters) -> np.ndarray:
         """The unconstrained values (dim,) at parameters on the users' scale."""

@@ -133,6 +133,11 @@ class Chains:
         self._now = at, height, own
         return found
 
+    @property
+    def weights(self) -> Weights:
+        """What the weights of all candidates until now say."""
+        return weigh(np.concatenate(self.log_weight))
+
 
 def run(target: Target, backend: str, seed: int, report: Progress, control: Control) -> Draws:
     """Draws by independence Metropolis chains.
@@ -229,6 +234,7 @@ class Sampler:
         self._chains = Chains(self._settings.chains)
         found = self._candidates(-(-PILOT // self._settings.chains))
         self._chains.step(*found, self._chances)
+        self.weights = self._chains.weights
         return found[0]
 
     def _candidates(self, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -239,11 +245,6 @@ class Sampler:
         cores = cores_used(self._spec)
         log_density[usable] = self._posterior.log_densities(values[usable], cores)
         return values, log_density, np.where(usable, log_density - log_proposal, -np.inf)
-
-    @property
-    def weights(self) -> Weights:
-        """What the weights of all candidates until now say."""
-        return weigh(np.concatenate(self._chains.log_weight))
 
     @property
     def holds(self) -> bool:
@@ -281,6 +282,7 @@ class Sampler:
                 report("sample", done * n_chains, n_draws * n_chains, note)
         except KeyboardInterrupt:
             pass
+        self.weights = self._chains.weights
         if done < LEAST_DRAWS:
             raise KeyboardInterrupt(_TOO_EARLY)
         values, density, rate = (

@@ -14,7 +14,7 @@ from scipy.special import gammaln, logsumexp
 from jointmix.base.errors import SamplingError
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.densities import densities
-from jointmix.kernel.entry import evaluate
+from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import free_parameters, make_problem
 from jointmix.kernel.records import CONE
 from jointmix.kernel.values import unconstrain
@@ -51,8 +51,7 @@ class Posterior:
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density at unconstrained values (dim,) whatever their order, and its gradient."""
-        gradient = np.empty(len(q))
-        return float(evaluate(self.problem, np.ascontiguousarray(q), gradient)), gradient
+        return value_and_gradient(self.problem, q)
 
     def log_densities(self, points: np.ndarray, cores: int | None) -> np.ndarray:
         """Log densities (point,) of unconstrained values (point, dim); −∞ outside the copy."""

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from jointmix.base.errors import SamplingError
-from jointmix.kernel.entry import evaluate
+from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import make_problem, n_free
 from jointmix.kernel.values import parameters, unconstrain
 from jointmix.model.dataset import Dataset
@@ -69,8 +69,7 @@ class Target:
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log posterior density of unconstrained values (dim,), and its gradient (dim,)."""
-        gradient = np.empty(self.dim)
-        return float(evaluate(self.problem, np.ascontiguousarray(q), gradient)), gradient
+        return value_and_gradient(self.problem, q)
 
     def parameters(self, draws: np.ndarray) -> dict[str, np.ndarray]:
         """Parameters on the model's scale of draws (..., dim)."""

@@ -14,7 +14,7 @@ import numpy as np
 from numba import carray
 
 from jointmix.families.compiling import Family, jit
-from jointmix.families.loops import SUMS, combine, exponential, log_one_plus, project
+from jointmix.families.loops import SUMS, combine, exponential, line_sums, log_one_plus
 
 _LOG_ROOT_2PI, _ROOT_2 = float(0.5 * np.log(2 * np.pi)), float(np.sqrt(2.0))
 #: Below this Mills' ratio is by its continued fraction, of so many terms.
@@ -92,22 +92,10 @@ def _terms(setup, state, rows, m, kept, scratch, out):  # type: ignore[no-untype
     return 0.0
 
 
-@jit(fastmath=SUMS)
-def _add(
-    rows: np.ndarray, share: np.ndarray, e: np.ndarray, work: np.ndarray, sums: np.ndarray
-) -> None:
-    total = 0.0
-    for b in range(e.size):
-        work[b] = share[b] * e[b]
-        total += work[b]
-    sums[0] += total
-    project(sums[1:], work, rows, rows.shape[0] - 2, e.size)
-
-
 def _sums(setup, _state, rows, m, share, kept, scratch, sums):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
     e, work, out = carray(kept, (m,)), carray(scratch, (m,)), carray(sums, (n - 1,))
-    _add(carray(rows, (n, m)), carray(share, (m,)), e, work, out)
+    line_sums(carray(rows, (n, m)), carray(share, (m,)), e, work, out)
     return 0.0
 
 

@@ -15,7 +15,7 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.incomplete_gamma import upper_gamma
-from jointmix.families.loops import SUMS, combine, exponential, project
+from jointmix.families.loops import SUMS, combine, exponential, line_sums
 
 #: Exponents beyond which rates would leave float64, and the least rate.
 _MOST, _LEAST = 700.0, 1e-300
@@ -53,22 +53,10 @@ def _terms(setup, state, rows, m, kept, scratch, out):  # type: ignore[no-untype
     return 0.0
 
 
-@jit(fastmath=SUMS)
-def _add(
-    rows: np.ndarray, share: np.ndarray, e: np.ndarray, work: np.ndarray, sums: np.ndarray
-) -> None:
-    total = 0.0
-    for b in range(e.size):
-        work[b] = share[b] * e[b]
-        total += work[b]
-    sums[0] += total
-    project(sums[1:], work, rows, rows.shape[0] - 3, e.size)
-
-
 def _sums(setup, _state, rows, m, share, kept, scratch, sums):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
     e, work, out = carray(kept, (m,)), carray(scratch, (m,)), carray(sums, (n - 2,))
-    _add(carray(rows, (n, m)), carray(share, (m,)), e, work, out)
+    line_sums(carray(rows, (n, m)), carray(share, (m,)), e, work, out)
     return 0.0
 
 
