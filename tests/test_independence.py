@@ -216,22 +216,23 @@ def _two_means(sampler: jm.SamplerSpec) -> jm.ModelSpec:
     )
 
 
-def _left_mass(x: np.ndarray) -> float:
-    """Mass of 0 < μ₁ by quadrature: the middle clump is then with the right one."""
+def _by_quadrature(x: np.ndarray) -> tuple[float, float]:
+    """Mass of 0 < μ₁ + μ₂ among the sorted, the middle clump being with the left; log p(x)."""
     grid = np.linspace(-6, 6, 1201)
     one = stats.norm.logpdf(x, grid[:, None], np.sqrt(VARIANCE))
     prior = stats.norm.logpdf(grid, 0, 5)
     log_joint = prior[:, None] + prior + np.log(0.5) * len(x)
     log_joint = log_joint + sum(np.logaddexp.outer(one[:, i], one[:, i]) for i in range(len(x)))
     weight = np.exp(log_joint - log_joint.max())
+    evidence = float(np.log(weight.sum()) + log_joint.max() + 2 * np.log(grid[1] - grid[0]))
     weight[np.tril_indices(len(grid))] = 0
     middle = (grid[:, None] + grid) / 2 > 0
-    return float(weight[middle].sum() / weight.sum())
+    return float(weight[middle].sum() / weight.sum()), evidence
 
 
 def test_modes_get_their_exact_weights() -> None:
     x = three_clumps()
-    exact = _left_mass(x)
+    exact, evidence = _by_quadrature(x)
     assert 0.1 < exact < 0.9
     settings = jm.SamplerSpec(sampler="independence", draws=2000)
     tree = jm.fit({"x": x}, _two_means(settings), progress=False)
@@ -240,6 +241,10 @@ def test_modes_get_their_exact_weights() -> None:
     error = float(az.mcse(right, method="mean"))
     assert error < 0.02
     assert float(right.mean()) == pytest.approx(exact, abs=3.5 * error)
+    # Of both orders of the labels, one of which was sampled.
+    found = jm.log_evidence(tree)
+    assert found.error < 0.02
+    assert found.value == pytest.approx(evidence, abs=3.5 * found.error)
 
 
 # Guards.
