@@ -22,7 +22,7 @@ from jointmix.sampling import Control
 from jointmix.sampling.nutpie_runs import finished
 
 #: More than any of these tests waits for.
-ENDLESS = 10_000_000
+ENDLESS = 2_000_000
 
 
 def check_partial(tree: xr.DataTree, chains: int) -> None:
@@ -244,7 +244,7 @@ def test_ctrl_c_in_a_process_of_its_own() -> None:
             x = rng.normal(size=60)
             spec = jm.ModelSpec(
                 n_clusters=1, features=["x"], predictors=["x"], response="y",
-                sampler=jm.SamplerSpec(draws=10_000_000, tune=100, chains=2),
+                sampler=jm.SamplerSpec(draws=2_000_000, tune=100, chains=2),
             )
             def progress(stage, done, total, note):
                 if stage == "sample" and done > 400:
