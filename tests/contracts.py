@@ -64,8 +64,16 @@ def random_parameters(case: Case, rng: np.random.Generator) -> Parameters:
 
 def random_rows(case: Case, parameters: Parameters, n: int, rng: np.random.Generator) -> Rows:
     """Rows whose columns of the block are its own draws, of clusters in turn."""
-    values = rng.normal(size=(n, len(case.spec.columns)))
+    values = random_columns(case, n, rng)
     return with_draws(case, parameters, values, np.arange(n) % case.spec.n_clusters, rng)
+
+
+def random_columns(case: Case, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Standard normal columns, and of trials whole numbers."""
+    values = rng.normal(size=(n, len(case.spec.columns)))
+    if case.spec.trials is not None:
+        values[:, case.spec.columns.index(case.spec.trials)] = rng.integers(1, 9, n)
+    return values
 
 
 def with_draws(
@@ -89,6 +97,8 @@ def columns_of(rows: Rows, case: Case) -> np.ndarray:
         named[case.spec.response] = rows.y
     if case.spec.offset is not None:
         named[case.spec.offset] = rows.offset
+    if case.spec.trials is not None:
+        named[case.spec.trials] = rows.trials
     return np.stack([named[name] for name in case.spec.columns], axis=1)
 
 
@@ -114,9 +124,9 @@ def mass_is_one(case: Case, seed: int = 1) -> None:
                 return float(np.exp(case.block.log_density(parameters, at)[0, k]))
 
             if case.block.whole:
-                many = np.arange(2.0 if case.block.family == "bernoulli" else 3000.0)
-                at = replace(one, y=many, u=one.u[np.zeros(len(many), dtype=int)])
-                at = replace(at, offset=np.broadcast_to(one.offset, many.shape))
+                most = 2 if case.block.family == "bernoulli" else 20_000
+                many = np.arange(float(most if one.trials is None else one.trials[0] + 1))
+                at = replace(one.take(np.zeros(len(many), dtype=int)), y=many)
                 density_of_all = np.exp(case.block.log_density(parameters, at)[:, k])
                 assert abs(density_of_all.sum() - 1) < 1e-9
                 continue
@@ -153,7 +163,9 @@ def draws_follow_the_density(case: Case, seed: int = 2, n: int = 40_000) -> None
         other = Parameters(**case.block.packed(moved))
         for k in range(case.spec.n_clusters):
             # Predictors are held at one row: the ratio of densities depends on them.
-            values = np.repeat(0.5 * rng.normal(size=(1, len(case.spec.columns))), n, axis=0)
+            one = random_columns(case, 1, rng)
+            one[:, [name != case.spec.trials for name in case.spec.columns]] *= 0.5
+            values = np.repeat(one, n, axis=0)
             rows = with_draws(case, parameters, values, np.full(n, k), rng)
             gap = case.block.log_density(other, rows) - case.block.log_density(parameters, rows)
             ratio = np.exp(gap[:, k])
@@ -250,6 +262,8 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
     center = rng.normal(size=width) * 10
     if spec.linked:
         center[-1], scale[-1] = 0.7, 1.0
+    for name in spec.given:
+        center[spec.columns.index(name)], scale[spec.columns.index(name)] = 0.0, 1.0
     scaling = Scaling(spec, center, scale)
     parameters = random_parameters(case, rng)
     users = Parameters(**(parameters.each() | case.block.to_users(parameters, scaling)))
@@ -259,6 +273,8 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
     values = rng.normal(size=(30, width)) * scale + scaling.center
     if case.block.whole:
         values[:, -1] = rng.integers(0, 2, 30)
+    if spec.trials is not None:
+        values[:, spec.columns.index(spec.trials)] = rng.integers(1, 9, 30)
     rows = by_role(values, spec)
     own = [spec.columns.index(name) for name in case.block.columns]
     ours = case.block.log_density(parameters, scaled_rows(rows, scaling))

@@ -20,9 +20,10 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
                     responsibility_features [obs cluster]: of p(k | x); allocation [obs]
     checks          status, value, threshold, message, remedy, source [check]
     observed_data   x [obs feature], y [obs]
-    constant_data   u [obs predictor], row [obs]: the row's number in the table, from 0; group
-                    [obs], where one is kept: the row's known group, from 0, -1 for none, its names
-                    in the attribute values; attribute id: the columns of row labels
+    constant_data   u [obs predictor], offset, trials [obs], where the response has them;
+                    row [obs]: the row's number in the table, from 0; group [obs], where one is
+                    kept: the row's known group, from 0, -1 for none, its names in the attribute
+                    values; attribute id: the columns of row labels
     scaling         center, scale [column]
     log_likelihood  joint [chain draw obs]: log p(x, y) of each row, computed where it is read and
                     not stored

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 _RESPONSES = {
     "normal": ("jointmix.families.normal.block", "NormalResponse"),
     "student_t": ("jointmix.families.student_t.block", "StudentTResponse"),
-    "bernoulli": ("jointmix.families.bernoulli.block", "BernoulliResponse"),
+    "bernoulli": ("jointmix.families.binomial.block", "BernoulliResponse"),
+    "binomial": ("jointmix.families.binomial.block", "BinomialResponse"),
     "poisson": ("jointmix.families.poisson.block", "PoissonResponse"),
+    "negative_binomial": (
+        "jointmix.families.negative_binomial.block",
+        "NegativeBinomialResponse",
+    ),
 }
 _FEATURES = {"mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures")}
 

@@ -119,6 +119,11 @@ class Checks:
         del table
         return ()
 
+    def new_issues(self, table: Table, has_response: bool) -> tuple[Issue, ...]:
+        """Errors of new rows, of which the response may be unknown."""
+        del table, has_response
+        return ()
+
     def exact_issue(self, table: Table) -> Issue | None:
         """Columns that others determine: nothing is left to be random."""
         del table

@@ -92,6 +92,13 @@ def compiled_rows(block: Block, rows: Rows) -> TensorVariable:
     return pt.concatenate([rows.u, rows.y[:, None]], axis=1) if block.of_response else rows.x
 
 
+def count_rows(block: Block, rows: Rows) -> TensorVariable:
+    """Those of a count as `jointmix.families.counts.Counts` has them, (obs, column)."""
+    del block
+    own = pt.stack([rows.offset, -pt.gammaln(rows.y + 1), rows.y], axis=1)
+    return pt.concatenate([rows.u, own], axis=1)
+
+
 def residual(values: Values, rows: Rows) -> TensorVariable:
     """(y − b − u'θ) / σ, (obs, component)."""
     return (rows.y[:, None] - linear(values, rows)) / values["sigma"]

@@ -21,7 +21,7 @@ _FIRST_STEPS, _HALVINGS = 5, 12
 _LONGEST = 5.0
 
 
-#: Further parameters by name.
+#: Further parameters by name, and what the family is `given` of the rows.
 Own = Mapping[str, np.ndarray]
 
 
@@ -61,16 +61,23 @@ class Linked(Line):
         """y drawn at η (obs,)."""
         raise NotImplementedError
 
-    def shapes(self, parameters: Parameters, cluster: Any = ...) -> dict[str, np.ndarray]:
+    def shapes(self, parameters: Parameters, cluster: Any = slice(None)) -> dict[str, np.ndarray]:
         """The family's further parameters, of clusters or of all."""
         return {item.name: parameters[item.name][..., cluster] for item in self.further()}
 
-    def _own(self, parameters: Parameters) -> dict[str, np.ndarray]:
-        return {name: value[..., None, :] for name, value in self.shapes(parameters).items()}
+    def given(self, rows: Rows) -> dict[str, np.ndarray]:
+        """What else of rows the distribution depends on, each (obs,)."""
+        del rows
+        return {}
+
+    def _own(self, parameters: Parameters, rows: Rows) -> dict[str, np.ndarray]:
+        own = {name: value[..., None, :] for name, value in self.shapes(parameters).items()}
+        return own | {name: column[:, None] for name, column in self.given(rows).items()}
 
     def log_density(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """log p(y | x, k), (..., obs, component)."""
-        return self.log_density_at(rows.y[:, None], line(parameters, rows), self._own(parameters))
+        own = self._own(parameters, rows)
+        return self.log_density_at(rows.y[:, None], line(parameters, rows), own)
 
     def mean(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """E[y | x, k], (..., obs, component)."""
@@ -78,7 +85,7 @@ class Linked(Line):
 
     def variance(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Var(y | x, k), (..., obs, component)."""
-        return self.variance_at(line(parameters, rows), self._own(parameters))
+        return self.variance_at(line(parameters, rows), self._own(parameters, rows))
 
     def squared_scale(self, parameters: Parameters) -> np.ndarray:
         """One: there always is a variance."""
@@ -88,12 +95,12 @@ class Linked(Line):
         self, parameters: Parameters, rows: Rows, cluster: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """y of rows of known clusters, (obs,)."""
-        own = self.shapes(parameters, cluster)
+        own = self.shapes(parameters, cluster) | self.given(rows)
         return self.draw_at(line_of(parameters, rows, cluster), own, rng)
 
     def scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> Scores:
         """Of b and θ, and of the logs of what is free besides."""
-        eta, own = line(parameters, rows), self._own(parameters)
+        eta, own = line(parameters, rows), self._own(parameters, rows)
         pull = share * self.pull_at(rows.y[:, None], eta, own)
         return Scores(self.line_scores(pull, rows), self.rest_scores(parameters, rows, share))
 
@@ -104,7 +111,8 @@ class Linked(Line):
 
     def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
         """Of b and θ, those that are free: (U'R_k W_k U)⁻¹ with the information W."""
-        information = share * self.information_at(line(parameters, rows), self._own(parameters))
+        own = self._own(parameters, rows)
+        information = share * self.information_at(line(parameters, rows), own)
         design, _ = self._design(rows, None)
         gram = np.einsum("nk,ni,nj->kij", information, design, design)
         return np.asarray(np.linalg.pinv(gram, hermitian=True))
@@ -143,7 +151,7 @@ class Linked(Line):
         else:
             coefficient = self._free(step.previous)
             own, steps = self.shapes(step.previous), 1
-        each = {name: value[..., None] for name, value in own.items()}
+        each = {name: value[..., None] for name, value in own.items()} | self.given(step.rows)
         for _ in range(steps):
             coefficient = self._scored(step, coefficient, (design, outer, fixed), each)
         found = self._coefficients(coefficient, step.scaling)

@@ -14,6 +14,8 @@ from jointmix.tables.screening import CONDITION_ERROR
 LARGEST_OFFSET = 50.0
 #: From here on not all whole numbers are doubles.
 LARGEST_COUNT = 2.0**53
+#: Errors of a table, none of whose rows is to blame.
+_OF_ALL_ROWS = {"all_zero", "one_level"}
 #: Chances nearer to 0 or 1 are rounding.
 _LEAST = 1e-15
 
@@ -46,9 +48,18 @@ class LinkedChecks(Checks):
         """Errors of values that the response cannot take, and of exposures out of bounds."""
         (name,) = self.columns
         found = self.value_issues(table.select([name])[:, 0], name)
-        if self.spec.offset is not None and not found:
-            found = offset_issues(table.select([self.spec.offset])[:, 0], self.spec.offset)
-        return found
+        return found or self.given_issues(table)
+
+    def given_issues(self, table: Table) -> tuple[Issue, ...]:
+        """Errors of what the line is given besides predictors: exposures out of bounds."""
+        if self.spec.offset is None:
+            return ()
+        return offset_issues(table.select([self.spec.offset])[:, 0], self.spec.offset)
+
+    def new_issues(self, table: Table, has_response: bool) -> tuple[Issue, ...]:
+        """Values that no row can take; that all rows are alike is no error of new ones."""
+        found = self.domain_issues(table) if has_response else self.given_issues(table)
+        return tuple(issue for issue in found if issue.code not in _OF_ALL_ROWS)
 
     def chances(
         self, parameters: Parameters, rows: Rows, allocation: np.ndarray
@@ -70,6 +81,14 @@ class LinkedChecks(Checks):
         """Errors of the response y (obs,)."""
         del y, name
         return ()
+
+
+class CountChecks(LinkedChecks):
+    """Counts are whole, and not all zero."""
+
+    def value_issues(self, y: np.ndarray, name: str) -> tuple[Issue, ...]:
+        """Counts that are none."""
+        return count_issues(y, name)
 
 
 def offset_issues(offset: np.ndarray, name: str) -> tuple[Issue, ...]:

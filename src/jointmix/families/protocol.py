@@ -174,6 +174,8 @@ class Block(ABC):
     may_peak: ClassVar[bool] = True
     #: Of a response: whether it is a whole number.
     whole: ClassVar[bool] = False
+    #: Of a response: whether it is how many of a column of trials succeeded.
+    counts_successes: ClassVar[bool] = False
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 

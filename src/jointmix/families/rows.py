@@ -13,7 +13,8 @@ class Rows:
     """The rows by role: x (obs, feature), u (obs, predictor), y (obs).
 
     ``label`` (obs) is what the table that they come from calls them, where that is asked for;
-    ``offset`` (obs) is added to the line of a response that is linked to it.
+    ``offset`` (obs) is added to the line of a response that is linked to it, and of ``trials``
+    (obs) a response is the successes.
     """
 
     x: np.ndarray
@@ -21,6 +22,7 @@ class Rows:
     y: np.ndarray
     label: np.ndarray | None = None
     offset: np.ndarray | None = None
+    trials: np.ndarray | None = None
 
     @cached_property
     def made_of_them(self) -> dict[Any, np.ndarray]:
@@ -36,4 +38,5 @@ class Rows:
         """Some of the rows."""
         label = None if self.label is None else self.label[index]
         offset = None if self.offset is None else self.offset[index]
-        return Rows(self.x[index], self.u[index], self.y[index], label, offset)
+        trials = None if self.trials is None else self.trials[index]
+        return Rows(self.x[index], self.u[index], self.y[index], label, offset, trials)

@@ -93,8 +93,9 @@ def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
     if spec.predictors:
         constant["u"] = ((OBS, PREDICTOR), dataset.select(spec.predictors))
         constant = constant.assign_coords({PREDICTOR: list(spec.predictors)})
-    if spec.offset is not None:
-        constant["offset"] = (OBS, dataset.select([spec.offset])[:, 0])
+    for role, name in (("offset", spec.offset), ("trials", spec.trials)):
+        if name is not None:
+            constant[role] = (OBS, dataset.select([name])[:, 0])
     return {"observed_data": observed, "constant_data": constant}
 
 

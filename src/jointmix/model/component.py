@@ -25,8 +25,8 @@ def further_predictors(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def n_given(spec: ModelSpec) -> int:
-    """Columns that the component is given after its values: such predictors, and an offset."""
-    return len(further_predictors(spec)) + spec.linked
+    """Columns that the component is given after its values: such predictors, offset, trials."""
+    return len(further_predictors(spec)) + spec.linked + (spec.trials is not None)
 
 
 def rows_by_role(spec: ModelSpec, rows: TensorVariable) -> Rows:
@@ -34,7 +34,9 @@ def rows_by_role(spec: ModelSpec, rows: TensorVariable) -> Rows:
     order = (*spec.features, *further_predictors(spec))
     places = [order.index(name) for name in spec.predictors]
     offset = rows[:, len(order)] if spec.linked else None
-    return Rows(rows[:, : len(spec.features)], rows[:, places], rows[:, -1], offset=offset)
+    trials = rows[:, len(order) + 1] if spec.trials is not None else None
+    x = rows[:, : len(spec.features)]
+    return Rows(x, rows[:, places], rows[:, -1], offset=offset, trials=trials)
 
 
 def shapes_of(values: Values) -> Shapes:
@@ -120,7 +122,10 @@ def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
         # Every row is a draw from a component of its own.
         for block in spec.blocks:
             u = np.hstack([x, further])[:, places] if block.of_response else x
-            given = Rows(x, u, np.zeros(n), offset=further[:, -1] if spec.linked else None)
+            n_offset = len(further_predictors(spec))
+            offset = further[:, n_offset] if spec.linked else None
+            trials = further[:, -1] if spec.trials is not None else None
+            given = Rows(x, u, np.zeros(n), offset=offset, trials=trials)
             part = block.draw(values, given, np.arange(n), rng).reshape(n, -1)
             x = x if block.of_response else part
             drawn.append(part)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -221,11 +221,11 @@ def _row_issues(
     domain = [
         issue
         for block in spec.blocks
-        if {*block.columns, *_offsets(spec, block)} <= set(names)
+        if {*block.columns, *(spec.given if block.of_response else ())} <= set(names)
         for issue in block.checks.domain_issues(_Columns(used, names))
     ]
     issues += domain
-    refused = {issue.column for issue in domain} | {spec.offset}
+    refused = {issue.column for issue in domain} | {*spec.given}
     flat = [issue for issue in spread_issues(used, names) if issue.column not in refused]
     issues += flat
     if not for_fit:
@@ -241,10 +241,6 @@ def _row_issues(
         if read <= varying:
             found.append(block.checks.exact_issue(table))
     return issues + [issue for issue in found if issue is not None and issue.severity == "error"]
-
-
-def _offsets(spec: ModelSpec, block: Block) -> tuple[str, ...]:
-    return () if spec.offset is None or not block.of_response else (spec.offset,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,6 +293,19 @@ def new_rows(
     refused = np.isnan(values) & np.array([name not in may_miss for name in names], dtype=bool)
     raise_first(missing_issues(refused, names, False, read.labels))
     return named
+
+
+def require_possible(columns: Mapping[str, np.ndarray], spec: ModelSpec) -> None:
+    """Refuse new rows, columns by name, whose response, offset or trials cannot be.
+
+    Raises
+    ------
+    DataError
+        If a row has such a value.
+    """
+    table = _Columns(np.column_stack(list(columns.values())), tuple(columns))
+    for block in spec.blocks:
+        raise_first(block.checks.new_issues(table, {*block.columns} <= {*columns}))
 
 
 def notes(dataset: Dataset) -> tuple[Issue, ...]:

@@ -126,7 +126,7 @@ def prior_draws(dataset: Dataset, draws: int, seed: int) -> dict[str, np.ndarray
 
 
 def observed_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y), and the predictors that are not features with any offset, on the model's scale.
+    """(x, y), and further predictors with any offset and trials, on the model's scale.
 
     Shapes (obs, D + 1) and (obs, number of such columns).
     """
@@ -135,6 +135,8 @@ def observed_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     given = [rows.u[:, places]]
     if rows.offset is not None:
         given.append(rows.offset[:, None])
+    if rows.trials is not None:
+        given.append(rows.trials[:, None])
     own = [rows.x] if spec.response is None else [rows.x, rows.y[:, None]]
     return np.ascontiguousarray(np.hstack(own)), np.ascontiguousarray(np.hstack(given))
 

@@ -9,6 +9,11 @@ from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 
 
+def of_column(values: np.ndarray, spec: ModelSpec, name: str) -> np.ndarray:
+    """One column of those of a model, (obs,)."""
+    return np.asarray(values[:, spec.columns.index(name)])
+
+
 def by_role(values: np.ndarray, spec: ModelSpec, level: float = 0.0) -> Rows:
     """Columns (obs, column), in the order of ``spec.columns``, by role.
 
@@ -18,15 +23,17 @@ def by_role(values: np.ndarray, spec: ModelSpec, level: float = 0.0) -> Rows:
     y = values[:, -1] if spec.response is not None else np.zeros(len(values))
     offset = None
     if spec.linked:
-        own = np.zeros(len(values)) if spec.offset is None else values[:, -2]
+        own = np.zeros(len(values)) if spec.offset is None else of_column(values, spec, spec.offset)
         offset = own + level
-    return Rows(values[:, : len(spec.features)], values[:, predictors], y, offset=offset)
+    trials = None if spec.trials is None else of_column(values, spec, spec.trials)
+    x = values[:, : len(spec.features)]
+    return Rows(x, values[:, predictors], y, offset=offset, trials=trials)
 
 
 def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     """Rows on the users' scale as rows on the model's."""
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
-    found = Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, rows.y)
+    found = Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, rows.y, trials=rows.trials)
     if rows.offset is not None:
         return replace(found, offset=rows.offset + scaling.level)
     return replace(found, y=(rows.y - y) / y_scale)

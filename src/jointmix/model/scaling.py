@@ -19,7 +19,7 @@ class Scaling:
         The model, which says which column plays which role.
     center, scale
         Shape (column,), in the order of ``spec.columns``, in the columns' units; of a linked
-        response, where the line is centred. It and an offset stay as they are.
+        response, where the line is centred. It, an offset and trials stay as they are.
     """
 
     spec: ModelSpec
@@ -88,11 +88,13 @@ def standard_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
     center, scale = values.mean(axis=0), values.std(axis=0)
     d = len(spec.features)
     if spec.linked:
-        y, offset = values[:, -1], np.zeros(len(values))
-        if spec.offset is not None:
-            offset = values[:, -2]
-            center[-2], scale[-2] = 0.0, 1.0
-        center[-1], scale[-1] = spec.blocks[-1].level(y, offset), 1.0
+        places = {name: spec.columns.index(name) for name in spec.given}
+        given = {name: values[:, place] for name, place in places.items()}
+        for place in places.values():
+            center[place], scale[place] = 0.0, 1.0
+        offset = given.get(str(spec.offset), np.zeros(len(values)))
+        trials = [given[spec.trials]] if spec.trials is not None else []
+        center[-1], scale[-1] = spec.blocks[-1].level(values[:, -1], offset, *trials), 1.0
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
     return Scaling(spec, center, scale)

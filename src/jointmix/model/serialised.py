@@ -15,7 +15,9 @@ from jointmix.model.spec import ModelSpec
 # Keys of the tables [data] and [model], with the fields of ModelSpec that they fill. A family that
 # is the default is not written, nor are priors that only other families read: what a model's tables
 # are does not depend on which families there are besides.
-DATA_KEYS = {name: name for name in ("features", "predictors", "response", "offset", "missing")}
+DATA_KEYS = {
+    name: name for name in ("features", "predictors", "response", "offset", "trials", "missing")
+}
 MODEL_KEYS = {
     "clusters": "n_clusters",
     **{

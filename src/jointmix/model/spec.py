@@ -30,7 +30,7 @@ MISSING = ("error", "drop")
 #: and the number of dims a value has when it is the same for all clusters.
 _SHARED_DIMS = {
     **{"weight": 0, "mean": 1, "covariance": 2},
-    **{"intercept": 0, "slope": 1, "sigma": 0, "df": 0},
+    **{"intercept": 0, "slope": 1, "sigma": 0, "df": 0, "size": 0},
 }
 
 
@@ -75,6 +75,9 @@ class ModelSpec:
     offset
         Column that is added to the line of a response that has a link, the log of an exposure;
         it is not scaled, and new rows need it too.
+    trials
+        Column of how many trials each row had, of which a binomial response is the successes;
+        new rows need it too.
     covariance
         Of the features: "full", "diagonal", "spherical", "tied" (one full matrix for all
         clusters) or "fixed" (``priors.covariance`` holds it).
@@ -83,10 +86,12 @@ class ModelSpec:
     family
         Of the response: "normal" or "student_t", about the same line b + u'θ; σ is then the scale
         of the t distribution and ``df`` its degrees of freedom, one a cluster. "poisson": counts
-        whose expectation is exp(b + u'θ + offset), without σ. "bernoulli": 0 or 1, 1 with
-        probability g⁻¹(b + u'θ + offset), without σ.
+        whose expectation m is exp(b + u'θ + offset), without σ. "negative_binomial": the same
+        with the variance m + m²/size, one ``size`` a cluster. "bernoulli": 0 or 1, 1 with
+        probability g⁻¹(b + u'θ + offset), without σ. "binomial": so many of ``trials``, each with
+        that probability.
     link
-        g of a bernoulli response, "logit" (None is that too) or "probit".
+        g of a bernoulli or binomial response, "logit" (None is that too) or "probit".
     intercept
         False fixes b = 0 on the users' scale.
     standardize
@@ -112,6 +117,7 @@ class ModelSpec:
     predictors: tuple[str, ...] | list[str] = ()
     response: str | None = None
     offset: str | None = None
+    trials: str | None = None
     covariance: str = "full"
     noise: str = "cluster"
     family: str = "normal"
@@ -155,12 +161,14 @@ class ModelSpec:
             raise SpecError(
                 f"The response {shown(response)} cannot also be a feature or predictor."
             )
-        offset = self.offset
-        if offset is not None and not _is_name(offset):
-            raise SpecError(f"offset must be one column name; got {shown(offset)}.")
-        if offset is not None and offset in (*self.features, *self.predictors, response):
-            raise SpecError(f"The offset {shown(offset)} cannot also have another role.")
-        if offset is not None and not self.linked:
+        others = {"offset": self.offset, "trials": self.trials}
+        for role, name in others.items():
+            if name is not None and not _is_name(name):
+                raise SpecError(f"{role} must be one column name; got {shown(name)}.")
+            rest = [given for one, given in others.items() if one != role]
+            if name is not None and name in (*self.features, *self.predictors, response, *rest):
+                raise SpecError(f"The {role} {shown(name)} cannot also have another role.")
+        if self.offset is not None and not self.linked:
             raise SpecError(
                 "An offset needs a response whose family has a link, such as poisson; subtract it "
                 "from a response that has none."
@@ -173,6 +181,11 @@ class ModelSpec:
             raise SpecError(
                 f"family is that of the response; got family={shown(self.family)} and "
                 "response=None."
+            )
+        if (self.trials is not None) != self._counts_successes:
+            raise SpecError(
+                f"trials is the column of how many trials a binomial response had; got trials="
+                f"{shown(self.trials)} and family={shown(self.family)}."
             )
         links = self.blocks[-1].links if self.response is not None else ()
         if self.link is not None and not links:
@@ -214,6 +227,7 @@ class ModelSpec:
             "slope": [(), (len(self.predictors),), (n, len(self.predictors))],
             "sigma": [(), (n,)],
             "df": [(), (n,)],
+            "size": [(), (n,)],
         }
         for name, allowed in shapes.items():
             prior = getattr(priors, name)
@@ -226,7 +240,7 @@ class ModelSpec:
             weight = priors.weight.array
             if (weight <= 0).any() or abs(weight.sum() - 1) > 1e-9:
                 raise SpecError(f"Fixed weights must be > 0 and sum to 1; got {weight.tolist()}.")
-        for name in ("sigma", "df"):
+        for name in ("sigma", "df", "size"):
             prior = getattr(priors, name)
             if isinstance(prior, Fixed) and (prior.array <= 0).any():
                 raise SpecError(f"The fixed {name} must be > 0; got {prior.array.tolist()}.")
@@ -341,6 +355,15 @@ class ModelSpec:
         return self.response is not None and self.blocks[-1].linked
 
     @property
+    def _counts_successes(self) -> bool:
+        return self.response is not None and self.blocks[-1].counts_successes
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Columns that a response is given besides its predictors: offset and trials, if any."""
+        return tuple(name for name in (self.offset, self.trials) if name is not None)
+
+    @property
     def exchangeable(self) -> bool:
         """Whether permuting the clusters leaves the prior as it is."""
         if self.n_clusters == 1:
@@ -355,10 +378,10 @@ class ModelSpec:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """All columns used, once each: features, further predictors, offset, response."""
+        """All columns used, once each: features, further predictors, `given`, response."""
         extra = tuple(name for name in self.predictors if name not in self.features)
-        last = tuple(name for name in (self.offset, self.response) if name is not None)
-        return (*self.features, *extra, *last)
+        last = () if self.response is None else (self.response,)
+        return (*self.features, *extra, *self.given, *last)
 
 
 def require_spec(spec: object) -> ModelSpec:

@@ -18,7 +18,7 @@ from jointmix.base.schema import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.model.dataset import new_rows
+from jointmix.model.dataset import new_rows, require_possible
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_from_dict
@@ -69,7 +69,8 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     offset = None
     if spec.linked:
         offset = np.zeros(n) if spec.offset is None else constant["offset"].values
-    return Rows(x, u, y, observed_labels(tree), offset)
+    trials = None if spec.trials is None else constant["trials"].values
+    return Rows(x, u, y, observed_labels(tree), offset, trials)
 
 
 def observed_labels(tree: xr.DataTree) -> np.ndarray:
@@ -101,6 +102,8 @@ def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
     if spec.offset is not None and rows.offset is not None:
         named[spec.offset] = rows.offset
+    if spec.trials is not None and rows.trials is not None:
+        named[spec.trials] = rows.trials
     return named | ({spec.response: rows.y} if spec.response is not None else {})
 
 
@@ -203,6 +206,7 @@ def table_rows(
     columns = new_rows(table, needed, (response,) if response else (), may_miss)
     if not columns:
         raise DataError("The table holds none of the model's columns that are read here.")
+    require_possible(columns, spec)
     n = len(next(iter(columns.values())))
     has_response = response in columns
 
@@ -215,7 +219,9 @@ def table_rows(
     offset = None
     if spec.linked:
         offset = np.zeros(n) if spec.offset is None else columns[spec.offset]
-    return Rows(stack(spec.features), stack(spec.predictors), y, label, offset), has_response
+    trials = None if spec.trials is None else columns[spec.trials]
+    u = stack(spec.predictors)
+    return Rows(stack(spec.features), u, y, label, offset, trials), has_response
 
 
 def one_row(table: object) -> object:

@@ -126,7 +126,7 @@ def _tests(
                 if i != j:
                     found["bent", (name, other)] = bent[i, j, None]
         return found
-    names = [name for name in spec.columns if name not in (spec.response, spec.offset)]
+    names = [name for name in spec.columns if name not in (spec.response, *spec.given)]
     if not names:
         return found
     ranks = np.stack([_polynomials(_ranks(_column(name, spec, rows), weight))[:2]

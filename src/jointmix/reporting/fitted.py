@@ -139,6 +139,11 @@ class FittedView:
         return self.model.offset
 
     @property
+    def trials(self) -> str | None:
+        """Name of the trials."""
+        return self.model.trials
+
+    @property
     def given(self) -> str:
         """What the response is predicted from: "features", "predictors", or both; "" if nothing."""
         further = set(self.predictors) - set(self.features)
@@ -347,8 +352,9 @@ class FittedView:
                 found |= dict(zip(group[dim].values.tolist(), values.T, strict=True))
         if self.response is not None:
             found[self.response] = observed["y"].values
-        if self.offset is not None:
-            found[self.offset] = require_group(self.tree, "constant_data")["offset"].values
+        for role, name in (("offset", self.offset), ("trials", self.trials)):
+            if name is not None:
+                found[name] = require_group(self.tree, "constant_data")[role].values
         return {name: found[name] for name in self.names}
 
     @cached_property

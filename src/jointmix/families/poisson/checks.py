@@ -5,23 +5,18 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import pdtr
 
-from jointmix.families.linked_checks import LinkedChecks, count_issues, line_of
+from jointmix.families.linked_checks import CountChecks, line_of
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.tables.issues import Issue
 
 
-class PoissonChecks(LinkedChecks):
-    """Counts are whole, and not all zero."""
+class PoissonChecks(CountChecks):
+    """Counts whose variance is their mean."""
 
     shape_remedy: ClassVar[str] = (
         "Counts of {0} are spread otherwise than Poisson's, whose variance is their mean: look for "
-        "a predictor that is missing, or take more clusters."
+        'a predictor that is missing, or take more clusters or family="negative_binomial".'
     )
-
-    def value_issues(self, y: np.ndarray, name: str) -> tuple[Issue, ...]:
-        """Counts that are none."""
-        return count_issues(y, name)
 
     def chances(
         self, parameters: Parameters, rows: Rows, allocation: np.ndarray

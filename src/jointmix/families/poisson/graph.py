@@ -4,9 +4,12 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.families.graph import Values, coefficient_variables, linear
+from jointmix.families.graph import count_rows as compiled_rows
 from jointmix.families.poisson.block import PoissonResponse
 from jointmix.families.protocol import Scaled
 from jointmix.families.rows import Rows
+
+__all__ = ["compiled_rows", "log_density", "variables"]
 
 _MOST = 700.0
 
@@ -23,10 +26,3 @@ def log_density(block: PoissonResponse, values: Values, rows: Rows) -> TensorVar
     del block
     eta, y = linear(values, rows), rows.y[:, None]
     return y * eta - pt.exp(pt.minimum(eta, _MOST)) - pt.gammaln(y + 1)
-
-
-def compiled_rows(block: PoissonResponse, rows: Rows) -> TensorVariable:
-    """As those of the block, (obs, column)."""
-    del block
-    own = pt.stack([rows.offset, -pt.gammaln(rows.y + 1), rows.y], axis=1)
-    return pt.concatenate([rows.u, own], axis=1)

@@ -111,7 +111,7 @@ class LogNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class Gamma:
-    """Gamma prior with ``shape`` and ``rate``, on a standard deviation or degrees of freedom."""
+    """Gamma prior with ``shape`` and ``rate``: of standard deviations, or of shapes."""
 
     family: ClassVar[str] = "gamma"
     shape: float = 2.0
@@ -198,6 +198,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     "slope": _LOCATION,
     "sigma": (*_SCALE, Fixed),
     "df": (Gamma, Fixed),
+    "size": (Gamma, Fixed),
 }
 
 
@@ -217,8 +218,9 @@ class Priors:
     mean, intercept, slope
         Normal, StudentT or Fixed. The intercept's is that of the response where every predictor is
         0: of standardised columns, at the average of every predictor. Of a response with a link
-        (poisson: log, bernoulli: logit or probit), of its line there, less the link of the mean of
-        all rows; slopes then are per standard deviation of a predictor, on the link's scale.
+        (counts: log; bernoulli, binomial: logit or probit), of its line there, less the link of
+        the mean of all rows; slopes then are per standard deviation of a predictor, on the link's
+        scale.
     sd, sigma
         A scale family; ``sigma`` may be Fixed (with ``noise="fixed"``).
     correlation
@@ -226,6 +228,10 @@ class Priors:
     df
         Of a Student-t response: Gamma (by default that of Juárez and Steel 2010,
         doi:10.1198/jbes.2009.07145), or Fixed.
+    size
+        Of a negative binomial response, whose variance is m + m²/size: Gamma (by default 90% of it
+        lies between 1, an sd of counts as large as their mean, and 60, from which counts below ten
+        can hardly be told from Poisson's), or Fixed.
     covariance
         Fixed (with ``covariance="fixed"``): a variance, D variances, a D × D matrix,
         or K of those matrices.
@@ -245,6 +251,7 @@ class Priors:
     slope: LocationPrior = field(default_factory=Normal)
     sigma: ScalePrior | Fixed = field(default_factory=lambda: InverseGamma(scale=0.01))
     df: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=2.0, rate=0.1))
+    size: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.05))
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import digamma, gammaln
 
 from jointmix.families.checks import Checks
+from jointmix.families.climbing import better_shape
 from jointmix.families.line import line
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
@@ -18,7 +19,6 @@ from jointmix.families.student_t.checks import StudentTChecks
 #: Between these the M-step looks for degrees of freedom: beyond 200 a t cannot be told from a
 #: normal distribution, and below a half no row has a say in where the line lies.
 _LEAST_DF, _MOST_DF = 0.5, 200.0
-_HALVINGS = 3
 #: With which the first M-step, from allocations, begins.
 _FIRST_DF = 30.0
 
@@ -128,25 +128,11 @@ def _df_slope(df: np.ndarray, square: np.ndarray) -> np.ndarray:
 
 
 def _better_df(share: np.ndarray, square: np.ndarray, df: np.ndarray) -> np.ndarray:
-    """ν (start, cluster) of a higher Σ_n r_n log t(z_n | ν), or as it is, between the bounds.
-
-    A step of scoring in log ν, halved until it climbs.
-    """
-
-    def height(values: np.ndarray) -> np.ndarray:
-        at = values[..., None]
-        each = _constant(at) - (at + 1) / 2 * np.log1p(square / at)
-        return np.asarray((share * each).sum(axis=-1))
-
-    slope = df[..., None] * _df_slope(df[..., None], square)
-    information = (share * slope**2).sum(axis=-1)
-    step = np.clip((share * slope).sum(axis=-1) / np.maximum(information, 1e-10), -1.0, 1.0)
-    before, found = height(df), df
-    for _ in range(_HALVINGS):
-        tried = np.clip(df * np.exp(step), _LEAST_DF, _MOST_DF)
-        climbs = height(tried) >= before
-        found = np.where(climbs, tried, found)
-        if climbs.all():
-            break
-        step = np.where(climbs, step, step / 4)
-    return found
+    """ν (start, cluster) of a higher Σ_n r_n log t(z_n | ν), of squares z²."""
+    return better_shape(
+        share,
+        df,
+        lambda at: _constant(at) - (at + 1) / 2 * np.log1p(square / at),
+        lambda at: _df_slope(at, square),
+        (_LEAST_DF, _MOST_DF),
+    )

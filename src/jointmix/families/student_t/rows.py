@@ -15,13 +15,13 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.gamma_functions import digamma_step, log_gamma_step
+from jointmix.families.incomplete_beta import fraction
 from jointmix.families.loops import SUMS, line, log_one_plus, residuals, weighted_sums
 
 _LOG_PI, _ROOT_PI = float(np.log(np.pi)), float(np.sqrt(np.pi))
 _SQRT_2, _SQRT_2PI = float(np.sqrt(2.0)), float(np.sqrt(2 * np.pi))
 #: From these degrees of freedom on, two terms in 1/ν are exact to 1e-14.
 _NEARLY_NORMAL = 1e5
-_MOST_TERMS = 2000
 
 
 @jit()
@@ -113,23 +113,6 @@ def _moments(part, out):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _fraction(a: float, b: float, x: float) -> float:
-    """The continued fraction of the incomplete beta function (DLMF 8.17.22), by Lentz' method."""
-    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
-    found = d
-    for m in range(1, _MOST_TERMS):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        d, c = 1 / (1 + even * d), 1 + even / c
-        found *= d * c
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d, c = 1 / (1 + odd * d), 1 + odd / c
-        found *= d * c
-        if abs(d * c - 1) < 1e-15:
-            break
-    return found
-
-
-@jit()
 def lower(z: float, df: float) -> float:
     """P(T ≤ z) of a t distribution, to 1e-14 or so."""
     if df >= _NEARLY_NORMAL:
@@ -143,9 +126,9 @@ def lower(z: float, df: float) -> float:
     x, rest = 1 / (1 + ratio), ratio / (1 + ratio)
     front = math.exp(log_gamma_step(a) - a * math.log1p(ratio)) * math.sqrt(rest) / _ROOT_PI
     if x * (a + 2.5) < a + 1:
-        tail = 0.5 * front * _fraction(a, 0.5, x) / a
+        tail = 0.5 * front * fraction(a, 0.5, x, rest)
     else:
-        tail = 0.5 - front * _fraction(0.5, a, rest)
+        tail = 0.5 - 0.5 * front * fraction(0.5, a, rest, x)
     return tail if z < 0 else 1 - tail
 
 

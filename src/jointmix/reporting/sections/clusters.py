@@ -158,6 +158,8 @@ def _regressions(view: FittedView) -> Figure:
     rows, cluster, left_out = _positions(view)
     response = view.names[view.response or ""]
     y = view.columns[view.response or ""][rows]
+    if view.trials is not None:
+        response, y = f"{response} / {view.names[view.trials]}", y / view.columns[view.trials][rows]
     panels = []
     table: list[tuple[Cell, ...]] = []
     for j, name in enumerate(view.predictors):

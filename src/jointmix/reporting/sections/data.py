@@ -65,6 +65,7 @@ def _roles(view: FittedView, name: str) -> str:
             ("predictor", view.predictors),
             ("response", (view.response,)),
             ("offset", (view.offset,)),
+            ("trials", (view.trials,)),
         )
         if name in members
     ]

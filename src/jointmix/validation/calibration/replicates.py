@@ -84,6 +84,8 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
     if spec.linked:
         # Zeros and ones are counts too.
         columns[str(spec.response)] = np.arange(n) % 2.0
+    if spec.trials is not None:
+        columns[spec.trials] = np.full(n, 2.0)
     rows = make_dataset(columns, spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
     return prior_draws(rows, BLOCK, own)
@@ -144,15 +146,18 @@ def _table(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Columns by name, and the cluster of each row, (1, obs).
 
-    Predictors outside, and an offset, are N(0, 1).
+    Predictors outside, and an offset, are N(0, 1); trials are 1 to 20, each as often.
     """
     u = rng.normal(size=(n_rows, len(spec.predictors)))
     none = np.zeros(n_rows)
     offset = rng.normal(size=n_rows) if spec.offset is not None else none
-    rows = Rows(np.zeros((n_rows, len(spec.features))), u, none, offset=offset)
+    trials = None if spec.trials is None else rng.integers(1, 21, n_rows).astype(float)
+    x = np.zeros((n_rows, len(spec.features)))
+    rows = Rows(x, u, none, offset=offset, trials=trials)
     drawn = drawn_tables(truth, rows, spec, int(rng.integers(2**31)))
     table = {name: u[:, i] for i, name in enumerate(spec.predictors)}
     table |= {} if spec.offset is None else {spec.offset: offset}
+    table |= {} if spec.trials is None or trials is None else {spec.trials: trials}
     table |= {
         name: drawn[f"column {name}"][0] for name in spec.columns if f"column {name}" in drawn
     }

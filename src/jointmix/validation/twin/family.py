@@ -31,8 +31,10 @@ _TWINS = {
     "mvnormal": "jointmix.validation.twin.mvnormal:GaussianTwin",
     "normal": "jointmix.validation.twin.normal:NormalTwin",
     "student_t": "jointmix.validation.twin.student_t:StudentTTwin",
-    "bernoulli": "jointmix.validation.twin.bernoulli:BernoulliTwin",
+    "bernoulli": "jointmix.validation.twin.binomial:BinomialTwin",
+    "binomial": "jointmix.validation.twin.binomial:BinomialTwin",
     "poisson": "jointmix.validation.twin.poisson:PoissonTwin",
+    "negative_binomial": "jointmix.validation.twin.negative_binomial:NegativeBinomialTwin",
 }
 
 

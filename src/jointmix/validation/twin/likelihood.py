@@ -25,7 +25,9 @@ def scaled_rows(dataset: Dataset) -> Rows:
     offset = None
     if spec.linked:
         offset = (none if spec.offset is None else scaled[spec.offset]) + dataset.scaling.level
-    return Rows(stack(spec.features), stack(spec.predictors), y, offset=offset)
+    trials = None if spec.trials is None else scaled[spec.trials]
+    u = stack(spec.predictors)
+    return Rows(stack(spec.features), u, y, offset=offset, trials=trials)
 
 
 def sample_parameters(spec: ModelSpec, scaling: Scaled, reflection: np.ndarray | None) -> Arrays:
@@ -56,8 +58,9 @@ def component_terms(spec: ModelSpec, parameters: Arrays, rows: Rows) -> tuple[Ar
     import jax.numpy as jnp
 
     found = dict.fromkeys(("x", "y"), jnp.zeros((len(rows.y), spec.n_clusters)))
-    offset = None if rows.offset is None else rows.offset[:, None]
-    across = Rows(rows.x[:, None, :], rows.u[:, None, :], rows.y[:, None], offset=offset)
+    beside = {name: getattr(rows, name) for name in ("offset", "trials")}
+    beside = {name: column[:, None] for name, column in beside.items() if column is not None}
+    across = Rows(rows.x[:, None, :], rows.u[:, None, :], rows.y[:, None], **beside)
     for twin in twins(spec):
         found[twin.column] = _log_prob(twin, parameters, across)
     return found["x"], found["y"]

@@ -25,6 +25,11 @@ class LineTwin(Twin):
     def about(self, line: Array, own: Mapping[str, Array]) -> Array:
         """The NumPyro distribution of y about lines."""
 
+    def given(self, rows: Rows) -> Arrays:
+        """What else of rows the distribution depends on, of y's shape."""
+        del rows
+        return {}
+
     @abstractmethod
     def log_pdf(self, y: np.ndarray, line: np.ndarray, own: Mapping[str, np.ndarray]) -> np.ndarray:
         """Log density of y about lines by `scipy.stats`, all broadcast to each other."""
@@ -47,6 +52,7 @@ class LineTwin(Twin):
     def distribution(self, own: Mapping[str, Array], rows: Rows) -> Array:
         """Enumeration puts components in front, (K, 1, R): only the last axis is sure."""
         line = own["intercept"] + (rows.u * own["slope"]).sum(-1)
+        own = {**own, **self.given(rows)}
         return self.about(line if rows.offset is None else line + rows.offset, own)
 
     def log_density(self, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
@@ -54,7 +60,8 @@ class LineTwin(Twin):
         line = own["intercept"] + rows.u @ own["slope"].T
         if rows.offset is not None:
             line = line + rows.offset[:, None]
-        return self.log_pdf(rows.y[:, None], line, own)
+        given = {name: column[:, None] for name, column in self.given(rows).items()}
+        return self.log_pdf(rows.y[:, None], line, {**own, **given})
 
     def reach(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Magnitudes that the line is a sum of, (point, obs, component)."""
@@ -96,7 +103,7 @@ class LineTwin(Twin):
         if rows.offset is not None:
             line = line + rows.offset
         own = {name: parameters[name][..., None] for name in self._by_component(parameters)}
-        density = np.swapaxes(self.log_pdf(rows.y, line, own), 1, 2)
+        density = np.swapaxes(self.log_pdf(rows.y, line, own | self.given(rows)), 1, 2)
         yield f"The predictors of y are summed over rows. {AXIS}.", density
 
     def _by_component(self, parameters: Parameters) -> list[str]:

@@ -1,1 +1,0 @@
-"""Yes or no, with a logit or probit link."""

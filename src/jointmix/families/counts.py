@@ -1,0 +1,49 @@
+"""What counts share whose expectation is the exponential of their line."""
+
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import gammaln
+
+from jointmix.families.linked import Linked
+from jointmix.families.rows import Rows
+
+#: Exponents beyond which rates would leave float64; rates of draws that whole numbers can follow.
+_MOST, _MOST_DRAWN = 700.0, 2.0**53
+
+
+class Counts(Linked):
+    """A count with mean exp(η), η = b_k + u'θ_k + offset; the offset is a log exposure."""
+
+    whole: ClassVar[bool] = True
+    intercept_meaning: ClassVar[str] = "log rate of the response"
+    slope_meaning: ClassVar[str] = "change of the log rate per unit"
+
+    @property
+    def ratio(self) -> str:
+        """Exponentials of differences of log rates."""
+        return "rate ratio"
+
+    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
+        """The log of all counts over all exposure."""
+        largest = offset.max()
+        return float(np.log(y.mean()) - np.log(np.exp(offset - largest).mean()) - largest)
+
+    def working(self, rows: Rows) -> np.ndarray:
+        """log(y + ½) less the offset."""
+        value = np.log(rows.y + 0.5)
+        return value if rows.offset is None else value - rows.offset
+
+    def mean_at(self, eta: np.ndarray) -> np.ndarray:
+        """exp(η)."""
+        return np.asarray(np.exp(np.minimum(eta, _MOST)))
+
+    def compiled_rows(self, rows: Rows) -> np.ndarray:
+        """u, the offset, −log y!, and y."""
+        offset = np.zeros_like(rows.y) if rows.offset is None else rows.offset
+        return np.vstack([rows.u.T, offset, -gammaln(rows.y + 1), rows.y])
+
+
+def poisson_draws(rate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Poisson numbers; rates are cut off where not all whole numbers are doubles."""
+    return rng.poisson(np.minimum(rate, _MOST_DRAWN)).astype(float)

@@ -1,0 +1,1 @@
+"""Counts with a log link that are spread more than Poisson's."""

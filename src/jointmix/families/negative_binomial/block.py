@@ -1,0 +1,122 @@
+"""A negative binomial response: a count with mean m = exp(b_k + u'θ_k + offset) and variance
+m + m²/size_k."""
+
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import expit, gammaln
+
+from jointmix.families.checks import Checks
+from jointmix.families.climbing import better_shape
+from jointmix.families.counts import Counts, poisson_draws
+from jointmix.families.line import line
+from jointmix.families.linked import Own
+from jointmix.families.negative_binomial.checks import NegativeBinomialChecks
+from jointmix.families.negative_binomial.rising import digamma_rising, log_rising
+from jointmix.families.parameters import Parameters
+from jointmix.families.priors.priors import Fixed
+from jointmix.families.protocol import Parameter, Step, freed
+from jointmix.families.rows import Rows
+from jointmix.families.specified import Scaled
+
+#: Between these, the upper one times the mean count, the M-step looks for sizes: above, the
+#: variance is within a thousandth of Poisson's, and below, a cluster's total is that of one row.
+_LEAST_SIZE, _MOST_SIZE = 1e-3, 1e3
+
+
+class NegativeBinomialResponse(Counts):
+    """y | x, k with mean m = exp(η), η = b_k + u'θ_k + offset, and variance m + m²/size_k.
+
+    A Poisson count whose rate is a gamma variable of the shape ``size``.
+    """
+
+    family: ClassVar[str] = "negative_binomial"
+    words: ClassVar[str] = (
+        "a negative binomial probability of the response, the log of its mean on a line"
+    )
+    own_priors: ClassVar[tuple[str, ...]] = ("size",)
+    checked: ClassVar[type[Checks]] = NegativeBinomialChecks
+
+    def further(self) -> tuple[Parameter, ...]:
+        """The size, one a cluster."""
+        prior = self.spec.priors.size
+        return (
+            Parameter(
+                name="size", symbol="s", role="shape", prior=prior,
+                free=freed(prior, self.spec.n_clusters), site="size",
+                meaning="size s of the response's variance m + m²/s at its mean m",
+            ),
+        )  # fmt: skip
+
+    def log_density_at(self, y: np.ndarray, eta: np.ndarray, own: Own) -> np.ndarray:
+        """log Γ(s + y)/(Γ(s) y!) + s log s/(s + m) + y log m/(s + m)."""
+        s = own["size"]
+        spread = np.logaddexp(0, eta - np.log(s))
+        return np.asarray(y * eta + log_rising(y, s) - (s + y) * spread - gammaln(y + 1))
+
+    def pull_at(self, y: np.ndarray, eta: np.ndarray, own: Own) -> np.ndarray:
+        """s (y − m)/(s + m)."""
+        away = eta - np.log(own["size"])
+        return np.asarray(y * expit(-away) - own["size"] * expit(away))
+
+    def information_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
+        """s m/(s + m)."""
+        return np.asarray(own["size"] * expit(eta - np.log(own["size"])))
+
+    def variance_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
+        """m + m²/s."""
+        mean = self.mean_at(eta)
+        return mean + mean * (mean / own["size"])
+
+    def draw_at(self, eta: np.ndarray, own: Own, rng: np.random.Generator) -> np.ndarray:
+        """Poisson numbers of gamma rates."""
+        return poisson_draws(rng.gamma(own["size"], self.mean_at(eta) / own["size"]), rng)
+
+    def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
+        """Fixed values, the size among them."""
+        found, prior = super().known(scaling), self.spec.priors.size
+        if isinstance(prior, Fixed):
+            found["size"] = np.broadcast_to(prior.array, (self.spec.n_clusters,))
+        return found
+
+    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """A size has no unit."""
+        return super().to_users(parameters, scaling) | {"size": parameters.size}
+
+    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """A size has no unit."""
+        return super().to_model(parameters, scaling) | {"size": parameters.size}
+
+    def rest_scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
+        """Of log s, where it is free."""
+        if isinstance(self.spec.priors.size, Fixed):
+            return super().rest_scores(parameters, rows, share)
+        s, y, eta = parameters.size, rows.y[:, None], line(parameters, rows)
+        return np.asarray(share * s * self._size_slope(y, eta, s))
+
+    def _size_slope(self, y: np.ndarray, eta: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Derivative of the log density in s."""
+        spread = np.logaddexp(0, eta - np.log(s))
+        return digamma_rising(y, s) - spread - self.pull_at(y, eta, {"size": s}) / s
+
+    def first_shapes(self, step: Step) -> dict[str, np.ndarray]:
+        """The known size, or one of which the variance is about twice the mean."""
+        known = self.known(step.scaling).get("size")
+        first = max(float(step.rows.y.mean()), 1.0) if known is None else known
+        return {"size": np.broadcast_to(first, step.share.shape[:2]).copy()}
+
+    def better_shapes(
+        self, step: Step, eta: np.ndarray, own: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """A step of scoring in log s, between the bounds."""
+        if isinstance(self.spec.priors.size, Fixed):
+            return own
+        y = step.rows.y
+        found = better_shape(
+            step.share,
+            own["size"],
+            lambda at: self.log_density_at(y, eta, {"size": at}),
+            lambda at: self._size_slope(y, eta, at),
+            (_LEAST_SIZE, _MOST_SIZE * max(1.0, float(y.mean()))),
+        )
+        return {"size": found}
