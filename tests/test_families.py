@@ -61,12 +61,16 @@ def factories() -> Iterator[tuple[str, Callable[[], Case]]]:
             chosen = {"features": (), **options, "family": family}
             yield f"{family}, {name}", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
     without_noise = {name: own for name, own in LINES.items() if "noise" not in own}
-    for family in ("poisson", "bernoulli"):
+    for family in ("poisson", "bernoulli", "gamma", "inverse_gaussian"):
         for name, options in (without_noise | {"offset": {"offset": "o"}}).items():
             chosen = {"features": (), **options, "family": family}
             yield f"{family}, {name}", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
     chosen = {"features": (), "family": "bernoulli", "link": "probit"}
     yield "bernoulli, probit", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
+    for family in ("gamma", "inverse_gaussian"):
+        for name, shape in (("fixed shape", 3.5), ("fixed shapes", [1.5, 4.0, 30.0])):
+            known = {"features": (), "family": family, "priors": Priors(shape=Fixed(value=shape))}
+            yield f"{family}, {name}", lambda known=known: cases_of(spec_of(**known))[0]
     for name, df in (("fixed df", 3.5), ("fixed dfs", [1.5, 4.0, 30.0])):
         fixed = {"features": (), "family": "student_t", "priors": Priors(df=Fixed(value=df))}
         yield f"student_t, {name}", lambda fixed=fixed: cases_of(spec_of(**fixed))[0]
@@ -104,6 +108,8 @@ def test_contract(contract: Callable[[Case], None], name: str) -> None:
         ({"family": "student_t"}, 29 + 3, 9 + 1),
         ({"family": "student_t", "priors": Priors(df=Fixed(value=4.0))}, 29, 9),
         ({"family": "laplace"}, 29, 9),
+        ({"family": "gamma"}, 29, 9),
+        ({"family": "inverse_gaussian", "priors": Priors(shape=Fixed(value=4.0))}, 26, 8),
     ],
 )
 def test_free_values_by_hand(options: dict, count: int, own: int) -> None:

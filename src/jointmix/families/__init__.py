@@ -15,6 +15,11 @@ _RESPONSES = {
     "student_t": ("jointmix.families.student_t.block", "StudentTResponse"),
     "bernoulli": ("jointmix.families.bernoulli.block", "BernoulliResponse"),
     "poisson": ("jointmix.families.poisson.block", "PoissonResponse"),
+    "gamma": ("jointmix.families.gamma.block", "GammaResponse"),
+    "inverse_gaussian": (
+        "jointmix.families.inverse_gaussian.block",
+        "InverseGaussianResponse",
+    ),
 }
 _FEATURES = {"mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures")}
 

@@ -61,7 +61,7 @@ class Linked(Line):
         """y drawn at η (obs,)."""
         raise NotImplementedError
 
-    def shapes(self, parameters: Parameters, cluster: Any = ...) -> dict[str, np.ndarray]:
+    def shapes(self, parameters: Parameters, cluster: Any = slice(None)) -> dict[str, np.ndarray]:
         """The family's further parameters, of clusters or of all."""
         return {item.name: parameters[item.name][..., cluster] for item in self.further()}
 

@@ -6,15 +6,16 @@ import numpy as np
 from scipy.special import gammaln
 
 from jointmix.families.checks import Checks
-from jointmix.families.linked import Linked, Own
+from jointmix.families.linked import Own
+from jointmix.families.log_link import LogLinked, without_offset
 from jointmix.families.poisson.checks import PoissonChecks
 from jointmix.families.rows import Rows
 
-#: Exponents beyond which rates would leave float64; rates of draws that whole numbers can follow.
-_MOST, _MOST_DRAWN = 700.0, 2.0**53
+#: Rates of draws that whole numbers can follow.
+_MOST_DRAWN = 2.0**53
 
 
-class PoissonResponse(Linked):
+class PoissonResponse(LogLinked):
     """y | x, k ~ Poisson(exp(η)), η = b_k + u'θ_k + offset; the offset is a log exposure."""
 
     family: ClassVar[str] = "poisson"
@@ -29,15 +30,9 @@ class PoissonResponse(Linked):
         """Exponentials of differences of log rates."""
         return "rate ratio"
 
-    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
-        """The log of all counts over all exposure."""
-        largest = offset.max()
-        return float(np.log(y.mean()) - np.log(np.exp(offset - largest).mean()) - largest)
-
     def working(self, rows: Rows) -> np.ndarray:
         """log(y + ½) less the offset."""
-        value = np.log(rows.y + 0.5)
-        return value if rows.offset is None else value - rows.offset
+        return without_offset(np.log(rows.y + 0.5), rows)
 
     def log_density_at(self, y: np.ndarray, eta: np.ndarray, own: Own) -> np.ndarray:
         """y η − exp(η) − log y!."""
@@ -53,10 +48,6 @@ class PoissonResponse(Linked):
         """exp(η)."""
         del own
         return self.mean_at(eta)
-
-    def mean_at(self, eta: np.ndarray) -> np.ndarray:
-        """exp(η)."""
-        return np.asarray(np.exp(np.minimum(eta, _MOST)))
 
     def variance_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
         """exp(η)."""

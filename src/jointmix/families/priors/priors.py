@@ -198,6 +198,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     "slope": _LOCATION,
     "sigma": (*_SCALE, Fixed),
     "df": (Gamma, Fixed),
+    "shape": (Gamma, Fixed),
 }
 
 
@@ -217,7 +218,7 @@ class Priors:
     mean, intercept, slope
         Normal, StudentT or Fixed. The intercept's is that of the response where every predictor is
         0: of standardised columns, at the average of every predictor. Of a response with a link
-        (poisson: log, bernoulli: logit or probit), of its line there, less the link of the mean of
+        (bernoulli: logit or probit; others: log), of its line there, less the link of the mean of
         all rows; slopes then are per standard deviation of a predictor, on the link's scale.
     sd, sigma
         A scale family; ``sigma`` may be Fixed (with ``noise="fixed"``).
@@ -226,6 +227,12 @@ class Priors:
     df
         Of a Student-t response: Gamma (by default that of Juárez and Steel 2010,
         doi:10.1198/jbes.2009.07145), or Fixed.
+    shape
+        Of a gamma response, variance m²/shape, or an inverse Gaussian one, variance m³/shape:
+        Gamma, or Fixed. It stands for 1 over the squared coefficient of variation in a cluster,
+        of which the default says what that of ``sigma`` says of σ²: 90% between 0.06 and 0.44. An
+        inverse Gaussian's has the response's unit, and its prior is of shape over the mean of all
+        rows (with ``standardize=False``: of shape itself), so that no unit changes the fit.
     covariance
         Fixed (with ``covariance="fixed"``): a variance, D variances, a D × D matrix,
         or K of those matrices.
@@ -245,6 +252,7 @@ class Priors:
     slope: LocationPrior = field(default_factory=Normal)
     sigma: ScalePrior | Fixed = field(default_factory=lambda: InverseGamma(scale=0.01))
     df: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=2.0, rate=0.1))
+    shape: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.01))
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -33,6 +33,8 @@ _TWINS = {
     "student_t": "jointmix.validation.twin.student_t:StudentTTwin",
     "bernoulli": "jointmix.validation.twin.bernoulli:BernoulliTwin",
     "poisson": "jointmix.validation.twin.poisson:PoissonTwin",
+    "gamma": "jointmix.validation.twin.gamma:GammaTwin",
+    "inverse_gaussian": "jointmix.validation.twin.inverse_gaussian:InverseGaussianTwin",
 }
 
 
