@@ -133,7 +133,8 @@ def mass_is_one(case: Case, seed: int = 1) -> None:
             # Where a density may have a kink.
             assert isinstance(case.block, Predicted)
             middle = float(case.block.mean(parameters, one)[0, k])
-            total = quad(density, -np.inf, middle, limit=200)[0]
+            least = 0.0 if case.block.positive else -np.inf
+            total = quad(density, least, middle, limit=200)[0]
             total += quad(density, middle, np.inf, limit=200)[0]
             assert abs(total - 1) < 1e-6
             continue
@@ -261,7 +262,7 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
         scale[: len(spec.features)] = 3.0
     center = rng.normal(size=width) * 10
     if spec.linked:
-        center[-1], scale[-1] = 0.7, 1.0
+        center[-1], scale[-1] = 0.7, case.block.unit(np.array([3.0, 5.0]))
     for name in spec.given:
         center[spec.columns.index(name)], scale[spec.columns.index(name)] = 0.0, 1.0
     scaling = Scaling(spec, center, scale)
@@ -275,6 +276,8 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
         values[:, -1] = rng.integers(0, 2, 30)
     if spec.trials is not None:
         values[:, spec.columns.index(spec.trials)] = rng.integers(1, 9, 30)
+    if case.block.positive:
+        values[:, -1] = np.exp(rng.normal(size=30))
     rows = by_role(values, spec)
     own = [spec.columns.index(name) for name in case.block.columns]
     ours = case.block.log_density(parameters, scaled_rows(rows, scaling))

@@ -61,17 +61,20 @@ def factories() -> Iterator[tuple[str, Callable[[], Case]]]:
             chosen = {"features": (), **options, "family": family}
             yield f"{family}, {name}", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
     without_noise = {name: own for name, own in LINES.items() if "noise" not in own}
-    for family in ("poisson", "negative_binomial", "bernoulli", "binomial"):
+    linked = ("poisson", "negative_binomial", "bernoulli", "binomial", "gamma", "inverse_gaussian")
+    for family in linked:
         trials = {"trials": "n"} if family == "binomial" else {}
         every = without_noise | {"offset": {"offset": "o"}}
         every |= {"probit": {"link": "probit"}} if family in ("bernoulli", "binomial") else {}
         for name, options in every.items():
             chosen = {"features": (), **options, **trials, "family": family}
             yield f"{family}, {name}", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
-    for name, size in (("fixed size", 3.5), ("fixed sizes", [0.5, 4.0, 30.0])):
-        priors = Priors(size=Fixed(value=size))
-        fixed = {"features": (), "family": "negative_binomial", "priors": priors}
-        yield f"negative_binomial, {name}", lambda fixed=fixed: cases_of(spec_of(**fixed))[0]
+    own = {"negative_binomial": "size", "gamma": "shape", "inverse_gaussian": "shape"}
+    for family, parameter in own.items():
+        for name, value in (("fixed", 3.5), ("each fixed", [1.5, 4.0, 30.0])):
+            priors = Priors(**{parameter: Fixed(value=value)})
+            known = {"features": (), "family": family, "priors": priors}
+            yield f"{family}, {name}", lambda known=known: cases_of(spec_of(**known))[0]
     for name, df in (("fixed df", 3.5), ("fixed dfs", [1.5, 4.0, 30.0])):
         fixed = {"features": (), "family": "student_t", "priors": Priors(df=Fixed(value=df))}
         yield f"student_t, {name}", lambda fixed=fixed: cases_of(spec_of(**fixed))[0]
@@ -112,6 +115,8 @@ def test_contract(contract: Callable[[Case], None], name: str) -> None:
         ({"family": "binomial", "trials": "n"}, 26, 8),
         ({"family": "negative_binomial"}, 26 + 3, 8 + 1),
         ({"family": "negative_binomial", "priors": Priors(size=Fixed(value=4.0))}, 26, 8),
+        ({"family": "gamma"}, 29, 9),
+        ({"family": "inverse_gaussian", "priors": Priors(shape=Fixed(value=4.0))}, 26, 8),
     ],
 )
 def test_free_values_by_hand(options: dict, count: int, own: int) -> None:

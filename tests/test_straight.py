@@ -38,6 +38,11 @@ STRUCTURES: dict[str, dict[str, object]] = {
         )
     },
     "Student-t": {"family": "student_t"},
+    "gamma": {"family": "gamma", "response": "size"},
+    "inverse Gaussian": {"family": "inverse_gaussian", "response": "size"},
+    "fixed shape": {
+        "family": "gamma", "response": "size", "priors": jm.Priors(shape=jm.Fixed(value=9.0)),
+    },
     "no features": {"features": []},
     "no response": {"response": None, "predictors": []},
     "one feature": {"features": ["x1"]},
@@ -52,7 +57,7 @@ def table(seed: int, n: int = 200) -> pd.DataFrame:
     mix = np.array([[1.0, 0.5, 0.2], [0.0, 1.0, 0.4], [0.0, 0.0, 0.6]])
     x = rng.normal(size=(n, 3)) @ mix + z[:, None] * np.array([4.0, 0.0, 1.5])
     y = x[:, 0] * (2 * z - 1) + 0.5 * rng.normal(size=n)
-    return pd.DataFrame(x, columns=FEATURES).assign(y=y)
+    return pd.DataFrame(x, columns=FEATURES).assign(y=y, size=np.exp(y / 4))
 
 
 def dataset(changes: dict[str, object], seed: int = 1) -> Dataset:

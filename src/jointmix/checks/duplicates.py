@@ -25,6 +25,8 @@ SOURCE = "Bhattacharyya (1943); 0.1 means that two densities overlap by 90% (exp
 CAUTION = 0.1
 #: Draws, and rows where predictors are no features, on which distances are computed.
 _MOST_DRAWS, _MOST_ROWS = 200, 200
+#: Variances of a linked response below this are rounding.
+_LEAST_VARIANCE = 1e-12
 
 
 def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -62,18 +64,30 @@ def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
     """Distance of each pair of clusters in each of at most 200 evenly spaced draws, (draw,).
 
     Of Gaussians with the clusters' moments of (x, y), given predictors that are no features at at
-    most 200 evenly spaced rows.
+    most 200 evenly spaced rows; of a linked response with those of y at the rows' predictors.
     """
     spec = fitted_spec(tree)
     # Draws of a lost chain can be too large to be squared: their distances are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         mean, covariance = _gaussians(tree, spec)
-        return {
+        found = {
             (one, other): bhattacharyya(
                 mean[:, :, one] - mean[:, :, other], covariance[:, one], covariance[:, other]
             )
             for one, other in combinations(range(spec.n_clusters), 2)
         }
+        if not spec.linked:
+            return found
+        level, variance = _responses(tree, spec)
+        shift, square = level[..., None], variance[..., None, None]
+        return {
+            (one, other): distance
+            + bhattacharyya(
+                shift[:, :, one, None] - shift[:, :, other, None],
+                square[:, :, one], square[:, :, other],
+            ).mean(axis=1)
+            for (one, other), distance in found.items()
+        }  # fmt: skip
 
 
 def _gaussians(tree: xr.DataTree, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +99,18 @@ def _gaussians(tree: xr.DataTree, spec: ModelSpec) -> tuple[np.ndarray, np.ndarr
     kept = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
     moments = cluster_moments(spec.blocks, kept, Outside(held, np.zeros((held.shape[1],) * 2)))
     return moments.mean, moments.covariance
+
+
+def _responses(tree: xr.DataTree, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances (draw, row, cluster) of a linked response at at most 200 rows."""
+    rows = observed_rows(tree, spec)
+    rows = rows.take(spread(len(rows.y), _MOST_ROWS))
+    parameters = draw_parameters(require_group(tree, "posterior"), CLUSTER, spec)
+    kept = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
+    block = spec.predicted
+    mean = block.mean(kept, rows)
+    variance = np.broadcast_to(block.variance(kept, rows), mean.shape)
+    return mean, np.maximum(variance, _LEAST_VARIANCE)
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:

@@ -113,7 +113,8 @@ def own_scales(tree: xr.DataTree, spec: ModelSpec) -> Iterator[Scale]:
                 values = chosen[own.parameter]
                 if own.entry is not None:
                     values = values.isel({spec.parameters[own.parameter].dims[0]: own.entry})
-                median, floor = float(values.median()), prior_floor(own.prior, n) * unit[own.column]
+                scale, floor = values**own.power, prior_floor(own.prior, n)
+                median, floor = float(scale.median()), floor * unit[own.column] ** own.power
                 yield Scale(label, n, own, block.checks, median, median < floor)
 
 
@@ -142,7 +143,8 @@ def _sentences(scales: list[Scale], rows: Rows) -> list[str]:
         noun = "cluster" if len(mine) == 1 else "clusters"
         where = f"In {noun} {listed([str(each.cluster) for each in mine])}"
         where += f" ({sum(each.n_rows for each in mine)} rows)"
-        least, most = (f"{pick(each.median for each in mine):.2g}" for pick in (min, max))
+        put_at = [each.median ** (1 / each.own.power) for each in mine]
+        least, most = (f"{pick(put_at):.2g}" for pick in (min, max))
         put = least if least == most else f"{least} to {most}"
         what, name = mine[0].checks.scale_words([each.own for each in mine], rows)
         found.append(f"{where} {what}: {name}, put at {put}, is the prior's doing.")

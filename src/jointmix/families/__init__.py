@@ -20,6 +20,11 @@ _RESPONSES = {
         "jointmix.families.negative_binomial.block",
         "NegativeBinomialResponse",
     ),
+    "gamma": ("jointmix.families.gamma.block", "GammaResponse"),
+    "inverse_gaussian": (
+        "jointmix.families.inverse_gaussian.block",
+        "InverseGaussianResponse",
+    ),
 }
 _FEATURES = {"mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures")}
 

@@ -60,6 +60,8 @@ class OwnScale:
         Of the rows, in the column's units.
     constant
         Whether the column does not vary in them.
+    precision
+        Whether the parameter is in the place of 1/scale²; the prior is that of the scale's square.
     """
 
     parameter: str
@@ -68,6 +70,12 @@ class OwnScale:
     prior: AnyPrior | None
     spread: float
     constant: bool
+    precision: bool = False
+
+    @property
+    def power(self) -> float:
+        """Which power of the parameter is the scale."""
+        return -0.5 if self.precision else 1.0
 
 
 class Checks:

@@ -5,14 +5,14 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import gammaln
 
-from jointmix.families.linked import Linked
+from jointmix.families.log_link import LogLinked, without_offset
 from jointmix.families.rows import Rows
 
-#: Exponents beyond which rates would leave float64; rates of draws that whole numbers can follow.
-_MOST, _MOST_DRAWN = 700.0, 2.0**53
+#: Rates of draws that whole numbers can follow.
+_MOST_DRAWN = 2.0**53
 
 
-class Counts(Linked):
+class Counts(LogLinked):
     """A count with mean exp(η), η = b_k + u'θ_k + offset; the offset is a log exposure."""
 
     whole: ClassVar[bool] = True
@@ -24,19 +24,9 @@ class Counts(Linked):
         """Exponentials of differences of log rates."""
         return "rate ratio"
 
-    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
-        """The log of all counts over all exposure."""
-        largest = offset.max()
-        return float(np.log(y.mean()) - np.log(np.exp(offset - largest).mean()) - largest)
-
     def working(self, rows: Rows) -> np.ndarray:
         """log(y + ½) less the offset."""
-        value = np.log(rows.y + 0.5)
-        return value if rows.offset is None else value - rows.offset
-
-    def mean_at(self, eta: np.ndarray) -> np.ndarray:
-        """exp(η)."""
-        return np.asarray(np.exp(np.minimum(eta, _MOST)))
+        return without_offset(np.log(rows.y + 0.5), rows)
 
     def compiled_rows(self, rows: Rows) -> np.ndarray:
         """u, the offset, −log y!, and y."""

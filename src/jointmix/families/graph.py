@@ -24,7 +24,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.base.schema import COMPONENT, PREDICTOR
-from jointmix.families.priors.graph import scale_of
+from jointmix.families.priors.graph import positive, scale_of
 from jointmix.families.protocol import Block, Scaled
 from jointmix.families.rows import Rows
 
@@ -76,6 +76,18 @@ def line_variables(block: Block, scaling: Scaled, locations: Values) -> dict[str
         (own,) = (item for item in block.parameters if item.name == "sigma")
         sigma = pt.broadcast_to(scale_of(own), (block.spec.n_clusters,))
     return found | {"sigma": pm.Deterministic("sigma", sigma, dims=COMPONENT)}
+
+
+def shape_variables(block: Block, scaling: Scaled, locations: Values) -> dict[str, TensorVariable]:
+    """b (component), θ (component, predictor) and a shape (component)."""
+    found, known = coefficient_variables(block, scaling, locations), block.known(scaling)
+    if "shape" in known:
+        shape = pm.Deterministic("shape", pt.as_tensor(known["shape"]), dims=COMPONENT)
+    else:
+        # Dims alone would leave the shape open.
+        own = (block.spec.n_clusters,)
+        shape = positive("shape", block.spec.priors.shape, shape=own, dims=COMPONENT)
+    return found | {"shape": shape}
 
 
 def linear(values: Values, rows: Rows) -> TensorVariable:

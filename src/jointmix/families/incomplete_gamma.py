@@ -47,7 +47,14 @@ def upper_gamma(a: float, x: float) -> float:
         return 1.0
     if a >= _LARGE:
         return _temme(a, x)
-    front = math.exp(a * math.log(x) - x - math.lgamma(a))
+    return upper_gamma_of(a, x, math.exp(a * math.log(x) - x - math.lgamma(a)))
+
+
+@jit()
+def upper_gamma_of(a: float, x: float, front: float) -> float:
+    """The same of x > 0, where ``front`` = x^a exp(−x) / Γ(a) is known."""
+    if a >= _LARGE:
+        return _temme(a, x)
     if x < a + 1.0:
         term = total = 1.0 / a
         for n in range(1, _MOST_TERMS):

@@ -65,7 +65,7 @@ class Line(Block):
     def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
         """Fixed b and θ on scaled columns; a fixed b is the line's value where u is 0 there."""
         spec, k, priors, found = self.spec, self.spec.n_clusters, self.spec.priors, {}
-        (_, scale), (y_center, y_scale) = scaling.predictor, scaling.response
+        (_, scale), (y_center, y_scale) = scaling.predictor, scaling.line
         if isinstance(priors.slope, Fixed):
             slope = np.broadcast_to(priors.slope.array, (k, len(spec.predictors)))
             found["slope"] = slope * scale / y_scale
@@ -81,7 +81,7 @@ class Line(Block):
 
     def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """b and θ of scaled columns as those on the users' scale."""
-        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response
+        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.line
         slope = parameters.slope * (y_scale / scale)
         return {
             "intercept": y_center + y_scale * parameters.intercept - slope @ center,
@@ -90,7 +90,7 @@ class Line(Block):
 
     def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """b and θ on the users' scale as those of scaled columns."""
-        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.response
+        (center, scale), (y_center, y_scale) = scaling.predictor, scaling.line
         shifted = parameters.intercept + parameters.slope @ center - y_center
         return {
             "intercept": shifted / y_scale,

@@ -24,6 +24,8 @@ _SMALLEST = 2.0**-866
 #: The bits of √½, and the series of 2 artanh s from its highest power.
 _ROOT_HALF = 0x3FE6A09E667F3BCD
 _ARTANH = tuple(2.0 / odd for odd in range(21, 0, -2))
+#: Logs of means beyond which their cubes and roots would leave float64.
+_FARTHEST_MEAN = 230.0
 
 
 @jit()
@@ -268,3 +270,30 @@ def weighted_sums(
     sums[0] += s0
     sums[r + 1] += s1
     project(sums[1 : r + 1], work, rows, r, m)
+
+
+@jit(fastmath=SUMS)
+def dot(weight: np.ndarray, values: np.ndarray) -> float:
+    """Σ w v."""
+    total = 0.0
+    for b in range(weight.size):
+        total += weight[b] * values[b]
+    return total
+
+
+@jit(fastmath=SUMS)
+def mean_parts(rows: np.ndarray, known: np.ndarray, r: int, out: np.ndarray) -> None:
+    """Fill the first column of `out` (block, ...) with exp(b + u'θ + offset).
+
+    Parameters
+    ----------
+    rows
+        u and then the offset, (R + 1 or more, block).
+    known
+        b and θ, (R + 1 or more,).
+    """
+    for b in range(rows.shape[1]):
+        total = known[0] + rows[r, b]
+        for j in range(r):
+            total += known[1 + j] * rows[j, b]
+        out[b, 0] = np.exp(min(max(total, -_FARTHEST_MEAN), _FARTHEST_MEAN))

@@ -42,7 +42,7 @@ class Parameter:
         Besides cluster.
     role
         "location", on the real line, one entry a label; "scale", positive, in the columns' units;
-        "shape", positive, without unit; "correlation"; "weight".
+        "shape", positive, without unit unless it is `measured`; "correlation"; "weight".
     prior
         What it has, or a `Fixed` value.
     free
@@ -53,6 +53,8 @@ class Parameter:
         Of a location: the column of each entry, None for an entry that has none.
     meaning
         What it is, in a few words.
+    measured
+        Of a shape: whether it has the columns' unit.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Parameter:
     site: str = ""
     labels: tuple[str | None, ...] = ()
     meaning: str
+    measured: bool = False
 
     @property
     def n_free(self) -> int:
@@ -176,6 +179,8 @@ class Block(ABC):
     whole: ClassVar[bool] = False
     #: Of a response: whether it is how many of a column of trials succeeded.
     counts_successes: ClassVar[bool] = False
+    #: Of a response: whether it is positive.
+    positive: ClassVar[bool] = False
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 
@@ -299,6 +304,11 @@ class Block(ABC):
         """Of a linked response: where its line lies over all rows (obs,), in the line's units."""
         del y, offset
         return 0.0
+
+    def unit(self, y: np.ndarray) -> float:
+        """Of a linked response (obs,): what it is divided by in the model."""
+        del y
+        return 1.0
 
     def working(self, rows: Rows) -> np.ndarray:
         """Of a response: the column (obs,) in which rows far from each other differ."""

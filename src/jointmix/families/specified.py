@@ -43,7 +43,7 @@ class Specified(Protocol):
 
 
 class Scaled(Protocol):
-    """Centres and scales of a model's columns, by role; of a linked response, of its line."""
+    """Centres and scales of a model's columns by role, and of the response's line."""
 
     @property
     def feature(self) -> tuple[np.ndarray, np.ndarray]: ...
@@ -51,6 +51,8 @@ class Scaled(Protocol):
     def predictor(self) -> tuple[np.ndarray, np.ndarray]: ...
     @property
     def response(self) -> tuple[float, float]: ...
+    @property
+    def line(self) -> tuple[float, float]: ...
 
 
 class Table(Protocol):

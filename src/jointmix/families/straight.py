@@ -39,11 +39,14 @@ class Straightened:
         Names of the locations that are measured in it: entry j in scale j, or all in one.
     correlation
         The name of the matrix that makes a covariance of the scales, if there is one.
+    precision
+        Whether the parameter is in the place of 1/scale², as the shape of a gamma density is.
     """
 
     scale: str
     locations: tuple[str, ...] = ()
     correlation: str = ""
+    precision: bool = False
 
 
 class Bend(ABC):
@@ -107,7 +110,7 @@ class Scaled(Bend):
     units
         Scales of the locations' priors, (location,).
     power
-        The unconstrained value is `power` times a log scale.
+        The unconstrained value is `power` times a log scale; negative of a precision.
     at
         The point, all unconstrained values (value,).
     """
@@ -132,7 +135,7 @@ class Scaled(Bend):
                 self._center + straight[:, self._n :] * np.exp(own),
             ]
         )
-        log_volume = self._n * np.log(self._power) - log_base.sum(axis=1) + own.sum(axis=1)
+        log_volume = self._n * np.log(abs(self._power)) - log_base.sum(axis=1) + own.sum(axis=1)
         return found, np.where(inside, log_volume, -np.inf)
 
     def coordinates(self, values: np.ndarray) -> np.ndarray:

@@ -302,6 +302,52 @@ class LogLinkWords(LinkWords):
         return f"There the expected {response}{self.per_exposure} is {level}"
 
 
+class PositiveWords(LogLinkWords):
+    """What positive responses with a shape share."""
+
+    captions: ClassVar[Mapping[str, str]] = {
+        **LogLinkWords.captions,
+        "shape": "Shape of the response; the larger, the closer rows lie to their mean",
+    }
+    level: ClassVar[str] = "mean at the averages"
+    #: What its density is called in an equation; its variance in words, of the mean and the shape.
+    name: ClassVar[str]
+    variance: ClassVar[str]
+
+    @property
+    def shape(self) -> Parameter:
+        """The shape."""
+        (found,) = (item for item in self.block.parameters if item.name == "shape")
+        return found
+
+    @property
+    def term(self) -> str:
+        """name(y | exp(b_k + u'θ_k + o), shape_k)."""
+        given = self.mean, self.symbol(self.shape)
+        return density(f"<mi>{self.name}</mi>", self.variable, *given)
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """Whose the shapes are, and what they do."""
+        one, symbol = self.block.spec.n_clusters == 1, self.shape.symbol
+        whose = (
+            f"{'The' if one else 'Each'} cluster has its own shape {symbol}"
+            if self.shape.free
+            else f"The shape {symbol} is fixed by the user"
+        )
+        return (*super().structure, f"{whose}: the variance of the response is {self.variance}.")
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The shape and the coefficients."""
+        *_, line = super().nodes
+        return (Node.of(self.shape.symbol, "shape", [self.shape]), line)
+
+    def scatter(self, estimates: Mapping[str, Estimated]) -> str:
+        """The shape."""
+        return f"a shape of {estimates['shape'].text}"
+
+
 def words_of(block: Block) -> BlockWords:
     """The words of a block: those of the nearest of its classes that has some."""
     for kind in type(block).__mro__:

@@ -35,5 +35,5 @@ def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
     found = Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, rows.y, trials=rows.trials)
     if rows.offset is not None:
-        return replace(found, offset=rows.offset + scaling.level)
+        return replace(found, y=rows.y / y_scale, offset=rows.offset + scaling.level)
     return replace(found, y=(rows.y - y) / y_scale)

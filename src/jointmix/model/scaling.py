@@ -19,7 +19,8 @@ class Scaling:
         The model, which says which column plays which role.
     center, scale
         Shape (column,), in the order of ``spec.columns``, in the columns' units; of a linked
-        response, where the line is centred. It, an offset and trials stay as they are.
+        response, where the line is centred, and its unit, mostly 1. An offset and trials stay as
+        they are.
     """
 
     spec: ModelSpec
@@ -45,17 +46,24 @@ class Scaling:
 
     @cached_property
     def response(self) -> tuple[float, float]:
-        """Centre and scale of the response, or of the line of a linked one."""
+        """Centre and scale of the response; where the line of a linked one is centred, its unit."""
         center, scale = self._of((self.spec.response,) if self.spec.response else ())
         return (float(center[0]), float(scale[0])) if self.spec.response else (0.0, 1.0)
 
     @property
+    def line(self) -> tuple[float, float]:
+        """Centre and scale of the response's line: a link's has no unit."""
+        center, scale = self.response
+        return center, 1.0 if self.spec.linked else scale
+
+    @property
     def level(self) -> float:
-        """Where the line of a linked response is centred; else 0."""
-        return self.response[0] if self.spec.linked else 0.0
+        """Where the line of a linked response is centred, the response in its own unit; else 0."""
+        center, unit = self.response
+        return center - float(np.log(unit)) if self.spec.linked else 0.0
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        """Scaled columns of ``values`` (N, column); a linked response as it is."""
+        """Scaled columns of ``values`` (N, column); a linked response in its own unit."""
         center = self.center
         if self.spec.linked:
             center = np.append(center[:-1], 0.0)
@@ -92,9 +100,10 @@ def standard_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
         given = {name: values[:, place] for name, place in places.items()}
         for place in places.values():
             center[place], scale[place] = 0.0, 1.0
-        offset = given.get(str(spec.offset), np.zeros(len(values)))
+        y, offset = values[:, -1], given.get(str(spec.offset), np.zeros(len(values)))
         trials = [given[spec.trials]] if spec.trials is not None else []
-        center[-1], scale[-1] = spec.blocks[-1].level(values[:, -1], offset, *trials), 1.0
+        block = spec.blocks[-1]
+        center[-1], scale[-1] = block.level(y, offset, *trials), block.unit(y)
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
     return Scaling(spec, center, scale)

@@ -30,7 +30,7 @@ MISSING = ("error", "drop")
 #: and the number of dims a value has when it is the same for all clusters.
 _SHARED_DIMS = {
     **{"weight": 0, "mean": 1, "covariance": 2},
-    **{"intercept": 0, "slope": 1, "sigma": 0, "df": 0, "size": 0},
+    **{"intercept": 0, "slope": 1, "sigma": 0, "df": 0, "size": 0, "shape": 0},
 }
 
 
@@ -228,6 +228,7 @@ class ModelSpec:
             "sigma": [(), (n,)],
             "df": [(), (n,)],
             "size": [(), (n,)],
+            "shape": [(), (n,)],
         }
         for name, allowed in shapes.items():
             prior = getattr(priors, name)
@@ -240,7 +241,7 @@ class ModelSpec:
             weight = priors.weight.array
             if (weight <= 0).any() or abs(weight.sum() - 1) > 1e-9:
                 raise SpecError(f"Fixed weights must be > 0 and sum to 1; got {weight.tolist()}.")
-        for name in ("sigma", "df", "size"):
+        for name in ("sigma", "df", "size", "shape"):
             prior = getattr(priors, name)
             if isinstance(prior, Fixed) and (prior.array <= 0).any():
                 raise SpecError(f"The fixed {name} must be > 0; got {prior.array.tolist()}.")

@@ -106,6 +106,7 @@ def _bends(
         return []
     name = sampled_name(scale)
     power = 2.0 if name.endswith("_variance") else 1.0
+    power = -2.0 if straightened.precision else power
     scales = places[name].reshape(len(places[name]), -1)
     # Those of each scale: one cluster's, or all clusters' where the scale is shared.
     shared = len(scales) == 1

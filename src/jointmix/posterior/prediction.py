@@ -270,7 +270,7 @@ def _points(
     tree: xr.DataTree, table: object, points: Sequence[float] | int, weighting: Weighting
 ) -> np.ndarray:
     spec = fitted_spec(tree)
-    whole = spec.blocks[-1].whole
+    whole, positive = spec.blocks[-1].whole, spec.blocks[-1].positive
     if isinstance(points, int):
         points = whole_number("points", points, 2, _MOST_POINTS)
         reach = _predictions(tree, table, _REACH, weighting)["quantiles"].values
@@ -278,7 +278,8 @@ def _points(
         margin = (high - low) / 10
         if whole:
             return np.unique(np.round(np.linspace(max(low - margin, 0.0), high + margin, points)))
-        return np.linspace(low - margin, high + margin, points)
+        least = max(low - margin, low / 10) if positive else low - margin
+        return np.linspace(least, high + margin, points)
     at = number_list("points", points)
     if at.size == 0 or not np.isfinite(at).all():
         raise SpecError("points must be finite values of the response, at least one.")

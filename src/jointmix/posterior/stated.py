@@ -134,7 +134,8 @@ def _beside(
     interval = on_users_scale(scaling, parameter, bounds[:, None])
     mean = draws.mean(axis=0)
     users, (shift, sd) = on_users_scale(scaling, parameter, mean), _shift(parameter, draws)
-    response = "" if parameter.role == "shape" else spec.response
+    unitless = parameter.role == "shape" and not parameter.measured
+    response = "" if unitless else spec.response
     columns = {FEATURE: spec.features, PREDICTOR: spec.predictors}
     names = columns[parameter.dims[0]] if parameter.dims else [response]
     own = not spec.standardize or prior != getattr(Priors(), parameter.name)

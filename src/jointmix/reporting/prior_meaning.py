@@ -22,7 +22,7 @@ def described(view: FittedView, parameter: Parameter) -> str:
     if parameter.prior is None or not _is_stated(parameter):
         return "–"
     words, bounds = in_words(parameter.prior), _standard(view, parameter)
-    if parameter.role != "shape" or bounds is None:
+    if parameter.role != "shape" or parameter.measured or bounds is None:
         return words
     lower, upper = (number(float(bound), 2) for bound in bounds)
     return f"{words}: 90% between {lower} and {upper}"

@@ -199,6 +199,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     "sigma": (*_SCALE, Fixed),
     "df": (Gamma, Fixed),
     "size": (Gamma, Fixed),
+    "shape": (Gamma, Fixed),
 }
 
 
@@ -218,7 +219,7 @@ class Priors:
     mean, intercept, slope
         Normal, StudentT or Fixed. The intercept's is that of the response where every predictor is
         0: of standardised columns, at the average of every predictor. Of a response with a link
-        (counts: log; bernoulli, binomial: logit or probit), of its line there, less the link of
+        (bernoulli, binomial: logit or probit; others: log), of its line there, less the link of
         the mean of all rows; slopes then are per standard deviation of a predictor, on the link's
         scale.
     sd, sigma
@@ -232,6 +233,12 @@ class Priors:
         Of a negative binomial response, whose variance is m + m²/size: Gamma (by default 90% of it
         lies between 1, an sd of counts as large as their mean, and 60, from which counts below ten
         can hardly be told from Poisson's), or Fixed.
+    shape
+        Of a gamma response, variance m²/shape, or an inverse Gaussian one, variance m³/shape:
+        Gamma, or Fixed. It stands for 1 over the squared coefficient of variation in a cluster,
+        of which the default says what that of ``sigma`` says of σ²: 90% between 0.06 and 0.44. An
+        inverse Gaussian's has the response's unit, and its prior is of shape over the mean of all
+        rows (with ``standardize=False``: of shape itself), so that no unit changes the fit.
     covariance
         Fixed (with ``covariance="fixed"``): a variance, D variances, a D × D matrix,
         or K of those matrices.
@@ -252,6 +259,7 @@ class Priors:
     sigma: ScalePrior | Fixed = field(default_factory=lambda: InverseGamma(scale=0.01))
     df: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=2.0, rate=0.1))
     size: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.05))
+    shape: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.01))
 
     def __post_init__(self) -> None:
         for item in fields(self):

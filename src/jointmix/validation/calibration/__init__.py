@@ -221,7 +221,11 @@ def _own_scale(spec: ModelSpec) -> ModelSpec:
         raise SpecError("Everything in the model is fixed, so that there is nothing to calibrate.")
     if not spec.standardize:
         return spec
-    unitless = [item.name for item in spec.parameters.values() if item.role in ("weight", "shape")]
+    unitless = [
+        item.name
+        for item in spec.parameters.values()
+        if item.role in ("weight", "shape") and not item.measured
+    ]
     fixed = [
         name
         for name, prior in vars(spec.priors).items()

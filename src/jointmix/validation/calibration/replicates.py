@@ -82,8 +82,8 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
     # The model asks for rows; the prior does not depend on them.
     columns: dict[str, np.ndarray] = {name: rng.normal(size=n) for name in spec.columns}
     if spec.linked:
-        # Zeros and ones are counts too.
-        columns[str(spec.response)] = np.arange(n) % 2.0
+        # Zeros and ones are counts too; ones and twos are positive.
+        columns[str(spec.response)] = np.arange(n) % 2.0 + spec.blocks[-1].positive
     if spec.trials is not None:
         columns[spec.trials] = np.full(n, 2.0)
     rows = make_dataset(columns, spec)

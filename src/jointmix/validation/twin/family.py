@@ -35,6 +35,8 @@ _TWINS = {
     "binomial": "jointmix.validation.twin.binomial:BinomialTwin",
     "poisson": "jointmix.validation.twin.poisson:PoissonTwin",
     "negative_binomial": "jointmix.validation.twin.negative_binomial:NegativeBinomialTwin",
+    "gamma": "jointmix.validation.twin.gamma:GammaTwin",
+    "inverse_gaussian": "jointmix.validation.twin.inverse_gaussian:InverseGaussianTwin",
 }
 
 

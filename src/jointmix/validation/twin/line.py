@@ -37,7 +37,7 @@ class LineTwin(Twin):
     def complete(self, free: Mapping[str, Array], scaling: Scaled) -> Arrays:
         """b and θ; a fixed b is that of the users' scale, read at the predictors' centre."""
         priors, every = self.spec.priors, free["weight"].shape
-        (center, unit), (y_center, y_unit) = scaling.predictor, scaling.response
+        (center, unit), (y_center, y_unit) = scaling.predictor, scaling.line
         slope = free.get("slope", np.zeros((*every, len(self.spec.predictors))))
         if isinstance(priors.slope, Fixed):
             slope = np.broadcast_to(priors.slope.array * unit / y_unit, slope.shape)

@@ -1,0 +1,1 @@
+"""A positive response with a gamma density."""

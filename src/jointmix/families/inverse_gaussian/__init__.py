@@ -1,0 +1,1 @@
+"""A positive response with an inverse Gaussian density."""

@@ -1,0 +1,32 @@
+"""What responses share the log of whose mean is a line."""
+
+import numpy as np
+
+from jointmix.families.linked import Linked
+from jointmix.families.rows import Rows
+
+#: Exponents beyond which means would leave float64.
+MOST = 700.0
+
+
+class LogLinked(Linked):
+    """A response with mean exp(η), η = b_k + u'θ_k + offset; the offset is a log exposure."""
+
+    @property
+    def ratio(self) -> str:
+        """Exponentials of differences of logs of means."""
+        return "ratio of means"
+
+    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
+        """The log of all responses over all exposure."""
+        largest = offset.max()
+        return float(np.log(y.mean()) - np.log(np.exp(offset - largest).mean()) - largest)
+
+    def mean_at(self, eta: np.ndarray) -> np.ndarray:
+        """exp(η)."""
+        return np.asarray(np.exp(np.minimum(eta, MOST)))
+
+
+def without_offset(log_y: np.ndarray, rows: Rows) -> np.ndarray:
+    """What is left of logs of responses (obs,) without the rows' offset."""
+    return log_y if rows.offset is None else log_y - rows.offset
