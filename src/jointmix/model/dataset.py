@@ -232,7 +232,7 @@ def inspect_table(
     warnings = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
     return Dataset(
-        spec, used, row, n_rows, missing, _digest(names, used), warnings, labels
+        spec, used, row, n_rows, missing, _digest(names, used), warnings, labels, source
     ), warnings
 
 
@@ -327,7 +327,7 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
     found.append(duplicate_warning(dataset.values, dataset.labels, dataset.row))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
         found.append(total_warning(dataset.select(own), own))
-    found.append(_left_out_warning(dataset))
+    found += [_left_out_warning(dataset), _nothing_explains(spec)]
     return tuple(issue for issue in found if issue is not None)
 
 
@@ -363,6 +363,18 @@ def _count_issues(n: int, n_rows: int, spec: ModelSpec) -> list[Issue]:
     complete = "" if n == n_rows else f" complete ones (of {n_rows})"
     statement = f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}"
     return [error("few_rows", statement, "use fewer clusters or columns", value=float(n))]
+
+
+def _nothing_explains(spec: ModelSpec) -> Issue | None:
+    if spec.response is None or spec.predictors or not spec.features:
+        return None
+    name = quoted(spec.response)
+    message = (
+        f"The model has no predictors: inside a cluster no column explains {name}, which has one "
+        "mean there."
+    )
+    remedy = f"If features explain {name} inside clusters too, name them as predictors."
+    return warning("no_predictors", message, remedy, str(spec.response))
 
 
 def _left_out_warning(dataset: Dataset) -> Issue | None:

@@ -30,6 +30,8 @@ ARITHMETIC: dict[type[ast.operator], Callable[..., Any]] = {
 FUNCTIONS = (*ELEMENTWISE, *CENTRED, *BASES, "C", "offset")
 #: Most columns of a basis, and largest degree.
 _MOST_DF, _MOST_DEGREE = 50, 10
+#: Operations inside one another.
+_MOST_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ def function_of(node: ast.expr) -> str:
     return ""
 
 
-def check_expression(node: ast.expr, text: str, outermost: bool = True) -> None:
+def check_expression(node: ast.expr, text: str, depth: int = 0) -> None:
     """Refuse what is neither a column, a number, arithmetic nor a call of a known function."""
+    if depth > _MOST_DEPTH:
+        raise SpecError(f"The formula's {quoted(text.strip())} is nested too deeply.")
     if isinstance(node, ast.Name):
         return
     if isinstance(node, ast.Constant):
@@ -74,11 +78,11 @@ def check_expression(node: ast.expr, text: str, outermost: bool = True) -> None:
         _number(node, text)
         return
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        check_expression(node.operand, text, False)
+        check_expression(node.operand, text, depth + 1)
         return
     if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
-        check_expression(node.left, text, False)
-        check_expression(node.right, text, False)
+        check_expression(node.left, text, depth + 1)
+        check_expression(node.right, text, depth + 1)
         return
     if not isinstance(node, ast.Call):
         _refuse(ast.unparse(node), text, "which is no column, number, arithmetic or known function")
@@ -90,14 +94,14 @@ def check_expression(node: ast.expr, text: str, outermost: bool = True) -> None:
         )  # fmt: skip
     if not node.args or any(isinstance(each, ast.Starred) for each in node.args):
         raise SpecError(f"The formula's {name}() needs a column as its first argument.")
-    if name in (*BASES, "C", "offset") and not outermost:
+    if name in (*BASES, "C", "offset") and depth:
         _refuse(f"{name}()", text, "which can stand by itself or in an interaction only")
     if name == "C":
         if not isinstance(node.args[0], ast.Name):
             _refuse(ast.unparse(node.args[0]), text, "where C() needs a column")
         coding_of(node)
         return
-    check_expression(node.args[0], text, False)
+    check_expression(node.args[0], text, depth + 1)
     if name in BASES:
         _check_basis(name, node)
     elif len(node.args) > 1 or node.keywords:

@@ -154,6 +154,16 @@ class Encoding:
         return tuple(chain.from_iterable(term.names for term in self.terms))
 
     @cached_property
+    def curved(self) -> frozenset[str]:
+        """Names of columns of splines and polynomials, whose slopes say nothing one by one."""
+        return frozenset(
+            name
+            for term in self.terms
+            if any(factor.basis for factor in term.factors)
+            for name in term.names
+        )
+
+    @cached_property
     def made(self) -> frozenset[str]:
         """Names of columns that are not columns of the table by themselves."""
         plain = {name for term in self.terms if term.plain for name in term.names}
