@@ -18,9 +18,9 @@ from jointmix.model.dataset import (
     Dataset,
     make_dataset,
     minimum_rows,
-    new_rows,
     notes,
 )
+from jointmix.model.new_rows import new_rows
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import read_columns
 from jointmix.tables.reading import package_file, read_table

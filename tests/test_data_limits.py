@@ -8,9 +8,9 @@ from jointmix.base.errors import ColumnTypeError, DataError, MissingExtraError
 from jointmix.model.dataset import (
     as_dataset,
     make_dataset,
-    new_rows,
     notes,
 )
+from jointmix.model.new_rows import new_rows
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import read_columns
 from jointmix.tables.issues import listed, quoted

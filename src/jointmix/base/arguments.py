@@ -184,3 +184,32 @@ def choice(name: str, value: object, allowed: Iterable[str]) -> None:
     """
     if not isinstance(value, str) or value not in tuple(allowed):
         raise SpecError(f"{name} must be one of {', '.join(allowed)}; got {shown(value)}.")
+
+
+def is_name(value: object) -> bool:
+    """Whether ``value`` can name a column in every file format: text, not empty, no NUL."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def column_names(role: str, value: object) -> tuple[str, ...]:
+    """A list of column names, each once; None is empty.
+
+    Raises
+    ------
+    SpecError
+        If it is none.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise SpecError(f"{role} must be a list of column names; got {shown(value)}.")
+    names = tuple(value)
+    for name in names:
+        if not is_name(name):
+            raise SpecError(f"{role} must hold column names as text; got {shown(name)}.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpecError(f"{role} names the column {shown(twice[0])} more than once.")
+    return names

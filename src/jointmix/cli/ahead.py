@@ -48,7 +48,8 @@ def compile_for_report(path: Path) -> None:
     from jointmix.model.packing import packed
 
     recipe = read_recipe(path)
-    spec, dataset = recipe.spec, make_dataset(recipe.table(), recipe.spec)
+    dataset = make_dataset(recipe.table(), recipe.spec)
+    spec = dataset.spec
     if spec.response is None:
         return
     parameters, rows = packed(prior_draws(dataset, 2, 1), spec), dataset.rows

@@ -45,6 +45,7 @@ def calibrate_command(
     command goes on from there.
     """
     from jointmix.fitting.recipe import read_recipe
+    from jointmix.model.dataset import make_dataset
     from jointmix.storage.files import check_writable, refuse_same
     from jointmix.tables.reading import read_table
 
@@ -60,10 +61,13 @@ def calibrate_command(
     from jointmix.storage.trees import load, save
     from jointmix.validation.calibration import calibrate, keep_calibration, require_same_model
 
-    tree = None if fit is None else require_same_model(load(fit), recipe.spec)
+    model = recipe.spec
+    if model.pending:
+        model = make_dataset(recipe.table(), model).spec
+    tree = None if fit is None else require_same_model(load(fit), model)
     with show_progress(not quiet) as progress:
         found = calibrate(
-            recipe.spec,
+            model,
             number,
             replicates,
             seed=recipe.seed if seed is None else seed,

@@ -137,7 +137,8 @@ def _each_without(
     progress: ProgressOption,
 ) -> list[dict[str, np.ndarray]]:
     """Scores of the rows at each of ``places`` by a fit of all others."""
-    spec, seed = fitted_spec(tree), int(tree.attrs["seed"])
+    # Predictors are made already: what was learned for them is of all rows.
+    spec, seed = fitted_spec(tree).plain, int(tree.attrs["seed"])
     table, rows = observed_table(tree, spec), observed_rows(tree, spec)
     done = count(1)
 

@@ -93,6 +93,11 @@ def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
     if spec.predictors:
         constant["u"] = ((OBS, PREDICTOR), dataset.select(spec.predictors))
         constant = constant.assign_coords({PREDICTOR: list(spec.predictors)})
+    if dataset.source is not None:
+        source = dataset.source
+        constant["source"] = ((OBS, "source_column"), np.stack([*source.values.values()], axis=1))
+        constant["source"].attrs["levels"] = json.dumps(source.levels)
+        constant = constant.assign_coords({"source_column": list(source.values)})
     for role, name in (("offset", spec.offset), ("trials", spec.trials)):
         if name is not None:
             constant[role] = (OBS, dataset.select([name])[:, 0])

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from jointmix.base.arguments import shown, whole_number
 from jointmix.base.errors import MemoryLimitError, MissingExtraError, SpecError
 from jointmix.base.shown import Glance, Shown, marked
 from jointmix.model.dataset import Dataset, inspect_table, minimum_rows
 from jointmix.model.degenerate import table_warnings
-from jointmix.model.spec import ModelSpec, require_spec
+from jointmix.model.shorthand import ModelFields, as_spec
+from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
 from jointmix.modes.warnings import mode_warnings
 from jointmix.sampling import plan
@@ -101,7 +102,13 @@ def _told(issue: Issue) -> str:
     return issue.message if issue.severity == "error" else f"{issue.message} {issue.remedy}".strip()
 
 
-def check(table: object, spec: ModelSpec, em: bool = True, seed: int = 1) -> Inspection:
+def check(
+    table: object,
+    spec: ModelSpec | str,
+    em: bool = True,
+    seed: int = 1,
+    **model: Unpack[ModelFields],
+) -> Inspection:
     """Everything that is wrong with, or worth knowing about, a table for a model.
 
     Nothing is compiled or sampled. What prevents a fit is found in full, not only the first of it:
@@ -112,12 +119,14 @@ def check(table: object, spec: ModelSpec, em: bool = True, seed: int = 1) -> Ins
     table
         As `fit` takes it.
     spec
-        The model.
+        The model; or a formula, beside which ``model`` says the rest.
     em
         Whether EM runs, for what only clusters show: clusters smaller than their parameters,
         responses without noise inside a cluster, outliers. It does where there is no error.
     seed
         Of EM's starts, as given to `fit`.
+    **model
+        Beside a formula, as `fit` takes it.
 
     Returns
     -------
@@ -129,11 +138,12 @@ def check(table: object, spec: ModelSpec, em: bool = True, seed: int = 1) -> Ins
     SpecError
         If ``spec`` is no specification, ``seed`` no whole number or ``em`` not true or false.
     """
-    spec, seed = require_spec(spec), whole_number("seed", seed, 0)
+    spec, seed = as_spec(spec, **model), whole_number("seed", seed, 0)
     if not isinstance(em, bool):
         raise SpecError(f"em must be true or false; got {shown(em)}.")
     dataset, found = inspect_table(table, spec)
     n_rows = None if dataset is None else len(dataset.values)
+    spec = spec if dataset is None else dataset.spec
     issues = [*found, *_plan_issues(spec, n_rows or minimum_rows(spec))]
     if dataset is not None:
         issues = [issue for issue in issues if issue.severity == "error"]

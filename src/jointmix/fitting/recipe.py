@@ -291,6 +291,8 @@ def recipe_text(recipe: Recipe) -> str:
     if not isinstance(recipe, Recipe):
         raise SpecError(f"A Recipe is required; got {shown(recipe)}.")
     tables = spec_to_dict(recipe.spec)
+    # What a formula learned of a table is learned again of the recipe's.
+    tables["data"].pop("encoding", None)
     names = recipe.id_columns
     places = without_none({"path": recipe.path, "package": recipe.package, "start": recipe.start})
     if names:

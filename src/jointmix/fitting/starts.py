@@ -1,5 +1,6 @@
 """Where a fit is asked to start: labels of the rows, parameters, or another fit."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ from jointmix.base.errors import DataError, SpecError
 from jointmix.base.schema import CLUSTER, OBS
 from jointmix.families.parameters import Parameters
 from jointmix.model.dataset import Dataset
+from jointmix.model.serialised import spec_to_dict
 from jointmix.modes.census import Mode
 from jointmix.modes.climb import expect
 from jointmix.modes.mstep import make_problem, maximise
 from jointmix.posterior.allocations import responsibilities
+from jointmix.posterior.draws import fitted_spec
 from jointmix.tables.groups import joined_groups
 from jointmix.tables.issues import quoted
 
@@ -78,7 +81,10 @@ def _column(table: Any, name: str) -> Any:
 
 def _of_fit(tree: xr.DataTree, dataset: Dataset) -> np.ndarray:
     table = pd.DataFrame(dataset.values, columns=list(dataset.columns))
-    found = responsibilities(tree, table, quantiles=())
+    # Of the columns that the model makes, under the fit's model of those.
+    plain = tree.copy()
+    plain.attrs["spec"] = json.dumps(spec_to_dict(fitted_spec(tree).plain))
+    found = responsibilities(plain, table, quantiles=())
     k = dataset.spec.n_clusters
     if found.sizes[CLUSTER] != k:
         raise SpecError(

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import xarray as xr
@@ -25,6 +26,7 @@ from jointmix.labels.draws import identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.degenerate import table_warnings
 from jointmix.model.settings import SamplerSpec
+from jointmix.model.shorthand import ModelFields, as_spec
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.modes.census import Census
 from jointmix.modes.em import fit_em
@@ -39,12 +41,13 @@ from jointmix.tables.issues import Issue
 
 def fit(
     table: object,
-    spec: ModelSpec,
+    spec: ModelSpec | str,
     seed: int = 1,
     progress: ProgressOption = None,
     control: Control | None = None,
     stream: str | Path | None = None,
     start: object = None,
+    **model: Unpack[ModelFields],
 ) -> xr.DataTree:
     """Fit a joint mixture to a table.
 
@@ -53,7 +56,7 @@ def fit(
     table
         pandas, polars or arrow table, or a mapping from column names to values.
     spec
-        The model and the sampler.
+        The model and the sampler; or a formula, beside which ``model`` says the rest.
     seed
         Of all randomness; the same seed on the same machine gives the same result.
     progress
@@ -71,6 +74,8 @@ def fit(
         name, or known groups as `crosstab` takes them, as many as clusters; parameters, such as
         those of a mode of `fit_em`; or another fit of the same columns. None sends chains to the
         mode with the most posterior mass.
+    **model
+        Beside a formula: ``n_clusters``, ``features``, ``family`` and other fields of `ModelSpec`.
 
     Returns
     -------
@@ -92,7 +97,18 @@ def fit(
         If the stream's folder cannot be used.
     SamplingError
         If no chain could start, or a chain went where parameters leave float64.
+
+    Examples
+    --------
+    >>> import jointmix as jm
+    >>> from jointmix.model.simulate import simulate
+    >>> table = simulate(jm.four_clusters(), 200, seed=1)
+    >>> quick = jm.SamplerSpec(sampler="laplace")
+    >>> tree = jm.fit(table, "y ~ x1 * x2", features=["x1", "x2"], n_clusters=4, sampler=quick)
+    >>> tree["posterior"]["slope"].coords["predictor"].values.tolist()
+    ['x1', 'x2', 'x1:x2']
     """
+    spec = as_spec(spec, **model)
     progress_option(progress)
     if control is not None and not isinstance(control, Control):
         raise SpecError(f"control must be a Control or None; got {shown(control)}.")
@@ -217,12 +233,12 @@ def search(
     clock.start("data")
     dataset = make_dataset(table, spec)
     # What cannot be sampled is refused before EM has taken its time.
-    planned = plan(spec, len(dataset.values))
+    planned = plan(dataset.spec, len(dataset.values))
     clock.start("em")
     if start is None:
-        return Searched(dataset, seed, planned, fit_em(dataset, spec, seed, shares))
+        return Searched(dataset, seed, planned, fit_em(dataset, dataset.spec, seed, shares))
     given = read_start(start, table, dataset)
-    census = fit_em(dataset, spec, seed, given.share[None])
+    census = fit_em(dataset, dataset.spec, seed, given.share[None])
     reached = census.reached[0]
     home = 0 if census.modes[reached].collapsed else reached
     return Searched(dataset, seed, planned, replace(census, home=home), given)

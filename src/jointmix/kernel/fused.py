@@ -233,6 +233,7 @@ def build_model(
     ('chain', 'draw', 'component')
     """
     dataset = as_dataset(table, spec)
+    spec = dataset.spec
     if not fused:
         return graph.mixture_model(dataset, direction, product)
     known = known_values(spec, dataset.scaling)

@@ -11,10 +11,16 @@ import numpy as np
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
+from jointmix.model.designed import (
+    encoded,
+    may_be_levels,
+    sources,
+)
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.tables.columns import convert
+from jointmix.tables.design import Source
 from jointmix.tables.issues import (
     Issue,
     error,
@@ -61,6 +67,8 @@ class Dataset:
         What was seen in the table as it came, such as columns without a name.
     labels
         (N,), what the table calls these rows; None for their numbers.
+    source
+        The columns of which predictors are made; None where they are columns by themselves.
     """
 
     spec: ModelSpec
@@ -71,6 +79,7 @@ class Dataset:
     digest: str
     warnings: tuple[Issue, ...] = ()
     labels: np.ndarray | None = None
+    source: Source | None = None
 
     @property
     def label(self) -> np.ndarray:
@@ -120,6 +129,10 @@ class Dataset:
         DataError
             If the models' columns differ.
         """
+        if spec.pending or spec.columns != self.columns:
+            own = self.spec
+            if spec.formula == own.formula and spec.encoding is None and own.encoding is not None:
+                spec = replace(spec, predictors=own.predictors, encoding=own.encoding)
         if spec.columns != self.columns:
             raise DataError(
                 f"The dataset has the columns {self.columns}; the model needs {spec.columns}."
@@ -182,9 +195,10 @@ def inspect_table(
         Errors, in the order in which `make_dataset` would meet them, and warnings about the table
         as it came; for those about its numbers see `notes`.
     """
-    read = convert(table, require_spec(spec).columns)
+    needed = sources(require_spec(spec))
+    read = convert(table, needed, coded=may_be_levels(spec))
     issues = list(read.issues)
-    names = tuple(name for name in spec.columns if name in read.values)
+    names = tuple(name for name in needed if name in read.values)
     if not names or any(issue.code == "unequal_lengths" for issue in issues):
         return None, tuple(issues)
     values = np.column_stack([read.values[name] for name in names])
@@ -197,18 +211,29 @@ def inspect_table(
     if spec.missing == "error":
         issues += missing_issues(absent, names, True, read.labels)
     usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1)
-    used = np.ascontiguousarray(values[usable])
+    source = None
+    used, row = np.ascontiguousarray(values[usable]), np.flatnonzero(usable)
+    counts = absent.sum(axis=0)
+    missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+    if spec.formula is not None or spec.encoding is not None or read.levels:
+        if len(row) == 0 or len(names) < len(needed):
+            return None, (*issues, *_count_issues(len(row), n_rows, spec))
+        source = Source.of(read, dict(zip(names, used.T.copy(), strict=True)), row)
+        spec, made, found = encoded(spec, source)
+        issues += found
+        if made is None:
+            return None, tuple(issues)
+        used, names = made, spec.columns
     issues += _row_issues(used, n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
-    counts = absent.sum(axis=0)
-    missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
-    row = np.flatnonzero(usable)
     used.flags.writeable = False
     row.flags.writeable = False
-    found = tuple(issue for issue in issues if issue.severity == "warning")
+    warnings = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
-    return Dataset(spec, used, row, n_rows, missing, _digest(names, used), found, labels), found
+    return Dataset(
+        spec, used, row, n_rows, missing, _digest(names, used), warnings, labels, source
+    ), warnings
 
 
 def _row_issues(
@@ -235,7 +260,8 @@ def _row_issues(
     found: list[Issue | None] = []
     for group, limit in independent_groups(spec).items():
         if set(group) <= varying:
-            found.append(collinear_issue(table.select(group), group, limit))
+            constant = _has_constant(spec, group)
+            found.append(collinear_issue(table.select(group), group, limit, constant))
     for block in spec.blocks:
         read = {*block.columns, *(spec.predictors if block.of_response else ())}
         if read <= varying:
@@ -264,35 +290,9 @@ def independent_groups(spec: ModelSpec) -> dict[tuple[str, ...], float]:
     return limits
 
 
-def new_rows(
-    table: object,
-    columns: Sequence[str],
-    optional: Sequence[str] = (),
-    may_miss: Sequence[str] = (),
-) -> dict[str, np.ndarray]:
-    """Rows to predict for: column -> (N,) float64, on the users' scale.
-
-    Columns that are not asked for are ignored; optional ones are read where the table has them;
-    entries may be missing, as NaN, in the columns ``may_miss`` alone.
-
-    Raises
-    ------
-    DataError
-        If a column is absent or repeated, there are no rows, or entries are missing, infinite
-        or too large.
-    ColumnTypeError
-        If a column does not hold real numbers.
-    """
-    read = convert(table, columns, optional)
-    raise_first(read.issues)
-    named, names = read.values, tuple(read.values)
-    if any(len(column) == 0 for column in named.values()):
-        raise DataError("The table has no rows.")
-    values = np.column_stack(list(named.values())) if named else np.empty((0, 0))
-    raise_first(magnitude_issues(values, names, read.labels))
-    refused = np.isnan(values) & np.array([name not in may_miss for name in names], dtype=bool)
-    raise_first(missing_issues(refused, names, False, read.labels))
-    return named
+def _has_constant(spec: ModelSpec, group: tuple[str, ...]) -> bool:
+    """Whether columns stand beside a constant: an intercept, or the means of features."""
+    return spec.intercept or set(group) <= set(spec.features)
 
 
 def require_possible(columns: Mapping[str, np.ndarray], spec: ModelSpec) -> None:
@@ -323,16 +323,20 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
             kind = kind_warning(column, name, block.of_response)
             harmless = block.checks.harmless_ties(name)
             found += [kind, tie_warning(column, name, harmless, kind is not None)]
-    found += [digits_warning(dataset.select([name])[:, 0], name) for name in dataset.columns]
-    groups = independent_groups(dataset.spec).items()
-    found += [collinear_issue(dataset.select(group), group, limit) for group, limit in groups]
-    found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
+    own = [name for name in dataset.columns if name not in dataset.spec.made]
+    found += [digits_warning(dataset.select([name])[:, 0], name) for name in own]
     spec = dataset.spec
-    found += derived_warnings(dataset.values, dataset.columns, spec.features, spec.response)
+    groups = independent_groups(spec).items()
+    found += [
+        collinear_issue(dataset.select(group), group, limit, _has_constant(spec, group))
+        for group, limit in groups
+    ]
+    found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
+    found += derived_warnings(dataset.select(own), own, spec.features, spec.response)
     found.append(duplicate_warning(dataset.values, dataset.labels, dataset.row))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
-        found.append(total_warning(dataset.values, dataset.columns))
-    found.append(_left_out_warning(dataset))
+        found.append(total_warning(dataset.select(own), own))
+    found += [_left_out_warning(dataset), _nothing_explains(spec)]
     return tuple(issue for issue in found if issue is not None)
 
 
@@ -368,6 +372,18 @@ def _count_issues(n: int, n_rows: int, spec: ModelSpec) -> list[Issue]:
     complete = "" if n == n_rows else f" complete ones (of {n_rows})"
     statement = f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}"
     return [error("few_rows", statement, "use fewer clusters or columns", value=float(n))]
+
+
+def _nothing_explains(spec: ModelSpec) -> Issue | None:
+    if spec.response is None or spec.predictors or not spec.features:
+        return None
+    name = quoted(spec.response)
+    message = (
+        f"The model has no predictors: inside a cluster no column explains {name}, which has one "
+        "mean there."
+    )
+    remedy = f"If features explain {name} inside clusters too, name them as predictors."
+    return warning("no_predictors", message, remedy, str(spec.response))
 
 
 def _left_out_warning(dataset: Dataset) -> Issue | None:

@@ -9,8 +9,10 @@ from jointmix.base.arguments import shown
 from jointmix.base.errors import SpecError
 from jointmix.families import response_families
 from jointmix.families.priors.priors import FAMILIES, AnyPrior, Priors
+from jointmix.model.designed import made_of
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
+from jointmix.tables.design import encoding_from_dict
 
 # Keys of the tables [data] and [model], with the fields of ModelSpec that they fill. A family that
 # is the default is not written, nor are priors that only other families read: what a model's tables
@@ -30,6 +32,7 @@ MODEL_KEYS = {
             "intercept",
             "standardize",
             "ordering",
+            "formula",
         )
     },
 }
@@ -57,10 +60,19 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
         del sampler["retry_budget"]
     if spec.link is None:
         del model["link"]
+    data = without_none({key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()})
+    if spec.formula is None:
+        del model["formula"]
+    else:
+        del data["predictors"], data["response"]
+        if spec.offset not in made_of(spec):
+            data.pop("offset", None)
+    if spec.encoding is not None:
+        data["encoding"] = spec.encoding.as_dict()
+        if spec.formula is None:
+            data["predictors"] = list(spec.encoding.names_listed)
     return {
-        "data": without_none(
-            {key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()}
-        ),
+        "data": data,
         "model": model,
         "priors": {name: _prior_to_dict(prior) for name, prior in priors.items()},
         "sampler": sampler,
@@ -78,6 +90,7 @@ def spec_from_dict(tables: Mapping[str, Any]) -> ModelSpec:
     refuse_unknown("A specification", "table", tables, SPEC_TABLES)
     data, model, sampler = (sub_table(tables, name) for name in ("data", "model", "sampler"))
     priors = sub_table(tables, "priors")
+    content = data.pop("encoding", None)
     refuse_unknown("[data]", "key", data, DATA_KEYS)
     refuse_unknown("[model]", "key", model, MODEL_KEYS)
     refuse_unknown("[sampler]", "key", sampler, SAMPLER_KEYS)
@@ -87,9 +100,14 @@ def spec_from_dict(tables: Mapping[str, Any]) -> ModelSpec:
     family, families = model.get("family", ModelSpec.family), response_families()
     if family not in families:
         raise SpecError(f"[model] has no family {shown(family)}{_hint(family, families)}.")
+    if content is not None:
+        formula, intercept = model.get("formula"), model.get("intercept", True)
+        encoding = encoding_from_dict(formula, data.get("predictors", ()), intercept, content)
+        data |= {"predictors": encoding.names}
     return ModelSpec(
         **{DATA_KEYS[key]: value for key, value in data.items()},
         **{MODEL_KEYS[key]: value for key, value in model.items()},
+        encoding=None if content is None else encoding,
         priors=Priors(**{name: _prior_from_dict(name, prior) for name, prior in priors.items()}),
         sampler=SamplerSpec(**sampler),
     )

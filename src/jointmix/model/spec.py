@@ -1,13 +1,12 @@
 """What is to be fitted: frozen specifications of the model and of the sampler."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from jointmix.base.arguments import choice, shown, whole_number
+from jointmix.base.arguments import choice, column_names, is_name, shown, whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
 from jointmix.families import blocks_of, foreign_priors, response_families
@@ -20,7 +19,9 @@ from jointmix.families.protocol import (
     count_parameters,
     own_parameters,
 )
+from jointmix.model.roles import roles_of
 from jointmix.model.settings import SamplerSpec
+from jointmix.tables.design import Encoding
 
 COVARIANCES = ("full", "diagonal", "spherical", "tied", "fixed")
 NOISES = ("cluster", "shared", "fixed")
@@ -32,28 +33,6 @@ _SHARED_DIMS = {
     **{"weight": 0, "mean": 1, "covariance": 2},
     **{"intercept": 0, "slope": 1, "sigma": 0, "df": 0, "size": 0, "shape": 0},
 }
-
-
-def _is_name(value: object) -> bool:
-    """Whether ``value`` can name a column in every file format: text, not empty, no NUL."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return False
-    return not any("\ud800" <= sign <= "\udfff" for sign in value)
-
-
-def _names(role: str, value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise SpecError(f"{role} must be a list of column names; got {shown(value)}.")
-    names = tuple(value)
-    for name in names:
-        if not _is_name(name):
-            raise SpecError(f"{role} must hold column names as text; got {shown(name)}.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SpecError(f"{role} names the column {shown(twice[0])} more than once.")
-    return names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +80,11 @@ class ModelSpec:
     ordering
         "auto": along the direction that separates the EM mode best; "none"; or a variable:
         "weight", "intercept", "sigma", "mean[column]", "sd[column]", "slope[column]".
+    formula
+        Response, predictors, offset and intercept in one, such as "mass ~ bill * sex + offset(t)",
+        in place of those; see `jointmix.tables.formulas.parse_formula`.
+    encoding
+        How predictors are made of columns, which a table gives: leave it out.
     missing
         Rows with missing entries: "error" refuses them, "drop" leaves them out and says so.
     priors, sampler
@@ -126,13 +110,17 @@ class ModelSpec:
     standardize: bool = True
     ordering: str = "auto"
     missing: str = "error"
+    formula: str | None = None
+    encoding: Encoding | None = field(default=None, repr=False)
     priors: Priors = field(default_factory=Priors)
     sampler: SamplerSpec = field(default_factory=SamplerSpec)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_clusters", whole_number("n_clusters", self.n_clusters, 1))
-        object.__setattr__(self, "features", _names("features", self.features))
-        object.__setattr__(self, "predictors", _names("predictors", self.predictors))
+        object.__setattr__(self, "features", column_names("features", self.features))
+        object.__setattr__(self, "predictors", column_names("predictors", self.predictors))
+        for name, value in roles_of(self).items():
+            object.__setattr__(self, name, value)
         choice("covariance", self.covariance, COVARIANCES)
         choice("noise", self.noise, NOISES)
         choice("family", self.family, response_families())
@@ -151,7 +139,7 @@ class ModelSpec:
 
     def _check_roles(self) -> None:
         response = self.response
-        if response is not None and not _is_name(response):
+        if response is not None and not is_name(response):
             raise SpecError(f"response must be one column name; got {shown(response)}.")
         if response is None and not self.features:
             raise SpecError("A model needs features, a response, or both; got neither.")
@@ -163,7 +151,7 @@ class ModelSpec:
             )
         others = {"offset": self.offset, "trials": self.trials}
         for role, name in others.items():
-            if name is not None and not _is_name(name):
+            if name is not None and not is_name(name):
                 raise SpecError(f"{role} must be one column name; got {shown(name)}.")
             rest = [given for one, given in others.items() if one != role]
             if name is not None and name in (*self.features, *self.predictors, response, *rest):
@@ -173,7 +161,8 @@ class ModelSpec:
                 "An offset needs a response whose family has a link, such as poisson; subtract it "
                 "from a response that has none."
             )
-        if response is not None and not self.intercept and not self.predictors:
+        nothing = not self.intercept and not self.predictors and not self.pending
+        if response is not None and nothing:
             raise SpecError("A response needs predictors or an intercept; got neither.")
 
     def _check_family(self) -> None:
@@ -232,6 +221,8 @@ class ModelSpec:
         }
         for name, allowed in shapes.items():
             prior = getattr(priors, name)
+            if name == "slope" and self.pending:
+                continue
             if isinstance(prior, Fixed) and prior.array.shape not in allowed:
                 raise SpecError(
                     f"The fixed {name} must have one of the shapes {allowed}; "
@@ -263,6 +254,8 @@ class ModelSpec:
         columns = {"mean": self.features, "sd": self.features, "slope": self.predictors}
         scalar = {"weight": True, "intercept": self.response is not None and self.intercept,
                   "sigma": "sigma" in self.parameters}  # fmt: skip
+        if name == "slope" and self.pending:
+            return
         known = column in columns[name] if name in columns else column is None and scalar.get(name)
         if not known:
             raise SpecError(
@@ -363,6 +356,26 @@ class ModelSpec:
     def given(self) -> tuple[str, ...]:
         """Columns that a response is given besides its predictors: offset and trials, if any."""
         return tuple(name for name in (self.offset, self.trials) if name is not None)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a table has yet to say which predictors a formula makes."""
+        return self.formula is not None and self.encoding is None
+
+    @property
+    def made(self) -> frozenset[str]:
+        """Predictors and offset that are made of a table's columns, and are none by themselves."""
+        return frozenset() if self.encoding is None else self.encoding.made
+
+    @cached_property
+    def derived(self) -> bool:
+        """Whether predictors are made of features, besides features by themselves."""
+        return self.encoding is not None and self.encoding.derived(self.features)
+
+    @cached_property
+    def plain(self) -> "ModelSpec":
+        """The same model of the columns that were made, as columns of a table of numbers."""
+        return replace(self, formula=None, encoding=None)
 
     @property
     def exchangeable(self) -> bool:

@@ -70,6 +70,7 @@ def fit_em(
         If the table does not suit the model, or another argument is not what it must be.
     """
     dataset, rng = as_dataset(table, spec), random_source(seed)
+    spec = dataset.spec
     search = Search(dataset, make_problem(dataset))
     n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
     part = _subset(search.problem, rng)

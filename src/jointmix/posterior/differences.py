@@ -166,8 +166,8 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
 
     the noise, what the regressions explain inside the clusters, and what lies between the
     clusters' mean responses m_k; predictors that are no features vary as in the fit's rows. Of a
-    response with a link, σ_k² and u'θ_k become the mean of Var(y | x, k) and E[y | x, k], over the
-    fit's rows weighed by p(k | x), with their offsets.
+    response with a link, and where terms are made of features, σ_k² and u'θ_k become the mean of
+    Var(y | x, k) and E[y | x, k], over the fit's rows weighed by p(k | x), with their offsets.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     posterior = require_group(tree, "posterior")
     parameters, rows = posterior_parameters(tree), observed_rows(tree, spec)
     moments = cluster_moments(spec.blocks, parameters, outside_moments(rows, spec))
-    if spec.response in moments.columns:
+    if spec.response in moments.columns and not spec.derived:
         noise = spec.predicted.variance(parameters, rows.take(slice(1)))[:, 0]
         explained, level = moments.explained[..., -1, -1], moments.mean[:, 0, :, -1]
     else:

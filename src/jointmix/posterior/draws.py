@@ -18,12 +18,14 @@ from jointmix.base.schema import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.model.dataset import new_rows, require_possible
+from jointmix.model.dataset import require_possible
+from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.support import require_support
+from jointmix.tables.design import Source
 from jointmix.tables.labels import row_labels
 
 _NO_SPEC = (
@@ -71,6 +73,17 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
         offset = np.zeros(n) if spec.offset is None else constant["offset"].values
     trials = None if spec.trials is None else constant["trials"].values
     return Rows(x, u, y, observed_labels(tree), offset, trials)
+
+
+def observed_source(tree: xr.DataTree) -> Source | None:
+    """The columns of which predictors were made, as the table had them; None where none were."""
+    constant = require_group(tree, "constant_data")
+    if "source" not in constant:
+        return None
+    stored = constant["source"]
+    columns = zip(stored["source_column"].values.tolist(), stored.values.T, strict=True)
+    levels = json.loads(stored.attrs["levels"])
+    return Source(dict(columns), {name: tuple(found) for name, found in levels.items()})
 
 
 def observed_labels(tree: xr.DataTree) -> np.ndarray:
@@ -202,8 +215,7 @@ def table_rows(
     if table is None:
         return observed_rows(tree, spec), spec.response is not None
     table = one_row(table)
-    needed = tuple(name for name in spec.columns if name != spec.response)
-    columns = new_rows(table, needed, (response,) if response else (), may_miss)
+    columns = model_rows(table, spec, response, may_miss)
     if not columns:
         raise DataError("The table holds none of the model's columns that are read here.")
     require_possible(columns, spec)

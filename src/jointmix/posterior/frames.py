@@ -10,6 +10,7 @@ import xarray as xr
 
 from jointmix.base.errors import DataError, SpecError
 from jointmix.base.schema import CLUSTER, OBS
+from jointmix.model.designed import may_be_levels, sources
 from jointmix.posterior.allocations import responsibilities
 from jointmix.posterior.draws import fitted_spec, one_row
 from jointmix.posterior.prediction import predict
@@ -109,13 +110,13 @@ def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
     spec = fitted_spec(tree)
     frame = _as_pandas(one_row(table))
     response = spec.response if spec.response in frame.columns else None
-    given = [name for name in spec.columns if name != spec.response or response]
-    values = np.column_stack(list(read_columns(frame, given).values()))
+    given = [name for name in sources(spec) if name != spec.response or response]
+    read = read_columns(frame, given, coded=may_be_levels(spec))
+    values = np.column_stack(list(read.values()))
     whole = np.isfinite(values).all(axis=1)
     new: dict[str, Any] = {"cluster": pd.array([pd.NA] * len(frame), dtype="Int64")}
     if whole.any():
-        rows = dict(zip(given, values[whole].T, strict=True))
-        new = _of_rows(tree, rows, whole)
+        new = _of_rows(tree, frame.loc[whole, given], whole)
     named = {f"{prefix}{name}": column for name, column in new.items()}
     taken = [name for name in named if name in frame.columns]
     if taken:
@@ -124,7 +125,7 @@ def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
 
 
 def _of_rows(
-    tree: xr.DataTree, rows: dict[str, np.ndarray], whole: np.ndarray
+    tree: xr.DataTree, rows: pd.DataFrame, whole: np.ndarray
 ) -> dict[str, pd.api.extensions.ExtensionArray | np.ndarray]:
     """The new columns, (N,), of rows that stand where ``whole`` is true."""
     spec = fitted_spec(tree)
@@ -135,7 +136,7 @@ def _of_rows(
     shares = _columns("responsibility", found[known])
     new |= {name: _in_place(values, whole) for name, values in shares.items()}
     if spec.response is not None:
-        expected = predict(tree, {name: rows[name] for name in rows if name != spec.response}, ())
+        expected = predict(tree, rows.drop(columns=spec.response, errors="ignore"), ())
         new["predicted"] = _in_place(expected["mean"].values, whole)
         new["predicted_sd"] = _in_place(expected["sd"].values, whole)
     return new

@@ -126,7 +126,9 @@ def _tests(
                 if i != j:
                     found["bent", (name, other)] = bent[i, j, None]
         return found
-    names = [name for name in spec.columns if name not in (spec.response, *spec.given)]
+    # A term's columns mean nothing one by one.
+    aside = {spec.response, *spec.given, *spec.made}
+    names = [name for name in spec.columns if name not in aside]
     if not names:
         return found
     ranks = np.stack([_polynomials(_ranks(_column(name, spec, rows), weight))[:2]

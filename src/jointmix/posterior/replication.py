@@ -20,6 +20,7 @@ from jointmix.base.schema import (
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
+from jointmix.model.designed import made_anew
 from jointmix.model.graph import prior_draws
 from jointmix.model.packing import packed, unpacked
 from jointmix.model.spec import ModelSpec
@@ -27,10 +28,12 @@ from jointmix.posterior.allocations import Batch, Weighting, draw_clusters, each
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
+    observed_source,
     posterior_parameters,
     spread,
     table_rows,
 )
+from jointmix.tables.design import Source
 
 _GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
 _MOST_NUMBERS = 250_000_000
@@ -157,7 +160,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     posterior = used["posterior"].to_dataset()
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     rows = observed_rows(tree, spec)
-    drawn = drawn_tables(posterior_parameters(used), rows, spec, seed)
+    source = observed_source(tree)
+    drawn = drawn_tables(posterior_parameters(used), rows, spec, seed, source)
     return _as_tree("posterior", posterior, drawn, rows, spec, chains)
 
 
@@ -193,6 +197,7 @@ def prior_predictive(
     """
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     dataset = make_dataset(table, spec)
+    spec = dataset.spec
     _check_size(draws, len(dataset.values), len(spec.columns))
     arrays = prior_draws(dataset, draws, seed)
     parameters = dataset.scaling.to_users(packed(arrays, spec))
@@ -208,7 +213,7 @@ def prior_predictive(
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
     rows = replace(dataset.users_rows, label=dataset.label)
-    drawn = drawn_tables(parameters, rows, spec, seed)
+    drawn = drawn_tables(parameters, rows, spec, seed, dataset.source)
     return _as_tree("prior", prior, drawn, rows, spec, chains)
 
 
@@ -310,9 +315,15 @@ def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
 
 
 def drawn_tables(
-    parameters: Parameters, rows: Rows, spec: ModelSpec, seed: int
+    parameters: Parameters, rows: Rows, spec: ModelSpec, seed: int, source: Source | None = None
 ) -> dict[str, np.ndarray]:
-    """Drawn tables, a variable a column and ``cluster``, each (draw, obs)."""
+    """Drawn tables, a variable a column and ``cluster``, each (draw, obs).
+
+    Parameters
+    ----------
+    source
+        The columns of which predictors are made, of these rows; None where none are.
+    """
     n_draws, n = len(parameters.weight), len(rows.y)
     _check_size(n_draws, n, len(spec.columns))
     rng = np.random.default_rng(seed)
@@ -336,6 +347,8 @@ def drawn_tables(
             for i, name in enumerate(spec.predictors):
                 if name in spec.features:
                     u[:, i] = x[:, spec.features.index(name)]
+            if source is not None and spec.derived:
+                u = made_anew(spec, source, x, u)
     return drawn | {f"column {name}": value for name, value in columns.items()}
 
 

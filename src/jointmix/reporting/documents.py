@@ -139,8 +139,12 @@ def _default_title(view: FittedView) -> str:
 
 
 def _subtitle(view: FittedView) -> str:
-    parts = [f"{view.n_obs:,} rows"]
-    for what, names in (("features", view.features), ("predictors", view.predictors)):
+    parts, encoding = [f"{view.n_obs:,} rows"], view.model.encoding
+    predictors = [view.names[name] for name in view.predictors]
+    if encoding is not None:
+        predictors = [shorten(term.label, 40) for term in encoding.terms]
+    features = [view.names[name] for name in view.features]
+    for what, names in (("features", features), ("predictors", predictors)):
         if names:
-            parts.append(f"{what}: {', '.join(view.names[name] for name in names)}")
+            parts.append(f"{what}: {', '.join(names)}")
     return " · ".join(parts)

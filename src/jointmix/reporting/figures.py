@@ -209,6 +209,24 @@ def regression(
     return drawn(plot)
 
 
+def at_levels(lines: Mapping[int, Line], levels: Sequence[str], labels: tuple[str, str]) -> bytes:
+    """Values of clusters at levels, with their intervals, side by side."""
+
+    def plot(axes: Axes) -> None:
+        for place, (i, line) in enumerate(lines.items()):
+            colour, marker = mark(i)
+            beside = line.at + 0.5 * (place - (len(lines) - 1) / 2) / max(1, len(lines))
+            around = np.abs([line.mean - line.lower, line.upper - line.mean])
+            axes.errorbar(beside, line.mean, around, fmt=marker, color=colour, markersize=5)
+        axes.set_xticks(range(len(levels)), [shorten(level, 14) for level in levels])
+        axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
+        axes.grid(axis="x", visible=False)
+        if sum(map(len, levels)) > 24:
+            axes.tick_params(axis="x", rotation=30)
+
+    return drawn(plot)
+
+
 def trace(chains: np.ndarray, names: Sequence[str], label: str) -> bytes:
     """Draws of each chain in their order, (chain, draw)."""
 

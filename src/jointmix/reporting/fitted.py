@@ -336,7 +336,8 @@ class FittedView:
         # PyMC, which draws them, loads slowly.
         from jointmix.posterior.replication import prior_predictive
 
-        return prior_predictive(observed_table(self.tree, self.model), self.model, self.n_tables)
+        table = observed_table(self.tree, self.model)
+        return prior_predictive(table, self.model.plain, self.n_tables)
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:

@@ -59,10 +59,10 @@ _DATE = Kind(
 _MINUS = Kind(
     "typographic_minus", "a number with a typographic minus sign", "write a hyphen for minus"
 )
-_YES_NO = Kind("yes_no", "which is no number", "replace it by 1 and 0")
+YES_NO = Kind("yes_no", "which is no number", "replace it by 1 and 0")
 _UNIT = Kind("unit", "a number with its unit", "move the unit to the column's name")
 _TOTAL = Kind("total_row", "which marks a row of totals", "delete that row")
-_TEXT = Kind("not_a_number", "", "convert the column first")
+TEXT = Kind("not_a_number", "", "convert the column first")
 
 _DECIMAL_ONLY = re.compile(r"[+-]?\d+,(?:\d{1,2}|\d{4,})?|[+-]?\d{1,3}(?:\.\d{3})+,\d*|[+-]?0?,\d+"
                            r"|[+-]?\d*,\d+[eE][+-]?\d+|[+-]?0,\d*|[+-]?\d{4,},\d*")  # fmt: skip
@@ -78,7 +78,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = (
                 r"|\d{1,2}:\d{2}(?::\d{2}(?:\.\d*)?)?|\d{1,2}[- ]?[A-Za-z]{3,9}[- ]?\d{2,4}"),
      _DATE),
     (re.compile(rf"[−–]\s?{_NUMBER}"), _MINUS),
-    (re.compile(r"true|false|yes|no|y|n|t|f", re.IGNORECASE), _YES_NO),
+    (re.compile(r"true|false|yes|no|y|n|t|f", re.IGNORECASE), YES_NO),
     (re.compile(rf"{_NUMBER}\s?[A-Za-zµμ°Ω²³/]{{1,8}}"), _UNIT),
 )  # fmt: skip
 
@@ -98,7 +98,7 @@ def kind_of(entry: str | bytes) -> Kind:
         return NUMBER
     if text.lower() in TOTAL_WORDS:
         return _TOTAL
-    return next((kind for pattern, kind in _PATTERNS if pattern.fullmatch(text)), _TEXT)
+    return next((kind for pattern, kind in _PATTERNS if pattern.fullmatch(text)), TEXT)
 
 
 def kinds_of(entries: list[str | bytes]) -> list[Kind]:

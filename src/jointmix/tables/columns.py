@@ -4,7 +4,7 @@ import difflib
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +26,7 @@ from jointmix.tables.issues import (
     warning,
 )
 from jointmix.tables.labels import row_labels, rows_named
+from jointmix.tables.levels import coded_column
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +41,21 @@ class Columns:
         Everything that was found on the way, errors and warnings.
     labels
         What the table calls its rows, (N,); None where they have none but their numbers.
+    levels
+        Of columns of categories or words, whose values are codes: the labels, in their order.
     """
 
     values: dict[str, np.ndarray]
     issues: tuple[Issue, ...]
     labels: np.ndarray | None = None
+    levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_columns(
-    table: object, required: Iterable[str], optional: Iterable[str] = ()
+    table: object,
+    required: Iterable[str],
+    optional: Iterable[str] = (),
+    coded: Mapping[str, bool] | None = None,
 ) -> dict[str, np.ndarray]:
     """Columns of a table as new float64 arrays, missing entries as NaN.
 
@@ -61,6 +68,8 @@ def read_columns(
         Columns that the table must have.
     optional
         Columns that are read where the table has them.
+    coded
+        As `convert` takes it.
 
     Returns
     -------
@@ -75,13 +84,23 @@ def read_columns(
     ColumnTypeError
         If a column does not hold real numbers.
     """
-    read = convert(table, required, optional)
+    read = convert(table, required, optional, coded)
     raise_first(read.issues)
     return read.values
 
 
-def convert(table: object, required: Iterable[str], optional: Iterable[str] = ()) -> Columns:
+def convert(
+    table: object,
+    required: Iterable[str],
+    optional: Iterable[str] = (),
+    coded: Mapping[str, bool] | None = None,
+) -> Columns:
     """As `read_columns`, with what is wrong as issues: nothing is raised.
+
+    Parameters
+    ----------
+    coded
+        Columns that may hold categories or words, which become codes; with true, any texts.
 
     Returns
     -------
@@ -98,8 +117,12 @@ def convert(table: object, required: Iterable[str], optional: Iterable[str] = ()
     wanted += [name for name in optional if name in found and name not in wanted]
     labelled = row_labels(table, wanted)
     labels = None if isinstance(labelled, Issue) else labelled
-    values = {}
+    values, levels, may = {}, {}, coded or {}
     for name in wanted:
+        of_levels = coded_column(found[name], may[name]) if name in may else None
+        if of_levels is not None:
+            values[name], levels[name] = of_levels
+            continue
         result = _to_float(found[name], name, labels)
         if isinstance(result, np.ndarray):
             values[name] = result
@@ -110,7 +133,7 @@ def convert(table: object, required: Iterable[str], optional: Iterable[str] = ()
     issues += _label_issues(found, wanted)
     if isinstance(labelled, Issue):
         issues.append(labelled)
-    return Columns(values, tuple(issues), labels)
+    return Columns(values, tuple(issues), labels, levels)
 
 
 def _absent_issue(absent: list[str], present: list[object]) -> Issue:

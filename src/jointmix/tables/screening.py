@@ -115,15 +115,19 @@ def spread_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
     return issues
 
 
-def collinear_issue(values: np.ndarray, names: tuple[str, ...], limit: float) -> Issue | None:
+def collinear_issue(
+    values: np.ndarray, names: tuple[str, ...], limit: float, constant: bool = True
+) -> Issue | None:
     """Columns (N, C) that depend on each other linearly, or nearly so.
 
     Parameters
     ----------
     limit
         Condition number beyond which that is an error.
+    constant
+        Whether a constant stands beside them, an intercept or a mean.
     """
-    condition, part = condition_number(values)
+    condition, part = condition_number(values, constant)
     if condition <= CONDITION_NOTE:
         return None
     involved = listed(name for name, takes_part in zip(names, part, strict=True) if takes_part)
@@ -141,9 +145,15 @@ def collinear_issue(values: np.ndarray, names: tuple[str, ...], limit: float) ->
     return warning("near_collinear", message, remedy, involved, None, condition)
 
 
-def condition_number(values: np.ndarray) -> tuple[float, np.ndarray]:
-    """Condition number of the standardised columns, and which of them (C,) take part."""
-    centred = values - values.mean(axis=0)
+def condition_number(values: np.ndarray, constant: bool = True) -> tuple[float, np.ndarray]:
+    """Condition number of the scaled columns, and which of them (C,) take part.
+
+    Parameters
+    ----------
+    constant
+        Whether the columns are centred first.
+    """
+    centred = values - values.mean(axis=0) if constant else values
     scaled = centred / np.abs(centred).max(axis=0)
     scaled /= np.sqrt((scaled**2).mean(axis=0))
     _, singular, rows = np.linalg.svd(scaled, full_matrices=len(scaled) < scaled.shape[1])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jointmix.reporting import diagrams, figures
+from jointmix.reporting import diagrams, figures, terms
 from jointmix.reporting.contrasted import contrast_table
 from jointmix.reporting.elements import (
     Bullets,
@@ -45,7 +45,8 @@ def section(view: FittedView) -> Section:
     if len(view.features) > _PLANE:
         elements.append(_profiles(view))
     if view.predictors:
-        elements.append(_regressions(view))
+        made = view.model.encoding is not None
+        elements.append(terms.curves(view) if made else _regressions(view))
     rows = estimates(view)
     elements += [Heading(text="Estimates"), Prose(text=_reading()), overview(view, rows)]
     elements += _remarks(view)

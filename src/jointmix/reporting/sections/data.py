@@ -4,6 +4,7 @@ import numpy as np
 
 from jointmix.base.numbers import percent
 from jointmix.checks.finding import counted
+from jointmix.posterior.draws import observed_source
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Callout,
@@ -27,7 +28,7 @@ ID, TITLE = "data", "Data"
 
 def section(view: FittedView) -> Section:
     """Rows used and left out, a table of the columns, their histograms, and the data's hash."""
-    elements: list[Element] = [Prose(text=_rows_sentence(view)), _columns(view)]
+    elements: list[Element] = [Prose(text=_rows_sentence(view)), _columns(view), *_levels(view)]
     shortened = [name for name, label in view.names.items() if label != name]
     if shortened:
         lines = [f"{view.names[name]} = {name!r}" for name in shortened]
@@ -84,15 +85,50 @@ def _but_not(view: FittedView) -> str:
     return "; the response as it is, with the centre of its line"
 
 
+def _of_table(view: FittedView) -> dict[str, np.ndarray]:
+    """The columns of numbers that the table had: terms that are made of them stand elsewhere."""
+    made, source = view.model.made, observed_source(view.tree)
+    found = {name: values for name, values in view.columns.items() if name not in made}
+    if source is not None:
+        found |= {
+            name: values
+            for name, values in source.values.items()
+            if name not in source.levels and name not in found
+        }
+    return found
+
+
+def _levels(view: FittedView) -> list[Element]:
+    """How many rows have each level, of the columns that hold levels."""
+    source, encoding = observed_source(view.tree), view.model.encoding
+    if source is None or encoding is None or not source.levels:
+        return []
+    missing, rows = view.attribute("excluded"), []
+    for name, labels in source.levels.items():
+        counts = np.bincount(source.values[name].astype(int), minlength=len(labels))
+        held = [f"{label} {count:,}" for label, count in zip(labels, counts, strict=True) if count]
+        absent = f"{int(missing.get(name, 0)):,}"
+        rows.append((*text_cells(shorten(name, 40), ", ".join(held)), *number_cells(absent)))
+    return [
+        Table(
+            caption="Columns of levels, with the rows of each",
+            columns=(*text_cells("column", "levels"), *number_cells("missing")),
+            rows=tuple(rows),
+        )
+    ]
+
+
 def _columns(view: FittedView) -> Table:
     missing = view.attribute("excluded")
     rows = []
-    for name, values in view.columns.items():
-        center, scale = view.scaling[name]
+    for name, values in _of_table(view).items():
+        scaled = ["–", "–"]
+        if name in view.columns:
+            scaled = [number(each) for each in view.scaling[name]]
         rows.append(
             (
-                Cell(text=view.names[name]),
-                Cell(text=_roles(view, name)),
+                Cell(text=view.names.get(name, shorten(name, 40))),
+                Cell(text=_roles(view, name) or "in a term"),
                 *number_cells(
                     number(values.mean()),
                     number(values.std(ddof=1)),
@@ -100,8 +136,7 @@ def _columns(view: FittedView) -> Table:
                     number(values.max()),
                     percent(tied_share(values)),
                     f"{int(missing.get(name, 0)):,}",
-                    number(center),
-                    number(scale),
+                    *scaled,
                 ),
             )
         )
@@ -119,19 +154,20 @@ def _columns(view: FittedView) -> Table:
 
 def _histograms(view: FittedView) -> Figure:
     panels, rows = [], []
-    for name, values in view.columns.items():
+    for name, values in _of_table(view).items():
+        label = view.names.get(name, shorten(name, 40))
         counts, edges = np.histogram(values, bins=min(30, max(8, int(np.sqrt(values.size)))))
         top = int(counts.argmax())
         panels.append(
             Panel(
-                svg=figures.histogram(edges, counts, view.names[name]),
-                alt=f"Histogram of {view.names[name]}: from {number(values.min())} to "
+                svg=figures.histogram(edges, counts, label),
+                alt=f"Histogram of {label}: from {number(values.min())} to "
                 f"{number(values.max())}, most rows ({counts[top]:,}) between "
                 f"{number(edges[top])} and {number(edges[top + 1])}.",
             )
         )
         quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
-        rows.append((Cell(text=view.names[name]), *number_cells(*map(number, quartiles))))
+        rows.append((Cell(text=label), *number_cells(*map(number, quartiles))))
     return Figure(
         caption="Distribution of each column.",
         panels=tuple(panels),

@@ -4,6 +4,7 @@ from jointmix.base.schema import CLUSTER
 from jointmix.reporting import equations
 from jointmix.reporting.elements import (
     Cell,
+    Code,
     Element,
     Heading,
     Prose,
@@ -15,6 +16,7 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.model_graph import model_graph
 from jointmix.reporting.prior_meaning import described, meanings
+from jointmix.reporting.terms import coding
 from jointmix.reporting.text import interval, places_for
 
 ID, TITLE = "model", "Model"
@@ -26,6 +28,10 @@ def section(view: FittedView) -> Section:
     if len(view.clusters) > 1:
         elements.append(equations.responsibility(view))
     elements += [Prose(text=_structure(view)), model_graph(view), _parameters(view)]
+    if view.model.formula is not None:
+        elements.append(Code(caption="Formula", text=view.model.formula))
+    if view.model.encoding is not None:
+        elements.append(coding(view, view.model.encoding))
     elements += [Heading(text="What the priors say"), *_priors(view)]
     if len(view.clusters) > 1:
         elements += [

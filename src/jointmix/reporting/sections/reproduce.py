@@ -75,6 +75,7 @@ def section(view: FittedView) -> Section:
 def _tables(view: FittedView) -> dict[str, Any]:
     """A recipe's tables, as far as the fit knows them."""
     tables: dict[str, Any] = spec_to_dict(view.model)
+    tables["data"].pop("encoding", None)
     ids, name = id_columns(view.tree), groups_name(view.tree)
     if ids:
         tables["data"]["id"] = ids[0] if len(ids) == 1 else list(ids)

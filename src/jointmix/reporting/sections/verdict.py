@@ -62,7 +62,9 @@ def _tiles(view: FittedView) -> Tiles:
     if view.features:
         items.append((str(len(view.features)), "features"))
     if view.response is not None:
-        items.append((str(len(view.predictors)), "predictors"))
+        encoding = view.model.encoding
+        count = len(view.predictors if encoding is None else encoding.terms)
+        items.append((str(count), "predictors" if encoding is None else "terms"))
     if len(view.clusters) > 1:
         share = sharp_share(view.allocation["responsibility"])
         items.append((percent(share), "of rows assigned with probability above 0.9"))
@@ -70,7 +72,7 @@ def _tiles(view: FittedView) -> Tiles:
 
 
 def _singular(value: str, label: str) -> str:
-    plural = label in ("clusters", "features", "predictors")
+    plural = label in ("clusters", "features", "predictors", "terms")
     return label[:-1] if plural and value == "1" else label
 
 
@@ -106,8 +108,12 @@ def _regression_sentence(view: FittedView, cluster: int) -> str:
     if not view.predictors:
         said = words.typical(response, view.typical[cluster].text)
         return "; ".join(part for part in (said, words.scattered("it", own)) if part) + "."
+    encoding = view.model.encoding
+    curved = frozenset[str]() if encoding is None else encoding.curved
     slopes = {
-        j: view.estimate("slope", cluster=cluster, predictor=j) for j in range(len(view.predictors))
+        j: view.estimate("slope", cluster=cluster, predictor=j)
+        for j, name in enumerate(view.predictors)
+        if name not in curved
     }
     scaling = view.scaling
     strongest = sorted(slopes, key=lambda j: -abs(slopes[j].mean) * scaling[view.predictors[j]][1])[
@@ -116,10 +122,15 @@ def _regression_sentence(view: FittedView, cluster: int) -> str:
     changes = listed([_change(view, j, view.effect(cluster, j)) for j in sorted(strongest)])
     more = len(slopes) - len(strongest)
     rest = f" ({more} weaker {'slope' if more == 1 else 'slopes'} below)" if more else ""
-    held = ", the others held equal," if len(slopes) > 1 else ","
-    where = "every predictor" if len(slopes) > 1 else view.names[view.predictors[0]]
-    at = f"At the average of {where} over all rows, "
-    said = words.sentence(response, at, view.levels[cluster].text, f"{changes}{rest}", held)
+    if curved:
+        rest += " (its curves are drawn below)"
+    several = len(view.predictors) > 1
+    held = ", the others held equal," if several else ","
+    where = "every predictor" if several else view.names[view.predictors[0]]
+    at, level = f"At the average of {where} over all rows", view.levels[cluster].text
+    said = words.sentence(response, f"{at}, ", level, f"{changes}{rest}", held)
+    if not slopes:
+        said = f"{at}: {words.typical(response, level)}{rest}"
     return "; ".join(part for part in (said, words.scattered("the line", own)) if part) + "."
 
 

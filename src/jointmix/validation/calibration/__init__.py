@@ -131,7 +131,13 @@ def calibrate(
     MissingExtraError
         If Dask is asked for and not installed.
     """
-    spec, seed = _own_scale(require_spec(spec)), whole_number("seed", seed, 0)
+    if require_spec(spec).pending:
+        raise SpecError(
+            "calibrate draws its own tables, and cannot know which columns a formula makes of "
+            "yours; take the specification of a fit (jm.compare's spec), or list as many "
+            "predictors."
+        )
+    spec, seed = _own_scale(spec.plain), whole_number("seed", seed, 0)
     function_or_none("analyse", analyse)
     progress_option(progress)
     _check_counts(spec, n_rows, replicates, jobs)

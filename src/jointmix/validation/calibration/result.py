@@ -333,7 +333,7 @@ def require_same_model(tree: xr.DataTree, spec: ModelSpec) -> xr.DataTree:
     SpecError
         If what it says is no model.
     """
-    fitted, own = spec_to_dict(fitted_spec(tree)), spec_to_dict(spec)
+    fitted, own = spec_to_dict(fitted_spec(tree).plain), spec_to_dict(spec.plain)
     for part in ("data", "model", "priors"):
         # Calibrated tables are on the priors' scale, and give their own sampler settings.
         theirs = {key: value for key, value in fitted[part].items() if key != "standardize"}

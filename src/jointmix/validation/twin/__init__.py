@@ -127,6 +127,7 @@ def twin_log_density(
 
     numpyro.enable_x64()
     dataset = as_dataset(table, spec)
+    spec = dataset.spec
     free, scaling, rows = free_values(spec, values), dataset.scaling, scaled_rows(dataset)
     given = dict(free)
     if form == "enumerated":
