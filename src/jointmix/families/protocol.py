@@ -101,7 +101,7 @@ class Step:
     scaling
         Of the columns.
     share
-        Responsibilities, (start, cluster, obs).
+        Responsibilities times the rows' weights, (start, cluster, obs).
     previous
         The parameters that they come from; None for the allocations that EM starts with.
     """
@@ -243,7 +243,7 @@ class Block(ABC):
         """Sampling covariance of the free locations given who belongs where.
 
         (cluster, location, location), at parameters without batch dims, rows with responsibilities
-        ``share`` (obs, cluster), in the parameters' own units.
+        times weights ``share`` (obs, cluster), in the parameters' own units.
         """
 
     @abstractmethod
@@ -293,9 +293,12 @@ class Block(ABC):
         del rows, parameters, present
         return None
 
-    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
-        """Of a linked response: where its line lies over all rows (obs,), in the line's units."""
-        del y, offset
+    def level(self, y: np.ndarray, offset: np.ndarray, weight: np.ndarray) -> float:
+        """Of a linked response: where its line lies over all rows (obs,), in the line's units.
+
+        ``weight`` (obs,) says how often each row counts.
+        """
+        del y, offset, weight
         return 0.0
 
     def working(self, rows: Rows) -> np.ndarray:

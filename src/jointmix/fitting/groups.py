@@ -21,6 +21,7 @@ from jointmix.base.schema import (
     OBS,
     PREDICTOR,
     SCHEMA_VERSION,
+    WEIGHT,
 )
 from jointmix.fitting.scouts import Levels
 from jointmix.labels.draws import Gathered, Identified
@@ -95,6 +96,8 @@ def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
         constant = constant.assign_coords({PREDICTOR: list(spec.predictors)})
     if spec.offset is not None:
         constant["offset"] = (OBS, dataset.select([spec.offset])[:, 0])
+    if dataset.weight is not None:
+        constant[WEIGHT] = (OBS, dataset.weight)
     return {"observed_data": observed, "constant_data": constant}
 
 
@@ -172,6 +175,7 @@ def attributes(
         "n_rows": dataset.n_rows,
         "n_obs": len(dataset.values),
         "excluded": json.dumps(dataset.missing),
+        **({"n_zero_weight": dataset.n_zeros} if dataset.weight is not None else {}),
         "notes": json.dumps([_note(issue) for issue in issues], allow_nan=False),
         "ordering": json.dumps(order),
         "identification": json.dumps(identification),

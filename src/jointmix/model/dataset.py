@@ -10,7 +10,7 @@ import numpy as np
 
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, is_frequency
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
@@ -36,6 +36,7 @@ from jointmix.tables.screening import (
     tie_warning,
     total_warning,
 )
+from jointmix.tables.weights import weight_issues, weight_note, zero_note
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,10 @@ class Dataset:
         What was seen in the table as it came, such as columns without a name.
     labels
         (N,), what the table calls these rows; None for their numbers.
+    weight
+        (N,), > 0, how often each row counts; None where the model has no row weights.
+    n_zeros
+        Rows of the table that do not enter because their weight is 0.
     """
 
     spec: ModelSpec
@@ -71,6 +76,8 @@ class Dataset:
     digest: str
     warnings: tuple[Issue, ...] = ()
     labels: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    n_zeros: int = 0
 
     @property
     def label(self) -> np.ndarray:
@@ -100,17 +107,18 @@ class Dataset:
     @cached_property
     def scaling(self) -> Scaling:
         """Between the users' scale and that on which the model and its priors are stated."""
-        return model_scaling(self.values, self.spec)
+        return model_scaling(self.values, self.spec, self.users_rows.weight)
 
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        return by_role(self.scaling.transform(self.values), self.spec, self.scaling.level)
+        values, level = self.scaling.transform(self.values), self.scaling.level
+        return by_role(values, self.spec, level, self.weight)
 
     @cached_property
     def users_rows(self) -> Rows:
         """The rows on the users' scale."""
-        return by_role(self.values, self.spec)
+        return by_role(self.values, self.spec, weight=self.weight)
 
     def under(self, spec: ModelSpec) -> "Dataset":
         """The same rows under another model of the same columns.
@@ -120,7 +128,7 @@ class Dataset:
         DataError
             If the models' columns differ.
         """
-        if spec.columns != self.columns:
+        if (spec.columns, spec.row_weights) != (self.columns, self.spec.row_weights):
             raise DataError(
                 f"The dataset has the columns {self.columns}; the model needs {spec.columns}."
             )
@@ -182,7 +190,8 @@ def inspect_table(
         Errors, in the order in which `make_dataset` would meet them, and warnings about the table
         as it came; for those about its numbers see `notes`.
     """
-    read = convert(table, require_spec(spec).columns)
+    weighing = () if require_spec(spec).row_weights is None else (str(spec.row_weights),)
+    read = convert(table, (*spec.columns, *weighing))
     issues = list(read.issues)
     names = tuple(name for name in spec.columns if name in read.values)
     if not names or any(issue.code == "unequal_lengths" for issue in issues):
@@ -192,13 +201,20 @@ def inspect_table(
     if n_rows == 0:
         issues.append(error("no_rows", "The table has no rows", "give at least one"))
         return None, tuple(issues)
+    weight = read.values.get(*weighing) if weighing else None
+    enters = np.ones(n_rows, dtype=bool)
+    if weight is not None:
+        issues += weight_issues(weight, str(spec.row_weights), read.labels)
+        # What a row holds that does not enter is nobody's concern.
+        enters = weight != 0
+        values[~enters] = 0.0
     issues += magnitude_issues(values, names, read.labels)
     absent = np.isnan(values)
     if spec.missing == "error":
         issues += missing_issues(absent, names, True, read.labels)
-    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1)
+    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
     used = np.ascontiguousarray(values[usable])
-    issues += _row_issues(used, n_rows, names, spec, for_fit)
+    issues += _row_issues(used, _copies(weight, usable), n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
     counts = absent.sum(axis=0)
@@ -208,14 +224,27 @@ def inspect_table(
     row.flags.writeable = False
     found = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
-    return Dataset(spec, used, row, n_rows, missing, _digest(names, used), found, labels), found
+    weight = None if weight is None else weight[row]
+    digest = _digest((*names, *weighing), used if weight is None else np.c_[used, weight])
+    n_zeros = int((~enters).sum())
+    return (
+        Dataset(spec, used, row, n_rows, missing, digest, found, labels, weight, n_zeros),
+        found,
+    )
+
+
+def _copies(weight: np.ndarray | None, usable: np.ndarray) -> int:
+    """Observations that the usable rows (obs,) stand for."""
+    if weight is None or not usable.any() or not is_frequency(weight[usable]):
+        return int(usable.sum())
+    return int(weight[usable].sum())
 
 
 def _row_issues(
-    used: np.ndarray, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
+    used: np.ndarray, n: int, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
 ) -> list[Issue]:
-    """Errors of the rows (n, C) that can be used."""
-    issues = _count_issues(len(used), n_rows, spec) if for_fit or len(used) == 0 else []
+    """Errors of the rows (row, C) that can be used, which stand for n."""
+    issues = _count_issues(n, n_rows, spec) if for_fit or len(used) == 0 else []
     if len(used) == 0:
         return issues
     domain = [
@@ -324,6 +353,10 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
     if not any(issue.code == "total_row" for issue in dataset.warnings):
         found.append(total_warning(dataset.values, dataset.columns))
     found.append(_left_out_warning(dataset))
+    if dataset.weight is not None:
+        name, frequency = str(spec.row_weights), is_frequency(dataset.weight)
+        found.append(zero_note(dataset.n_zeros, dataset.n_rows, name))
+        found.append(weight_note(dataset.weight, name, frequency))
     return tuple(issue for issue in found if issue is not None)
 
 
@@ -356,13 +389,13 @@ def _count_issues(n: int, n_rows: int, spec: ModelSpec) -> list[Issue]:
     least = minimum_rows(spec)
     if n >= least:
         return []
-    complete = "" if n == n_rows else f" complete ones (of {n_rows})"
+    complete = "" if n >= n_rows else f" complete ones (of {n_rows})"
     statement = f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}"
     return [error("few_rows", statement, "use fewer clusters or columns", value=float(n))]
 
 
 def _left_out_warning(dataset: Dataset) -> Issue | None:
-    left_out = dataset.n_rows - len(dataset.row)
+    left_out = dataset.n_rows - dataset.n_zeros - len(dataset.row)
     if left_out == 0:
         return None
     parts = [f"{quoted(name)} {count}" for name, count in dataset.missing.items()]
@@ -370,6 +403,8 @@ def _left_out_warning(dataset: Dataset) -> Issue | None:
         f"{left_out} of {dataset.n_rows} rows are left out because entries are missing "
         f"({', '.join(parts)})."
     )
-    row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
     names = ", ".join(dataset.missing)
+    row = None
+    if not dataset.n_zeros:
+        row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
     return warning("rows_left_out", message, "", names, row, left_out / dataset.n_rows)

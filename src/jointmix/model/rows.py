@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, with_weight
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 
 
-def by_role(values: np.ndarray, spec: ModelSpec, level: float = 0.0) -> Rows:
-    """Columns (obs, column), in the order of ``spec.columns``, by role.
+def by_role(
+    values: np.ndarray, spec: ModelSpec, level: float = 0.0, weight: np.ndarray | None = None
+) -> Rows:
+    """Columns (obs, column), in the order of ``spec.columns``, by role, and the rows' weights.
 
     ``level`` is added to the offset of a linked response.
     """
@@ -20,13 +22,14 @@ def by_role(values: np.ndarray, spec: ModelSpec, level: float = 0.0) -> Rows:
     if spec.linked:
         own = np.zeros(len(values)) if spec.offset is None else values[:, -2]
         offset = own + level
-    return Rows(values[:, : len(spec.features)], values[:, predictors], y, offset=offset)
+    rows = Rows(values[:, : len(spec.features)], values[:, predictors], y, offset=offset)
+    return with_weight(rows, weight)
 
 
 def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     """Rows on the users' scale as rows on the model's."""
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
-    found = Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, rows.y)
+    found = replace(rows, x=(rows.x - x) / x_scale, u=(rows.u - u) / u_scale)
     if rows.offset is not None:
         return replace(found, offset=rows.offset + scaling.level)
     return replace(found, y=(rows.y - y) / y_scale)

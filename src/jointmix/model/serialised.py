@@ -28,6 +28,7 @@ MODEL_KEYS = {
             "intercept",
             "standardize",
             "ordering",
+            "row_weights",
         )
     },
 }
@@ -53,8 +54,9 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
         del model["family"]
     if spec.sampler.retry_budget == SamplerSpec.retry_budget:
         del sampler["retry_budget"]
-    if spec.link is None:
-        del model["link"]
+    for name in ("link", "row_weights"):
+        if getattr(spec, name) is None:
+            del model[name]
     return {
         "data": without_none(
             {key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()}

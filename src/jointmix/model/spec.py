@@ -75,6 +75,10 @@ class ModelSpec:
     offset
         Column that is added to the line of a response that has a link, the log of an exposure;
         it is not scaled, and new rows need it too.
+    row_weights
+        Column that says how often each row counts in the likelihood, ≥ 0; rows of weight 0 do not
+        enter. Whole numbers are frequencies, exactly as if rows were repeated; others make a
+        pseudo-posterior, as wide as the sum of the weights says. New rows do not need it.
     covariance
         Of the features: "full", "diagonal", "spherical", "tied" (one full matrix for all
         clusters) or "fixed" (``priors.covariance`` holds it).
@@ -112,6 +116,7 @@ class ModelSpec:
     predictors: tuple[str, ...] | list[str] = ()
     response: str | None = None
     offset: str | None = None
+    row_weights: str | None = None
     covariance: str = "full"
     noise: str = "cluster"
     family: str = "normal"
@@ -165,6 +170,11 @@ class ModelSpec:
                 "An offset needs a response whose family has a link, such as poisson; subtract it "
                 "from a response that has none."
             )
+        weights = self.row_weights
+        if weights is not None and not _is_name(weights):
+            raise SpecError(f"row_weights must be one column name; got {shown(weights)}.")
+        if weights is not None and weights in self.columns:
+            raise SpecError(f"The row weights {shown(weights)} cannot also have another role.")
         if response is not None and not self.intercept and not self.predictors:
             raise SpecError("A response needs predictors or an intercept; got neither.")
 

@@ -13,11 +13,12 @@ from jointmix.base.schema import (
     CLUSTER,
     DRAW,
     OBS,
+    WEIGHT,
     require_dims,
     require_group,
 )
 from jointmix.families.parameters import Parameters
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, with_weight
 from jointmix.model.dataset import new_rows
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
@@ -69,7 +70,17 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     offset = None
     if spec.linked:
         offset = np.zeros(n) if spec.offset is None else constant["offset"].values
-    return Rows(x, u, y, observed_labels(tree), offset)
+    weight = constant[WEIGHT].values if spec.row_weights is not None else None
+    return with_weight(Rows(x, u, y, observed_labels(tree), offset), weight)
+
+
+def expected_rows(tree: xr.DataTree) -> xr.DataArray:
+    """Rows that each cluster is expected to hold, (cluster): weighted sums of responsibilities."""
+    share = require_group(tree, "allocation")["responsibility"]
+    constant = require_group(tree, "constant_data")
+    if WEIGHT in constant:
+        share = share * xr.DataArray(constant[WEIGHT].values, dims=OBS)
+    return share.sum(OBS)
 
 
 def observed_labels(tree: xr.DataTree) -> np.ndarray:
@@ -101,6 +112,8 @@ def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
     if spec.offset is not None and rows.offset is not None:
         named[spec.offset] = rows.offset
+    if spec.row_weights is not None:
+        named[spec.row_weights] = rows.weights
     return named | ({spec.response: rows.y} if spec.response is not None else {})
 
 

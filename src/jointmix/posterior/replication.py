@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from jointmix.base.schema import (
     COMPONENT,
     DRAW,
     OBS,
+    WEIGHT,
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
@@ -127,7 +129,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     """Tables like the fit's own, drawn from its posterior predictive distribution.
 
     Each draw of the parameters gives as many rows as the fit has: clusters, features and the
-    response; predictors that are no features are the fit's.
+    response; predictors that are no features are the fit's. A row that stands for several is drawn
+    as often; of weights that are no whole numbers, rows are drawn once and keep theirs.
 
     Parameters
     ----------
@@ -143,7 +146,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     xarray.DataTree
         ``posterior_predictive``, a variable for each feature and the response, under its own name
         (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash;
-        ``observed_data`` with the same names; ``allocation``, the rows' clusters from 0; and
+        ``observed_data`` with the same names, and with the coordinate ``row_weight`` where weights
+        are no whole numbers; ``allocation``, the rows' clusters from 0; and
         ``posterior``, the draws used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
 
     Raises
@@ -156,8 +160,9 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
     posterior = used["posterior"].to_dataset()
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
-    rows = observed_rows(tree, spec)
-    drawn = drawn_tables(posterior_parameters(used), rows, spec, seed)
+    parameters = posterior_parameters(used)
+    rows = _repeated(observed_rows(tree, spec), len(parameters.weight), spec)
+    drawn = drawn_tables(parameters, rows, spec, seed)
     return _as_tree("posterior", posterior, drawn, rows, spec, chains)
 
 
@@ -193,7 +198,7 @@ def prior_predictive(
     """
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     dataset = make_dataset(table, spec)
-    _check_size(draws, len(dataset.values), len(spec.columns))
+    rows = _repeated(replace(dataset.users_rows, label=dataset.label), draws, spec)
     arrays = prior_draws(dataset, draws, seed)
     parameters = dataset.scaling.to_users(packed(arrays, spec))
     users = unpacked(parameters, spec)
@@ -207,7 +212,6 @@ def prior_predictive(
         },
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
-    rows = replace(dataset.users_rows, label=dataset.label)
     drawn = drawn_tables(parameters, rows, spec, seed)
     return _as_tree("prior", prior, drawn, rows, spec, chains)
 
@@ -246,9 +250,10 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     tables = [drawn[name].transpose(CHAIN, DRAW, OBS).values for name in names]
     n_draws = drawn.sizes[CHAIN] * drawn.sizes[DRAW]
     flat = [values.reshape(n_draws, -1) for values in tables]
-    own = _statistics(table, names)
+    weight = observed[WEIGHT].values if WEIGHT in observed.coords else None
+    own = _statistics(table, names, weight)
     values = pd.DataFrame(
-        [_statistics(np.stack([one[s] for one in flat]), names) for s in range(n_draws)]
+        [_statistics(np.stack([one[s] for one in flat]), names, weight) for s in range(n_draws)]
     )
     # Rounding must not tell equal values apart.
     close = np.isclose(values, pd.Series(own), rtol=1e-12, atol=0)
@@ -264,15 +269,27 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     ).rename_axis("statistic")
 
 
-def _statistics(columns: np.ndarray, names: list[str]) -> dict[str, float]:
-    """Of one table, (column, obs)."""
-    center, spread_ = columns.mean(axis=1), columns.std(axis=1)
-    white = (columns - center[:, None]) / spread_[:, None]
+def _repeated(rows: Rows, draws: int, spec: ModelSpec) -> Rows:
+    """Rows as often as they stand for, if so many tables of them can be held."""
+    n = round(rows.copies.sum())
+    _check_size(draws, n, len(spec.columns))
+    return rows if rows.unit is not None else rows.standing(n)
+
+
+def _statistics(
+    columns: np.ndarray, names: list[str], weight: np.ndarray | None
+) -> dict[str, float]:
+    """Of one table, (column, obs), its rows' weights (obs,) or None."""
+    average = partial(np.average, axis=1, weights=weight)
+    center = average(columns)
+    white = columns - center[:, None]
+    spread_ = np.sqrt(average(white**2))
+    white = white / spread_[:, None]
     each = {
         "mean": center,
         "sd": spread_,
-        "skewness": (white**3).mean(axis=1),
-        "kurtosis": (white**4).mean(axis=1),
+        "skewness": average(white**3),
+        "kurtosis": average(white**4),
         "minimum": columns.min(axis=1),
         "maximum": columns.max(axis=1),
     }
@@ -281,7 +298,8 @@ def _statistics(columns: np.ndarray, names: list[str]) -> dict[str, float]:
         for i, name in enumerate(names)
         for label, value in ((label, values[i]) for label, values in each.items())
     }
-    correlation = white @ white.T / columns.shape[1]
+    counts = np.ones(columns.shape[1]) if weight is None else weight
+    correlation = white * counts @ white.T / counts.sum()
     for i, j in combinations(range(len(names)), 2):
         found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
     return found
@@ -349,7 +367,9 @@ def _as_tree(
 ) -> xr.DataTree:
     """Groups with a variable for each column, as ArviZ's plots take them."""
     shape = (len(chains[CHAIN]), len(chains[DRAW]), len(rows.y))
-    obs = {OBS: rows.label}
+    obs: dict[str, Any] = {OBS: rows.label}
+    if rows.weight is not None:
+        obs[WEIGHT] = (OBS, rows.weight)
     dims = (CHAIN, DRAW, OBS)
     observed = dict(zip(spec.features, rows.x.T, strict=True))
     if spec.response is not None:

@@ -17,7 +17,7 @@ from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.sections import SECTIONS, agreement
 from jointmix.reporting.sections.calibration import calibration_sections
 from jointmix.reporting.sections.comparison import comparison_sections
-from jointmix.reporting.text import clean, shorten
+from jointmix.reporting.text import clean, rows_text, shorten
 
 _TITLE_WIDTH = 120
 
@@ -139,7 +139,8 @@ def _default_title(view: FittedView) -> str:
 
 
 def _subtitle(view: FittedView) -> str:
-    parts = [f"{view.n_obs:,} rows"]
+    weighed = "" if view.rows.weight is None else f" of weight {rows_text(view.total)}"
+    parts = [f"{view.n_obs:,} rows{weighed}"]
     for what, names in (("features", view.features), ("predictors", view.predictors)):
         if names:
             parts.append(f"{what}: {', '.join(view.names[name] for name in names)}")

@@ -39,11 +39,12 @@ class BernoulliResponse(Linked):
         """What the line is."""
         return "log odds" if self.logistic else "probit"
 
-    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
+    def level(self, y: np.ndarray, offset: np.ndarray, weight: np.ndarray) -> float:
         """The link of the share of ones, less the mean offset."""
         # Of rows that are all alike the link would be infinite.
-        share = (y.sum() + 0.5) / (len(y) + 1)
-        return float((logit if self.logistic else ndtri)(share) - offset.mean())
+        total = weight.sum()
+        share = ((weight * y).sum() + 0.5) / (total + 1)
+        return float((logit if self.logistic else ndtri)(share) - (weight * offset).sum() / total)
 
     def working(self, rows: Rows) -> np.ndarray:
         """The link of ¼ and ¾, less the offset."""

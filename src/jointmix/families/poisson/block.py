@@ -29,10 +29,11 @@ class PoissonResponse(Linked):
         """Exponentials of differences of log rates."""
         return "rate ratio"
 
-    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
+    def level(self, y: np.ndarray, offset: np.ndarray, weight: np.ndarray) -> float:
         """The log of all counts over all exposure."""
         largest = offset.max()
-        return float(np.log(y.mean()) - np.log(np.exp(offset - largest).mean()) - largest)
+        exposure = (weight * np.exp(offset - largest)).mean()
+        return float(np.log((weight * y).mean()) - np.log(exposure) - largest)
 
     def working(self, rows: Rows) -> np.ndarray:
         """log(y + ½) less the offset."""
