@@ -235,7 +235,7 @@ def inspect_table(
 
 def _copies(weight: np.ndarray | None, usable: np.ndarray) -> int:
     """Observations that the usable rows (obs,) stand for."""
-    if weight is None or not usable.any() or not is_frequency(weight[usable]):
+    if weight is None or not np.isfinite(weight).all() or not is_frequency(weight[usable]):
         return int(usable.sum())
     return int(weight[usable].sum())
 

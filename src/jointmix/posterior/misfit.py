@@ -113,7 +113,7 @@ def _tests(
     """The tests of one block in one cluster."""
     if white.shape[1] == 0:
         return {}
-    own, standardised = block.columns, partial(_standardised, rows)
+    own, standardised = block.columns, partial(_standardised, rows=rows)
     chance = np.stack([_polynomials(each) for each in ndtr(white).T], axis=1)
     shape = np.array([standardised(part, np.ones((1, len(weight))), weight)[:, 0]
                       for part in chance[1:]])  # fmt: skip
@@ -148,10 +148,17 @@ def _tests(
     return found
 
 
-def _standardised(rows: Rows, one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted sums of products (i, obs) × (j, obs) over their standard errors, (i, j)."""
-    total = (one * (weight * rows.weights)) @ other.T
-    variance = (one**2 * (weight**2 * rows.weights * rows.units)) @ (other**2).T
+def _standardised(
+    one: np.ndarray, other: np.ndarray, weight: np.ndarray, rows: Rows | None = None
+) -> np.ndarray:
+    """Weighted sums of products (i, obs) × (j, obs) over their standard errors, (i, j).
+
+    Rows count as often as they weigh.
+    """
+    counts = 1.0 if rows is None else rows.weights
+    square = 1.0 if rows is None else rows.weights * rows.units
+    total = (one * (weight * counts)) @ other.T
+    variance = (one**2 * (weight**2 * square)) @ (other**2).T
     return np.asarray(total / np.sqrt(np.maximum(variance, 1e-300)))
 
 

@@ -69,6 +69,6 @@ def zero_note(n_zeros: int, n_rows: int, name: str) -> Issue | None:
     """Rows that do not enter because their weight is 0; None if there are none."""
     if n_zeros == 0:
         return None
-    verb = "row does" if n_zeros == 1 else "rows do"
-    message = f"{n_zeros} of {n_rows} {verb} not enter: their weight {quoted(name)} is 0."
+    verb, whose = ("does", "its") if n_zeros == 1 else ("do", "their")
+    message = f"{n_zeros} of {n_rows} rows {verb} not enter, {whose} weight {quoted(name)} being 0."
     return warning("zero_weights", message, "", name, None, float(n_zeros))
