@@ -41,8 +41,8 @@ def clinic(n: int = 600, seed: int = 1) -> pd.DataFrame:
 
 
 # %% [markdown]
-# `python examples/clinic.py` writes the table beside the recipes, and says what is to be known of it
-# before anything is sampled; then `jointmix run examples/clinic_visits.toml` fits the counts and
+# `python examples/clinic.py` writes the table beside the recipes, and says what is to be known of
+# it before anything is sampled; then `jointmix run examples/clinic_visits.toml` fits the counts and
 # `jointmix run examples/clinic_readmitted.toml` the readmissions.
 
 # %%

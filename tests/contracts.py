@@ -262,7 +262,7 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
         scale[: len(spec.features)] = 3.0
     center = rng.normal(size=width) * 10
     if spec.linked:
-        center[-1], scale[-1] = 0.7, case.block.unit(np.array([3.0, 5.0]))
+        center[-1], scale[-1] = 0.7, case.block.unit(np.array([3.0, 5.0]), np.ones(2))
     for name in spec.given:
         center[spec.columns.index(name)], scale[spec.columns.index(name)] = 0.0, 1.0
     scaling = Scaling(spec, center, scale)

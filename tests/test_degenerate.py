@@ -23,8 +23,9 @@ from jointmix.families.priors.priors import (
 )
 from jointmix.families.priors.zero import order_at_zero, rows_to_spike
 from jointmix.fitting.workflow import fit
-from jointmix.model.dataset import make_dataset, notes
+from jointmix.model.dataset import make_dataset
 from jointmix.model.degenerate import improper_issues
+from jointmix.model.notes import notes
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import _factor

@@ -10,7 +10,8 @@ import pytest
 
 import jointmix
 from jointmix.fitting.recipe import read_recipe
-from jointmix.model.dataset import make_dataset, notes
+from jointmix.model.dataset import make_dataset
+from jointmix.model.notes import notes
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.tables.reading import read_table
 

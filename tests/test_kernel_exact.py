@@ -20,10 +20,8 @@ from jointmix.families.priors.priors import InverseGamma, Normal, Priors
 from jointmix.kernel.problem import free_parameters
 from jointmix.model.dataset import Dataset
 from jointmix.model.graph import (
-    EXTRA,
-    OBSERVED,
+    data_arrays,
     mixture_model,
-    observed_arrays,
 )
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling import Target
@@ -244,9 +242,8 @@ def test_the_pymc_model_loses_digits_with_the_square(scale: float, pymc_model: p
     On standardised columns |μ| is a few units; there gradients keep nine digits at sd = 1e-3.
     """
     at, q = case(SPEC, **FAR, sd=scale, sigma=scale)
-    observed, extra = observed_arrays(at.dataset)
     with pymc_model:
-        pm.set_data({OBSERVED: observed, EXTRA: extra})
+        pm.set_data(data_arrays(at.dataset))
     rows, prior, gradient = densities(pymc_model)(q)
     exact = at.log_density(q)
     assert max(errors(at, q, *exact)) <= 1e-14

@@ -23,7 +23,8 @@ from jointmix.families.rows import Rows
 from jointmix.families.words import words_of
 from jointmix.kernel.pit_crps import pit_crps
 from jointmix.kernel.predictive import density_at, predictive
-from jointmix.model.dataset import Dataset, make_dataset, notes
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.notes import notes
 from jointmix.model.serialised import spec_from_dict, spec_to_dict
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec

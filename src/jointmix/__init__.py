@@ -59,12 +59,8 @@ if TYPE_CHECKING:
     from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
     from jointmix.posterior.pointwise import with_log_likelihood
     from jointmix.posterior.prediction import log_density, predict, predictive_density
-    from jointmix.posterior.replication import (
-        predictive_checks,
-        predictive_draws,
-        prior_predictive,
-        replicate,
-    )
+    from jointmix.posterior.predictive_checks import predictive_checks
+    from jointmix.posterior.replication import predictive_draws, prior_predictive, replicate
     from jointmix.posterior.saved import load
     from jointmix.posterior.scores import Scores, loo
     from jointmix.posterior.sensitivity import sensitivity
@@ -178,10 +174,8 @@ _HOME = {
     ),
     "fitting.recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
     "fitting.regressor": ("JointMixtureRegressor",),
-    "posterior.replication": (
-        *("predictive_checks", "predictive_draws"),
-        *("prior_predictive", "replicate"),
-    ),
+    "posterior.predictive_checks": ("predictive_checks",),
+    "posterior.replication": ("predictive_draws", "prior_predictive", "replicate"),
     "reporting": ("report",),
     "sampling": ("Control",),
     "posterior.scores": ("Scores", "loo"),

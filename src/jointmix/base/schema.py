@@ -41,6 +41,8 @@ from jointmix.base.errors import SchemaError
 SCHEMA_VERSION = 1
 #: Attribute of a group that is computed where it is read, and left out when a tree is stored.
 COMPUTED = "computed"
+#: The variable of `constant_data` that says how often each row counts.
+WEIGHT = "row_weight"
 
 CHAIN, DRAW, OBS, OBS_BIS = "chain", "draw", "obs", "obs_bis"
 COMPONENT, CLUSTER = "component", "cluster"

@@ -4,9 +4,9 @@ import numpy as np
 import xarray as xr
 
 from jointmix.base.numbers import fixed, percent, probability
-from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, below, counted, listed, skipped
-from jointmix.posterior.draws import fitted_spec
+from jointmix.posterior.draws import expected_rows, fitted_spec
 
 CODE = "empty clusters"
 SUBJECT = "clusters"
@@ -29,7 +29,7 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     if "weight" not in posterior or posterior.sizes[CLUSTER] == 1:
         return (skipped(CODE, SUBJECT, "one cluster holds all rows", SOURCE),)
     needed = fitted_spec(tree).n_own_parameters
-    expected = require_group(tree, "allocation")["responsibility"].sum(OBS)
+    expected = expected_rows(tree)
     value = float(expected.min())
     weight = posterior["weight"].isel({CLUSTER: int(expected.values.argmin())})
     low, high = (float(bound) for bound in weight.quantile((0.055, 0.945)))

@@ -23,6 +23,8 @@ CODE = "prior scale"
 SUBJECT = "clusters"
 SOURCE = "Convention: a spread that explains less than 1% of the posterior's variance"
 CAUTION = 0.1
+#: Repeated rows of which a spread is computed.
+_MOST_ROWS = 100_000
 REMEDY = (
     "Read these scales, and intervals that rest on them, as the prior's: look whether the values "
     "were computed, rounded or typed as codes."
@@ -107,9 +109,10 @@ def own_scales(tree: xr.DataTree, spec: ModelSpec) -> Iterator[Scale]:
     posterior = require_group(tree, "posterior")
     unit = dict(zip(spec.columns, fitted_scaling(tree, spec).scale.tolist(), strict=True))
     for label, part in _by_cluster(tree, spec):
-        n, chosen = len(part.y), posterior.sel({CLUSTER: label})
+        n, chosen = round(part.copies.sum()), posterior.sel({CLUSTER: label})
+        standing = part.standing(_MOST_ROWS)
         for block in spec.blocks:
-            for own in block.checks.own_scales(part):
+            for own in block.checks.own_scales(standing):
                 values = chosen[own.parameter]
                 if own.entry is not None:
                     values = values.isel({spec.parameters[own.parameter].dims[0]: own.entry})
@@ -127,7 +130,7 @@ def _by_cluster(tree: xr.DataTree, spec: ModelSpec) -> Iterator[tuple[int, Rows]
         allocation = require_group(tree, "allocation")["allocation"].transpose(OBS).values
     for label in labels:
         part = rows.take(allocation == label)
-        if len(part.y) >= len(spec.predictors) + 3:
+        if part.copies.sum() >= len(spec.predictors) + 3:
             yield label, part
 
 

@@ -13,7 +13,9 @@ from jointmix.posterior.draws import fitted_spec
 CODE = "notes"
 SOURCE = "Checked on the table before the fit"
 #: Notes that tell what was done, and ask for nothing.
-INFORMATIVE = frozenset({"rows_left_out", "unnamed_columns", "identical_rows"})
+INFORMATIVE = frozenset(
+    {"rows_left_out", "unnamed_columns", "identical_rows", "row_weights", "zero_weights"}
+)
 
 
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:

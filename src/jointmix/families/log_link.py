@@ -17,10 +17,14 @@ class LogLinked(Linked):
         """Exponentials of differences of logs of means."""
         return "ratio of means"
 
-    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
+    def level(
+        self, y: np.ndarray, offset: np.ndarray, weight: np.ndarray, trials: np.ndarray | None
+    ) -> float:
         """The log of all responses over all exposure."""
+        del trials
         largest = offset.max()
-        return float(np.log(y.mean()) - np.log(np.exp(offset - largest).mean()) - largest)
+        exposure = (weight * np.exp(offset - largest)).mean()
+        return float(np.log((weight * y).mean()) - np.log(exposure) - largest)
 
     def mean_at(self, eta: np.ndarray) -> np.ndarray:
         """exp(η)."""

@@ -173,8 +173,13 @@ def project(sums: np.ndarray, weights: np.ndarray, terms: np.ndarray, n_terms: i
 
 
 @jit(fastmath=SUMS)
-def softmax(terms: np.ndarray, total: np.ndarray, bits: np.ndarray, n: int) -> float:
-    """Turn log terms (component, block) into responsibilities; returns Σ_b log Σ_k exp(terms)."""
+def softmax(
+    terms: np.ndarray, total: np.ndarray, bits: np.ndarray, n: int, weights: np.ndarray
+) -> float:
+    """Turn log terms (component, block) into responsibilities; returns Σ_b w_b log Σ_k exp(terms).
+
+    ``weights`` (block,) is empty where they are one.
+    """
     k = terms.shape[0]
     largest = total
     for b in range(n):
@@ -182,9 +187,13 @@ def softmax(terms: np.ndarray, total: np.ndarray, bits: np.ndarray, n: int) -> f
     for c in range(1, k):
         for b in range(n):
             largest[b] = max(largest[b], terms[c, b])
-    result = 0.0
-    for b in range(n):
-        result += largest[b]
+    result, weighted = 0.0, weights.size > 0
+    if weighted:
+        for b in range(n):
+            result += weights[b] * largest[b]
+    else:
+        for b in range(n):
+            result += largest[b]
     for c in range(k):
         for b in range(n):
             terms[c, b] -= largest[b]
@@ -194,8 +203,11 @@ def softmax(terms: np.ndarray, total: np.ndarray, bits: np.ndarray, n: int) -> f
     for c in range(k):
         for b in range(n):
             total[b] += terms[c, b]
+    if weighted:
+        for b in range(n):
+            result += weights[b] * np.log(total[b])
     # One logarithm for many rows: each total lies in [1, K].
-    start = 0
+    start = n if weighted else 0
     while start < n:
         product = 1.0
         for b in range(start, min(start + 32, n)):

@@ -104,7 +104,7 @@ class Step:
     scaling
         Of the columns.
     share
-        Responsibilities, (start, cluster, obs).
+        Responsibilities times the rows' weights, (start, cluster, obs).
     previous
         The parameters that they come from; None for the allocations that EM starts with.
     """
@@ -175,12 +175,11 @@ class Block(ABC):
     links: ClassVar[tuple[str, ...]] = ()
     #: Of a response: whether it may have several peaks.
     may_peak: ClassVar[bool] = True
-    #: Of a response: whether it is a whole number.
+    #: Of a response: whether it is a whole number; whether it is positive.
     whole: ClassVar[bool] = False
+    positive: ClassVar[bool] = False
     #: Of a response: whether it is how many of a column of trials succeeded.
     counts_successes: ClassVar[bool] = False
-    #: Of a response: whether it is positive.
-    positive: ClassVar[bool] = False
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 
@@ -250,7 +249,7 @@ class Block(ABC):
         """Sampling covariance of the free locations given who belongs where.
 
         (cluster, location, location), at parameters without batch dims, rows with responsibilities
-        ``share`` (obs, cluster), in the parameters' own units.
+        times weights ``share`` (obs, cluster), in the parameters' own units.
         """
 
     @abstractmethod
@@ -300,14 +299,19 @@ class Block(ABC):
         del rows, parameters, present
         return None
 
-    def level(self, y: np.ndarray, offset: np.ndarray) -> float:
-        """Of a linked response: where its line lies over all rows (obs,), in the line's units."""
-        del y, offset
+    def level(
+        self, y: np.ndarray, offset: np.ndarray, weight: np.ndarray, trials: np.ndarray | None
+    ) -> float:
+        """Of a linked response: where its line lies over all rows (obs,), in the line's units.
+
+        ``weight`` (obs,) says how often each row counts.
+        """
+        del y, offset, weight, trials
         return 0.0
 
-    def unit(self, y: np.ndarray) -> float:
+    def unit(self, y: np.ndarray, weight: np.ndarray) -> float:
         """Of a linked response (obs,): what it is divided by in the model."""
-        del y
+        del y, weight
         return 1.0
 
     def working(self, rows: Rows) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Rows by the role that their columns play."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,9 @@ class Rows:
     ``label`` (obs) is what the table that they come from calls them, where that is asked for;
     ``offset`` (obs) is added to the line of a response that is linked to it, and of ``trials``
     (obs) a response is the successes.
+    ``weight`` (obs) says how often a row counts in the likelihood; None for once each. ``unit``
+    (obs) is the part of a row's weight that is one observation: all of it, or, None, one where
+    weights are whole numbers, so that a row stands for as many equal ones.
     """
 
     x: np.ndarray
@@ -23,11 +26,70 @@ class Rows:
     label: np.ndarray | None = None
     offset: np.ndarray | None = None
     trials: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    unit: np.ndarray | None = None
 
     @cached_property
     def made_of_them(self) -> dict[Any, np.ndarray]:
         """Arrays that are made of these rows once, by what they are for."""
         return {}
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """How often each row counts, (obs,)."""
+        return np.ones(len(self.y)) if self.weight is None else self.weight
+
+    @property
+    def units(self) -> np.ndarray:
+        """What one observation of each row weighs, (obs,)."""
+        return np.ones(len(self.y)) if self.unit is None else self.unit
+
+    @property
+    def copies(self) -> np.ndarray:
+        """Observations that each row stands for, (obs,)."""
+        return self.weights / self.units
+
+    @property
+    def total(self) -> float:
+        """The sum of the weights: the number of rows where there are none."""
+        return float(len(self.y)) if self.weight is None else float(self.weight.sum())
+
+    def weighted(self, share: np.ndarray) -> np.ndarray:
+        """Shares of the rows (..., obs, cluster) times their weights."""
+        return share if self.weight is None else share * self.weight[:, None]
+
+    @property
+    def effective(self) -> float:
+        """Rows of equal weight whose average is known as well: W² / Σ w u, of copies their number.
+
+        Of weights that are no frequencies it is Kish's effective number.
+        """
+        return self.total**2 / float(self.weights @ self.units)
+
+    def standing(self, most: int) -> "Rows":
+        """Rows that count once each in place of these, which may stand for several equal ones.
+
+        Of more than ``most`` copies, so many are taken in equal steps.
+        """
+        if self.weight is None:
+            return self
+        places = standing_places(self.copies, most)
+        return replace(self, weight=None, unit=None).take(places)
+
+    def quantile(self, values: np.ndarray, at: float) -> float:
+        """A quantile of values of the rows, (obs,), that count as often as they weigh.
+
+        Between neighbours in the order it is linear, as it is of repeated rows.
+        """
+        if self.weight is None:
+            return float(np.quantile(values, at))
+        order = np.argsort(values, kind="stable")
+        until, place = self.weight[order].cumsum(), max(self.total - 1.0, 0.0) * at
+        below, above = (
+            values[order][min(int(np.searchsorted(until, each, side="right")), len(until) - 1)]
+            for each in (np.floor(place), np.ceil(place))
+        )
+        return float(below + (place - np.floor(place)) * (above - below))
 
     def parts(self, size: int) -> Iterator["Rows"]:
         """The rows, so many at a time."""
@@ -36,7 +98,31 @@ class Rows:
 
     def take(self, index: np.ndarray | slice) -> "Rows":
         """Some of the rows."""
-        label = None if self.label is None else self.label[index]
-        offset = None if self.offset is None else self.offset[index]
-        trials = None if self.trials is None else self.trials[index]
-        return Rows(self.x[index], self.u[index], self.y[index], label, offset, trials)
+        names = ("label", "offset", "trials", "weight", "unit")
+        given = {name: getattr(self, name) for name in names}
+        some = {name: None if own is None else own[index] for name, own in given.items()}
+        return Rows(self.x[index], self.u[index], self.y[index], **some)
+
+
+def with_weight(rows: Rows, weight: np.ndarray | None) -> Rows:
+    """Rows with weights (obs,), > 0; weights of one each are the same as none."""
+    if weight is None or (weight == 1).all():
+        return rows
+    unit = None if is_frequency(weight) else weight
+    return replace(rows, weight=weight, unit=unit)
+
+
+def standing_places(copies: np.ndarray, most: int) -> np.ndarray:
+    """Places of rows, each as often as it has copies (obs,).
+
+    Of more than ``most`` copies, so many, or as many as there are rows, are taken in equal steps.
+    """
+    until = copies.cumsum()
+    n = round(until[-1])
+    at = np.linspace(0, n - 1, min(n, max(most, len(copies)))).round()
+    return np.searchsorted(until, at, side="right")
+
+
+def is_frequency(weight: np.ndarray) -> bool:
+    """Whether weights are whole numbers, as if rows were repeated."""
+    return bool((weight == np.floor(weight)).all())

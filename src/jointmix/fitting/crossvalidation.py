@@ -25,7 +25,8 @@ def reloo(
 ) -> Scores:
     """Replace the densities of influential rows by those of fits without them.
 
-    Each fit is made as the tree's was, its columns' scale being that of the rows kept.
+    Each fit is made as the tree's was, its columns' scale being that of the rows kept. Of a row
+    that stands for several, one is left out: the fit is made with its weight less one.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def reloo(
     values = {str(name): array.values.copy() for name, array in scores.pointwise.items()}
     values.setdefault("feature", np.zeros(scores.n_rows))
     places = [np.array([place]) for place in high["place"]]
-    refits = _each_without(tree, places, jobs, "reloo", progress)
+    refits = _each_without(tree, places, jobs, "reloo", progress, one_copy=True)
     for place, found in zip(places, refits, strict=True):
         for name, value in found.items():
             values[name][place] = value
@@ -78,6 +79,9 @@ def kfold(
     progress: ProgressOption = None,
 ) -> Scores:
     """Scores of each row by fits without its fold, folds having the clusters' shares of rows.
+
+    A row is in one fold with all of its weight: where weights stand for repeated rows, all copies
+    are left out together, which asks more of the fit than leaving them out apart.
 
     Parameters
     ----------
@@ -135,15 +139,23 @@ def _each_without(
     jobs: int,
     stage: str,
     progress: ProgressOption,
+    one_copy: bool = False,
 ) -> list[dict[str, np.ndarray]]:
-    """Scores of the rows at each of ``places`` by a fit of all others."""
+    """Scores of the rows at each of ``places`` by a fit of all others.
+
+    With ``one_copy``, other copies of these rows are kept.
+    """
     # Predictors are made already: what was learned for them is of all rows.
     spec, seed = fitted_spec(tree).plain, int(tree.attrs["seed"])
     table, rows = observed_table(tree, spec), observed_rows(tree, spec)
     done = count(1)
 
     def one(place: np.ndarray) -> dict[str, np.ndarray]:
-        kept = {name: np.delete(column, place) for name, column in table.items()}
+        left = rows.weights.copy()
+        left[place] -= rows.units[place] if one_copy else left[place]
+        inside = left > 0
+        held = table | ({spec.row_weights: left} if spec.row_weights is not None else {})
+        kept = {name: column[inside] for name, column in held.items()}
         found = score_new(fit(kept, spec, seed, progress=False), rows.take(place))
         tell(stage, next(done), len(places), "")
         return found

@@ -21,6 +21,7 @@ from jointmix.base.schema import (
     OBS,
     PREDICTOR,
     SCHEMA_VERSION,
+    WEIGHT,
 )
 from jointmix.fitting.scouts import Levels
 from jointmix.labels.draws import Gathered, Identified
@@ -101,6 +102,8 @@ def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
     for role, name in (("offset", spec.offset), ("trials", spec.trials)):
         if name is not None:
             constant[role] = (OBS, dataset.select([name])[:, 0])
+    if dataset.weight is not None:
+        constant[WEIGHT] = (OBS, dataset.weight)
     return {"observed_data": observed, "constant_data": constant}
 
 
@@ -178,6 +181,7 @@ def attributes(
         "n_rows": dataset.n_rows,
         "n_obs": len(dataset.values),
         "excluded": json.dumps(dataset.missing),
+        **({"n_zero_weight": dataset.n_zeros} if dataset.weight is not None else {}),
         "notes": json.dumps([_note(issue) for issue in issues], allow_nan=False),
         "ordering": json.dumps(order),
         "identification": json.dumps(identification),

@@ -160,6 +160,7 @@ class _Material:
     allocations: Draws | None
     responsibilities: Draws | None
     parameters: Parameters | None = None
+    weight: np.ndarray | None = None
 
 
 def _of_fit(tree: xr.DataTree) -> _Material:
@@ -168,8 +169,10 @@ def _of_fit(tree: xr.DataTree) -> _Material:
         raise SpecError("The clusters differ in their fixed values, so labels cannot switch.")
     scaling = fitted_scaling(tree, spec)
     parameters = scaling.to_model(posterior_parameters(tree))
-    values = Responsibilities(scaled_rows(observed_rows(tree, spec), scaling), parameters, spec)
-    return _Material(CLUSTER, spec.n_clusters, Allocations(values), values, parameters)
+    rows = scaled_rows(observed_rows(tree, spec), scaling)
+    values = Responsibilities(rows, parameters, spec)
+    hard, k = Allocations(values), spec.n_clusters
+    return _Material(CLUSTER, k, hard, values, parameters, rows.weight)
 
 
 def _of_tree(
@@ -218,6 +221,7 @@ def _permutations(
 ) -> np.ndarray:
     """The permutations (draw, cluster) by a method."""
     hard, soft, k = material.allocations, material.responsibilities, material.n_clusters
+    weight = material.weight
     if method == "order_by":
         return order_by(chosen(require_group(tree, "posterior"), by, material.dim))
     if method == "pivotal":
@@ -227,16 +231,16 @@ def _permutations(
     if method == "stephens":
         if soft is None:
             raise SpecError("The method 'stephens' needs responsibilities.")
-        return stephens(soft)
+        return stephens(soft, weight=weight)
     if hard is None:
         raise SpecError(f"The method {method!r} needs allocations or responsibilities.")
     if method == "ecr_iterative_1":
-        return ecr_iterative(hard, n_clusters=k)
+        return ecr_iterative(hard, n_clusters=k, weight=weight)
     if method == "ecr_iterative_2":
         if soft is None:
             raise SpecError("The method 'ecr_iterative_2' needs responsibilities.")
-        return ecr_iterative(hard, soft, k)
-    return ecr(hard, _pivot_allocation(tree, material, hard, pivot), k)
+        return ecr_iterative(hard, soft, k, weight=weight)
+    return ecr(hard, _pivot_allocation(tree, material, hard, pivot), k, weight)
 
 
 def _is_map(pivot: np.ndarray | str | None, method: str) -> bool:

@@ -87,7 +87,7 @@ def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.n
     problem = make_problem(dataset)
     rows, y = problem.rows, problem.told_apart
     for _ in range(k - searched.spec.n_clusters):
-        more = [splits(rows.x, rows.u, y, share, rng) for share in shares]
+        more = [splits(rows.x, rows.u, y, share, rng, problem.weight) for share in shares]
         split = np.concatenate(more)
         shares = split[np.sort(rng.permutation(len(split))[:_MOST_SPLITS])]
         if not len(shares):

@@ -28,6 +28,7 @@ from jointmix.base.shown import Glance, Shown
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.empty import number_occupied
 from jointmix.families.priors.priors import Dirichlet
+from jointmix.families.rows import Rows
 from jointmix.fitting.candidates import (
     Grid,
     Key,
@@ -50,6 +51,7 @@ from jointmix.posterior.draws import (
 )
 from jointmix.posterior.known_groups import crosstab, groups_name, with_groups
 from jointmix.posterior.leave_one_out import loo_densities
+from jointmix.posterior.scores import sum_error
 from jointmix.sampling import Control
 from jointmix.tables.groups import group_codes
 
@@ -270,44 +272,46 @@ def _pointwise(tree: xr.DataTree) -> dict[str, np.ndarray]:
     return {"joint": joint, "conditional": joint - feature, "shape": shape}
 
 
-def _difference(one: np.ndarray, best: np.ndarray) -> tuple[float, float]:
-    """Sum of the rows' differences, and its standard error."""
-    gap = one - best
-    return float(gap.sum()), float(np.sqrt(len(gap) * gap.var()))
+def _sum(values: np.ndarray, rows: Rows) -> tuple[float, float]:
+    """Sum of values of the rows, and its standard error."""
+    return float(rows.weights @ values), sum_error(values, rows, ddof=0)
 
 
 def _scored(trees: dict[Key, xr.DataTree], grid: Grid) -> pd.DataFrame:
     """Scores of the models sampled, one row each."""
     scores = {key: _pointwise(tree) for key, tree in trees.items()}
+    first = next(iter(trees.values()))
+    rows = observed_rows(first, fitted_spec(first))
     top = {
-        name: max(scores.values(), key=lambda own: own[name].sum())[name]
+        name: max(scores.values(), key=lambda own: rows.weights @ own[name])[name]
         for name in ("joint", "conditional")
     }
-    rows = [_row(tree, scores[key], top) for key, tree in trees.items()]
-    return pd.DataFrame(rows, index=grid.index(trees))
+    lines = [_row(tree, scores[key], top, rows) for key, tree in trees.items()]
+    return pd.DataFrame(lines, index=grid.index(trees))
 
 
 def _row(
-    tree: xr.DataTree, own: dict[str, np.ndarray], top: dict[str, np.ndarray]
+    tree: xr.DataTree, own: dict[str, np.ndarray], top: dict[str, np.ndarray], rows: Rows
 ) -> dict[str, Any]:
     joint, conditional = own["joint"], own["conditional"]
-    diff, diff_se = _difference(joint, top["joint"])
-    y_diff, y_se = _difference(conditional, top["conditional"])
+    elpd, se = _sum(joint, rows)
+    diff, diff_se = _sum(joint - top["joint"], rows)
+    y_diff, y_se = _sum(conditional - top["conditional"], rows)
     if fitted_spec(tree).response is None:
         y_diff = y_se = np.nan
     weight = tree["posterior"]["weight"].mean((CHAIN, DRAW))
     numbers = number_occupied(tree["labels"]["occupied"].transpose(..., CLUSTER).values)
     return {
-        "elpd": joint.sum(),
-        "se": np.sqrt(len(joint) * joint.var()),
+        "elpd": elpd,
+        "se": se,
         "elpd_diff": diff,
         "diff_se": diff_se,
-        "elpd_conditional": np.nan if np.isnan(y_diff) else conditional.sum(),
+        "elpd_conditional": np.nan if np.isnan(y_diff) else _sum(conditional, rows)[0],
         "conditional_diff": y_diff,
         "conditional_diff_se": y_se,
         "high_k": int((own["shape"] > LARGEST_PARETO_SHAPE).sum()),
         "occupied": float(numbers @ np.arange(len(numbers))),
-        "smallest": float(weight.min()) * int(tree.attrs["n_obs"]),
+        "smallest": float(weight.min()) * rows.total,
         **({"adjusted_rand": crosstab(tree).rand} if groups_name(tree) is not None else {}),
         "verdict": str(tree.attrs["verdict"]),
     }

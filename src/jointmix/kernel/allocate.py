@@ -10,7 +10,7 @@ from jointmix.families.loops import SUMS, softmax
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import compiled_blocks, rows_problem, values_of
-from jointmix.kernel.records import blocks_of, header_of
+from jointmix.kernel.records import blocks_of, header_of, weights_of
 from jointmix.kernel.sweep import prepare, rooms, subtract_terms
 
 
@@ -55,10 +55,11 @@ def _allocate(
             for c in range(k):
                 for b in range(m):
                     terms[c, b] += constant[1, c]
-            likelihood[s] += softmax(terms, work, bits, m)
+            weights = weights_of(problem, header, start, m)
+            likelihood[s] += softmax(terms, work, bits, m, weights)
             _put(terms, m, joint[s, :, start:])
             if features.size > 0:
-                softmax(alone, work, bits, m)
+                softmax(alone, work, bits, m, weights)
                 _put(alone, m, features[s, :, start:])
 
 
@@ -93,7 +94,7 @@ def allocate(
     joint, features
         p(k | x, y) and p(k | x), (draw, component, obs); the second empty unless wanted.
     likelihood
-        Log likelihoods, (draw,).
+        Log likelihoods, (draw,), rows counting as often as they weigh.
     """
     (n_draws, k), n = parameters.weight.shape, len(rows.y)
     compiled = compiled_blocks(blocks, rows, parameters)

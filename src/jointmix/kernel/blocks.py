@@ -94,7 +94,12 @@ def tiled(columns: np.ndarray, length: int) -> np.ndarray:
 
 
 def add_blocks(
-    tape: Tape, blocks: tuple[Block, ...], k: int, columns: np.ndarray, most: int = 256
+    tape: Tape,
+    blocks: tuple[Block, ...],
+    k: int,
+    columns: np.ndarray,
+    most: int = 256,
+    weight: np.ndarray | None = None,
 ) -> dict[str, int]:
     """Put blocks of k components with their rows (column, obs) on the tape; what the header says.
 
@@ -102,11 +107,13 @@ def add_blocks(
     ----------
     most
         Rows that are taken at a time, at most.
+    weight
+        Of the rows, (obs,); None for one each.
 
     Returns
     -------
     dict
-        Entries `n_clusters`, `n_rows`, `length`, `blocks` and `n_blocks`.
+        Entries `n_clusters`, `n_rows`, `length`, `blocks`, `n_blocks` and `weights`.
     """
     numbers = [(block.family, len(block.columns)) for block in blocks]
     length = min(most, block_length(k * (1 + sum(f.n_kept(n) for f, n in numbers))))
@@ -131,6 +138,7 @@ def add_blocks(
         "length": length,
         "blocks": tape.table(BLOCK, rows),
         "n_blocks": len(blocks),
+        "weights": 0 if weight is None else tape.add(weight),
     }
 
 
@@ -146,7 +154,9 @@ def rows_problem(
     made = rows.made_of_them
     if (blocks, k) not in made:
         tape = Tape()
-        made[blocks, k] = tape.problem(**add_blocks(tape, blocks, k, columns_of(given, rows)))
+        columns = columns_of(given, rows)
+        header = add_blocks(tape, blocks, k, columns, weight=rows.weight)
+        made[blocks, k] = tape.problem(**header)
     return made[blocks, k]
 
 

@@ -9,7 +9,7 @@ from jointmix.base.threads import on_cores
 from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
 from jointmix.kernel.prior import forward
-from jointmix.kernel.records import blocks_of, header_of, parameters_of
+from jointmix.kernel.records import blocks_of, header_of, parameters_of, weights_of
 from jointmix.kernel.sweep import prepare, rooms, subtract_terms
 
 
@@ -39,7 +39,7 @@ def _densities(problem: np.ndarray, points: np.ndarray, out: np.ndarray) -> None
                     terms[c, b] = constant[c]
             for i in range(blocks.size):
                 subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
-            out[p] += softmax(terms, work, bits, m)
+            out[p] += softmax(terms, work, bits, m, weights_of(problem, header, start, m))
 
 
 def densities(problem: np.ndarray, points: np.ndarray, cores: int | None = None) -> np.ndarray:

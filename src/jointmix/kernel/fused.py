@@ -25,7 +25,7 @@ from jointmix.kernel.problem import known_values
 from jointmix.kernel.records import BLOCK, HEADER, HEADER_SIZE, Tape, blocks_of, header_of
 from jointmix.kernel.sweep import sweep
 from jointmix.model import graph
-from jointmix.model.component import Product, rows_by_role
+from jointmix.model.component import Product, joined_rows, rows_by_role
 from jointmix.model.dataset import as_dataset
 from jointmix.model.spec import ModelSpec
 
@@ -41,16 +41,20 @@ def _row_sum(tables, data, size, values, gradient):  # type: ignore[no-untyped-d
 
     Data are as long as the tables, with the same setups, and then the rows, block by block.
     """
+    # Then the rows' weights, where the tables have a place for them.
     n_tables = int(carray(tables, (HEADER_SIZE,)).view(HEADER)[0].n_doubles)
     own = carray(tables, (n_tables,)).copy()
     header = header_of(own)
-    blocks, n_columns, place = blocks_of(own, header), 0, n_tables
+    blocks, place = blocks_of(own, header), n_tables
+    n_columns = 0 if header.weights == 0 else 1
     for i in range(blocks.size):
         n_columns += blocks[i].n_columns
     header.n_rows = (size - n_tables) // n_columns
     for i in range(blocks.size):
         blocks[i].rows = place
         place += header.n_rows * blocks[i].n_columns
+    if header.weights != 0:
+        header.weights = place
     out = carray(gradient, (int(header.n_values),))
     for i in range(out.size):
         out[i] = 0.0
@@ -65,26 +69,37 @@ def compiled() -> Any:
 
 
 @cache
-def _tables(blocks: tuple[Block, ...], k: int) -> np.ndarray:
+def _tables(blocks: tuple[Block, ...], k: int, weighted: bool) -> np.ndarray:
     """A problem without rows. It holds addresses: each process makes its own."""
     tape, n_columns = Tape(), 1 + max(max(block.columns) for block in blocks)
-    header = add_blocks(tape, blocks, k, np.zeros((n_columns, 0)))
+    weight = np.zeros(0) if weighted else None
+    header = add_blocks(tape, blocks, k, np.zeros((n_columns, 0)), weight=weight)
     return tape.problem(**header, n_values=n_values(blocks, k))
 
 
 class RowSum(Op):
-    """Σ_n log Σ_k π_k p(row_n | k), and its gradient, in one pass over the rows.
+    """Σ_n w_n log Σ_k π_k p(row_n | k), and its gradient, in one pass over the rows.
 
     Inputs are the vector of values (value,), log weights first, and data (number,), as `_data`
     makes them; the gradient (value,) is in the logarithms of positive values.
     """
 
-    __props__ = ("blocks", "n_clusters", "positive")
+    __props__ = ("blocks", "n_clusters", "positive", "weighted")
 
     def __init__(
-        self, blocks: tuple[Block, ...], n_clusters: int, positive: tuple[bool, ...]
+        self,
+        blocks: tuple[Block, ...],
+        n_clusters: int,
+        positive: tuple[bool, ...],
+        weighted: bool = False,
     ) -> None:
         self.blocks, self.n_clusters, self.positive = blocks, n_clusters, positive
+        self.weighted = weighted
+
+    @property
+    def tables(self) -> np.ndarray:
+        """The problem without rows."""
+        return _tables(self.blocks, self.n_clusters, self.weighted)
 
     def make_node(self, values: TensorVariable, data: TensorVariable) -> Apply:
         """The log likelihood, and its gradient."""
@@ -93,7 +108,7 @@ class RowSum(Op):
     def perform(self, _node: Apply, inputs: Sequence[np.ndarray], outputs: list[list[Any]]) -> None:
         """By a call of the C function."""
         values, data = (np.ascontiguousarray(each) for each in inputs)
-        tables, gradient = _tables(self.blocks, self.n_clusters), np.empty_like(values)
+        tables, gradient = self.tables, np.empty_like(values)
         at = [each.ctypes.data_as(_POINTER) for each in (tables, data, values, gradient)]
         total = compiled().ctypes(at[0], at[1], data.size, at[2], at[3])
         outputs[0][0], outputs[1][0] = np.asarray(total), gradient
@@ -120,7 +135,7 @@ class RowSum(Op):
 @register_funcify_and_cache_key(RowSum)
 def _funcify(op: RowSum, **_: Any) -> tuple[Any, None]:
     """The same for Numba: the C function by its address, hence never kept on disk."""
-    address, tables = int(compiled().address), _tables(op.blocks, op.n_clusters)
+    address, tables = int(compiled().address), op.tables
 
     @numba_njit
     def row_sum(values, data):  # type: ignore[no-untyped-def]
@@ -132,9 +147,9 @@ def _funcify(op: RowSum, **_: Any) -> tuple[Any, None]:
     return row_sum, None
 
 
-def _data(blocks: tuple[Block, ...], k: int, columns: TensorVariable) -> TensorVariable:
-    """Setups in their places, and rows (obs, column) in tiles, block by block."""
-    tables = _tables(blocks, k)
+def _data(op: RowSum, columns: TensorVariable, counts: TensorVariable | None) -> TensorVariable:
+    """Setups in their places, rows (obs, column) in tiles, block by block, and their weights."""
+    tables, blocks = op.tables, op.blocks
     header = tables[:HEADER_SIZE].view(HEADER)[0]
     front = np.zeros_like(tables)
     rows = tables[header.blocks :][: len(blocks) * BLOCK.itemsize // 8].view(BLOCK)
@@ -146,21 +161,26 @@ def _data(blocks: tuple[Block, ...], k: int, columns: TensorVariable) -> TensorV
         own = columns[:, list(block.columns)]
         tiles = own[: n_tiles * length].reshape((n_tiles, length, len(block.columns)))
         parts += [tiles.transpose(0, 2, 1).ravel(), own[n_tiles * length :].T.ravel()]
-    return pt.concatenate(parts)
+    return pt.concatenate(parts if counts is None else [*parts, counts.ravel()])
 
 
 def _likelihood(
-    spec: ModelSpec,
     blocks: tuple[Block, ...],
+    spec: ModelSpec,
     weight: TensorVariable,
     values: Values,
-    rows: TensorVariable,
+    own: TensorVariable,
+    extra: Sequence[TensorVariable],
+    counts: TensorVariable | None,
 ) -> TensorVariable:
     """The rows' log likelihood, a scalar; see `model.graph.Likelihood`."""
     k, given = spec.n_clusters, {"weight": pt.log(weight)}
     for block in spec.blocks:
-        own = getattr(graph_of(block), "compiled", None)
-        given |= own(block, values) if own else {p.name: values[p.name] for p in block.parameters}
+        named = getattr(graph_of(block), "compiled", None)
+        if named:
+            given |= named(block, values)
+        else:
+            given |= {p.name: values[p.name] for p in block.parameters}
     flat, found, positive = [], [], []
     for name, place in places(blocks, k).items():
         known = spec.parameters.get(name)
@@ -169,10 +189,10 @@ def _likelihood(
         positive.append(np.full(found[-1].size, known is not None and known.role in _POSITIVE))
     order = np.argsort(np.concatenate([each.ravel() for each in found]))
     vector = pt.concatenate(flat)[order]
-    given_rows = rows_by_role(spec, rows)
+    given_rows = rows_by_role(spec, joined_rows(spec, own, extra))
     columns = pt.concatenate([compiled_rows(block, given_rows) for block in spec.blocks], axis=1)
-    row_sum = RowSum(blocks, k, tuple(np.concatenate(positive)[order].tolist()))
-    return row_sum(vector, _data(blocks, k, columns))[0]
+    row_sum = RowSum(blocks, k, tuple(np.concatenate(positive)[order].tolist()), counts is not None)
+    return row_sum(vector, _data(row_sum, columns, counts))[0]
 
 
 def build_model(
@@ -238,5 +258,5 @@ def build_model(
         return graph.mixture_model(dataset, direction, product)
     known = known_values(spec, dataset.scaling)
     blocks = compiled_blocks(spec.blocks, dataset.rows, known)
-    likelihood = partial(_likelihood, spec, blocks)
+    likelihood = partial(_likelihood, blocks)
     return graph.mixture_model(dataset, direction, product, likelihood)

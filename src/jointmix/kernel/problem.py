@@ -182,7 +182,7 @@ def make_problem(
     outputs = _outputs(place)
     shift, stretch = whitening or (np.zeros(0), np.zeros(0))
     return tape.problem(
-        **add_blocks(tape, blocks, k, columns_of(spec.blocks, table)),
+        **add_blocks(tape, blocks, k, columns_of(spec.blocks, table), weight=table.weight),
         dim=n_free(spec), n_values=width, known=tape.add(values),
         parameters=tape.table(PARAMETER, rows), n_parameters=len(rows),
         outputs=tape.table(OUTPUT, outputs), n_outputs=len(outputs),

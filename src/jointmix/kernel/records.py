@@ -19,10 +19,11 @@ def _record(whole: str, real: str = "") -> np.dtype:
 
 # Places are indices of the problem's array; those of values, of the vector of values.
 
-#: Sizes, places of the tables and arrays (of how many rows), and the sum of all constants.
+#: Sizes, places of the tables and arrays (of how many rows; that of the rows' weights is 0 where
+#: there are none), and the sum of all constants.
 HEADER = _record(
     "n_doubles dim n_values n_clusters n_rows length parameters n_parameters blocks n_blocks "
-    "outputs n_outputs known whitened shift stretch predicted",
+    "outputs n_outputs known whitened shift stretch predicted weights",
     "constant",
 )
 #: One free parameter: its transform, the place of its n_rows × n_columns values in q, and where
@@ -58,6 +59,14 @@ _PARAMETER, _COLUMN, _BLOCK, _OUTPUT, _PREDICTED = (
 def header_of(problem):  # type: ignore[no-untyped-def]
     """The problem's header."""
     return problem[:HEADER_SIZE].view(HEADER)[0]
+
+
+@jit()
+def weights_of(problem, header, start, m):  # type: ignore[no-untyped-def]
+    """The weights of m rows, empty where there are none."""
+    if header.weights == 0:
+        return problem[:0]
+    return problem[header.weights + start : header.weights + start + m]
 
 
 @jit()

@@ -8,6 +8,7 @@ import numpy as np
 
 from jointmix.families.compiling import call, jit
 from jointmix.families.loops import SUMS, softmax
+from jointmix.kernel.records import weights_of
 
 
 @jit()
@@ -81,7 +82,12 @@ def sweep(problem, header, blocks, values, from_values):  # type: ignore[no-unty
                 terms[c, b] = constant[c]
         for i in range(blocks.size):
             subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
-        total += softmax(terms, work, bits, m)
+        weights = weights_of(problem, header, start, m)
+        total += softmax(terms, work, bits, m, weights)
+        if weights.size > 0:
+            for c in range(k):
+                for b in range(m):
+                    terms[c, b] *= weights[b]
         for c in range(k):
             for b in range(m):
                 from_values[c] += terms[c, b]

@@ -134,14 +134,15 @@ def other_method(
     pivot: np.ndarray | None = None,
 ) -> tuple[str, np.ndarray]:
     """A method that works on another principle, and its permutations of the same draws."""
+    weight = values.rows.weight
     if method not in ("stephens", "order_by"):
-        return "stephens", stephens(values, start=permutation)
+        return "stephens", stephens(values, permutation, weight)
     if pivot is None:
         total = np.zeros(values.shape[1:])
         for draw, labels in enumerate(permutation):
             total += values[draw : draw + 1][0][:, labels]
         pivot = total.argmax(axis=-1)
-    return "ecr", ecr(Allocations(values), pivot, values.shape[2])
+    return "ecr", ecr(Allocations(values), pivot, values.shape[2], weight)
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> float:

@@ -58,8 +58,8 @@ class Gathered:
     chain_share
         Mean of p(k | x, y) over each chain's draws, (chain, obs, cluster).
     occupied
-        Probability that the cluster holds at least one row, 1 − Π_n (1 − p(k | x_n, y_n)),
-        (draw, cluster).
+        Probability that the cluster holds at least one row, 1 − Π_n (1 − p(k | x_n, y_n)), over
+        all observations that rows stand for, (draw, cluster).
     """
 
     permutation: np.ndarray
@@ -95,6 +95,7 @@ def gather(
     permutation = np.empty((total, k), dtype=np.int64)
     likelihood, occupied = np.empty(total), np.empty((total, k))
     chain_share, share_features = np.zeros((2, n_chains, k, n_rows))
+    copies = None if rows.weight is None else rows.copies
     cores = min(n_chains, available_cores()) if total * n_rows * k > _BATCH_NUMBERS else 1
     size = max(1, _BATCH_NUMBERS // (n_rows * k * cores))
 
@@ -105,7 +106,7 @@ def gather(
             joint, features, likelihood[batch] = allocate(rows, part, spec.blocks, True)
             labels = choose(batch, part, joint)
             permutation[batch] = labels
-            occupied[batch] = permute(_occupied(joint), labels)
+            occupied[batch] = permute(_occupied(joint, copies), labels)
             _add_permuted(chain_share[chain], joint, labels)
             _add_permuted(share_features[chain], features, labels)
 
@@ -119,14 +120,15 @@ def gather(
     )
 
 
-def _occupied(joint: np.ndarray) -> np.ndarray:
-    """Probability that a component holds a row, (draw, component)."""
+def _occupied(joint: np.ndarray, copies: np.ndarray | None) -> np.ndarray:
+    """Probability that a component holds a row, (draw, component); rows are as many copies."""
     found = np.ones(joint.shape[:2])
     # ∏ (1 − r) ≤ exp(−Σ r): with so many expected rows the probability rounds to 1.
-    few = joint.sum(axis=-1) < _SURELY_OCCUPIED
+    few = (joint.sum(axis=-1) if copies is None else joint @ copies) < _SURELY_OCCUPIED
     # A responsibility of one makes the logarithm -inf, and the cluster occupied for certain.
     with np.errstate(divide="ignore"):
-        found[few] = -np.expm1(np.log1p(-np.minimum(joint[few], 1.0)).sum(axis=-1))
+        empty = np.log1p(-np.minimum(joint[few], 1.0))
+        found[few] = -np.expm1((empty if copies is None else empty * copies).sum(axis=-1))
     return found
 
 
@@ -185,10 +187,10 @@ def identify_draws(
     pivot = mode_share(rows, scaling.to_model(census.start.parameters), spec.blocks).argmax(-1)
 
     def choose(_: slice, part: Parameters, joint: np.ndarray) -> np.ndarray:
-        return _permutations(part, joint, pivot, spec)
+        return _permutations(part, joint, pivot, spec, rows.weight)
 
     found = gather(rows, parameters, raw.sizes[CHAIN], choose, spec)
-    on_users_scale = found.log_likelihood + len(rows.y) * scaling.log_jacobian
+    on_users_scale = found.log_likelihood + rows.total * scaling.log_jacobian
     method, text = _describe(spec, ordering, switch_rate(found.permutation))
     return Identified(
         posterior=_identified(raw, parameters, found.permutation, scaling),
@@ -200,12 +202,16 @@ def identify_draws(
 
 
 def _permutations(
-    parameters: Parameters, joint: np.ndarray, pivot: np.ndarray, spec: ModelSpec
+    parameters: Parameters,
+    joint: np.ndarray,
+    pivot: np.ndarray,
+    spec: ModelSpec,
+    weight: np.ndarray | None,
 ) -> np.ndarray:
     if spec.n_clusters == 1 or not spec.exchangeable:
         return np.broadcast_to(np.arange(spec.n_clusters), parameters.weight.shape)
     if spec.ordering in ("auto", "none"):
-        return ecr(joint.argmax(1), pivot, spec.n_clusters)
+        return ecr(joint.argmax(1), pivot, spec.n_clusters, weight)
     name, column = spec.ordering_variable()
     values = unpacked(parameters, spec)[name]
     if column is not None:

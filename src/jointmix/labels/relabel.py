@@ -32,7 +32,12 @@ class Draws(Protocol):
     def __getitem__(self, key: slice, /) -> np.ndarray: ...
 
 
-def ecr(allocations: Draws, pivot: np.ndarray, n_clusters: int | None = None) -> np.ndarray:
+def ecr(
+    allocations: Draws,
+    pivot: np.ndarray,
+    n_clusters: int | None = None,
+    weight: np.ndarray | None = None,
+) -> np.ndarray:
     """Equivalence classes representatives: the permutation that agrees most with a pivot.
 
     Papastamoulis and Iliopoulos (2010), doi:10.1198/jcgs.2010.09008; each draw is one assignment
@@ -46,6 +51,8 @@ def ecr(allocations: Draws, pivot: np.ndarray, n_clusters: int | None = None) ->
         Cluster of each row, shape (obs,), whole numbers from 0 to K − 1.
     n_clusters
         K; by default the largest label plus one.
+    weight
+        How often each row counts, shape (obs,); None for once each.
 
     Returns
     -------
@@ -64,7 +71,7 @@ def ecr(allocations: Draws, pivot: np.ndarray, n_clusters: int | None = None) ->
             f"{allocations.shape} and {pivot.shape}."
         )
     k = _number_of_labels("ecr", allocations, pivot, n_clusters)
-    return assign(_cross_counts(allocations, pivot, k))
+    return assign(_cross_counts(allocations, pivot, k, weight))
 
 
 def ecr_iterative(
@@ -72,6 +79,7 @@ def ecr_iterative(
     responsibilities: Draws | None = None,
     n_clusters: int | None = None,
     start: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """ECR whose pivot is re-estimated from the relabelled draws until nothing changes.
 
@@ -90,6 +98,8 @@ def ecr_iterative(
     start
         Permutations (draw, cluster) to start from; by default those that ECR finds with the best
         of several draws as its pivot.
+    weight
+        As for `ecr`.
 
     Returns
     -------
@@ -116,21 +126,24 @@ def ecr_iterative(
     k = _number_of_labels("ecr_iterative", allocations, np.zeros(1, dtype=int), n_clusters)
     first = _start(start, allocations.shape[0], k)
     if first is None:
-        first = assign(_cross_counts(allocations, _best_pivot(allocations, k), k))
+        pivot = _best_pivot(allocations, k, weight)
+        first = assign(_cross_counts(allocations, pivot, k, weight))
 
     def improve(permutation: np.ndarray) -> tuple[np.ndarray, float]:
         if responsibilities is None:
             pivot = _votes(allocations, permutation, k).argmax(axis=0)
         else:
             pivot = _mean_responsibility(responsibilities, permutation).argmax(axis=-1)
-        counts = _cross_counts(allocations, pivot, k)
+        counts = _cross_counts(allocations, pivot, k, weight)
         better = assign(counts)
         return better, float(_total(counts, better))
 
     return _until_settled(improve, first)
 
 
-def stephens(responsibilities: Draws, start: np.ndarray | None = None) -> np.ndarray:
+def stephens(
+    responsibilities: Draws, start: np.ndarray | None = None, weight: np.ndarray | None = None
+) -> np.ndarray:
     """Relabelling that brings each draw's responsibilities nearest to their mean.
 
     Minimises Σ_draws KL(p_draw ‖ q) over the permutations, with q the mean of the permuted
@@ -144,6 +157,8 @@ def stephens(responsibilities: Draws, start: np.ndarray | None = None) -> np.nda
     start
         Permutations (draw, cluster) to start from; by default those that match the
         responsibilities of the best of several draws.
+    weight
+        As for `ecr`.
 
     Returns
     -------
@@ -159,11 +174,12 @@ def stephens(responsibilities: Draws, start: np.ndarray | None = None) -> np.nda
     n_draws, _, k = responsibilities.shape
     first = _start(start, n_draws, k)
     if first is None:
-        first = assign(_overlaps(responsibilities, _best_responsibility(responsibilities)))
+        target = _best_responsibility(responsibilities, weight)
+        first = assign(_overlaps(responsibilities, target, weight))
 
     def improve(permutation: np.ndarray) -> tuple[np.ndarray, float]:
         closeness = kl_agreement(
-            responsibilities, _mean_responsibility(responsibilities, permutation)
+            responsibilities, _mean_responsibility(responsibilities, permutation), weight
         )
         better = assign(closeness)
         return better, _total(closeness, better)
@@ -217,13 +233,16 @@ def pivotal(
     return assign(np.einsum("kp,mjp->mkj", (pivot - center) / unit, scaled))
 
 
-def kl_agreement(responsibilities: Draws, target: np.ndarray) -> np.ndarray:
-    """Σ_n p_nj log q_nk of each draw, (draw, cluster, component).
+def kl_agreement(
+    responsibilities: Draws, target: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Σ_n w_n p_nj log q_nk of each draw, (draw, cluster, component).
 
     Its largest total over a permutation is the smallest Kullback-Leibler divergence from q.
     """
     n_draws, _, k = responsibilities.shape
     log_target = np.log(_smoothed(target)).T
+    log_target = log_target if weight is None else log_target * weight
     result = np.empty((n_draws, k, k))
     for part, block in _blocks(responsibilities):
         result[part] = log_target @ _smoothed(block)
@@ -297,14 +316,17 @@ def _total(agreement: np.ndarray, permutation: np.ndarray) -> float:
     return float(np.take_along_axis(agreement, permutation[..., None], axis=-1).sum())
 
 
-def _cross_counts(allocations: Draws, pivot: np.ndarray, k: int) -> np.ndarray:
+def _cross_counts(
+    allocations: Draws, pivot: np.ndarray, k: int, weight: np.ndarray | None
+) -> np.ndarray:
     """Rows that lie in each cluster of the pivot and component of a draw, (draw, k, k)."""
     place = np.asarray(pivot, dtype=np.int64) * k
-    result = np.empty((allocations.shape[0], k, k), dtype=np.int64)
+    kind = np.int64 if weight is None else np.float64
+    result = np.empty((allocations.shape[0], k, k), dtype=kind)
     for part, block in _blocks(allocations):
         for draw, labels in zip(range(part.start, part.stop), block, strict=True):
             cell = place + labels.astype(np.int64, copy=False)
-            result[draw] = np.bincount(cell, minlength=k * k).reshape(k, k)
+            result[draw] = np.bincount(cell, weight, k * k).reshape(k, k)
     return result
 
 
@@ -329,9 +351,10 @@ def _mean_responsibility(responsibilities: Draws, permutation: np.ndarray) -> np
     return total / n_draws
 
 
-def _overlaps(responsibilities: Draws, target: np.ndarray) -> np.ndarray:
-    """Σ_n q_nk p_nj, the rows expected in cluster k and component j, (draw, k, k)."""
-    return np.concatenate([target.T @ block for _, block in _blocks(responsibilities)])
+def _overlaps(responsibilities: Draws, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Σ_n w_n q_nk p_nj, the rows expected in cluster k and component j, (draw, k, k)."""
+    counts = target.T if weight is None else target.T * weight
+    return np.concatenate([counts @ block for _, block in _blocks(responsibilities)])
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
@@ -344,23 +367,23 @@ def _spread(n_draws: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, n_draws - 1, min(count, n_draws)).astype(int)).tolist()
 
 
-def _best_pivot(allocations: Draws, k: int) -> np.ndarray:
+def _best_pivot(allocations: Draws, k: int, weight: np.ndarray | None) -> np.ndarray:
     """The allocations of that of a few draws with which many others agree most."""
     compared = _taken(allocations, _COMPARED)
 
     def agreement(pivot: np.ndarray) -> float:
-        counts = _cross_counts(compared, pivot, k)
+        counts = _cross_counts(compared, pivot, k, weight)
         return _total(counts, assign(counts))
 
     return max(_taken(allocations, _CANDIDATES).astype(np.int64), key=agreement)
 
 
-def _best_responsibility(responsibilities: Draws) -> np.ndarray:
+def _best_responsibility(responsibilities: Draws, weight: np.ndarray | None) -> np.ndarray:
     """The responsibilities of that of a few draws with which many others overlap most."""
     compared = _taken(responsibilities, _COMPARED)
 
     def agreement(target: np.ndarray) -> float:
-        overlaps = _overlaps(compared, target)
+        overlaps = _overlaps(compared, target, weight)
         return _total(overlaps, assign(overlaps))
 
     return max(_taken(responsibilities, _CANDIDATES), key=agreement)

@@ -40,6 +40,7 @@ def mode_visits(
         for mode in modes
     ]
     roots = np.sqrt(np.concatenate(share, axis=1))
+    roots = dataset.rows.take(chosen).weighted(roots)
     highest = np.array([mode.log_likelihood for mode in modes])
     n_draws, k = len(parameters.weight) // n_chains, dataset.spec.n_clusters
     at, exchangeable = spread(n_draws, _DRAWS), dataset.spec.exchangeable

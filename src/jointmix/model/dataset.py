@@ -10,12 +10,8 @@ import numpy as np
 
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
-from jointmix.families.rows import Rows
-from jointmix.model.designed import (
-    encoded,
-    may_be_levels,
-    sources,
-)
+from jointmix.families.rows import Rows, is_frequency, standing_places
+from jointmix.model.designed import encoded, may_be_levels, sources
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
@@ -25,23 +21,20 @@ from jointmix.tables.issues import (
     Issue,
     error,
     listed,
-    quoted,
     raise_first,
-    warning,
 )
-from jointmix.tables.kinds import derived_warnings, kind_warning
 from jointmix.tables.labels import rows_named
 from jointmix.tables.screening import (
     LARGEST,
     collinear_issue,
-    digits_warning,
-    duplicate_warning,
     magnitude_issues,
     missing_issues,
     spread_issues,
-    tie_warning,
-    total_warning,
 )
+from jointmix.tables.weights import weight_issues
+
+#: Repeated rows of which knots, centres and scales are learned.
+_MOST_COUNTED = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +62,10 @@ class Dataset:
         (N,), what the table calls these rows; None for their numbers.
     source
         The columns of which predictors are made; None where they are columns by themselves.
+    weight
+        (N,), > 0, how often each row counts; None where the model has no row weights.
+    n_zeros
+        Rows of the table that do not enter because their weight is 0.
     """
 
     spec: ModelSpec
@@ -80,6 +77,8 @@ class Dataset:
     warnings: tuple[Issue, ...] = ()
     labels: np.ndarray | None = None
     source: Source | None = None
+    weight: np.ndarray | None = None
+    n_zeros: int = 0
 
     @property
     def label(self) -> np.ndarray:
@@ -109,17 +108,18 @@ class Dataset:
     @cached_property
     def scaling(self) -> Scaling:
         """Between the users' scale and that on which the model and its priors are stated."""
-        return model_scaling(self.values, self.spec)
+        return model_scaling(self.values, self.spec, self.users_rows.weight)
 
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        return by_role(self.scaling.transform(self.values), self.spec, self.scaling.level)
+        values, level = self.scaling.transform(self.values), self.scaling.level
+        return by_role(values, self.spec, level, self.weight)
 
     @cached_property
     def users_rows(self) -> Rows:
         """The rows on the users' scale."""
-        return by_role(self.values, self.spec)
+        return by_role(self.values, self.spec, weight=self.weight)
 
     def under(self, spec: ModelSpec) -> "Dataset":
         """The same rows under another model of the same columns.
@@ -133,7 +133,7 @@ class Dataset:
             own = self.spec
             if spec.formula == own.formula and spec.encoding is None and own.encoding is not None:
                 spec = replace(spec, predictors=own.predictors, encoding=own.encoding)
-        if spec.columns != self.columns:
+        if (spec.columns, spec.row_weights) != (self.columns, self.spec.row_weights):
             raise DataError(
                 f"The dataset has the columns {self.columns}; the model needs {spec.columns}."
             )
@@ -196,7 +196,8 @@ def inspect_table(
         as it came; for those about its numbers see `notes`.
     """
     needed = sources(require_spec(spec))
-    read = convert(table, needed, coded=may_be_levels(spec))
+    weighing = () if spec.row_weights is None else (spec.row_weights,)
+    read = convert(table, (*needed, *weighing), coded=may_be_levels(spec))
     issues = list(read.issues)
     names = tuple(name for name in needed if name in read.values)
     if not names or any(issue.code == "unequal_lengths" for issue in issues):
@@ -206,41 +207,67 @@ def inspect_table(
     if n_rows == 0:
         issues.append(error("no_rows", "The table has no rows", "give at least one"))
         return None, tuple(issues)
+    weight = read.values.get(*weighing) if weighing else None
+    enters = np.ones(n_rows, dtype=bool)
+    if weight is not None:
+        issues += weight_issues(weight, str(spec.row_weights), read.labels)
+        # What a row holds that does not enter is nobody's concern.
+        enters = weight != 0
+        values[~enters] = 0.0
     issues += magnitude_issues(values, names, read.labels)
     absent = np.isnan(values)
     if spec.missing == "error":
         issues += missing_issues(absent, names, True, read.labels)
-    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1)
+    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
     source = None
     used, row = np.ascontiguousarray(values[usable]), np.flatnonzero(usable)
     counts = absent.sum(axis=0)
     missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+    n = _copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or read.levels:
         if len(row) == 0 or len(names) < len(needed):
-            return None, (*issues, *_count_issues(len(row), n_rows, spec))
+            return None, (*issues, *_count_issues(n, n_rows, spec))
         source = Source.of(read, dict(zip(names, used.T.copy(), strict=True)), row)
-        spec, made, found = encoded(spec, source)
+        spec, made, found = encoded(spec, source, _counted(source, weight, row))
         issues += found
         if made is None:
             return None, tuple(issues)
         used, names = made, spec.columns
-    issues += _row_issues(used, n_rows, names, spec, for_fit)
+    issues += _row_issues(used, n, n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
     used.flags.writeable = False
     row.flags.writeable = False
     warnings = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
-    return Dataset(
-        spec, used, row, n_rows, missing, _digest(names, used), warnings, labels, source
-    ), warnings
+    weight = None if weight is None else weight[row]
+    digest = _digest((*names, *weighing), used if weight is None else np.c_[used, weight])
+    n_zeros = int((~enters).sum())
+    dataset = Dataset(
+        spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros
+    )
+    return dataset, warnings
+
+
+def _counted(source: Source, weight: np.ndarray | None, row: np.ndarray) -> Source:
+    """The rows ``row`` of a table as often as they count, up to so many that they can be held."""
+    if weight is None or not is_frequency(weight[row]):
+        return source
+    return source.take(standing_places(weight[row], _MOST_COUNTED))
+
+
+def _copies(weight: np.ndarray | None, usable: np.ndarray) -> int:
+    """Observations that the usable rows (obs,) stand for."""
+    if weight is None or not np.isfinite(weight).all() or not is_frequency(weight[usable]):
+        return int(usable.sum())
+    return int(weight[usable].sum())
 
 
 def _row_issues(
-    used: np.ndarray, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
+    used: np.ndarray, n: int, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
 ) -> list[Issue]:
-    """Errors of the rows (n, C) that can be used."""
-    issues = _count_issues(len(used), n_rows, spec) if for_fit or len(used) == 0 else []
+    """Errors of the rows (row, C) that can be used, which stand for n."""
+    issues = _count_issues(n, n_rows, spec) if for_fit or len(used) == 0 else []
     if len(used) == 0:
         return issues
     domain = [
@@ -260,7 +287,7 @@ def _row_issues(
     found: list[Issue | None] = []
     for group, limit in independent_groups(spec).items():
         if set(group) <= varying:
-            constant = _has_constant(spec, group)
+            constant = has_constant(spec, group)
             found.append(collinear_issue(table.select(group), group, limit, constant))
     for block in spec.blocks:
         read = {*block.columns, *(spec.predictors if block.of_response else ())}
@@ -290,7 +317,7 @@ def independent_groups(spec: ModelSpec) -> dict[tuple[str, ...], float]:
     return limits
 
 
-def _has_constant(spec: ModelSpec, group: tuple[str, ...]) -> bool:
+def has_constant(spec: ModelSpec, group: tuple[str, ...]) -> bool:
     """Whether columns stand beside a constant: an intercept, or the means of features."""
     return spec.intercept or set(group) <= set(spec.features)
 
@@ -306,38 +333,6 @@ def require_possible(columns: Mapping[str, np.ndarray], spec: ModelSpec) -> None
     table = _Columns(np.column_stack(list(columns.values())), tuple(columns))
     for block in spec.blocks:
         raise_first(block.checks.new_issues(table, {*block.columns} <= {*columns}))
-
-
-def notes(dataset: Dataset) -> tuple[Issue, ...]:
-    """What a reader of the fit should know about its data, all warnings.
-
-    Columns without a name, ties, two values or few whole numbers, lost digits, near-collinear
-    columns, columns that are functions of features, a response without noise, duplicate rows, a row
-    of totals, rows left out. Ties are counted in the columns that have a density, the features and
-    the response.
-    """
-    found: list[Issue | None] = list(dataset.warnings)
-    for block in dataset.blocks:
-        for name in block.checks.measured:
-            column = dataset.select([name])[:, 0]
-            kind = kind_warning(column, name, block.of_response)
-            harmless = block.checks.harmless_ties(name)
-            found += [kind, tie_warning(column, name, harmless, kind is not None)]
-    own = [name for name in dataset.columns if name not in dataset.spec.made]
-    found += [digits_warning(dataset.select([name])[:, 0], name) for name in own]
-    spec = dataset.spec
-    groups = independent_groups(spec).items()
-    found += [
-        collinear_issue(dataset.select(group), group, limit, _has_constant(spec, group))
-        for group, limit in groups
-    ]
-    found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
-    found += derived_warnings(dataset.select(own), own, spec.features, spec.response)
-    found.append(duplicate_warning(dataset.values, dataset.labels, dataset.row))
-    if not any(issue.code == "total_row" for issue in dataset.warnings):
-        found.append(total_warning(dataset.select(own), own))
-    found += [_left_out_warning(dataset), _nothing_explains(spec)]
-    return tuple(issue for issue in found if issue is not None)
 
 
 def as_dataset(table: object, spec: ModelSpec) -> Dataset:
@@ -369,32 +364,6 @@ def _count_issues(n: int, n_rows: int, spec: ModelSpec) -> list[Issue]:
     least = minimum_rows(spec)
     if n >= least:
         return []
-    complete = "" if n == n_rows else f" complete ones (of {n_rows})"
+    complete = "" if n >= n_rows else f" complete ones (of {n_rows})"
     statement = f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}"
     return [error("few_rows", statement, "use fewer clusters or columns", value=float(n))]
-
-
-def _nothing_explains(spec: ModelSpec) -> Issue | None:
-    if spec.response is None or spec.predictors or not spec.features:
-        return None
-    name = quoted(spec.response)
-    message = (
-        f"The model has no predictors: inside a cluster no column explains {name}, which has one "
-        "mean there."
-    )
-    remedy = f"If features explain {name} inside clusters too, name them as predictors."
-    return warning("no_predictors", message, remedy, str(spec.response))
-
-
-def _left_out_warning(dataset: Dataset) -> Issue | None:
-    left_out = dataset.n_rows - len(dataset.row)
-    if left_out == 0:
-        return None
-    parts = [f"{quoted(name)} {count}" for name, count in dataset.missing.items()]
-    message = (
-        f"{left_out} of {dataset.n_rows} rows are left out because entries are missing "
-        f"({', '.join(parts)})."
-    )
-    row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
-    names = ", ".join(dataset.missing)
-    return warning("rows_left_out", message, "", names, row, left_out / dataset.n_rows)

@@ -1,7 +1,14 @@
 """All that a table says of a model before EM: notes, and what leaves a posterior improper."""
 
-from jointmix.model.dataset import Dataset, notes
+from dataclasses import replace
+
+from jointmix.families.rows import standing_places
+from jointmix.model.dataset import Dataset
+from jointmix.model.notes import notes
 from jointmix.tables.issues import Issue
+
+#: Repeated rows that are looked at.
+_MOST_ROWS = 100_000
 
 
 def improper_issues(dataset: Dataset) -> tuple[Issue, ...]:
@@ -13,9 +20,12 @@ def improper_issues(dataset: Dataset) -> tuple[Issue, ...]:
         Code "improper": tied values under a prior of the column's scale that does not vanish at
         zero; ``value`` is the number of rows tied. Further codes are the blocks' own.
     """
-    return tuple(
-        issue for block in dataset.blocks for issue in block.checks.improper_issues(dataset)
-    )
+    table = dataset
+    if dataset.rows.weight is not None:
+        # A row that stands for several is as many rows that agree.
+        places = standing_places(dataset.rows.copies, _MOST_ROWS)
+        table = replace(dataset, values=dataset.values[places])
+    return tuple(issue for block in dataset.blocks for issue in block.checks.improper_issues(table))
 
 
 def table_warnings(dataset: Dataset) -> tuple[Issue, ...]:

@@ -44,20 +44,24 @@ def may_be_levels(spec: ModelSpec) -> dict[str, bool]:
     return {name: anything for name, anything in factors.items() if name not in numbers}
 
 
-def encoded(spec: ModelSpec, source: Source) -> tuple[ModelSpec, np.ndarray | None, list[Issue]]:
+def encoded(
+    spec: ModelSpec, source: Source, learned: Source
+) -> tuple[ModelSpec, np.ndarray | None, list[Issue]]:
     """A model that knows its predictors, and its columns (n, C); None where an error is found.
 
     Parameters
     ----------
     source
         The complete rows.
+    learned
+        The rows of which knots, centres and scales are taken: as often as each counts.
     """
     encoding, issues = spec.encoding, list[Issue]()
     if encoding is None:
         listed_names = spec.predictors if spec.formula is None else ()
-        encoding, issues = learn(spec.formula, tuple(listed_names), spec.intercept, source)
+        encoding, issues = learn(spec.formula, tuple(listed_names), spec.intercept, learned)
         if encoding is None:
-            return spec, None, _of_table(issues, source)
+            return spec, None, _of_table(issues, learned)
         spec = replace(spec, predictors=encoding.names, encoding=encoding)
     found, wrong = encoded_columns(encoding, source)
     if wrong:

@@ -3,8 +3,10 @@
 All variables are on the model's scale; the parameters carry the dim ``component``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -25,7 +27,6 @@ from jointmix.families.priors.graph import standard_draws, standard_log_density
 from jointmix.model.component import (
     Product,
     further_predictors,
-    joined_rows,
     log_density,
     random_mixture,
     random_rows,
@@ -37,7 +38,7 @@ from jointmix.model.location import coordinates, householder
 from jointmix.model.spec import ModelSpec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
-OBSERVED, EXTRA, REFLECTION = "rows", "extra", "reflection"
+OBSERVED, EXTRA, COUNTS, REFLECTION = "rows", "extra", "row_weights", "reflection"
 
 #: Runs a graph operation by operation.
 _PYTHON = Mode(linker="py", optimizer="fast_compile")
@@ -78,9 +79,13 @@ def _matrix(reflection: TensorVariable, value: TensorVariable) -> TensorVariable
     return reflection.reshape((size, size))
 
 
-#: The rows' log likelihood, a scalar, of weights (component,), values by name and the rows
-#: (obs, column).
-Likelihood = Callable[[TensorVariable, Values, TensorVariable], TensorVariable]
+#: The rows' log likelihood, each or their sum: of the model, weights (component,), values by name,
+#: (x, y), what else rows are given, and how often each counts, (obs,), or None.
+Likelihood = Callable[
+    [ModelSpec, TensorVariable, Values, TensorVariable, Sequence[TensorVariable],
+     TensorVariable | None],
+    TensorVariable,
+]  # fmt: skip
 
 
 def mixture_model(
@@ -97,19 +102,21 @@ def mixture_model(
         What takes the mixture's place, if anything does.
     """
     spec = dataset.spec
-    observed, extra = observed_arrays(dataset)
+    data = data_arrays(dataset)
     with pm.Model(coords=_coords(spec)) as model:
-        rows = pm.Data(OBSERVED, observed)
-        given = [pm.Data(EXTRA, extra)] if extra.shape[1] else []
+        rows = pm.Data(OBSERVED, data[OBSERVED])
+        given = [pm.Data(name, data[name]) for name in (EXTRA, COUNTS) if name in data]
         weight = weights(spec.membership)
         locations = _locations(spec, direction)
         values: dict[str, TensorVariable] = {}
         for block in spec.blocks:
             values |= graph_of(block).variables(block, dataset.scaling, locations)
-        if likelihood is None:
+        if likelihood is None and COUNTS not in data:
             _mixture(spec, weight, values, rows, given, product)
+        elif likelihood is None:
+            _whole(spec, weight, values, rows, given, partial(_weighted, product), True)
         else:
-            _as_one(spec, weight, values, rows, given, likelihood)
+            _whole(spec, weight, values, rows, given, likelihood, COUNTS in data)
     return model
 
 
@@ -125,10 +132,11 @@ def prior_draws(dataset: Dataset, draws: int, seed: int) -> dict[str, np.ndarray
     return dict(zip(names, found, strict=True))
 
 
-def observed_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y), and further predictors with any offset and trials, on the model's scale.
+def data_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
+    """What the model's data containers hold, on the model's scale, by their names.
 
-    Shapes (obs, D + 1) and (obs, number of such columns).
+    (x, y), (obs, D + 1); the predictors that are not features with any offset and trials, (obs,
+    number of such columns), if there are any; and the rows' weights, (obs,), if they have any.
     """
     spec, rows = dataset.spec, dataset.rows
     places = [spec.predictors.index(name) for name in further_predictors(spec)]
@@ -138,7 +146,10 @@ def observed_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     if rows.trials is not None:
         given.append(rows.trials[:, None])
     own = [rows.x] if spec.response is None else [rows.x, rows.y[:, None]]
-    return np.ascontiguousarray(np.hstack(own)), np.ascontiguousarray(np.hstack(given))
+    extra = np.ascontiguousarray(np.hstack(given))
+    found = {OBSERVED: np.ascontiguousarray(np.hstack(own))}
+    found |= {EXTRA: extra} if extra.shape[1] else {}
+    return found | ({COUNTS: rows.weight} if rows.weight is not None else {})
 
 
 def _coords(spec: ModelSpec) -> dict[str, list[str] | np.ndarray]:
@@ -193,33 +204,63 @@ def _mixture(
     extra: list[TensorVariable], product: Product,
 ) -> None:  # fmt: skip
     """The observed rows: a mixture of the joint components, or a single one when K = 1."""
-    k, shapes = spec.n_clusters, shapes_of(values)
-    inputs = [value if k > 1 else value[0] for value in values.values()]
-    inputs += [each[:, None, :] if k > 1 else each for each in extra]
-    options = {
-        "logp": log_density(spec, shapes, product),
-        "random": random_rows(spec, shapes),
-        "signature": signature(spec, shapes),
-    }
-    if k == 1:
+    inputs, options = _component(spec, values, extra, product)
+    if spec.n_clusters == 1:
         pm.CustomDist("obs", *inputs, **options, observed=rows)
         return
     component = pm.CustomDist.dist(*inputs, **options)
     pm.Mixture("obs", w=weight, comp_dists=component, observed=rows)
 
 
-def _as_one(
+def _component(
+    spec: ModelSpec, values: Values, extra: Sequence[TensorVariable], product: Product
+) -> tuple[list[TensorVariable], dict[str, Any]]:
+    """What a batched component is given, and how it is defined, as CustomDist takes them."""
+    k, shapes = spec.n_clusters, shapes_of(values)
+    inputs = [value if k > 1 else value[0] for value in values.values()]
+    inputs += [each[:, None, :] if k > 1 else each for each in extra]
+    return inputs, {
+        "logp": log_density(spec, shapes, product),
+        "random": random_rows(spec, shapes),
+        "signature": signature(spec, shapes),
+    }
+
+
+def _weighted(
+    product: Product, spec: ModelSpec, weight: TensorVariable, values: Values,
+    rows: TensorVariable, extra: Sequence[TensorVariable], counts: TensorVariable | None,
+) -> TensorVariable:  # fmt: skip
+    """The mixture's log density of each row, as often as it counts, (obs,)."""
+    inputs, options = _component(spec, values, extra, product)
+    mixture = pm.CustomDist.dist(*inputs, **options)
+    if spec.n_clusters > 1:
+        mixture = pm.Mixture.dist(w=weight, comp_dists=mixture)
+    return counts * pm.logp(mixture, rows)
+
+
+def _whole(
     spec: ModelSpec, weight: TensorVariable, values: Values, rows: TensorVariable,
-    extra: list[TensorVariable], likelihood: Likelihood,
+    extra: list[TensorVariable], likelihood: Likelihood, weighted: bool,
 ) -> None:  # fmt: skip
-    """The observed rows, whose log densities come as one sum."""
+    """The observed rows, all components of which are one distribution.
+
+    With ``weighted``, how often each row counts is the last of ``extra``.
+    """
     k, shapes = spec.n_clusters, shapes_of(values)
     of_all = {"weight": (k,)} | {name: (k, *shape) for name, shape in shapes.items()}
+    core, out = signature(spec, of_all).split("->")
+    n_own = len(of_all) + len(extra) - weighted
 
     def logp(value: TensorVariable, *args: TensorVariable) -> TensorVariable:
         sized = zip(of_all.items(), args, strict=False)
         given = {name: each.reshape(shape) for (name, shape), each in sized}
-        return likelihood(given.pop("weight"), given, joined_rows(spec, value, args))
+        counts = args[-1] if weighted else None
+        return likelihood(
+            spec, given.pop("weight"), given, value, args[len(of_all) : n_own], counts
+        )
+
+    def random(*args: Any, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+        return random_mixture(spec, shapes)(*args[:n_own], rng=rng, size=size)
 
     pm.CustomDist(
         "obs",
@@ -227,7 +268,7 @@ def _as_one(
         *values.values(),
         *extra,
         logp=logp,
-        random=random_mixture(spec, shapes),
-        signature=signature(spec, of_all),
+        random=random,
+        signature=f"{core}{',()' if weighted else ''}->{out}",
         observed=rows,
     )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, with_weight
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 
@@ -14,8 +14,10 @@ def of_column(values: np.ndarray, spec: ModelSpec, name: str) -> np.ndarray:
     return np.asarray(values[:, spec.columns.index(name)])
 
 
-def by_role(values: np.ndarray, spec: ModelSpec, level: float = 0.0) -> Rows:
-    """Columns (obs, column), in the order of ``spec.columns``, by role.
+def by_role(
+    values: np.ndarray, spec: ModelSpec, level: float = 0.0, weight: np.ndarray | None = None
+) -> Rows:
+    """Columns (obs, column), in the order of ``spec.columns``, by role, and the rows' weights.
 
     ``level`` is added to the offset of a linked response.
     """
@@ -27,13 +29,14 @@ def by_role(values: np.ndarray, spec: ModelSpec, level: float = 0.0) -> Rows:
         offset = own + level
     trials = None if spec.trials is None else of_column(values, spec, spec.trials)
     x = values[:, : len(spec.features)]
-    return Rows(x, values[:, predictors], y, offset=offset, trials=trials)
+    rows = Rows(x, values[:, predictors], y, offset=offset, trials=trials)
+    return with_weight(rows, weight)
 
 
 def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     """Rows on the users' scale as rows on the model's."""
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
-    found = Rows((rows.x - x) / x_scale, (rows.u - u) / u_scale, rows.y, trials=rows.trials)
+    found = replace(rows, x=(rows.x - x) / x_scale, u=(rows.u - u) / u_scale)
     if rows.offset is not None:
         return replace(found, y=rows.y / y_scale, offset=rows.offset + scaling.level)
     return replace(found, y=(rows.y - y) / y_scale)

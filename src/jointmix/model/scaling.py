@@ -88,12 +88,18 @@ class Scaling:
         return parameters.replace(**arrays)
 
 
-def standard_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
+def standard_scaling(
+    values: np.ndarray, spec: ModelSpec, weight: np.ndarray | None = None
+) -> Scaling:
     """Mean zero and standard deviation one of columns (obs, column); spherical features share one.
 
-    One scale for all features keeps a spherical covariance spherical on the users' scale.
+    One scale for all features keeps a spherical covariance spherical on the users' scale. Means
+    are weighted by ``weight`` (obs,).
     """
     center, scale = values.mean(axis=0), values.std(axis=0)
+    if weight is not None:
+        center = np.average(values, axis=0, weights=weight)
+        scale = np.sqrt(np.average((values - center) ** 2, axis=0, weights=weight))
     d = len(spec.features)
     if spec.linked:
         places = {name: spec.columns.index(name) for name in spec.given}
@@ -101,17 +107,18 @@ def standard_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
         for place in places.values():
             center[place], scale[place] = 0.0, 1.0
         y, offset = values[:, -1], given.get(str(spec.offset), np.zeros(len(values)))
-        trials = [given[spec.trials]] if spec.trials is not None else []
-        block = spec.blocks[-1]
-        center[-1], scale[-1] = block.level(y, offset, *trials), block.unit(y)
+        counts = np.ones(len(y)) if weight is None else weight
+        block, trials = spec.blocks[-1], given.get(str(spec.trials))
+        center[-1] = block.level(y, offset, counts, trials)
+        scale[-1] = block.unit(y, counts)
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
     return Scaling(spec, center, scale)
 
 
-def model_scaling(values: np.ndarray, spec: ModelSpec) -> Scaling:
+def model_scaling(values: np.ndarray, spec: ModelSpec, weight: np.ndarray | None = None) -> Scaling:
     """The scale on which the model of columns (obs, column) and its priors are stated."""
     if spec.standardize:
-        return standard_scaling(values, spec)
+        return standard_scaling(values, spec, weight)
     width = len(spec.columns)
     return Scaling(spec, np.zeros(width), np.ones(width))

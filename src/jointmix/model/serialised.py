@@ -33,6 +33,7 @@ MODEL_KEYS = {
             "standardize",
             "ordering",
             "formula",
+            "row_weights",
         )
     },
 }
@@ -58,12 +59,11 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
         del model["family"]
     if spec.sampler.retry_budget == SamplerSpec.retry_budget:
         del sampler["retry_budget"]
-    if spec.link is None:
-        del model["link"]
+    for name in ("link", "formula", "row_weights"):
+        if getattr(spec, name) is None:
+            del model[name]
     data = without_none({key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()})
-    if spec.formula is None:
-        del model["formula"]
-    else:
+    if spec.formula is not None:
         del data["predictors"], data["response"]
         if spec.offset not in made_of(spec):
             data.pop("offset", None)

@@ -19,6 +19,7 @@ from jointmix.families.protocol import (
     count_parameters,
     own_parameters,
 )
+from jointmix.model.fixed import check_fixed
 from jointmix.model.roles import roles_of
 from jointmix.model.settings import SamplerSpec
 from jointmix.tables.design import Encoding
@@ -57,6 +58,10 @@ class ModelSpec:
     trials
         Column of how many trials each row had, of which a binomial response is the successes;
         new rows need it too.
+    row_weights
+        Column that says how often each row counts in the likelihood, ≥ 0; rows of weight 0 do not
+        enter. Whole numbers are frequencies, exactly as if rows were repeated; others make a
+        pseudo-posterior, as wide as the sum of the weights says. New rows do not need it.
     covariance
         Of the features: "full", "diagonal", "spherical", "tied" (one full matrix for all
         clusters) or "fixed" (``priors.covariance`` holds it).
@@ -102,6 +107,7 @@ class ModelSpec:
     response: str | None = None
     offset: str | None = None
     trials: str | None = None
+    row_weights: str | None = None
     covariance: str = "full"
     noise: str = "cluster"
     family: str = "normal"
@@ -134,7 +140,7 @@ class ModelSpec:
             raise SpecError(f"sampler must be a SamplerSpec object; got {shown(self.sampler)}.")
         self._check_roles()
         self._check_family()
-        self._check_fixed()
+        check_fixed(self, self.pending)
         self._check_ordering()
 
     def _check_roles(self) -> None:
@@ -161,6 +167,11 @@ class ModelSpec:
                 "An offset needs a response whose family has a link, such as poisson; subtract it "
                 "from a response that has none."
             )
+        weights = self.row_weights
+        if weights is not None and not is_name(weights):
+            raise SpecError(f"row_weights must be one column name; got {shown(weights)}.")
+        if weights is not None and weights in self.columns:
+            raise SpecError(f"The row weights {shown(weights)} cannot also have another role.")
         nothing = not self.intercept and not self.predictors and not self.pending
         if response is not None and nothing:
             raise SpecError("A response needs predictors or an intercept; got neither.")
@@ -195,53 +206,6 @@ class ModelSpec:
                     f"A {self.family} response has no {name}; leave out its prior, or take "
                     "another family."
                 )
-
-    def _check_fixed(self) -> None:
-        priors, n, d = self.priors, self.n_clusters, len(self.features)
-        for name, mode in (("covariance", self.covariance), ("sigma", self.noise)):
-            field_name = "noise" if name == "sigma" else name
-            given = isinstance(getattr(priors, name), Fixed)
-            if given != (mode == "fixed"):
-                raise SpecError(
-                    f"{field_name}='fixed' and a Fixed prior of {name} go together; got "
-                    f"{field_name}={shown(mode)} and the prior {shown(getattr(priors, name))}."
-                )
-        if not self.intercept and isinstance(priors.intercept, Fixed):
-            raise SpecError("intercept=False already fixes the intercept; leave out its prior.")
-        shapes: dict[str, list[tuple[int, ...]]] = {
-            "weight": [(n,)],
-            "mean": [(), (d,), (n, d)],
-            "covariance": [(), (d,), (d, d), (n, d, d)],
-            "intercept": [(), (n,)],
-            "slope": [(), (len(self.predictors),), (n, len(self.predictors))],
-            "sigma": [(), (n,)],
-            "df": [(), (n,)],
-            "size": [(), (n,)],
-            "shape": [(), (n,)],
-        }
-        for name, allowed in shapes.items():
-            prior = getattr(priors, name)
-            if name == "slope" and self.pending:
-                continue
-            if isinstance(prior, Fixed) and prior.array.shape not in allowed:
-                raise SpecError(
-                    f"The fixed {name} must have one of the shapes {allowed}; "
-                    f"got {prior.array.shape}."
-                )
-        if isinstance(priors.weight, Fixed):
-            weight = priors.weight.array
-            if (weight <= 0).any() or abs(weight.sum() - 1) > 1e-9:
-                raise SpecError(f"Fixed weights must be > 0 and sum to 1; got {weight.tolist()}.")
-        for name in ("sigma", "df", "size", "shape"):
-            prior = getattr(priors, name)
-            if isinstance(prior, Fixed) and (prior.array <= 0).any():
-                raise SpecError(f"The fixed {name} must be > 0; got {prior.array.tolist()}.")
-        if priors.covariance is not None:
-            matrices = self.fixed_covariance()
-            if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=1e-12) or (
-                np.linalg.eigvalsh(matrices).min() <= 0
-            ):
-                raise SpecError("The fixed covariance must be symmetric and positive definite.")
 
     def _check_ordering(self) -> None:
         if not isinstance(self.ordering, str):

@@ -73,7 +73,7 @@ def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np
         merged[one - (other < one)] += share[other]
         found = climb(problem, merged[None], SAME_OPTIMUM, max_iterations=500)
         _, (value[place],) = expect(problem, found)
-    n = len(problem.values)
+    n = problem.rows.total
     value += n * problem.scaling.log_jacobian
     return np.asarray(-2 * value + fewer.n_parameters * np.log(n))
 

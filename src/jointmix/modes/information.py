@@ -17,10 +17,10 @@ _MOST_ROWS, _BATCH_ROWS = 20_000, 2_000
 def location_errors(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     """Covariance of all clusters' ξ at a mode, (cluster, location, cluster, location).
 
-    The inverse of the information Σ_n s_n s_n' + prior, with s_n the score of row n's mixture
-    density in all parameters (Meilijson 1989, doi:10.1111/j.2517-6161.1989.tb01751.x): rows that
-    could belong to either of two clusters inform about neither, which the covariance given
-    the allocation would not show.
+    The inverse of the information Σ_n w_n s_n s_n' + prior, with w_n row n's weight and s_n the
+    score of its mixture density in all parameters (Meilijson 1989,
+    doi:10.1111/j.2517-6161.1989.tb01751.x): rows that could belong to either of two clusters inform
+    about neither, which the covariance given the allocation would not show.
 
     Parameters
     ----------
@@ -30,10 +30,11 @@ def location_errors(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.n
     n = len(rows.y)
     place = np.unique(np.linspace(0, n - 1, min(n, _MOST_ROWS)).astype(int))
     parts = (place[first : first + _BATCH_ROWS] for first in range(0, len(place), _BATCH_ROWS))
-    scores = (_scores(rows.take(part), parameters, spec) for part in parts)
-    information = reduce(np.add, (score.T @ score for score in scores))
+    taken = (rows.take(part) for part in parts)
+    scores = ((some, _scores(some, parameters, spec)) for some in taken)
+    information = reduce(np.add, (score.T @ some.weighted(score) for some, score in scores))
     # In units of the priors' scales, or of logarithms, each prior weighs about one.
-    total = information * (n / len(place)) + np.eye(len(information))
+    total = information * (rows.total / rows.take(place).total) + np.eye(len(information))
     k, p = spec.n_clusters, len(coordinates(spec))
     inverse = np.linalg.inv(total)[: k * p, : k * p]
     return np.asarray(inverse.reshape(k, p, k, p))

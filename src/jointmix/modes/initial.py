@@ -61,7 +61,7 @@ def make_start(
         parameters=parameters.permute(order),
         xi=xi[order],
         factor=_factor(covariance[order]),
-        count=np.maximum(share.sum(0)[order], 2.0),
+        count=np.maximum(rows.weighted(share).sum(0)[order], 2.0),
         direction=ordering.direction,
         others=tuple(
             each.permute(_order(standard_locations(each, spec), ordering)) for each in given

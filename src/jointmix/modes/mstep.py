@@ -21,11 +21,12 @@ from jointmix.model.spec import ModelSpec
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The standardised columns (obs, column) of a model, and their scale."""
+    """The standardised columns (obs, column) of a model, their scale, and the rows' weights."""
 
     spec: ModelSpec
     scaling: Scaling
     values: np.ndarray
+    weight: np.ndarray | None = None
 
     @cached_property
     def outer(self) -> np.ndarray:
@@ -45,18 +46,21 @@ class Problem:
         value = self.spec.blocks[-1].working(self.rows)
         if not self.spec.linked:
             return value
-        return np.asarray((value - value.mean()) / max(float(value.std()), 1e-300))
+        center = np.average(value, weights=self.rows.weight)
+        spread = np.sqrt(np.average((value - center) ** 2, weights=self.rows.weight))
+        return np.asarray((value - center) / max(float(spread), 1e-300))
 
     @cached_property
     def rows(self) -> Rows:
         """The scaled columns by role."""
-        return by_role(self.values, self.spec, self.scaling.level)
+        return by_role(self.values, self.spec, self.scaling.level, self.weight)
 
 
 def make_problem(dataset: Dataset) -> Problem:
     """The rows, standardised."""
-    scaling = standard_scaling(dataset.values, dataset.spec)
-    return Problem(dataset.spec, scaling, scaling.transform(dataset.values))
+    weight = dataset.users_rows.weight
+    scaling = standard_scaling(dataset.values, dataset.spec, weight)
+    return Problem(dataset.spec, scaling, scaling.transform(dataset.values), weight)
 
 
 def maximise(problem: Problem, share: np.ndarray, previous: Parameters | None) -> Parameters:
@@ -69,6 +73,8 @@ def maximise(problem: Problem, share: np.ndarray, previous: Parameters | None) -
     previous
         The parameters that they come from; None for allocations that EM starts with.
     """
+    if problem.weight is not None:
+        share = share * problem.weight
     step = Step(
         rows=problem.rows,
         values=problem.values,

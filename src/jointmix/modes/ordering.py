@@ -68,6 +68,7 @@ def location_covariance(
     share
         Responsibilities, (obs, cluster).
     """
+    share = rows.weighted(share)
     scale = np.array([item.prior.scale for item in coordinates(spec)])
     result, first = np.zeros((spec.n_clusters, len(scale), len(scale))), 0
     for block in spec.blocks:

@@ -133,7 +133,7 @@ class Search:
         (share,), (value,) = expect(self.problem, parameters)
         hard = share.argmax(0).astype(np.int16)
         for number in np.flatnonzero(np.abs(np.array(self._values) - value) < SAME_OPTIMUM):
-            if _alike(hard, self._allocations[number], self.problem.spec):
+            if _alike(hard, self._allocations[number], self.problem):
                 return int(number)
         self._values.append(float(value))
         self._allocations.append(hard)
@@ -169,9 +169,10 @@ class Search:
         rows, spec = self.dataset.rows, self.dataset.spec
         ours, theirs = (mode_share(rows, each, spec.blocks) for each in (one, other))
         if spec.exchangeable:
-            _, match = linear_sum_assignment(-(ours.T @ theirs))
+            _, match = linear_sum_assignment(-(rows.weighted(ours).T @ theirs))
             theirs = theirs[:, match]
-        return bool(np.abs(ours - theirs).sum() / 2 < _SAME_SHARE * len(ours))
+        apart = rows.weighted(np.abs(ours - theirs)).sum()
+        return bool(apart / 2 < _SAME_SHARE * rows.total)
 
     def _weigh(self) -> None:
         """The posterior mass of the optima that may have most of it, and all in its order."""
@@ -218,24 +219,24 @@ def _rank(optimum: _Optimum) -> tuple[bool, bool, float]:
     return mode.collapsed, bool(np.isnan(mode.log_mass)), -mass_level(mode)
 
 
-def _alike(one: np.ndarray, other: np.ndarray, spec: ModelSpec) -> bool:
+def _alike(one: np.ndarray, other: np.ndarray, problem: Problem) -> bool:
     """Whether two allocations (obs,) are the same, but for labels where clusters exchange."""
-    k = spec.n_clusters
-    together = np.bincount(one.astype(np.intp) * k + other, minlength=k * k).reshape(k, k)
+    k, rows = problem.spec.n_clusters, problem.rows
+    together = np.bincount(one.astype(np.intp) * k + other, rows.weight, k * k).reshape(k, k)
     match = np.diag_indices(k)
-    if spec.exchangeable:
+    if problem.spec.exchangeable:
         match = linear_sum_assignment(together, maximize=True)
-    return bool(together[match].sum() > (1 - _SAME_SHARE) * len(one))
+    return bool(together[match].sum() > (1 - _SAME_SHARE) * rows.total)
 
 
 def _described(problem: Problem, parameters: Parameters) -> tuple[Mode, bool]:
     """The mode at ``parameters`` (no batch dim, standardised scale), and whether at the floor."""
-    spec, n = problem.spec, len(problem.values)
+    spec, rows, n = problem.spec, problem.rows, problem.rows.total
     (share,), (value,) = expect(problem, parameters.batched())
     value += n * problem.scaling.log_jacobian
     at_floor = _at_floor(problem, parameters)
     own = spec.n_own_parameters if spec.n_clusters > 1 else 0
-    entropy = -(share * np.log(np.maximum(share, 1e-300))).sum()
+    entropy = -(rows.weighted((share * np.log(np.maximum(share, 1e-300))).T)).sum()
     bic = -2 * value + spec.n_parameters * np.log(n)
     users = problem.scaling.to_users(parameters)
     if not spec.intercept:

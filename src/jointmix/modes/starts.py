@@ -20,6 +20,7 @@ def allocations(
     n_clusters: int,
     n_starts: int,
     rng: np.random.Generator,
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """Allocations for ``n_starts`` runs of EM, of several kinds in turn.
 
@@ -38,6 +39,8 @@ def allocations(
         Clusters and starts.
     rng
         Source of all randomness.
+    weight
+        Of the rows, (N,): they are chosen, and count, as often; None for one each.
 
     Returns
     -------
@@ -49,13 +52,14 @@ def allocations(
     result = np.zeros((n_starts, len(columns)), dtype=int)
     if n_clusters == 1:
         return result
-    whitened = _whitened(columns)
+    whitened = _whitened(columns, weight)
+    chance = None if weight is None else weight / weight.sum()
     kinds = [
-        lambda: _nearest_row(columns, n_clusters, rng),
-        lambda: _kmeans(columns, n_clusters, rng),
-        *([lambda: _kmeans(x, n_clusters, rng)] if x.shape[1] else []),
-        *([lambda: _nearest_plane(u, y, n_clusters, rng)] if y is not None else []),
-        lambda: _kmeans(whitened, n_clusters, rng),
+        lambda: _nearest_row(columns, n_clusters, rng, chance),
+        lambda: _kmeans(columns, n_clusters, rng, chance),
+        *([lambda: _kmeans(x, n_clusters, rng, chance)] if x.shape[1] else []),
+        *([lambda: _nearest_plane(u, y, n_clusters, rng, chance)] if y is not None else []),
+        lambda: _kmeans(whitened, n_clusters, rng, chance),
         lambda: rng.integers(n_clusters, size=len(columns)),
     ]
     for start in range(n_starts):
@@ -70,12 +74,13 @@ def moves(
     share: np.ndarray,
     most: int,
     rng: np.random.Generator,
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """Allocations in which one cluster is given up and another split in two.
 
     Parameters
     ----------
-    x, u, y
+    x, u, y, weight
         As for `allocations`, by kinds of which clusters are split.
     share
         Responsibilities from which they depart, (cluster, obs).
@@ -89,7 +94,7 @@ def moves(
     """
     k, allocation = len(share), share.argmax(0)
     found = []
-    for split, half in _halves(x, u, y, allocation, k, rng):
+    for split, half in _halves(x, u, y, allocation, k, rng, weight):
         for given_up in range(k):
             if given_up == split:
                 continue
@@ -103,13 +108,18 @@ def moves(
 
 
 def splits(
-    x: np.ndarray, u: np.ndarray, y: np.ndarray | None, share: np.ndarray, rng: np.random.Generator
+    x: np.ndarray,
+    u: np.ndarray,
+    y: np.ndarray | None,
+    share: np.ndarray,
+    rng: np.random.Generator,
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """Responsibilities with one cluster more: each cluster split in two, in several ways.
 
     Parameters
     ----------
-    x, u, y, share
+    x, u, y, share, weight
         As for `moves`.
 
     Returns
@@ -119,7 +129,7 @@ def splits(
     """
     k = len(share)
     found = []
-    for split, half in _halves(x, u, y, share.argmax(0), k, rng):
+    for split, half in _halves(x, u, y, share.argmax(0), k, rng, weight):
         more = np.concatenate([share, np.zeros((1, share.shape[1]))])
         more[k, half], more[split, half] = more[split, half], 0.0
         found.append(more)
@@ -133,47 +143,67 @@ def _halves(
     allocation: np.ndarray,
     n_clusters: int,
     rng: np.random.Generator,
+    weight: np.ndarray | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Clusters, and rows of theirs that are taken out, in each of several ways."""
     for cluster in range(n_clusters):
         inside = np.flatnonzero(allocation == cluster)
         if len(inside) < 4:
             continue
-        own = None if y is None else y[inside]
-        for half in allocations(x[inside], u[inside], own, 2, _SPLITS, rng):
+        own, counts = (None if each is None else each[inside] for each in (y, weight))
+        for half in allocations(x[inside], u[inside], own, 2, _SPLITS, rng, counts):
             yield cluster, inside[half == 1]
 
 
-def _whitened(points: np.ndarray) -> np.ndarray:
+def _whitened(points: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Points turned and scaled to unit covariance, along the directions in which they vary."""
-    centred = points - points.mean(axis=0)
-    left, value, _ = np.linalg.svd(centred, full_matrices=False)
+    centred = points - np.average(points, axis=0, weights=weight)
+    root = np.ones((1, 1)) if weight is None else np.sqrt(weight / weight.mean())[:, None]
+    left, value, _ = np.linalg.svd(root * centred, full_matrices=False)
     kept = value > _LEAST_VARIATION * value.max(initial=0.0)
-    return np.asarray(left[:, kept] * np.sqrt(len(points)))
+    return np.asarray(left[:, kept] * np.sqrt(len(points)) / root)
 
 
-def _kmeans(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
+def _kmeans(
+    points: np.ndarray, n_clusters: int, rng: np.random.Generator, chance: np.ndarray | None
+) -> np.ndarray:
     if len(np.unique(points, axis=0)) < n_clusters:
-        return _nearest_row(points, n_clusters, rng)
+        return _nearest_row(points, n_clusters, rng, chance)
+    drawn = points
+    if chance is not None:
+        # As many points as there are, each as often as it counts.
+        drawn = points[rng.choice(len(points), len(points), p=chance)]
     with warnings.catch_warnings():
         # Points that are tied may leave a cluster empty: a start like any other.
         warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
-        return kmeans2(points, n_clusters, iter=10, minit="++", missing="warn", rng=rng)[1]
+        centre, allocation = kmeans2(
+            drawn, n_clusters, iter=10, minit="++", missing="warn", rng=rng
+        )
+    return allocation if chance is None else _nearest(points, centre)
 
 
-def _nearest_row(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    centre = points[rng.choice(len(points), n_clusters, replace=False)]
+def _nearest_row(
+    points: np.ndarray, n_clusters: int, rng: np.random.Generator, chance: np.ndarray | None
+) -> np.ndarray:
+    return _nearest(points, points[rng.choice(len(points), n_clusters, replace=False, p=chance)])
+
+
+def _nearest(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
     return ((points[:, None, :] - centre) ** 2).sum(-1).argmin(1)
 
 
 def _nearest_plane(
-    u: np.ndarray, y: np.ndarray, n_clusters: int, rng: np.random.Generator
+    u: np.ndarray,
+    y: np.ndarray,
+    n_clusters: int,
+    rng: np.random.Generator,
+    chance: np.ndarray | None,
 ) -> np.ndarray:
     design = np.column_stack([np.ones(len(u)), u])
     size = min(len(u), design.shape[1] + 1)
     residual = np.empty((len(u), n_clusters))
     for k in range(n_clusters):
-        rows = rng.choice(len(u), size, replace=False)
+        rows = rng.choice(len(u), size, replace=False, p=chance)
         coefficient = np.linalg.lstsq(design[rows], y[rows], rcond=None)[0]
         residual[:, k] = np.abs(y - design @ coefficient)
     return residual.argmin(1)

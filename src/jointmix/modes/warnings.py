@@ -69,7 +69,7 @@ def _start_lost(census: Census, started: str) -> Issue | None:
 
 def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:
     spec = dataset.spec
-    size, own = share.sum(axis=0), spec.n_own_parameters
+    size, own = dataset.rows.weighted(share).sum(axis=0), spec.n_own_parameters
     small = np.flatnonzero(size < own)
     if spec.n_clusters == 1 or small.size == 0:
         return None
@@ -83,8 +83,8 @@ def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:
     )
     sizes = ", ".join(f"{value:.1f}" for value in np.sort(size[small])[:_MOST_NAMED])
     message = (
-        f"{many} about {sizes} of {len(share)} rows{held}, fewer than the {own} parameters that "
-        "a cluster has of its own."
+        f"{many} about {sizes} of {dataset.rows.total:.15g} rows{held}, fewer than the {own} "
+        "parameters that a cluster has of its own."
     )
     remedy = "Use fewer clusters, a simpler covariance, or more rows; look at the rows it names."
     first = int(rows[0]) if rows.size else None

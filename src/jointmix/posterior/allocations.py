@@ -48,6 +48,8 @@ _BATCH_NUMBERS = 2_000_000
 _MOST_NUMBERS = 2_000_000_000
 #: Rows of a co-clustering matrix, and rows and draws from which a partition is made.
 _MOST_PAIRED, _MOST_PARTITIONED, _PARTITION_DRAWS = 5_000, 200_000, 500
+#: Rows that the rows of a partition stand for.
+_MOST_COPIES = 20_000_000
 #: Drawn allocations from which the search for a partition starts, besides the best allocation.
 _STARTS = 8
 
@@ -226,7 +228,9 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
 
     Labels do not enter, so that it is defined where they switch. The search moves single rows and
     merges groups, from the most probable allocation and from several drawn ones, in the manner of
-    Dahl, Johnson and Müller (2022, doi:10.1080/10618600.2022.2069779), over at most 500 draws.
+    Dahl, Johnson and Müller (2022, doi:10.1080/10618600.2022.2069779), over at most 500 draws. A
+    row that stands for several counts as often, and they stay together; of weights that are no
+    whole numbers, each row counts once.
 
     Parameters
     ----------
@@ -250,7 +254,7 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
     SpecError
         If the loss is unknown.
     DataError
-        If the fit has more than 200,000 rows.
+        If the fit has more than 200,000 rows, or they stand for more than 20,000,000.
     """
     if not isinstance(loss, str) or loss not in get_args(Loss):
         raise SpecError(f"loss must be one of {', '.join(get_args(Loss))}; got {shown(loss)}.")
@@ -263,8 +267,15 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
     used = spread(len(parameters.weight), _PARTITION_DRAWS)
     thinned = parameters.take(used.tolist())
     drawn = np.ascontiguousarray(drawn_allocations(rows, thinned, spec, True, seed).T)
-    number = np.arange(n + 1.0)
-    f = xlogy(number, number) / (np.log(2) * n) if loss == "vi" else number**2 / n**2
+    copies = rows.copies.round().astype(np.int64)
+    total = int(copies.sum())
+    if total > _MOST_COPIES:
+        raise DataError(
+            f"A partition takes rows that stand for at most {_MOST_COPIES}; these stand for "
+            f"{total}."
+        )
+    number = np.arange(total + 1.0)
+    f = xlogy(number, number) / (np.log(2) * total) if loss == "vi" else number**2 / total**2
     rng = np.random.default_rng(seed)
     best = (
         require_group(tree, "allocation")["responsibility"]
@@ -273,16 +284,16 @@ def partition(tree: xr.DataTree, loss: Loss = "vi", seed: int = 1) -> xr.Dataset
     )
     starts = [best, *(drawn[:, s] for s in spread(drawn.shape[1], _STARTS))]
     k = parameters.weight.shape[1]
-    found = [improve(drawn, f, start, k, rng.permutation(n)) for start in starts]
+    found = [improve(drawn, f, start, k, rng.permutation(n), copies) for start in starts]
     group, least = min(found, key=lambda each: each[1])
-    sizes = np.bincount(group, minlength=k)
+    sizes = np.bincount(group, copies, k)
     rank = np.empty(k, dtype=int)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(1, k + 1)
     return xr.Dataset(
         {
             "partition": (OBS, rank[group]),
             "expected_loss": max(least, 0.0),
-            "best_allocation_loss": expected_loss(drawn, f, best),
+            "best_allocation_loss": expected_loss(drawn, f, best, copies),
             "n_groups": int((sizes > 0).sum()),
         },
         coords={OBS: rows.label},

@@ -227,7 +227,7 @@ def _moments_over_rows(
     origin, total = rows.y.mean(), np.zeros((4, n_draws, k))
     for start in range(0, len(rows.y), size):
         part = rows.take(slice(start, start + size))
-        share = responsibility(log_terms(spec.blocks, part, parameters)[0])
+        share = part.weighted(responsibility(log_terms(spec.blocks, part, parameters)[0]))
         mean = spec.predicted.mean(parameters, part) - origin
         variance = spec.predicted.variance(parameters, part)
         total += np.stack(
@@ -252,9 +252,9 @@ def _bayesian_r2(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndar
         # Of an infinite variance no share is none; 0 × ∞ would be no number.
         own = np.where(share > 0, spec.predicted.variance(parameters, part), 0.0)
         within = (share * (own + line**2)).sum(-1) - center**2
-        first += center.sum(1)
-        second += (center**2).sum(1)
-        spread += within.sum(1)
-    n = len(rows.y)
+        first += center @ part.weights
+        second += center**2 @ part.weights
+        spread += within @ part.weights
+    n = rows.total
     variance = np.maximum(second / n - (first / n) ** 2, 0.0)
     return np.asarray(variance / (variance + spread / n))

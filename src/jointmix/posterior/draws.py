@@ -13,11 +13,12 @@ from jointmix.base.schema import (
     CLUSTER,
     DRAW,
     OBS,
+    WEIGHT,
     require_dims,
     require_group,
 )
 from jointmix.families.parameters import Parameters
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, with_weight
 from jointmix.model.dataset import require_possible
 from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
@@ -72,7 +73,8 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     if spec.linked:
         offset = np.zeros(n) if spec.offset is None else constant["offset"].values
     trials = None if spec.trials is None else constant["trials"].values
-    return Rows(x, u, y, observed_labels(tree), offset, trials)
+    weight = constant[WEIGHT].values if spec.row_weights is not None else None
+    return with_weight(Rows(x, u, y, observed_labels(tree), offset, trials), weight)
 
 
 def observed_source(tree: xr.DataTree) -> Source | None:
@@ -84,6 +86,15 @@ def observed_source(tree: xr.DataTree) -> Source | None:
     columns = zip(stored["source_column"].values.tolist(), stored.values.T, strict=True)
     levels = json.loads(stored.attrs["levels"])
     return Source(dict(columns), {name: tuple(found) for name, found in levels.items()})
+
+
+def expected_rows(tree: xr.DataTree) -> xr.DataArray:
+    """Rows that each cluster is expected to hold, (cluster): weighted sums of responsibilities."""
+    share = require_group(tree, "allocation")["responsibility"]
+    constant = require_group(tree, "constant_data")
+    if WEIGHT in constant:
+        share = share * xr.DataArray(constant[WEIGHT].values, dims=OBS)
+    return share.sum(OBS)
 
 
 def observed_labels(tree: xr.DataTree) -> np.ndarray:
@@ -117,6 +128,8 @@ def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
         named[spec.offset] = rows.offset
     if spec.trials is not None and rows.trials is not None:
         named[spec.trials] = rows.trials
+    if spec.row_weights is not None:
+        named[spec.row_weights] = rows.weights
     return named | ({spec.response: rows.y} if spec.response is not None else {})
 
 

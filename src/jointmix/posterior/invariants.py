@@ -79,8 +79,9 @@ def outside_moments(rows: Rows, spec: ModelSpec) -> Outside:
     free = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
     center, covariance = np.zeros(r), np.zeros((r, r))
     if free:
-        center[free] = rows.u[:, free].mean(axis=0)
-        covariance[np.ix_(free, free)] = np.cov(rows.u[:, free].T, bias=True)
+        center[free] = np.average(rows.u[:, free], axis=0, weights=rows.weight)
+        spread = np.cov(rows.u[:, free].T, bias=True, aweights=rows.weight)
+        covariance[np.ix_(free, free)] = spread
     return Outside(center[None], covariance)
 
 

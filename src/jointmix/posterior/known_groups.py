@@ -14,6 +14,7 @@ from jointmix.base.arguments import proportion, shown, whole_number
 from jointmix.base.errors import DataError, SchemaError, SpecError
 from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.base.shown import WIDTH, Glance, Shown, shortened
+from jointmix.families.rows import Rows
 from jointmix.posterior.allocations import drawn_allocations
 from jointmix.posterior.draws import (
     fitted_spec,
@@ -53,7 +54,7 @@ class CrossTab(Shown):
     misclassified
         Rows whose most probable cluster is not the one matched to their group.
     n_rows
-        Rows compared.
+        Rows compared. With row weights, rows count as often as they weigh here and above.
     n_missing
         Rows of the fit whose group is not known: the column has no entry, or no row of that label.
     n_left_out
@@ -67,8 +68,8 @@ class CrossTab(Shown):
     rand_interval: tuple[float, float]
     interval: float
     matching: dict[int, Any]
-    misclassified: int
-    n_rows: int
+    misclassified: float
+    n_rows: float
     n_missing: int
     n_left_out: int
 
@@ -195,22 +196,25 @@ def crosstab(
     if not known.size:
         raise DataError("The column of known groups has no entry in any row of the fit.")
     group, k = codes[known], len(clusters)
-    counts = _tables(group, share[known].argmax(axis=1)[None], (len(values), k))[0]
-    expected = np.eye(len(values))[:, group] @ share[known]
-    rands = adjusted_rand(_tables(group, _drawn(tree, seed)[:, known], (len(values), k)))
+    shape, rows = (len(values), k), observed_rows(tree, fitted_spec(tree)).take(known)
+    counts = _tables(group, share[known].argmax(axis=1)[None], shape, rows)[0]
+    expected = np.eye(len(values))[:, group] @ rows.weighted(share[known])
+    # Of observations, the number of pairs of them being what the index is about.
+    scale = rows.copies.sum() / rows.total
+    rands = adjusted_rand(scale * _tables(group, _drawn(tree, seed)[:, known], shape, rows))
     low, high = np.quantile(rands, [(1 - interval) / 2, (1 + interval) / 2])
     one, other = linear_sum_assignment(counts, maximize=True)
     frame = {"index": pd.Index(values, name=name), "columns": pd.Index(clusters, name=CLUSTER)}
     return CrossTab(
         counts=pd.DataFrame(counts, **frame),
         expected=pd.DataFrame(expected, **frame),
-        rand=float(adjusted_rand(counts)),
+        rand=float(adjusted_rand(scale * counts)),
         rand_mean=float(rands.mean()),
         rand_interval=(float(low), float(high)),
         interval=interval,
         matching={int(clusters[j]): values[i] for i, j in zip(one, other, strict=True)},
-        misclassified=int(len(known) - counts[one, other].sum()),
-        n_rows=len(known),
+        misclassified=_plain_number(rows.total - counts[one, other].sum()),
+        n_rows=_plain_number(rows.total),
         n_missing=len(codes) - len(known),
         n_left_out=n_left_out,
     )
@@ -286,9 +290,18 @@ def _drawn(tree: xr.DataTree, seed: int) -> np.ndarray:
     return drawn_allocations(observed_rows(tree, spec), thinned, spec, True, seed)
 
 
-def _tables(group: np.ndarray, drawn: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Cross tables (draw, group, cluster) of allocations (draw, row)."""
+def _plain_number(value: float) -> float:
+    """A count of rows, which is whole unless weights are not."""
+    near = round(value)
+    return near if abs(value - near) < 1e-9 else round(float(value), 6)
+
+
+def _tables(group: np.ndarray, drawn: np.ndarray, shape: tuple[int, int], rows: Rows) -> np.ndarray:
+    """Cross tables (draw, group, cluster) of allocations (draw, row), rows as often as they weigh.
+
+    Counts are whole numbers unless weights are not.
+    """
     size = shape[0] * shape[1]
     cell = group * shape[1]
-    counts = [np.bincount(cell + each, minlength=size) for each in drawn]
-    return np.stack(counts).reshape(-1, *shape)
+    counts = np.stack([np.bincount(cell + each, rows.weight, size) for each in drawn])
+    return (counts if rows.unit is not None else counts.astype(int)).reshape(-1, *shape)

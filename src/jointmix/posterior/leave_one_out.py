@@ -2,7 +2,9 @@
 
 Vehtari, Gelman and Gabry (2017, doi:10.1007/s11222-016-9696-4). The weights are 1 / p(x_n, y_n | θ)
 whatever is predicted: what is left out is the whole row, so that the response's conditional density
-is that of the joint divided by that of the features.
+is that of the joint divided by that of the features. Of a row that stands for several equal ones,
+one is left out; of one whose weight is no whole number, all of its weight w, by 1 / p(x_n, y_n |
+θ)^w.
 """
 
 from collections.abc import Iterator
@@ -64,7 +66,9 @@ def left_out(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Iterator[Le
     for place, part in row_batches(rows, parameters):
         of_x, of_y = log_terms(spec.blocks, part, parameters)
         pointwise = log_likelihood(of_x + of_y).T
-        weight, shape = smoothed(pointwise)
+        weight, shape = smoothed(
+            pointwise if rows.unit is None else pointwise * part.units[:, None]
+        )
         yield LeftOut(place, part, of_x, pointwise, weight, shape)
 
 

@@ -9,6 +9,7 @@ p-values (Meng 1994, doi:10.1214/aos/1176325622), which err on the side of no al
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -88,7 +89,8 @@ def deviations(tree: xr.DataTree) -> tuple[Deviation, ...]:
         at = parameters.take(draw)
         share = mode_share(rows, at, spec.blocks)
         squares: dict[tuple[Kind, tuple[str, ...]], list[np.ndarray]] = {}
-        for cluster in np.flatnonzero(share.sum(axis=0) >= _FEWEST_ROWS).tolist():
+        held = rows.weighted(share).sum(axis=0)
+        for cluster in np.flatnonzero(held >= _FEWEST_ROWS).tolist():
             inside = np.full(len(share), cluster)
             for block in spec.blocks:
                 white = block.checks.white(at, rows, inside)
@@ -111,14 +113,14 @@ def _tests(
     """The tests of one block in one cluster."""
     if white.shape[1] == 0:
         return {}
-    own = block.columns
+    own, standardised = block.columns, partial(_standardised, rows=rows)
     chance = np.stack([_polynomials(each) for each in ndtr(white).T], axis=1)
-    shape = np.array([_standardised(part, np.ones((1, len(weight))), weight)[:, 0]
+    shape = np.array([standardised(part, np.ones((1, len(weight))), weight)[:, 0]
                       for part in chance[1:]])  # fmt: skip
     found: _Sums = {("shape", (name,)): shape[:, i] for i, name in enumerate(own)}
     if not block.of_response:
-        together = _standardised(chance[0], chance[0], weight)
-        bent = _standardised(chance[0], chance[1], weight)
+        together = standardised(chance[0], chance[0], weight)
+        bent = standardised(chance[0], chance[1], weight)
         for i, name in enumerate(own):
             for j, other in enumerate(own):
                 if i < j:
@@ -131,12 +133,13 @@ def _tests(
     names = [name for name in spec.columns if name not in aside]
     if not names:
         return found
-    ranks = np.stack([_polynomials(_ranks(_column(name, spec, rows), weight))[:2]
+    mass = weight * rows.weights
+    ranks = np.stack([_polynomials(_ranks(_column(name, spec, rows), mass))[:2]
                       for name in names], axis=1)  # fmt: skip
-    linear = _standardised(chance[0], ranks[0], weight)[0]
-    curved = _standardised(chance[0], ranks[1], weight)[0]
-    uneven = _standardised(chance[1], ranks[0], weight)[0]
-    products = _standardised(chance[0] * ranks[0], ranks[0], weight)
+    linear = standardised(chance[0], ranks[0], weight)[0]
+    curved = standardised(chance[0], ranks[1], weight)[0]
+    uneven = standardised(chance[1], ranks[0], weight)[0]
+    products = standardised(chance[0] * ranks[0], ranks[0], weight)
     for i, name in enumerate(names):
         if name not in spec.predictors:
             found["unused", (*own, name)] = linear[i, None]
@@ -147,10 +150,17 @@ def _tests(
     return found
 
 
-def _standardised(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted sums of products (i, obs) × (j, obs) over their standard errors, (i, j)."""
-    total = (one * weight) @ other.T
-    variance = (one**2 * weight**2) @ (other**2).T
+def _standardised(
+    one: np.ndarray, other: np.ndarray, weight: np.ndarray, rows: Rows | None = None
+) -> np.ndarray:
+    """Weighted sums of products (i, obs) × (j, obs) over their standard errors, (i, j).
+
+    Rows count as often as they weigh.
+    """
+    counts = 1.0 if rows is None else rows.weights
+    square = 1.0 if rows is None else rows.weights * rows.units
+    total = (one * (weight * counts)) @ other.T
+    variance = (one**2 * (weight**2 * square)) @ (other**2).T
     return np.asarray(total / np.sqrt(np.maximum(variance, 1e-300)))
 
 

@@ -303,7 +303,7 @@ def _least_density(
     for _, part in row_batches(some, model):
         density = log_likelihood(log_terms(blocks, part, model)[0])
         parts.append(log_likelihood(density.T) - np.log(len(density)))
-    return float(np.quantile(np.concatenate(parts), _EXTRAPOLATED))
+    return some.quantile(np.concatenate(parts), _EXTRAPOLATED)
 
 
 def _predicted(

@@ -1,24 +1,23 @@
-"""Rows drawn from a fit or from the prior, and how the table's own compare with them."""
+"""Rows drawn from a fit or from the prior."""
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import combinations
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from jointmix.base.arguments import choice, whole_number
-from jointmix.base.errors import DataError, SchemaError, SpecError
+from jointmix.base.errors import DataError, SpecError
 from jointmix.base.schema import (
     CHAIN,
     COMPONENT,
     DRAW,
     OBS,
+    WEIGHT,
 )
 from jointmix.families.parameters import Parameters
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, standing_places
 from jointmix.model.dataset import make_dataset
 from jointmix.model.designed import made_anew
 from jointmix.model.graph import prior_draws
@@ -35,11 +34,9 @@ from jointmix.posterior.draws import (
 )
 from jointmix.tables.design import Source
 
-_GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
+#: What is drawn, by the group of the parameters.
+PREDICTIVE_GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
 _MOST_NUMBERS = 250_000_000
-#: Tail probability beyond which a statistic of the table is called unusual.
-_UNUSUAL = 0.01
-_BOUNDS = (0.05, 0.5, 0.95)
 
 
 def predictive_draws(
@@ -130,7 +127,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     """Tables like the fit's own, drawn from its posterior predictive distribution.
 
     Each draw of the parameters gives as many rows as the fit has: clusters, features and the
-    response; predictors that are no features are the fit's.
+    response; predictors that are no features are the fit's. A row that stands for several is drawn
+    as often; of weights that are no whole numbers, rows are drawn once and keep theirs.
 
     Parameters
     ----------
@@ -146,7 +144,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     xarray.DataTree
         ``posterior_predictive``, a variable for each feature and the response, under its own name
         (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash;
-        ``observed_data`` with the same names; ``allocation``, the rows' clusters from 0; and
+        ``observed_data`` with the same names, and with the coordinate ``row_weight`` where weights
+        are no whole numbers; ``allocation``, the rows' clusters from 0; and
         ``posterior``, the draws used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
 
     Raises
@@ -159,9 +158,9 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
     posterior = used["posterior"].to_dataset()
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
-    rows = observed_rows(tree, spec)
-    source = observed_source(tree)
-    drawn = drawn_tables(posterior_parameters(used), rows, spec, seed, source)
+    parameters, source = posterior_parameters(used), observed_source(tree)
+    rows, source = _repeated(observed_rows(tree, spec), source, len(parameters.weight), spec)
+    drawn = drawn_tables(parameters, rows, spec, seed, source)
     return _as_tree("posterior", posterior, drawn, rows, spec, chains)
 
 
@@ -198,7 +197,8 @@ def prior_predictive(
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     dataset = make_dataset(table, spec)
     spec = dataset.spec
-    _check_size(draws, len(dataset.values), len(spec.columns))
+    rows = replace(dataset.users_rows, label=dataset.label)
+    rows, source = _repeated(rows, dataset.source, draws, spec)
     arrays = prior_draws(dataset, draws, seed)
     parameters = dataset.scaling.to_users(packed(arrays, spec))
     users = unpacked(parameters, spec)
@@ -212,84 +212,20 @@ def prior_predictive(
         },
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
-    rows = replace(dataset.users_rows, label=dataset.label)
-    drawn = drawn_tables(parameters, rows, spec, seed, dataset.source)
+    drawn = drawn_tables(parameters, rows, spec, seed, source)
     return _as_tree("prior", prior, drawn, rows, spec, chains)
 
 
-def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
-    """Where statistics of the observed table fall among those of the drawn ones.
-
-    Gelman, Meng and Stern (1996, Statistica Sinica 6). From the posterior, p-values of statistics
-    that the model fits directly, such as means, lie near one half by themselves.
-
-    Parameters
-    ----------
-    predictive
-        What `replicate` or `prior_predictive` gave.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a statistic, such as "kurtosis[width]" or "correlation[width, length]":
-        ``observed``; ``q05``, ``q50`` and ``q95`` of the drawn tables; ``p``, the share of drawn
-        tables with a larger value, half of the equal ones added; ``unusual``, whether p is below
-        0.01 or above 0.99.
-
-    Raises
-    ------
-    SchemaError
-        If the tree has no such group, or nothing observed.
-    """
-    groups = predictive.children if isinstance(predictive, xr.DataTree) else {}
-    found = [name for name in _GROUPS.values() if name in groups]
-    if not found or "observed_data" not in groups:
-        raise SchemaError("predictive_checks takes what replicate or prior_predictive gave.")
-    drawn, observed = predictive[found[0]].to_dataset(), predictive["observed_data"].to_dataset()
-    names = [str(name) for name in observed.data_vars]
-    table = np.stack([observed[name].values for name in names])
-    tables = [drawn[name].transpose(CHAIN, DRAW, OBS).values for name in names]
-    n_draws = drawn.sizes[CHAIN] * drawn.sizes[DRAW]
-    flat = [values.reshape(n_draws, -1) for values in tables]
-    own = _statistics(table, names)
-    values = pd.DataFrame(
-        [_statistics(np.stack([one[s] for one in flat]), names) for s in range(n_draws)]
-    )
-    # Rounding must not tell equal values apart.
-    close = np.isclose(values, pd.Series(own), rtol=1e-12, atol=0)
-    share = ((values > pd.Series(own)) & ~close).mean() + close.mean(axis=0) / 2
-    bounds = values.quantile(_BOUNDS)
-    return pd.DataFrame(
-        {
-            "observed": pd.Series(own),
-            **{f"q{100 * q:02.0f}": bounds.loc[q] for q in _BOUNDS},
-            "p": share,
-            "unusual": (share < _UNUSUAL) | (share > 1 - _UNUSUAL),
-        }
-    ).rename_axis("statistic")
-
-
-def _statistics(columns: np.ndarray, names: list[str]) -> dict[str, float]:
-    """Of one table, (column, obs)."""
-    center, spread_ = columns.mean(axis=1), columns.std(axis=1)
-    white = (columns - center[:, None]) / spread_[:, None]
-    each = {
-        "mean": center,
-        "sd": spread_,
-        "skewness": (white**3).mean(axis=1),
-        "kurtosis": (white**4).mean(axis=1),
-        "minimum": columns.min(axis=1),
-        "maximum": columns.max(axis=1),
-    }
-    found = {
-        f"{label}[{name}]": float(value)
-        for i, name in enumerate(names)
-        for label, value in ((label, values[i]) for label, values in each.items())
-    }
-    correlation = white @ white.T / columns.shape[1]
-    for i, j in combinations(range(len(names)), 2):
-        found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
-    return found
+def _repeated(
+    rows: Rows, source: Source | None, draws: int, spec: ModelSpec
+) -> tuple[Rows, Source | None]:
+    """Rows as often as they stand for, if so many tables of them can be held."""
+    n = round(rows.copies.sum())
+    _check_size(draws, n, len(spec.columns))
+    if rows.weight is None or rows.unit is not None:
+        return rows, source
+    places = standing_places(rows.copies, n)
+    return rows.standing(n), None if source is None else source.take(places)
 
 
 def _check_size(n_draws: int, n_rows: int, n_columns: int) -> None:
@@ -362,7 +298,9 @@ def _as_tree(
 ) -> xr.DataTree:
     """Groups with a variable for each column, as ArviZ's plots take them."""
     shape = (len(chains[CHAIN]), len(chains[DRAW]), len(rows.y))
-    obs = {OBS: rows.label}
+    obs: dict[str, Any] = {OBS: rows.label}
+    if rows.weight is not None:
+        obs[WEIGHT] = (OBS, rows.weight)
     dims = (CHAIN, DRAW, OBS)
     observed = dict(zip(spec.features, rows.x.T, strict=True))
     if spec.response is not None:
@@ -376,7 +314,7 @@ def _as_tree(
     return xr.DataTree.from_dict(
         {
             group: parameters,
-            _GROUPS[group]: tables,
+            PREDICTIVE_GROUPS[group]: tables,
             "observed_data": xr.Dataset(
                 {variables[name]: (OBS, value) for name, value in observed.items()}, coords=obs
             ),

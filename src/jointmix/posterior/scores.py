@@ -47,16 +47,16 @@ class Scores(Shown):
     ----------
     table
         One row a density: ``joint`` p(x, y), ``feature`` p(x) and ``conditional`` p(y | x), as far
-        as the model has them. ``elpd``, the expected log predictive density of all rows; ``se``,
-        its standard error; ``p``, the effective number of parameters; ``subsampling_se``, the
-        error from leaving out some rows only, 0 if all were.
+        as the model has them. ``elpd``, the expected log predictive density of all rows, each as
+        often as it weighs; ``se``, its standard error; ``p``, the effective number of parameters;
+        ``subsampling_se``, the error from leaving out some rows only, 0 if all were.
     pointwise
         By row (obs), those left out: ``joint``, ``feature`` and ``conditional``, log densities on
         the users' scale; ``pareto_k``, NaN where a refit replaced the approximation; with a
         response, by the joint density (`predict` with ``weighting="joint"``), ``pit``,
         F(y | x, rest), and ``crps``, the continuous ranked probability score of
         y given x in the response's units; ``row``, the row's number in the table, and ``place``,
-        that among the rows of the fit.
+        that among the rows of the fit; with row weights, ``weight``.
     method
         "loo", "kfold", or "loo with refits".
     n_rows, n_draws
@@ -101,11 +101,12 @@ class Scores(Shown):
             said.append(f"{used} of {self.n_rows} rows were left out, an error of {error:.1f}.")
         if "pit" in self.pointwise:
             pit = self.pointwise["pit"].values
-            inside = np.mean(np.abs(pit - 0.5) <= _INTERVAL / 2)
+            weight = self.pointwise["weight"].values if "weight" in self.pointwise else None
+            inside = np.average(np.abs(pit - 0.5) <= _INTERVAL / 2, weights=weight)
             said.append(
                 f"Central {_INTERVAL:.0%} intervals of y{' given x' if both else ''} hold "
                 f"{percent(float(inside))} of the rows; mean CRPS "
-                f"{float(self.pointwise['crps'].mean()):.4g}."
+                f"{float(np.average(self.pointwise['crps'].values, weights=weight)):.4g}."
             )
         high = self.influential
         if len(high):
@@ -155,7 +156,7 @@ class Scores(Shown):
             scale="log",
             warning=high > 0,
             good_k=LARGEST_PARETO_SHAPE,
-            elpd_i=self.pointwise[kind],
+            elpd_i=self.pointwise[kind] * self.pointwise.get("weight", 1.0),
             pareto_k=self.pointwise["pareto_k"],
         )
 
@@ -168,6 +169,10 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
     ``most_rows`` as many drawn at random are left out, and the sum over all is estimated by the
     difference from a rough value that every row has (Magnusson, Vehtari, Jonasson and Andersen
     2020, PMLR 108). At most 2,000 draws are used.
+
+    Row weights that are whole numbers stand for repeated rows: one of them is left out, and its
+    density counts as often as the row weighs. Of other weights, a row is left out with all its
+    weight, and its density counts as much.
 
     Parameters
     ----------
@@ -255,9 +260,10 @@ def make_scores(
         Log densities of all rows by a few draws, if some rows only were left out.
     """
     spec, thinned = fitted_spec(tree), _thinned(tree)
-    rows = observed_rows(tree, spec).take(place)
+    everything = observed_rows(tree, spec)
+    rows = everything.take(place)
     seen = _mean_density(rows, thinned, spec)
-    n = int(tree.attrs["n_obs"])
+    n, counts = len(everything.y), rows.weights
     values = {**values, "conditional": values["joint"] - values["feature"]}
     kinds = [
         *(("joint",) if spec.response is not None or spec.features else ()),
@@ -269,23 +275,25 @@ def make_scores(
         pointwise = values[kind]
         scale, m = n / len(place), len(place)
         optimism = _part(seen, kind) - pointwise
-        total, error = float(pointwise.sum()), 0.0
+        total, error = float(counts @ pointwise), 0.0
         if rough is not None:
             guess = _part(rough, kind)
-            gap = pointwise - guess[place]
-            total = float(guess.sum() + n * gap.mean())
+            gap = counts * (pointwise - guess[place])
+            total = float(everything.weights @ guess + n * gap.mean())
             error = float(n * np.sqrt((1 - m / n) * gap.var(ddof=1) / m))
         lines.append(
             {
                 "density": kind,
                 "elpd": total,
-                "se": float(np.sqrt(n * pointwise.var(ddof=1))),
-                "p": float(scale * optimism.sum()),
+                "se": float(np.sqrt(scale) * sum_error(pointwise, rows)),
+                "p": float(scale * (counts @ optimism)),
                 "subsampling_se": error,
             }
         )
     names = [*(kind for kind in KINDS if kind in kinds), "pareto_k", "pit", "crps"]
     pointwise_values = {name: (OBS, values[name]) for name in names if name in values}
+    if rows.weight is not None:
+        pointwise_values["weight"] = (OBS, rows.weight)
     number = tree["constant_data"].to_dataset()["row"].values[place]
     return Scores(
         pd.DataFrame(lines).set_index("density"),
@@ -297,6 +305,18 @@ def make_scores(
         n,
         len(thinned.weight),
     )
+
+
+def sum_error(values: np.ndarray, rows: Rows, ddof: int = 1) -> float:
+    """Standard error of the sum of values of rows (obs,), each as often as it weighs.
+
+    With c copies of weight u each, √(C / (C − ddof) Σ c u² (v − v̄)²), C = Σ c: of repeated rows, or
+    of rows with weights of their own.
+    """
+    n = float(rows.copies.sum())
+    center = np.average(values, weights=rows.weight)
+    square = (rows.weights * rows.units) @ (values - center) ** 2
+    return float(np.sqrt(n / (n - ddof) * square))
 
 
 def _part(density: dict[str, np.ndarray], kind: str) -> np.ndarray:

@@ -18,7 +18,8 @@ def stack(rows: Rows, groups: list[Parameters], spec: ModelSpec) -> tuple[np.nda
     """Stacking weights of groups of draws, by leave-one-out predictive densities.
 
     Yao, Vehtari and Gelman (2022), JMLR 23(79): the weights w maximise Σ_n log Σ_g w_g p_g(x_n,
-    y_n | all other rows), with Pareto-smoothed importance sampling for the latter.
+    y_n | all other rows), with Pareto-smoothed importance sampling for the latter; rows count as
+    often as they weigh.
 
     Parameters
     ----------
@@ -39,12 +40,14 @@ def stack(rows: Rows, groups: list[Parameters], spec: ModelSpec) -> tuple[np.nda
         used = spread(len(draws.weight), _MOST_DRAWS)
         value, _, shape = loo_densities(kept, draws.take(used.tolist()), spec)
         density.append(value)
-        unreliable.append((shape > LARGEST_PARETO_SHAPE).mean())
-    return stacking_weights(np.stack(density, axis=1)), np.array(unreliable)
+        high = (shape > LARGEST_PARETO_SHAPE).astype(float)
+        unreliable.append(np.average(high, weights=kept.weight))
+    weight = stacking_weights(np.stack(density, axis=1), kept.weight)
+    return weight, np.array(unreliable)
 
 
-def stacking_weights(log_density: np.ndarray) -> np.ndarray:
-    """The weights on the simplex that maximise Σ_n log Σ_g w_g exp(ℓ_ng).
+def stacking_weights(log_density: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """The weights on the simplex that maximise Σ_n c_n log Σ_g w_g exp(ℓ_ng).
 
     A concave problem; the EM step for mixing proportions climbs to its maximum.
 
@@ -52,13 +55,15 @@ def stacking_weights(log_density: np.ndarray) -> np.ndarray:
     ----------
     log_density
         ℓ, shape (obs, group).
+    counts
+        c, how often rows count, (obs,); None for once each.
     """
     density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
     n_groups = density.shape[1]
     weight = np.full(n_groups, 1 / n_groups)
     for _ in range(_MOST_ROUNDS):
         share = weight * density
-        better = (share / share.sum(axis=1, keepdims=True)).mean(axis=0)
+        better = np.average(share / share.sum(axis=1, keepdims=True), axis=0, weights=counts)
         if np.abs(better - weight).max() < 1e-9:
             break
         weight = better

@@ -17,7 +17,7 @@ from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.sections import SECTIONS, agreement
 from jointmix.reporting.sections.calibration import calibration_sections
 from jointmix.reporting.sections.comparison import comparison_sections
-from jointmix.reporting.text import clean, shorten
+from jointmix.reporting.text import clean, rows_text, shorten
 
 _TITLE_WIDTH = 120
 
@@ -139,7 +139,8 @@ def _default_title(view: FittedView) -> str:
 
 
 def _subtitle(view: FittedView) -> str:
-    parts, encoding = [f"{view.n_obs:,} rows"], view.model.encoding
+    weighed = "" if view.rows.weight is None else f" of weight {rows_text(view.total)}"
+    parts, encoding = [f"{view.n_obs:,} rows{weighed}"], view.model.encoding
     predictors = [view.names[name] for name in view.predictors]
     if encoding is not None:
         predictors = [shorten(term.label, 40) for term in encoding.terms]

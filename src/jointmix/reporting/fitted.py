@@ -22,10 +22,17 @@ from jointmix.base.schema import (
 from jointmix.checks import Finding, findings_from_dataset, run_checks
 from jointmix.checks.finding import listed
 from jointmix.families.protocol import Block, Parameter
+from jointmix.families.rows import Rows
 from jointmix.families.words import BlockWords, LineWords, words_of
 from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.draws import id_columns, observed_labels, observed_table
+from jointmix.posterior.draws import (
+    expected_rows,
+    id_columns,
+    observed_labels,
+    observed_rows,
+    observed_table,
+)
 from jointmix.posterior.scores import Scores, loo
 from jointmix.posterior.summaries import identified_parameters, invariant_quantities, statistics
 from jointmix.reporting.elements import Cell
@@ -155,6 +162,20 @@ class FittedView:
         return int(self.tree.attrs["n_obs"])
 
     @cached_property
+    def rows(self) -> Rows:
+        """The rows used, on the users' scale."""
+        return observed_rows(self.tree, self.model)
+
+    @property
+    def total(self) -> float:
+        """The sum of the rows' weights: their number where they have none."""
+        return self.rows.total
+
+    def average(self, values: np.ndarray | xr.DataArray) -> float:
+        """Mean over the rows of values (obs,), as often as they weigh."""
+        return float(np.average(np.asarray(values), weights=self.rows.weight))
+
+    @cached_property
     def names(self) -> dict[str, str]:
         """Short label of each column."""
         return short_labels(self.model.columns)
@@ -187,7 +208,7 @@ class FittedView:
     @cached_property
     def occupied(self) -> tuple[int, ...]:
         """Positions of the clusters that hold rows: at least one is expected there."""
-        expected = self.allocation["responsibility"].sum(OBS).values
+        expected = expected_rows(self.tree).values
         return tuple(int(k) for k in np.flatnonzero(expected >= 1))
 
     @cached_property
@@ -237,7 +258,7 @@ class FittedView:
         """
         if not self.predictors:
             return ()
-        average = [float(self.columns[name].mean()) for name in self.predictors]
+        average = [self.average(self.columns[name]) for name in self.predictors]
         lines = (self.posterior["slope"] * xr.DataArray(average, dims=PREDICTOR)).sum(PREDICTOR)
         lines = self.line_words.expected(lines + self.posterior["intercept"])
         found = statistics(lines, INTERVAL)
@@ -321,7 +342,8 @@ class FittedView:
     @property
     def n_tables(self) -> int:
         """How many tables are drawn for predictive checks."""
-        return max(20, min(200, _MOST_DRAWN // (self.n_obs * max(1, len(self.names)))))
+        n_rows = round(self.rows.copies.sum())
+        return max(20, min(200, _MOST_DRAWN // (n_rows * max(1, len(self.names)))))
 
     @cached_property
     def replicates(self) -> xr.DataTree:

@@ -28,9 +28,9 @@ def entropy_bits(responsibility: xr.DataArray) -> xr.DataArray:
     return -(safe * np.log2(safe)).sum(CLUSTER)
 
 
-def sharp_share(responsibility: xr.DataArray) -> float:
+def sharp_share(view: FittedView, responsibility: xr.DataArray) -> float:
     """Share of rows whose largest responsibility exceeds 0.9."""
-    return float((responsibility.max(CLUSTER) > SHARP).mean())
+    return view.average(responsibility.max(CLUSTER) > SHARP)
 
 
 def thinned(n: int, limit: int) -> np.ndarray:
@@ -88,9 +88,11 @@ def predictor_centers(view: FittedView) -> np.ndarray:
     """Mean of each predictor in each cluster, by responsibility, (cluster, predictor)."""
     share = view.allocation["responsibility"].transpose(OBS, CLUSTER).values
     u = np.stack([view.columns[name] for name in view.predictors], axis=1)
+    share = view.rows.weighted(share)
     total = share.sum(axis=0)[:, None]
+    center = np.average(u, axis=0, weights=view.rows.weight)
     # A cluster that no row belongs to is drawn at the centre of all rows.
-    return np.where(total > 0, share.T @ u / np.maximum(total, 1e-300), u.mean(axis=0))
+    return np.where(total > 0, share.T @ u / np.maximum(total, 1e-300), center)
 
 
 def regression_line(view: FittedView, cluster: int, predictor: int) -> Line:
@@ -110,7 +112,8 @@ def regression_line(view: FittedView, cluster: int, predictor: int) -> Line:
     lines = (level + slope @ centers)[:, None] + slope[:, [predictor]] * at
     if view.offset is not None:
         offset = view.columns[view.offset]
-        lines = lines + (offset[rows] if rows.any() else offset).mean()
+        held = rows if rows.any() else np.ones_like(rows)
+        lines = lines + np.average(offset[held], weights=view.rows.weights[held])
     lines = view.line_words.expected(lines)
     lower, upper = np.quantile(lines, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=0)
     return Line(at=at, mean=lines.mean(axis=0), lower=lower, upper=upper)

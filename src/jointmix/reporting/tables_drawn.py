@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from jointmix.base.numbers import percent, probability
-from jointmix.base.schema import CHAIN, DRAW, OBS
+from jointmix.base.schema import CHAIN, DRAW, OBS, WEIGHT
 from jointmix.reporting import figures
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells
 from jointmix.reporting.fitted import FittedView
@@ -59,6 +59,8 @@ def drawn_columns(
     found = {}
     for name, variable in zip(names, observed.data_vars, strict=True):
         values = observed[variable].values
+        weight = observed[WEIGHT].values if WEIGHT in observed.coords else None
+        total = values.size if weight is None else weight.sum()
         many = drawn[variable].transpose(CHAIN, DRAW, OBS).values.reshape(-1, values.size)
         quantiles = np.quantile(many, _BOUNDS)
         low, high = values.min(), values.max()
@@ -67,10 +69,11 @@ def drawn_columns(
         if high == low:
             low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, min(_MOST_BINS, max(8, int(np.sqrt(values.size)))) + 1)
-        shares = np.stack([np.histogram(one, edges)[0] for one in many]) / values.size
+        counts = [np.histogram(one, edges, weights=weight)[0] for one in many]
+        shares = np.stack(counts) / total
         found[name] = Drawn(
             edges=edges,
-            observed=np.histogram(values, edges)[0] / values.size,
+            observed=np.histogram(values, edges, weights=weight)[0] / total,
             bounds=np.quantile(shares, _BOUNDS, axis=0),
             quantiles=quantiles,
             inside=float(((many >= values.min()) & (many <= values.max())).mean()),
@@ -85,7 +88,7 @@ def column_figure(view: FittedView, columns: dict[str, Drawn], caption: str) -> 
             svg=figures.predicted(each.edges, each.observed, each.bounds, view.names[name]),
             alt=f"{view.names[name]}: 90% of drawn values lie between {number(each.quantiles[0])} "
             f"and {number(each.quantiles[2])}, their median is {number(each.quantiles[1])}; the "
-            f"observed median is {number(float(np.median(view.columns[name])))}.",
+            f"observed median is {number(view.rows.quantile(view.columns[name], 0.5))}.",
         )
         for name, each in columns.items()
     )
@@ -93,7 +96,7 @@ def column_figure(view: FittedView, columns: dict[str, Drawn], caption: str) -> 
         (
             Cell(text=view.names[name]),
             *number_cells(
-                *(number(float(q)) for q in np.quantile(view.columns[name], _BOUNDS)),
+                *(number(view.rows.quantile(view.columns[name], q)) for q in _BOUNDS),
                 *(number(float(q)) for q in each.quantiles),
                 percent(each.inside),
             ),

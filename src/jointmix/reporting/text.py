@@ -17,6 +17,11 @@ _UNSAFE = re.compile(
 )
 
 
+def rows_text(count: float) -> str:
+    """A number of rows, or a sum of their weights."""
+    return f"{count:,.0f}" if count == round(count) else f"{count:,.1f}"
+
+
 def clean(text: str) -> str:
     """Text with control, bidirectional and unpaired surrogate characters made visible."""
     return _UNSAFE.sub(REPLACEMENT, text)

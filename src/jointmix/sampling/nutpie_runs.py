@@ -193,7 +193,8 @@ def _structure(target: Target, backend: str) -> str:
     scaling = target.dataset.scaling
     fixed = not spec.intercept or "Fixed(" in repr(spec.priors)
     moved = [scaling.center.tolist(), scaling.scale.tolist()] if fixed else []
-    return repr((model, target.start.direction is not None, backend, moved))
+    weighted = target.dataset.rows.weight is not None
+    return repr((model, weighted, target.start.direction is not None, backend, moved))
 
 
 def _pymc_model(target: Target, backend: str, seed: int) -> Any:
@@ -203,11 +204,9 @@ def _pymc_model(target: Target, backend: str, seed: int) -> Any:
 
     from jointmix.model.component import Product
     from jointmix.model.graph import (
-        EXTRA,
-        OBSERVED,
         REFLECTION,
+        data_arrays,
         mixture_model,
-        observed_arrays,
     )
 
     spec, start = target.spec, target.start
@@ -232,8 +231,7 @@ def _pymc_model(target: Target, backend: str, seed: int) -> Any:
                 ),
             )
         model, found = _compiled[key]
-    observed, extra = observed_arrays(target.dataset)
-    data = {OBSERVED: observed} | ({EXTRA: extra} if extra.shape[1] else {})
+    data = data_arrays(target.dataset)
     if start.direction is not None:
         data[REFLECTION] = householder(start.direction)
     with model:

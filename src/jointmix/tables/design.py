@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, reduce
 from itertools import chain, product
 from typing import Any
@@ -71,6 +71,12 @@ class Source:
         """Rows that were read, by their numbers in the table."""
         labels = None if read.labels is None else read.labels[row]
         return cls(values, read.levels, labels, row)
+
+    def take(self, places: np.ndarray) -> "Source":
+        """Some of the rows."""
+        values = {name: column[places] for name, column in self.values.items()}
+        labels, row = (None if one is None else one[places] for one in (self.labels, self.row))
+        return replace(self, values=values, labels=labels, row=row)
 
     def named(self, place: np.ndarray) -> str:
         """Rows as a sentence names them."""

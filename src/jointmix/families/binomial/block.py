@@ -47,11 +47,15 @@ class BinomialResponse(Linked):
         """What the line is."""
         return "log odds" if self.logistic else "probit"
 
-    def level(self, y: np.ndarray, offset: np.ndarray, trials: np.ndarray | None = None) -> float:
+    def level(
+        self, y: np.ndarray, offset: np.ndarray, weight: np.ndarray, trials: np.ndarray | None
+    ) -> float:
         """The link of the share of successes in all trials, less the mean offset."""
         # Of trials that are all alike the link would be infinite.
-        share = (y.sum() + 0.5) / ((len(y) if trials is None else trials.sum()) + 1)
-        return float((logit if self.logistic else ndtri)(share) - offset.mean())
+        total = weight.sum()
+        tried = total if trials is None else weight @ trials
+        share = (weight @ y + 0.5) / (tried + 1)
+        return float((logit if self.logistic else ndtri)(share) - weight @ offset / total)
 
     def working(self, rows: Rows) -> np.ndarray:
         """The link of (y + ½) / (n + 1), less the offset."""

@@ -30,9 +30,9 @@ class InverseGaussianResponse(Positive):
     shape_measured: ClassVar[bool] = True
     power: ClassVar[float] = 1.5
 
-    def unit(self, y: np.ndarray) -> float:
+    def unit(self, y: np.ndarray, weight: np.ndarray) -> float:
         """The mean of all rows."""
-        return float(y.mean())
+        return float(np.average(y, weights=weight))
 
     def log_constant(self, shape: np.ndarray) -> np.ndarray:
         """½ log(λ / 2π)."""

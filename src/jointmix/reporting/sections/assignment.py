@@ -22,8 +22,8 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.quantities import entropy_bits, sharp_share, thinned
-from jointmix.reporting.text import bits_text, decimals
+from jointmix.reporting.quantities import SHARP, entropy_bits, sharp_share, thinned
+from jointmix.reporting.text import bits_text, decimals, rows_text
 
 ID, TITLE = "assignment", "Assignment of rows"
 
@@ -40,7 +40,7 @@ def section(view: FittedView) -> Section:
     elements: list[Element] = [
         Prose(text=_reading(view, given)),
         _by_cluster(view, given),
-        _sharpness(given),
+        _sharpness(view, given),
         _together(view),
         Heading(text="Most uncertain rows"),
         _uncertain(view),
@@ -61,10 +61,10 @@ def _given(view: FittedView) -> dict[str, xr.DataArray]:
 
 
 def _reading(view: FittedView, given: dict[str, xr.DataArray]) -> str:
-    bits = {label: float(entropy_bits(array).mean()) for label, array in given.items()}
+    bits = {label: view.average(entropy_bits(array)) for label, array in given.items()}
     sentences = [
-        f"Under {label}, {percent(sharp_share(array))} of the rows have a largest probability "
-        f"above 0.9 and the mean entropy is {bits_text(bits[label])} bits."
+        f"Under {label}, {percent(sharp_share(view, array))} of the rows have a largest "
+        f"probability above 0.9 and the mean entropy is {bits_text(bits[label])} bits."
         for label, array in given.items()
     ]
     if len(bits) == 2:
@@ -82,11 +82,13 @@ def _by_cluster(view: FittedView, given: dict[str, xr.DataArray]) -> Table:
         cells = []
         for array in given.values():
             chosen = array.values.argmax(axis=1) == k
-            largest = array.values[chosen].max(axis=1) if chosen.any() else np.array([np.nan])
+            counts = view.rows.weights
+            assigned = float(counts @ chosen)
+            sharp = float(counts @ (chosen & (array.values.max(axis=1) > SHARP)))
             cells += [
-                decimals(float(array.values[:, k].sum()), 1),
-                f"{int(chosen.sum()):,}",
-                percent(float((largest > 0.9).mean())) if chosen.any() else "–",
+                decimals(float(counts @ array.values[:, k]), 1),
+                rows_text(assigned),
+                percent(sharp / assigned) if assigned else "–",
             ]
         rows.append((mark, *number_cells(*cells)))
     headers = [
@@ -102,16 +104,19 @@ def _by_cluster(view: FittedView, given: dict[str, xr.DataArray]) -> Table:
     )
 
 
-def _sharpness(given: dict[str, xr.DataArray]) -> Figure:
+def _sharpness(view: FittedView, given: dict[str, xr.DataArray]) -> Figure:
     shares = {
-        label: np.histogram(array.max(CLUSTER).values, _EDGES)[0] / array.sizes[OBS]
+        label: np.histogram(array.max(CLUSTER).values, _EDGES, weights=view.rows.weight)[0]
+        / view.total
         for label, array in given.items()
     }
     used = np.flatnonzero(sum(shares.values()))
     first = int(used[0])
     edges = _EDGES[first:]
     kept = {label: share[first:] for label, share in shares.items()}
-    words = "; ".join(f"{label} {percent(sharp_share(array))}" for label, array in given.items())
+    words = "; ".join(
+        f"{label} {percent(sharp_share(view, array))}" for label, array in given.items()
+    )
     return Figure(
         caption="How surely rows are assigned: the largest probability of each row.",
         panels=(

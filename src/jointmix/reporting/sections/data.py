@@ -21,7 +21,8 @@ from jointmix.reporting.elements import (
     text_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import number, shorten
+from jointmix.reporting.text import number, rows_text, shorten
+from jointmix.tables.weights import weight_words
 
 ID, TITLE = "data", "Data"
 
@@ -47,11 +48,26 @@ def section(view: FittedView) -> Section:
 
 def _rows_sentence(view: FittedView) -> str:
     n_rows, n_obs = int(view.tree.attrs["n_rows"]), view.n_obs
-    left_out = n_rows - n_obs
+    zeros = int(view.tree.attrs.get("n_zero_weight", 0))
+    left_out = n_rows - n_obs - zeros
     text = f"The table has {counted(n_rows, 'row')}; {n_obs:,} were used."
     if left_out:
         text += f" {counted(left_out, 'row')} with missing entries {_were(left_out)} left out."
-    return text
+    if zeros:
+        text += f" {counted(zeros, 'row')} of weight 0 {_were(zeros)} left out."
+    return text + _weights_sentence(view)
+
+
+def _weights_sentence(view: FittedView) -> str:
+    name = view.model.row_weights
+    if name is None:
+        return ""
+    if view.rows.unit is None:
+        kind = "as if it were repeated"
+    else:
+        kind = "in a pseudo-posterior, whose intervals are as wide as the sum of the weights says"
+    said = f" Each row counts as often as {shorten(name, 60)} says, {kind}: "
+    return f"{said}{weight_words(view.rows.weights)}."
 
 
 def _were(count: int) -> str:
@@ -77,6 +93,12 @@ def tied_share(values: np.ndarray) -> float:
     """Share of rows whose value another row has too."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return float((counts[inverse] > 1).mean())
+
+
+def _spread(view: FittedView, values: np.ndarray) -> float:
+    """Standard deviation (n − 1) of rows as often as they count."""
+    n, center = float(view.rows.copies.sum()), view.average(values)
+    return float(np.sqrt(view.average((values - center) ** 2) * n / max(n - 1.0, 1.0)))
 
 
 def _but_not(view: FittedView) -> str:
@@ -130,8 +152,8 @@ def _columns(view: FittedView) -> Table:
                 Cell(text=view.names.get(name, shorten(name, 40))),
                 Cell(text=_roles(view, name) or "in a term"),
                 *number_cells(
-                    number(values.mean()),
-                    number(values.std(ddof=1)),
+                    number(view.average(values)),
+                    number(_spread(view, values)),
                     number(values.min()),
                     number(values.max()),
                     percent(tied_share(values)),
@@ -156,17 +178,18 @@ def _histograms(view: FittedView) -> Figure:
     panels, rows = [], []
     for name, values in _of_table(view).items():
         label = view.names.get(name, shorten(name, 40))
-        counts, edges = np.histogram(values, bins=min(30, max(8, int(np.sqrt(values.size)))))
+        bins = min(30, max(8, int(np.sqrt(values.size))))
+        counts, edges = np.histogram(values, bins, weights=view.rows.weight)
         top = int(counts.argmax())
         panels.append(
             Panel(
                 svg=figures.histogram(edges, counts, label),
                 alt=f"Histogram of {label}: from {number(values.min())} to "
-                f"{number(values.max())}, most rows ({counts[top]:,}) between "
+                f"{number(values.max())}, most rows ({rows_text(counts[top])}) between "
                 f"{number(edges[top])} and {number(edges[top + 1])}.",
             )
         )
-        quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        quartiles = [view.rows.quantile(values, at) for at in (0, 0.25, 0.5, 0.75, 1)]
         rows.append((Cell(text=label), *number_cells(*map(number, quartiles))))
     return Figure(
         caption="Distribution of each column.",

@@ -5,6 +5,7 @@ from arviz_stats.ecdf_utils import ecdf_pit
 from scipy.stats import norm
 
 from jointmix.base.numbers import percent, probability
+from jointmix.families.rows import Rows
 from jointmix.posterior.prediction import predict
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
@@ -21,7 +22,7 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
 from jointmix.reporting.tables_drawn import check_table, column_figure, drawn_columns, modelled
-from jointmix.reporting.text import decimals, number
+from jointmix.reporting.text import decimals, number, rows_text
 
 ID, TITLE = "predictive", "Posterior predictive check"
 
@@ -32,7 +33,7 @@ _MOST_STATISTICS, _MOST_RESIDUALS, _WORST, _BAND, _SIMULATIONS = 15, 1_000, 8, 0
 
 def section(view: FittedView) -> Section:
     """Columns and statistics of drawn tables; calibration and residuals of y given x."""
-    from jointmix.posterior.replication import predictive_checks
+    from jointmix.posterior.predictive_checks import predictive_checks
 
     checks = predictive_checks(view.replicates)
     columns = drawn_columns(view.replicates, "posterior_predictive", modelled(view), wide=False)
@@ -66,14 +67,15 @@ def _calibration(view: FittedView) -> list[Element]:
         f"{source}by the rest. The probability below the observed value (LOO-PIT) is uniform "
         "if the predictions are calibrated."
     )
-    return [prose, _coverage(pit), _pictures(view, pit), _worst(view, pit)]
+    rows = view.rows.take(scores.pointwise["place"].values)
+    return [prose, _coverage(pit, rows), _pictures(view, pit, rows), _worst(view, pit)]
 
 
-def _coverage(pit: np.ndarray) -> Table:
+def _coverage(pit: np.ndarray, scored: Rows) -> Table:
     rows = []
     for level in _LEVELS:
-        share = float((np.abs(pit - 0.5) <= level / 2).mean())
-        error = float(np.sqrt(level * (1 - level) / pit.size))
+        share = float(np.average(np.abs(pit - 0.5) <= level / 2, weights=scored.weight))
+        error = float(np.sqrt(level * (1 - level) / scored.effective))
         rows.append(
             (
                 Cell(
@@ -99,9 +101,11 @@ def _residuals(pit: np.ndarray) -> np.ndarray:
     return np.asarray(norm.ppf(np.clip(pit, 1e-12, 1 - 1e-12)))
 
 
-def _pictures(view: FittedView, pit: np.ndarray) -> Figure:
+def _pictures(view: FittedView, pit: np.ndarray, scored: Rows) -> Figure:
     response = view.names[view.response or ""]
-    kept = thinned(pit.size, _MOST_RESIDUALS)
+    copies = scored.copies.cumsum()
+    # Rows that stand for several are drawn as often.
+    kept = np.searchsorted(copies, thinned(round(copies[-1]), _MOST_RESIDUALS), side="right")
     at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
     outside = float(((ecdf < lower) | (ecdf > upper)).mean())
     rows = view.scores.pointwise["place"].values[kept]
@@ -111,7 +115,7 @@ def _pictures(view: FittedView, pit: np.ndarray) -> Figure:
     cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[rows])
     left_out = f" {kept.size:,} rows are drawn." if kept.size < pit.size else ""
     edges = np.linspace(0, 1, 11)
-    counts = np.histogram(pit, edges)[0]
+    counts = np.histogram(pit, edges, weights=scored.weight)[0]
     return Figure(
         caption="Left: the distribution function of LOO-PIT values minus the uniform one, which a "
         "calibrated model keeps inside the grey 95% simultaneous band. Right: quantile residuals "
@@ -137,7 +141,7 @@ def _pictures(view: FittedView, pit: np.ndarray) -> Figure:
             rows=tuple(
                 (
                     Cell(text=f"{edges[i]:.1f} and {edges[i + 1]:.1f}"),
-                    *number_cells(f"{int(count):,}", number(pit.size / 10)),
+                    *number_cells(rows_text(count), number(scored.total / 10)),
                 )
                 for i, count in enumerate(counts)
             ),

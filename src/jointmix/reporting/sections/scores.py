@@ -61,7 +61,7 @@ def section(view: FittedView) -> Section:
                     Cell(text=f"{words}{symbol}"),
                     *number_cells(
                         *(decimals(scores.table.loc[kind, name], 1) for name in ("elpd", "se")),
-                        decimals(scores.table.loc[kind, "elpd"] / scores.n_rows, 3),
+                        decimals(scores.table.loc[kind, "elpd"] / view.total, 3),
                         decimals(scores.table.loc[kind, "p"], 1),
                     ),
                 )

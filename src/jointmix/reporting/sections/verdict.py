@@ -16,7 +16,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import Estimate, FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share
-from jointmix.reporting.text import bits_text, shorten
+from jointmix.reporting.text import bits_text, rows_text, shorten
 
 ID, TITLE = "verdict", "Verdict and key results"
 
@@ -59,6 +59,8 @@ def _concerns(findings: tuple[Finding, ...]) -> list[Element]:
 
 def _tiles(view: FittedView) -> Tiles:
     items = [(f"{view.n_obs:,}", "rows used"), (str(len(view.clusters)), "clusters")]
+    if view.rows.weight is not None:
+        items.insert(1, (rows_text(view.total), "sum of their weights"))
     if view.features:
         items.append((str(len(view.features)), "features"))
     if view.response is not None:
@@ -66,7 +68,7 @@ def _tiles(view: FittedView) -> Tiles:
         count = len(view.predictors if encoding is None else encoding.terms)
         items.append((str(count), "predictors" if encoding is None else "terms"))
     if len(view.clusters) > 1:
-        share = sharp_share(view.allocation["responsibility"])
+        share = sharp_share(view, view.allocation["responsibility"])
         items.append((percent(share), "of rows assigned with probability above 0.9"))
     return Tiles(items=tuple((value, _singular(value, label)) for value, label in items))
 
@@ -94,7 +96,7 @@ def _cluster_sentence(view: FittedView, cluster: int) -> str:
             return f"Cluster {value} holds no rows ({bounds}); its parameters are the prior's."
         text = (
             f"Cluster {value} holds {percent(weight.mean)} of the rows, {bounds}: about "
-            f"{round(weight.mean * view.n_obs):,} rows."
+            f"{round(weight.mean * view.total):,} rows."
         )
     if view.response is None:
         return text
@@ -140,17 +142,17 @@ def _change(view: FittedView, predictor: int, effect: Estimate) -> str:
 
 def _assignment_sentences(view: FittedView) -> list[str]:
     both = view.allocation["responsibility"]
-    bits = float(entropy_bits(both).mean())
+    bits = view.average(entropy_bits(both))
     sentences = [
-        f"{percent(sharp_share(both))} of the rows belong to one cluster with a probability above "
-        f"0.9; the mean entropy of the assignment is {bits_text(bits)} bits."
+        f"{percent(sharp_share(view, both))} of the rows belong to one cluster with a probability "
+        f"above 0.9; the mean entropy of the assignment is {bits_text(bits)} bits."
     ]
     if view.response is not None and "responsibility_features" in view.allocation:
         features = view.allocation["responsibility_features"]
-        gained = float(entropy_bits(features).mean()) - bits
+        gained = view.average(entropy_bits(features)) - bits
         source = "the features alone, p(k | x)" if view.features else "the weights alone, p(k)"
         sentences.append(
-            f"From {source}, {percent(sharp_share(features))} would be assigned as sharply; "
+            f"From {source}, {percent(sharp_share(view, features))} would be assigned as sharply; "
             f"{view.names[view.response]} adds {bits_text(gained)} bits a row on average."
         )
     return sentences

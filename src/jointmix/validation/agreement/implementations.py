@@ -26,7 +26,7 @@ from jointmix.validation.agreement.pymc_sides import pymc_side
 from jointmix.validation.agreement.sorting import sorted_columns
 from jointmix.validation.agreement.structure import Structure
 from jointmix.validation.agreement.terms import Side
-from jointmix.validation.twin import build_twin
+from jointmix.validation.twin import build_twin, forms_of
 
 #: The name of a model that is handed in.
 YOURS = "your model"
@@ -42,7 +42,7 @@ def make_sides(
     """All implementations, and why a model that was handed in is not among them."""
     twins = {
         f"NumPyro {form}": build_twin(problem.dataset, problem.spec, form, problem.direction)
-        for form in ("marginal", "enumerated")
+        for form in forms_of(problem.dataset)
     }
     makers: dict[str, Callable[[], Side | None]] = {
         "kernel": lambda: kernel_side(problem),

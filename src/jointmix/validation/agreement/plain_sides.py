@@ -33,7 +33,7 @@ def numpy_side(problem: Problem) -> Side:
         parameters, rows = problem.parameters(q), problem.rows
         features, response = block_terms(problem.spec.blocks, rows, parameters)
         joint = np.log(parameters.weight)[:, None, :] + features + response
-        total = log_likelihood(joint)
+        total = rows.weights * log_likelihood(joint)
         return Terms(likelihood=total.sum(1), rows=total, features=features, response=response)
 
     return Side("NumPy", at)
@@ -48,7 +48,7 @@ def scipy_side(problem: Problem) -> Side:
         pairs = [_scipy_components(problem, parameters.take(i)) for i in range(len(q))]
         features, response = (np.stack(part) for part in zip(*pairs, strict=True))
         joint = np.log(parameters.weight)[:, None, :] + features + response
-        rows, prior = logsumexp(joint, axis=-1), scipy_prior(problem, q)
+        rows, prior = logsumexp(joint, axis=-1) * problem.rows.weights, scipy_prior(problem, q)
         likelihood = rows.sum(1)
         total = likelihood + sum(prior.values(), start=np.zeros(len(q)))
         return Terms(prior, likelihood, total, rows, features, response)
@@ -145,7 +145,7 @@ def sklearn_side(problem: Problem) -> Side | None:
             mixture = GaussianMixture(len(parameters.weight[i]), covariance_type="full")
             mixture.weights_ = parameters.weight[i]
             mixture.means_, mixture.precisions_cholesky_ = _stacked(parameters.take(i), place)
-            found[i] = mixture.score_samples(both)
+            found[i] = rows.weights * mixture.score_samples(both)
         return Terms(likelihood=found.sum(1), rows=found)
 
     return Side("scikit-learn", at)

@@ -22,9 +22,9 @@ class Terms:
         Blocks of unconstrained values, one or several → the log density of their prior as a
         density of q, Jacobian included, (point,).
     likelihood, total
-        Σ_i log p(x_i, y_i), and with all priors, (point,).
+        Σ_i w_i log p(x_i, y_i), and with all priors, (point,).
     rows
-        log p(x_i, y_i), (point, obs).
+        w_i log p(x_i, y_i), (point, obs).
     features, response
         log p(x_i | k) and log p(y_i | x_i, k), (point, obs, component).
     gradient
@@ -90,7 +90,7 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = F
     weight = np.log(parameters.weight)[..., None, :]
     joint = component_log_density(spec.blocks, rows, parameters)
     share = np.exp(joint - joint.max(-1, keepdims=True))
-    total = features + response + np.abs(weight)
+    total = (features + response + np.abs(weight)) * rows.weights[:, None]
     if not factors:
         return Sizes(features, response, (share * total).max(-1), np.ones(shape[0]))
     worse = condition(parameters, spec)[:, None, :]

@@ -70,8 +70,8 @@ def build_twin(
     MissingExtraError
         If NumPyro is not installed, or funsor for the form "enumerated".
     SpecError
-        If the form is unknown, the direction is no unit vector of the right length, or
-        components that are not exchangeable are to be ordered.
+        If the form is unknown, or "enumerated" where rows have weights, the direction is no unit
+        vector of the right length, or components that are not exchangeable are to be ordered.
     """
     _require("jax", "numpyro")
     model = _model(as_dataset(table, spec), form, direction)
@@ -109,7 +109,7 @@ def twin_log_density(
     Returns
     -------
     dict
-        `prior` and `likelihood`, scalars; `rows` (obs), log p(x_i, y_i); `features` and
+        `prior` and `likelihood`, scalars; `rows` (obs), w_i log p(x_i, y_i); `features` and
         `response` (obs, component), log p(x_i | k) and log p(y_i | x_i, k), zero where the model
         has none. Natural logs, float64, of densities on the model's scale.
 
@@ -128,6 +128,7 @@ def twin_log_density(
     numpyro.enable_x64()
     dataset = as_dataset(table, spec)
     spec = dataset.spec
+    _check_weights(dataset, form)
     free, scaling, rows = free_values(spec, values), dataset.scaling, scaled_rows(dataset)
     given = dict(free)
     if form == "enumerated":
@@ -169,8 +170,22 @@ def _check_form(form: str) -> None:
         raise SpecError(f"form must be one of {', '.join(LIKELIHOODS)}; got {form!r}.")
 
 
+def forms_of(dataset: Dataset) -> tuple[Form, ...]:
+    """The forms that a dataset's model has."""
+    return ("marginal",) if dataset.rows.weight is not None else ("marginal", "enumerated")
+
+
+def _check_weights(dataset: Dataset, form: Form) -> None:
+    if form not in forms_of(dataset):
+        raise SpecError(
+            "NumPyro sums over allocations of rows that count once each; with row weights take "
+            "form='marginal'."
+        )
+
+
 def _model(dataset: Dataset, form: Form, direction: np.ndarray | None) -> Callable[[], None]:
     _check_form(form)
+    _check_weights(dataset, form)
     import numpyro
 
     numpyro.enable_x64()

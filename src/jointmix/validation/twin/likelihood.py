@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jointmix.families.protocol import Scaled
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, with_weight
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.family import Array, Arrays, Twin, twins
@@ -27,7 +27,8 @@ def scaled_rows(dataset: Dataset) -> Rows:
         offset = (none if spec.offset is None else scaled[spec.offset]) + dataset.scaling.level
     trials = None if spec.trials is None else scaled[spec.trials]
     u = stack(spec.predictors)
-    return Rows(stack(spec.features), u, y, offset=offset, trials=trials)
+    rows = Rows(stack(spec.features), u, y, offset=offset, trials=trials)
+    return with_weight(rows, dataset.weight)
 
 
 def sample_parameters(spec: ModelSpec, scaling: Scaled, reflection: np.ndarray | None) -> Arrays:
@@ -71,7 +72,7 @@ def _log_prob(twin: Twin, parameters: Arrays, rows: Rows) -> Array:
 
 
 def marginal(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
-    """The rows as the factor site `rows`, log p(x_i, y_i) = logsumexp over components."""
+    """The rows as the factor site `rows`, w_i log p(x_i, y_i) = w_i logsumexp over components."""
     import jax.numpy as jnp
     import numpyro
     from jax.scipy.special import logsumexp
@@ -79,7 +80,7 @@ def marginal(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
     features, response = component_terms(spec, parameters, rows)
     joint = jnp.log(parameters["weight"]) + features + response
     with numpyro.plate("data", len(rows.y)):
-        numpyro.factor("rows", logsumexp(joint, axis=-1))
+        numpyro.factor("rows", rows.weights * logsumexp(joint, axis=-1))
 
 
 def enumerated(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:

@@ -1,0 +1,81 @@
+"""What a reader of a fit should know about its data."""
+
+import numpy as np
+
+from jointmix.families.rows import is_frequency
+from jointmix.model.dataset import Dataset, has_constant, independent_groups
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.issues import Issue, quoted, warning
+from jointmix.tables.kinds import derived_warnings, kind_warning
+from jointmix.tables.screening import (
+    collinear_issue,
+    digits_warning,
+    duplicate_warning,
+    tie_warning,
+    total_warning,
+)
+from jointmix.tables.weights import weight_note, zero_note
+
+
+def notes(dataset: Dataset) -> tuple[Issue, ...]:
+    """What a reader of the fit should know about its data, all warnings.
+
+    Columns without a name, ties, two values or few whole numbers, lost digits, near-collinear
+    columns, columns that are functions of features, a response without noise, duplicate rows, a row
+    of totals, rows left out. Ties are counted in the columns that have a density, the features and
+    the response.
+    """
+    found: list[Issue | None] = list(dataset.warnings)
+    for block in dataset.blocks:
+        for name in block.checks.measured:
+            column = dataset.select([name])[:, 0]
+            kind = kind_warning(column, name, block.of_response)
+            harmless = block.checks.harmless_ties(name)
+            found += [kind, tie_warning(column, name, harmless, kind is not None)]
+    own = [name for name in dataset.columns if name not in dataset.spec.made]
+    found += [digits_warning(dataset.select([name])[:, 0], name) for name in own]
+    spec = dataset.spec
+    groups = independent_groups(spec).items()
+    found += [
+        collinear_issue(dataset.select(group), group, limit, has_constant(spec, group))
+        for group, limit in groups
+    ]
+    found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
+    found += derived_warnings(dataset.select(own), own, spec.features, spec.response)
+    found.append(duplicate_warning(dataset.values, dataset.labels, dataset.row))
+    if not any(issue.code == "total_row" for issue in dataset.warnings):
+        found.append(total_warning(dataset.select(own), own))
+    found += [_left_out_warning(dataset), _nothing_explains(spec)]
+    if dataset.weight is not None:
+        name, frequency = str(spec.row_weights), is_frequency(dataset.weight)
+        found.append(zero_note(dataset.n_zeros, dataset.n_rows, name))
+        found.append(weight_note(dataset.weight, name, frequency))
+    return tuple(issue for issue in found if issue is not None)
+
+
+def _nothing_explains(spec: ModelSpec) -> Issue | None:
+    if spec.response is None or spec.predictors or not spec.features:
+        return None
+    name = quoted(spec.response)
+    message = (
+        f"The model has no predictors: inside a cluster no column explains {name}, which has one "
+        "mean there."
+    )
+    remedy = f"If features explain {name} inside clusters too, name them as predictors."
+    return warning("no_predictors", message, remedy, str(spec.response))
+
+
+def _left_out_warning(dataset: Dataset) -> Issue | None:
+    left_out = dataset.n_rows - dataset.n_zeros - len(dataset.row)
+    if left_out == 0:
+        return None
+    parts = [f"{quoted(name)} {count}" for name, count in dataset.missing.items()]
+    message = (
+        f"{left_out} of {dataset.n_rows} rows are left out because entries are missing "
+        f"({', '.join(parts)})."
+    )
+    names = ", ".join(dataset.missing)
+    row = None
+    if not dataset.n_zeros:
+        row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
+    return warning("rows_left_out", message, "", names, row, left_out / dataset.n_rows)
