@@ -84,7 +84,9 @@ class ModelSpec:
         Of the response: "normal" or "student_t", about the same line b + u'θ; σ is then the scale
         of the t distribution and ``df`` its degrees of freedom, one a cluster. "poisson": counts
         whose expectation is exp(b + u'θ + offset), without σ. "bernoulli": 0 or 1, 1 with
-        probability g⁻¹(b + u'θ + offset), without σ.
+        probability g⁻¹(b + u'θ + offset), without σ. "gamma" and "inverse_gaussian": positive
+        numbers with the mean m = exp(b + u'θ + offset) and, in place of σ, a ``shape`` in each
+        cluster: their variance is m²/shape, and m³/shape.
     link
         g of a bernoulli response, "logit" (None is that too) or "probit".
     intercept
@@ -92,7 +94,8 @@ class ModelSpec:
     standardize
         Centre and scale the columns inside; priors are then on that scale. A response with a link
         stays as it is, and the intercept's prior is of the line at the average of every predictor,
-        less where all rows together have it: of counts, the log of all of them over all exposure.
+        less where all rows together have it: with a log link, the log of all responses over all
+        exposure. An inverse Gaussian response is divided by the mean of all rows.
     ordering
         "auto": along the direction that separates the EM mode best; "none"; or a variable:
         "weight", "intercept", "sigma", "mean[column]", "sd[column]", "slope[column]".

@@ -111,7 +111,7 @@ class LogNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class Gamma:
-    """Gamma prior with ``shape`` and ``rate``, on a standard deviation or degrees of freedom."""
+    """Gamma prior with ``shape`` and ``rate``, on a scale, degrees of freedom or a shape."""
 
     family: ClassVar[str] = "gamma"
     shape: float = 2.0

@@ -80,7 +80,9 @@ def tied_share(values: np.ndarray) -> float:
 def _but_not(view: FittedView) -> str:
     if not view.model.linked:
         return ""
-    return "; the response as it is, with the centre of its line"
+    _, unit = view.scaling[str(view.response)]
+    how = "as it is" if unit == 1 else "over its scale"
+    return f"; the response {how}, with the centre of its line"
 
 
 def _columns(view: FittedView) -> Table:
