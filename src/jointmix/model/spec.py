@@ -73,7 +73,9 @@ class ModelSpec:
         whose expectation m is exp(b + u'θ + offset), without σ. "negative_binomial": the same
         with the variance m + m²/size, one ``size`` a cluster. "bernoulli": 0 or 1, 1 with
         probability g⁻¹(b + u'θ + offset), without σ. "binomial": so many of ``trials``, each with
-        that probability.
+        that probability. "gamma" and "inverse_gaussian": positive numbers with the mean
+        m = exp(b + u'θ + offset) and, in place of σ, a ``shape`` in each cluster: their variance
+        is m²/shape, and m³/shape.
     link
         g of a bernoulli or binomial response, "logit" (None is that too) or "probit".
     intercept
@@ -81,7 +83,8 @@ class ModelSpec:
     standardize
         Centre and scale the columns inside; priors are then on that scale. A response with a link
         stays as it is, and the intercept's prior is of the line at the average of every predictor,
-        less where all rows together have it: of counts, the log of all of them over all exposure.
+        less where all rows together have it: with a log link, the log of all responses over all
+        exposure. An inverse Gaussian response is divided by the mean of all rows.
     ordering
         "auto": along the direction that separates the EM mode best; "none"; or a variable:
         "weight", "intercept", "sigma", "mean[column]", "sd[column]", "slope[column]".

@@ -51,8 +51,8 @@ def contrasts(
     tree
         A fitted tree.
     parameters
-        Names such as weight, mean, sd, intercept, slope, sigma and df; those that the model has
-        not are left out. By default all locations, and the scales and shapes of the response.
+        Names such as weight, mean, sd, intercept, slope, sigma, df and shape; those that the model
+        has not are left out. By default all locations, and the scales and shapes of the response.
     interval
         Probability inside the equal-tailed interval.
 

@@ -45,7 +45,7 @@ def kind_warning(column: np.ndarray, name: str, of_response: bool) -> Issue | No
         )
         code = "counts"
     effect = (
-        "the normal distribution of the response spreads over values that it never takes"
+        "the continuous density of the response spreads over values that it never takes"
         if of_response
         else "a Gaussian spreads over values that it never takes, and clusters may form on single "
         "ones"

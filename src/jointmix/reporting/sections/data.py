@@ -104,7 +104,9 @@ def _spread(view: FittedView, values: np.ndarray) -> float:
 def _but_not(view: FittedView) -> str:
     if not view.model.linked:
         return ""
-    return "; the response as it is, with the centre of its line"
+    _, unit = view.scaling[str(view.response)]
+    how = "as it is" if unit == 1 else "over its scale"
+    return f"; the response {how}, with the centre of its line"
 
 
 def _of_table(view: FittedView) -> dict[str, np.ndarray]:

@@ -87,10 +87,12 @@ def crosscheck(
         deterministic site stands for the one that ``numpyro.handlers.reparam`` puts behind it.
         Quantities are
 
-        - the parameters: weight, mean, sd, correlation, intercept, slope, sigma, df;
+        - the parameters: weight, mean, sd, correlation, intercept, slope, sigma, df,
+          shape;
         - mean_xi, intercept_xi, slope_xi: (parameter − loc) / scale, with the loc and scale of
           its prior, a standard normal or t, as a model that is not centred samples them;
-        - log_sd, log_sigma, log_df; variance and noise_variance, the squares of sd and sigma;
+        - log_sd, log_sigma, log_df, log_shape; variance and noise_variance, the squares of sd and
+          sigma;
         - correlation_cholesky, and covariance, covariance_cholesky, precision in place of sd and
           correlation;
         - the observed sites x, y, or rows for both: a factor of log p(x_i, y_i), or of its sum.
