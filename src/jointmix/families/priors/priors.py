@@ -111,7 +111,7 @@ class LogNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class Gamma:
-    """Gamma prior with ``shape`` and ``rate``, on a scale, degrees of freedom, a size or a shape."""
+    """Gamma prior with ``shape`` and ``rate``: of a scale, degrees of freedom, a size, a shape."""
 
     family: ClassVar[str] = "gamma"
     shape: float = 2.0
