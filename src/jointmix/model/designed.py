@@ -24,15 +24,18 @@ def made_of(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def sources(spec: ModelSpec) -> tuple[str, ...]:
-    """Columns of a table that a model reads: features, what predictors are made of, response."""
-    last = () if spec.response is None else (spec.response,)
+    """Columns of a table that a model reads.
+
+    Features, what predictors and offset are made of, trials, response.
+    """
+    last = tuple(name for name in (spec.trials, spec.response) if name is not None)
     return tuple(dict.fromkeys((*spec.features, *made_of(spec), *last)))
 
 
 def may_be_levels(spec: ModelSpec) -> dict[str, bool]:
     """Columns that may hold categories or words; with true, texts of any kind."""
     if spec.formula is None:
-        factors = {name: False for name in made_of(spec) if name != spec.offset}
+        factors = dict.fromkeys(made_of(spec), False)
     else:
         found = cached_formula(spec.formula).factors
         factors = {each.text: False for each in found if each.plain}
@@ -40,7 +43,7 @@ def may_be_levels(spec: ModelSpec) -> dict[str, bool]:
     if spec.encoding is not None:
         known = spec.encoding.factors
         factors = {each.columns[0]: True for each in known}
-    numbers = {*spec.features, spec.response, spec.offset}
+    numbers = {*spec.features, spec.response, *spec.given}
     return {name: anything for name, anything in factors.items() if name not in numbers}
 
 
