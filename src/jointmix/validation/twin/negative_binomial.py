@@ -23,11 +23,14 @@ class NegativeBinomialTwin(LineTwin):
         return found | {"size": free["size"]}
 
     def about(self, line: Array, own: Mapping[str, Array]) -> Array:
-        """Gamma-Poisson of the mean exp(line)."""
+        """Of the log odds log mean − log size.
+
+        NegativeBinomial2 has a beta function that JAX computes to 1e-9 only.
+        """
         import jax.numpy as jnp
         import numpyro.distributions as dist
 
-        return dist.NegativeBinomial2(jnp.exp(line), own["size"])
+        return dist.NegativeBinomialLogits(own["size"], line - jnp.log(own["size"]))
 
     def log_pdf(self, y: np.ndarray, line: np.ndarray, own: Mapping[str, np.ndarray]) -> np.ndarray:
         """log NB(y | size, size/(size + mean))."""
