@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import stats
 from test_bernoulli import law_of
 from test_kernel import prior_of, target_of
+from test_straight import mode
 
 import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
@@ -23,6 +24,7 @@ from jointmix.model.serialised import spec_from_dict, spec_to_dict
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
+from jointmix.modes.straight import StraightCoordinates
 from jointmix.sampling import Target
 
 pytestmark = pytest.mark.kernel
@@ -194,6 +196,18 @@ def test_em_finds_what_flexmix_finds() -> None:
     order = np.argsort(best.parameters.intercept)
     assert np.allclose(best.parameters.intercept[order], [-0.9954086, 0.7949653], atol=5e-3)
     assert np.allclose(best.parameters.slope[order, 0], [1.3192104, -0.7097790], atol=5e-3)
+
+
+def test_straight_coordinates_go_there_and_back() -> None:
+    data = make_dataset(successes(), model(2))
+    at = mode(data)
+    chart = StraightCoordinates(data.spec, at)
+    straight = 0.1 * np.random.default_rng(2).normal(size=(20, len(at)))
+    values, log_volume = chart.values(straight)
+    np.testing.assert_allclose(chart.coordinates(values), straight, rtol=0, atol=1e-12)
+    slopes, _ = chart.slopes(straight[0])
+    # Differences over 1e-5 of functions of the order of one leave some 1e-10.
+    assert np.linalg.slogdet(slopes)[1] == pytest.approx(log_volume[0], abs=1e-7)
 
 
 @pytest.fixture(scope="module")

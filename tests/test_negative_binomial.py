@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from scipy import special, stats
 from test_kernel import prior_of, target_of
+from test_straight import mode
 
 import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
@@ -26,6 +27,7 @@ from jointmix.model.serialised import spec_from_dict, spec_to_dict
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
+from jointmix.modes.straight import StraightCoordinates
 from jointmix.sampling import Target
 
 pytestmark = pytest.mark.kernel
@@ -302,6 +304,18 @@ def test_the_score_of_overdispersion_is_standard_normal_for_poisson_counts() -> 
     # Its mean is about −p/√(2n), its sd 1; five standard errors.
     assert abs(np.mean(found) + 2 / 20) < 0.25
     assert np.std(found) == pytest.approx(1.0, abs=0.18)
+
+
+def test_straight_coordinates_go_there_and_back() -> None:
+    data = make_dataset(counts(), model(2))
+    at = mode(data)
+    chart = StraightCoordinates(data.spec, at)
+    straight = 0.1 * np.random.default_rng(2).normal(size=(20, len(at)))
+    values, log_volume = chart.values(straight)
+    np.testing.assert_allclose(chart.coordinates(values), straight, rtol=0, atol=1e-12)
+    slopes, _ = chart.slopes(straight[0])
+    # Differences over 1e-5 of functions of the order of one leave some 1e-10.
+    assert np.linalg.slogdet(slopes)[1] == pytest.approx(log_volume[0], abs=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -23,18 +23,24 @@ class NegativeBinomialTwin(LineTwin):
         return found | {"size": free["size"]}
 
     def about(self, line: Array, own: Mapping[str, Array]) -> Array:
-        """Gamma-Poisson of the mean exp(line)."""
+        """Of the log odds log mean − log size.
+
+        NegativeBinomial2 has a beta function that JAX computes to 1e-9 only.
+        """
         import jax.numpy as jnp
         import numpyro.distributions as dist
 
-        return dist.NegativeBinomial2(jnp.exp(line), own["size"])
+        return dist.NegativeBinomialLogits(own["size"], line - jnp.log(own["size"]))
 
     def log_pdf(self, y: np.ndarray, line: np.ndarray, own: Mapping[str, np.ndarray]) -> np.ndarray:
-        """log NB(y | size, size/(size + mean))."""
-        from scipy.stats import nbinom
+        """log NB(y | size, p) of log p = −log(1 + mean/size), which p near 1 would have lost."""
+        from scipy.special import gammaln
 
-        size, mean = own["size"], np.exp(line)
-        return np.asarray(nbinom.logpmf(y, size, size / (size + mean)))
+        size = own["size"]
+        odds = line - np.log(size)
+        tail = np.logaddexp(0, odds)
+        gammas = gammaln(y + size) - gammaln(size) - gammaln(y + 1)
+        return np.asarray(gammas - size * tail + y * (odds - tail))
 
     def size(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Of three log Γ, y log m/(s + m) and s log s/(s + m).
@@ -73,6 +79,7 @@ class NegativeBinomialTwin(LineTwin):
             yield "The offset is missing from the line of y.", self.log_pdf(y, line, own)
             line = line + rows.offset[:, None]
         mean = np.exp(line)
-        yield "y is given a Poisson distribution.", poisson.logpmf(y, mean)
-        spread = nbinom.logpmf(y, mean / own["size"], 1 / (1 + own["size"]))
-        yield "The variance of y is m (1 + size).", spread
+        with np.errstate(invalid="ignore", divide="ignore"):
+            yield "y is given a Poisson distribution.", poisson.logpmf(y, mean)
+            spread = nbinom.logpmf(y, mean / own["size"], 1 / (1 + own["size"]))
+            yield "The variance of y is m (1 + size).", spread
