@@ -14,7 +14,7 @@ import pandas as pd
 import jointmix as jm
 
 
-def clinic(n: int = 600, seed: int = 1) -> pd.DataFrame:
+def clinic(n: int = 600, seed: int = 2) -> pd.DataFrame:
     """Patients, one a row."""
     rng = np.random.default_rng(seed)
     frail = rng.random(n) < 0.4

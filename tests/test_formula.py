@@ -118,7 +118,9 @@ def test_columns_are_formulaics(terms: str) -> None:
     asked = terms
     for call in ("cr(hours, df=4", "cc(hours, df=3"):
         asked = asked.replace(call, f"{call}, constraints='center'")
-    matrix = formulaic.model_matrix(f"mass ~ {asked}", TABLE).rhs.drop(
+    # Its first versions know texts of pandas 3 as categories only.
+    table = TABLE.astype({"sex": "category", "island": "category"})
+    matrix = formulaic.model_matrix(f"mass ~ {asked}", table).rhs.drop(
         columns="Intercept", errors="ignore"
     )
     # A product with an orthogonal matrix is rounded in another order.
@@ -346,6 +348,13 @@ def test_check_says_what_is_odd_about_factors_and_nothing_of_made_columns() -> N
     assert "40 levels" in codes(TABLE.assign(island=many), "mass ~ island")["many_levels"]
     clean = "mass ~ bill * sex + I(bill**2) + bs(flipper, df=4) + island"
     assert codes(TABLE, clean, features=["bill"]) == {}
+
+
+def test_rows_of_few_values_repeat_without_a_note() -> None:
+    few = TABLE[["visits", "sex", "island"]].assign(visits=TABLE["visits"].clip(upper=3))
+    assert "duplicate_rows" not in codes(few, "visits ~ sex + island", family="poisson")
+    twice = pd.concat([TABLE, TABLE], ignore_index=True)
+    assert "duplicate_rows" in codes(twice, "mass ~ bill + sex")
 
 
 def test_check_says_that_nothing_explains_the_response() -> None:

@@ -220,6 +220,7 @@ def at_levels(lines: Mapping[int, Line], levels: Sequence[str], labels: tuple[st
             axes.errorbar(beside, line.mean, around, fmt=marker, color=colour, markersize=5)
         axes.set_xticks(range(len(levels)), [shorten(level, 14) for level in levels])
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
+        axes.set_xlim(-0.6, len(levels) - 0.4)
         axes.grid(axis="x", visible=False)
         if sum(map(len, levels)) > 24:
             axes.tick_params(axis="x", rotation=30)

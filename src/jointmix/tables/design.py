@@ -30,7 +30,7 @@ class TermColumns:
     Attributes
     ----------
     label
-        The term as a formula has it.
+        The term as a formula has it, factors of levels by their columns' names.
     names
         Of its columns.
     factors
@@ -147,7 +147,8 @@ class Encoding:
                 for each in product(*(self._labels(*one) for one in reversed(part)))
             ]
             if names:
-                found.append(TermColumns(term.label, tuple(names), term.factors))
+                label = ":".join(self._stem(factor) for factor in term.factors)
+                found.append(TermColumns(label, tuple(names), term.factors))
         names = [name for term in found for name in term.names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -187,11 +188,14 @@ class Encoding:
             for name in factor.columns
         )
 
+    def _stem(self, factor: Factor) -> str:
+        return factor.columns[0] if factor.text in self.levels else factor.text
+
     def _labels(self, factor: Factor, reduced: bool) -> list[str]:
         """Of the columns of one factor."""
         if factor.text in self.levels:
             levels = self.levels[factor.text]
-            (stem,) = factor.columns
+            stem = self._stem(factor)
             coding = factor.coding
             if reduced and coding is not None and coding.kind == "sum":
                 return [f"{stem}[S.{level}]" for level in levels[:-1]]

@@ -63,7 +63,7 @@ def _category_order(series: nw.Series[Any]) -> list[object]:
     if nw.dependencies.is_pandas_series(native):
         return list(native.cat.categories)
     if isinstance(series.dtype, nw.Enum):
-        return list(series.dtype.categories)
+        return list(native.dtype.categories)
     # Elsewhere the order of categories is that in which a process met them.
     return sorted({item for item in series.to_list() if item is not None})
 

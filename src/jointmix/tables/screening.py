@@ -240,8 +240,11 @@ def duplicate_warning(
     labels, number
         What the table calls these rows, and their numbers in it, (n,).
     """
-    _, first, counts = np.unique(values, axis=0, return_index=True, return_counts=True)
     n = len(values)
+    # So few different values cannot but repeat.
+    if np.prod([float(len(np.unique(column))) for column in values.T]) <= n:
+        return None
+    _, first, counts = np.unique(values, axis=0, return_index=True, return_counts=True)
     repeated = n - len(counts)
     if repeated <= DUPLICATE_SHARE_NOTE * n:
         return None

@@ -89,6 +89,13 @@ def _roles(view: FittedView, name: str) -> str:
     return ", ".join(roles)
 
 
+def _part(view: FittedView, name: str) -> str:
+    """What a column takes part in that has no role by itself."""
+    encoding = view.model.encoding
+    offset = None if encoding is None else encoding.offset
+    return "in the offset" if offset is not None and name in offset.columns else "in a term"
+
+
 def tied_share(values: np.ndarray) -> float:
     """Share of rows whose value another row has too."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -152,7 +159,7 @@ def _columns(view: FittedView) -> Table:
         rows.append(
             (
                 Cell(text=view.names.get(name, shorten(name, 40))),
-                Cell(text=_roles(view, name) or "in a term"),
+                Cell(text=_roles(view, name) or _part(view, name)),
                 *number_cells(
                     number(view.average(values)),
                     number(_spread(view, values)),
