@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jointmix.tables.weights import is_frequency
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -114,8 +116,3 @@ def with_weight(rows: Rows, weight: np.ndarray | None) -> Rows:
         return rows
     unit = None if is_frequency(weight) else weight
     return replace(rows, weight=weight, unit=unit)
-
-
-def is_frequency(weight: np.ndarray) -> bool:
-    """Whether weights are whole numbers, as if rows were repeated."""
-    return bool((weight == np.floor(weight)).all())

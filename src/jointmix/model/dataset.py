@@ -10,7 +10,7 @@ import numpy as np
 
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
-from jointmix.families.rows import Rows, is_frequency
+from jointmix.families.rows import Rows
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
@@ -36,7 +36,7 @@ from jointmix.tables.screening import (
     tie_warning,
     total_warning,
 )
-from jointmix.tables.weights import weight_issues, weight_note, zero_note
+from jointmix.tables.weights import n_copies, weight_issues, weight_notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +214,7 @@ def inspect_table(
         issues += missing_issues(absent, names, True, read.labels)
     usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
     used = np.ascontiguousarray(values[usable])
-    issues += _row_issues(used, _copies(weight, usable), n_rows, names, spec, for_fit)
+    issues += _row_issues(used, n_copies(weight, usable), n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
     counts = absent.sum(axis=0)
@@ -226,18 +226,8 @@ def inspect_table(
     labels = None if read.labels is None else read.labels[row]
     weight = None if weight is None else weight[row]
     digest = _digest((*names, *weighing), used if weight is None else np.c_[used, weight])
-    n_zeros = int((~enters).sum())
-    return (
-        Dataset(spec, used, row, n_rows, missing, digest, found, labels, weight, n_zeros),
-        found,
-    )
-
-
-def _copies(weight: np.ndarray | None, usable: np.ndarray) -> int:
-    """Observations that the usable rows (obs,) stand for."""
-    if weight is None or not np.isfinite(weight).all() or not is_frequency(weight[usable]):
-        return int(usable.sum())
-    return int(weight[usable].sum())
+    given = (spec, used, row, n_rows, missing, digest, found, labels, weight)
+    return Dataset(*given, n_zeros=int((~enters).sum())), found
 
 
 def _row_issues(
@@ -354,9 +344,8 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
         found.append(total_warning(dataset.values, dataset.columns))
     found.append(_left_out_warning(dataset))
     if dataset.weight is not None:
-        name, frequency = str(spec.row_weights), is_frequency(dataset.weight)
-        found.append(zero_note(dataset.n_zeros, dataset.n_rows, name))
-        found.append(weight_note(dataset.weight, name, frequency))
+        of_weights = (dataset.n_zeros, dataset.n_rows, str(spec.row_weights))
+        found += weight_notes(dataset.weight, *of_weights)
     return tuple(issue for issue in found if issue is not None)
 
 
@@ -404,7 +393,6 @@ def _left_out_warning(dataset: Dataset) -> Issue | None:
         f"({', '.join(parts)})."
     )
     names = ", ".join(dataset.missing)
-    row = None
-    if not dataset.n_zeros:
-        row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
+    others = np.setdiff1d(np.arange(dataset.n_rows), dataset.row)
+    row = None if dataset.n_zeros else int(others[0])
     return warning("rows_left_out", message, "", names, row, left_out / dataset.n_rows)

@@ -273,7 +273,7 @@ def _repeated(rows: Rows, draws: int, spec: ModelSpec) -> Rows:
     """Rows as often as they stand for, if so many tables of them can be held."""
     n = round(rows.copies.sum())
     _check_size(draws, n, len(spec.columns))
-    return rows if rows.unit is not None else rows.standing(n)
+    return rows.standing(n) if rows.unit is None else rows
 
 
 def _statistics(
@@ -282,9 +282,8 @@ def _statistics(
     """Of one table, (column, obs), its rows' weights (obs,) or None."""
     average = partial(np.average, axis=1, weights=weight)
     center = average(columns)
-    white = columns - center[:, None]
-    spread_ = np.sqrt(average(white**2))
-    white = white / spread_[:, None]
+    spread_ = np.sqrt(average((columns - center[:, None]) ** 2))
+    white = (columns - center[:, None]) / spread_[:, None]
     each = {
         "mean": center,
         "sd": spread_,
@@ -298,8 +297,7 @@ def _statistics(
         for i, name in enumerate(names)
         for label, value in ((label, values[i]) for label, values in each.items())
     }
-    counts = np.ones(columns.shape[1]) if weight is None else weight
-    correlation = white * counts @ white.T / counts.sum()
+    correlation = np.cov(white, bias=True, aweights=weight)
     for i, j in combinations(range(len(names)), 2):
         found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
     return found
@@ -368,8 +366,7 @@ def _as_tree(
     """Groups with a variable for each column, as ArviZ's plots take them."""
     shape = (len(chains[CHAIN]), len(chains[DRAW]), len(rows.y))
     obs: dict[str, Any] = {OBS: rows.label}
-    if rows.weight is not None:
-        obs[WEIGHT] = (OBS, rows.weight)
+    obs |= {} if rows.weight is None else {WEIGHT: (OBS, rows.weight)}
     dims = (CHAIN, DRAW, OBS)
     observed = dict(zip(spec.features, rows.x.T, strict=True))
     if spec.response is not None:
