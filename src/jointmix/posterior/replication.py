@@ -129,8 +129,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     """Tables like the fit's own, drawn from its posterior predictive distribution.
 
     Each draw of the parameters gives as many rows as the fit has: clusters, features and the
-    response; predictors that are no features are the fit's. A row that stands for several is drawn
-    as often; of weights that are no whole numbers, rows are drawn once and keep theirs.
+    response; predictors that are no features are the fit's. A row is drawn as often as its weight
+    says, with a fractional one once, keeping it.
 
     Parameters
     ----------
@@ -146,9 +146,9 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     xarray.DataTree
         ``posterior_predictive``, a variable for each feature and the response, under its own name
         (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash;
-        ``observed_data`` with the same names, and with the coordinate ``row_weight`` where weights
-        are no whole numbers; ``allocation``, the rows' clusters from 0; and
-        ``posterior``, the draws used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
+        ``observed_data`` with the same names, fractional weights as the coordinate ``row_weight``;
+        ``allocation``, the rows' clusters from 0; and ``posterior``, the draws used: as ArviZ's
+        plots take it, `arviz.plot_ppc_dist` for one.
 
     Raises
     ------
@@ -247,9 +247,8 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     drawn, observed = predictive[found[0]].to_dataset(), predictive["observed_data"].to_dataset()
     names = [str(name) for name in observed.data_vars]
     table = np.stack([observed[name].values for name in names])
-    tables = [drawn[name].transpose(CHAIN, DRAW, OBS).values for name in names]
-    n_draws = drawn.sizes[CHAIN] * drawn.sizes[DRAW]
-    flat = [values.reshape(n_draws, -1) for values in tables]
+    n_draws, dims = drawn.sizes[CHAIN] * drawn.sizes[DRAW], (CHAIN, DRAW, OBS)
+    flat = [drawn[name].transpose(*dims).values.reshape(n_draws, -1) for name in names]
     weight = observed[WEIGHT].values if WEIGHT in observed.coords else None
     own = _statistics(table, names, weight)
     values = pd.DataFrame(
@@ -365,8 +364,8 @@ def _as_tree(
 ) -> xr.DataTree:
     """Groups with a variable for each column, as ArviZ's plots take them."""
     shape = (len(chains[CHAIN]), len(chains[DRAW]), len(rows.y))
-    obs: dict[str, Any] = {OBS: rows.label}
-    obs |= {} if rows.weight is None else {WEIGHT: (OBS, rows.weight)}
+    weight = {} if rows.weight is None else {WEIGHT: (OBS, rows.weight)}
+    obs: dict[str, Any] = {OBS: rows.label, **weight}
     dims = (CHAIN, DRAW, OBS)
     observed = dict(zip(spec.features, rows.x.T, strict=True))
     if spec.response is not None:
