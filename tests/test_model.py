@@ -13,7 +13,7 @@ import polars
 import pymc as pm
 import pytensor
 import pytest
-from conftest import STRUCTURES, built, direction_of, structures, table
+from conftest import STRUCTURES, built, direction_of, table
 from pymc_values import USUAL, constrained, densities, joined
 from scipy import stats
 from scipy.linalg import solve_triangular
@@ -306,8 +306,9 @@ def check_likelihood(
         np.testing.assert_allclose(value.sum(), expected.sum(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", structures(*USUAL))
+@pytest.mark.parametrize("name", USUAL)
 def test_densities_equal_scipy(name: str) -> None:
+    """All others are those of the kernel (test_fused), which is SciPy's (test_agreement)."""
     spec, (dataset, model) = STRUCTURES[name], built(name)
     points = draw_points(model, np.random.default_rng(1))
     values = [densities(model)(joined(model, point)) for point in points]

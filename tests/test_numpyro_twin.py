@@ -401,10 +401,8 @@ def test_the_gradient_inside_the_cone_is_the_pymc_models() -> None:
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        ("only a response", "marginal"),
         ("only a response", "enumerated"),
         ("four clusters, overlapping", "marginal"),
-        ("four clusters, overlapping", "enumerated"),
     ],
 )
 def test_nuts_samples_inside_the_cone(name: str, form: str) -> None:

@@ -315,16 +315,16 @@ def test_structure_and_number_are_found(structure: str) -> None:
     spec = replace(truth.spec, sampler=FEW)
     found = [
         compare(simulate(truth, 300, seed), spec, range(2, 5), seed, covariance=COMPARED).best
-        for seed in range(1, 7)
+        for seed in range(1, 5)
     ]
-    assert found.count((3, structure)) >= 5, found
+    assert found == [(3, structure)] * 4
 
 
 SHORT = jm.SamplerSpec(draws=300, tune=300)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(1, 5))
 def test_four_clusters_are_four(seed: int) -> None:
     truth = jm.four_clusters()
     spec = jm.ModelSpec(
@@ -339,7 +339,7 @@ def test_four_clusters_are_four(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(1, 5))
 def test_two_simulated_are_two(seed: int) -> None:
     rng = np.random.default_rng(seed)
     z = rng.random(200) < 0.4

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -99,10 +100,17 @@ def check_bounded(tree: xr.DataTree, spec: ModelSpec) -> None:
     assert np.isfinite(tree["invariant"]["log_likelihood"]).all()
 
 
-@pytest.mark.parametrize("roles", ROLES)
-@pytest.mark.parametrize("n_clusters", [2, 4])
-@pytest.mark.parametrize("family", PROPER)
-@pytest.mark.parametrize("kind", ["tenths", "whole", "coded"])
+#: Every pair of kind, prior, number and roles: half of their product.
+PAIRED = [
+    (kind, family, n_clusters, roles)
+    for (i, kind), (j, family), (k, n_clusters), (m, roles) in product(
+        *map(enumerate, (("tenths", "whole", "coded"), PROPER, (2, 4), ROLES))
+    )
+    if (i + j + k + m) % 2 == 0
+]
+
+
+@pytest.mark.parametrize(("kind", "family", "n_clusters", "roles"), PAIRED)
 def test_proper_priors_keep_scales_from_zero(
     kind: str, family: str, n_clusters: int, roles: str
 ) -> None:

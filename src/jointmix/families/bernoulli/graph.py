@@ -9,10 +9,7 @@ from jointmix.families.graph import Values, coefficient_variables, linear
 from jointmix.families.protocol import Scaled
 from jointmix.families.rows import Rows
 
-_LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))
-#: Below this the continued fraction of Mills' ratio is right to the last digits.
-_FAR = -8.0
-_TERMS = 40
+_ROOT_2 = float(np.sqrt(2))
 
 
 def variables(
@@ -27,12 +24,9 @@ def log_density(block: BernoulliResponse, values: Values, rows: Rows) -> TensorV
     turned = (2 * rows.y[:, None] - 1) * linear(values, rows)
     if block.logistic:
         return -pt.softplus(-turned)
-    near, far = pt.maximum(turned, _FAR), pt.minimum(turned, _FAR)
-    fraction = -far
-    for term in range(_TERMS, 0, -1):
-        fraction = -far + term / fraction
-    tail = -0.5 * far**2 - _LOG_ROOT_2PI - pt.log(fraction)
-    return pt.switch(turned > _FAR, pt.log(0.5 * pt.erfc(-near / np.sqrt(2))), tail)
+    near, far = pt.maximum(turned, -1.0), pt.minimum(turned, -1.0)
+    tail = pt.log(0.5 * pt.erfcx(-far / _ROOT_2)) - 0.5 * far**2
+    return pt.switch(turned > -1.0, pt.log1p(-0.5 * pt.erfc(near / _ROOT_2)), tail)
 
 
 def compiled_rows(block: BernoulliResponse, rows: Rows) -> TensorVariable:
