@@ -18,6 +18,7 @@ from test_model import STUDENT, draw_points
 
 from jointmix import (
     build_model,
+    calibrate,
     compare,
     crosstab,
     diagnose,
@@ -509,3 +510,8 @@ def test_nutpie_samples_the_pymc_model_with_other_weights(backend: str) -> None:
         theirs = summary(fit(frame, kernel, seed=3, progress=False))
         error = np.hypot(ours["mcse_mean"], theirs["mcse_mean"])
         assert (np.abs(ours["mean"] - theirs["mean"]) < 4.5 * error).all()
+
+
+def test_calibration_draws_rows_that_count_once() -> None:
+    with pytest.raises(SpecError, match="leave out row_weights"):
+        calibrate(replace(pair(JOINT)[0], standardize=False), 50, replicates=2)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jointmix.tables.weights import is_frequency, standing_places
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -110,19 +112,3 @@ def with_weight(rows: Rows, weight: np.ndarray | None) -> Rows:
         return rows
     unit = None if is_frequency(weight) else weight
     return replace(rows, weight=weight, unit=unit)
-
-
-def standing_places(copies: np.ndarray, most: int) -> np.ndarray:
-    """Places of rows, each as often as it has copies (obs,).
-
-    Of more than ``most`` copies, so many, or as many as there are rows, are taken in equal steps.
-    """
-    until = copies.cumsum()
-    n = round(until[-1])
-    at = np.linspace(0, n - 1, min(n, max(most, len(copies)))).round()
-    return np.searchsorted(until, at, side="right")
-
-
-def is_frequency(weight: np.ndarray) -> bool:
-    """Whether weights are whole numbers, as if rows were repeated."""
-    return bool((weight == np.floor(weight)).all())

@@ -10,7 +10,7 @@ import numpy as np
 
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
-from jointmix.families.rows import Rows, is_frequency, standing_places
+from jointmix.families.rows import Rows
 from jointmix.model.designed import encoded, may_be_levels, sources
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
@@ -31,7 +31,7 @@ from jointmix.tables.screening import (
     missing_issues,
     spread_issues,
 )
-from jointmix.tables.weights import weight_issues
+from jointmix.tables.weights import is_frequency, n_copies, standing_places, weight_issues
 
 #: Repeated rows of which knots, centres and scales are learned.
 _MOST_COUNTED = 1_000_000
@@ -223,7 +223,7 @@ def inspect_table(
     used, row = np.ascontiguousarray(values[usable]), np.flatnonzero(usable)
     counts = absent.sum(axis=0)
     missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
-    n = _copies(weight, usable)
+    n = n_copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or read.levels:
         if len(row) == 0 or len(names) < len(needed):
             return None, (*issues, *_count_issues(n, n_rows, spec))
@@ -254,13 +254,6 @@ def _counted(source: Source, weight: np.ndarray | None, row: np.ndarray) -> Sour
     if weight is None or not is_frequency(weight[row]):
         return source
     return source.take(standing_places(weight[row], _MOST_COUNTED))
-
-
-def _copies(weight: np.ndarray | None, usable: np.ndarray) -> int:
-    """Observations that the usable rows (obs,) stand for."""
-    if weight is None or not np.isfinite(weight).all() or not is_frequency(weight[usable]):
-        return int(usable.sum())
-    return int(weight[usable].sum())
 
 
 def _row_issues(

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from jointmix.families.rows import standing_places
 from jointmix.model.dataset import Dataset
 from jointmix.model.notes import notes
 from jointmix.tables.issues import Issue
+from jointmix.tables.weights import standing_places
 
 #: Repeated rows that are looked at.
 _MOST_ROWS = 100_000

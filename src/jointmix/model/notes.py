@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from jointmix.families.rows import is_frequency
 from jointmix.model.dataset import Dataset, has_constant, independent_groups
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.issues import Issue, quoted, warning
@@ -14,7 +13,7 @@ from jointmix.tables.screening import (
     tie_warning,
     total_warning,
 )
-from jointmix.tables.weights import weight_note, zero_note
+from jointmix.tables.weights import weight_notes
 
 
 def notes(dataset: Dataset) -> tuple[Issue, ...]:
@@ -47,9 +46,8 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
         found.append(total_warning(dataset.select(own), own))
     found += [_left_out_warning(dataset), _nothing_explains(spec)]
     if dataset.weight is not None:
-        name, frequency = str(spec.row_weights), is_frequency(dataset.weight)
-        found.append(zero_note(dataset.n_zeros, dataset.n_rows, name))
-        found.append(weight_note(dataset.weight, name, frequency))
+        of_weights = (dataset.n_zeros, dataset.n_rows, str(spec.row_weights))
+        found += weight_notes(dataset.weight, *of_weights)
     return tuple(issue for issue in found if issue is not None)
 
 

@@ -36,7 +36,9 @@ def with_log_likelihood(tree: xr.DataTree, density: Density = "joint") -> xr.Dat
     """A fit with the group ``log_likelihood`` that `arviz.loo` and `arviz.compare` look for.
 
     Draws × rows are held by nobody: what is read is computed when it is read, again each time,
-    and `save` leaves the group out. `fit` and `load` give it with the joint density.
+    and `save` leaves the group out. `fit` and `load` give it with the joint density. Densities are
+    of one observation a row: ArviZ counts rows once each, whatever they weigh, and `loo` as often
+    as they do.
 
     Parameters
     ----------

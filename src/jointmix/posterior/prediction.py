@@ -294,7 +294,7 @@ def _least_density(
     """The log of p(x) that 1% of the fit's rows lie below, in the features that are present."""
     if not present.any():
         return -np.inf
-    some = rows.take(spread(len(rows.y), _MOST_ROWS))
+    some = fitted = rows.take(spread(len(rows.y), _MOST_ROWS))
     model = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     blocks = spec.blocks
     if not present.all():
@@ -303,7 +303,7 @@ def _least_density(
     for _, part in row_batches(some, model):
         density = log_likelihood(log_terms(blocks, part, model)[0])
         parts.append(log_likelihood(density.T) - np.log(len(density)))
-    return some.quantile(np.concatenate(parts), _EXTRAPOLATED)
+    return fitted.quantile(np.concatenate(parts), _EXTRAPOLATED)
 
 
 def _predicted(

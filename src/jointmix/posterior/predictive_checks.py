@@ -47,9 +47,8 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     drawn, observed = predictive[found[0]].to_dataset(), predictive["observed_data"].to_dataset()
     names = [str(name) for name in observed.data_vars]
     table = np.stack([observed[name].values for name in names])
-    tables = [drawn[name].transpose(CHAIN, DRAW, OBS).values for name in names]
-    n_draws = drawn.sizes[CHAIN] * drawn.sizes[DRAW]
-    flat = [values.reshape(n_draws, -1) for values in tables]
+    n_draws, dims = drawn.sizes[CHAIN] * drawn.sizes[DRAW], (CHAIN, DRAW, OBS)
+    flat = [drawn[name].transpose(*dims).values.reshape(n_draws, -1) for name in names]
     weight = observed[WEIGHT].values if WEIGHT in observed.coords else None
     own = _statistics(table, names, weight)
     values = pd.DataFrame(
@@ -75,9 +74,8 @@ def _statistics(
     """Of one table, (column, obs), its rows' weights (obs,) or None."""
     average = partial(np.average, axis=1, weights=weight)
     center = average(columns)
-    white = columns - center[:, None]
-    spread_ = np.sqrt(average(white**2))
-    white = white / spread_[:, None]
+    spread_ = np.sqrt(average((columns - center[:, None]) ** 2))
+    white = (columns - center[:, None]) / spread_[:, None]
     each = {
         "mean": center,
         "sd": spread_,
@@ -91,8 +89,7 @@ def _statistics(
         for i, name in enumerate(names)
         for label, value in ((label, values[i]) for label, values in each.items())
     }
-    counts = np.ones(columns.shape[1]) if weight is None else weight
-    correlation = white * counts @ white.T / counts.sum()
+    correlation = np.cov(white, bias=True, aweights=weight)
     for i, j in combinations(range(len(names)), 2):
         found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
     return found

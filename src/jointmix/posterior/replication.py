@@ -17,7 +17,7 @@ from jointmix.base.schema import (
     WEIGHT,
 )
 from jointmix.families.parameters import Parameters
-from jointmix.families.rows import Rows, standing_places
+from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.designed import made_anew
 from jointmix.model.graph import prior_draws
@@ -33,6 +33,7 @@ from jointmix.posterior.draws import (
     table_rows,
 )
 from jointmix.tables.design import Source
+from jointmix.tables.weights import standing_places
 
 #: What is drawn, by the group of the parameters.
 PREDICTIVE_GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
@@ -127,8 +128,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     """Tables like the fit's own, drawn from its posterior predictive distribution.
 
     Each draw of the parameters gives as many rows as the fit has: clusters, features and the
-    response; predictors that are no features are the fit's. A row that stands for several is drawn
-    as often; of weights that are no whole numbers, rows are drawn once and keep theirs.
+    response; predictors that are no features are the fit's. A row is drawn as often as its weight
+    says, with a fractional one once, keeping it.
 
     Parameters
     ----------
@@ -144,9 +145,9 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     xarray.DataTree
         ``posterior_predictive``, a variable for each feature and the response, under its own name
         (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash;
-        ``observed_data`` with the same names, and with the coordinate ``row_weight`` where weights
-        are no whole numbers; ``allocation``, the rows' clusters from 0; and
-        ``posterior``, the draws used: as ArviZ's plots take it, `arviz.plot_ppc_dist` for one.
+        ``observed_data`` with the same names, fractional weights as the coordinate ``row_weight``;
+        ``allocation``, the rows' clusters from 0; and ``posterior``, the draws used: as ArviZ's
+        plots take it, `arviz.plot_ppc_dist` for one.
 
     Raises
     ------
@@ -298,9 +299,8 @@ def _as_tree(
 ) -> xr.DataTree:
     """Groups with a variable for each column, as ArviZ's plots take them."""
     shape = (len(chains[CHAIN]), len(chains[DRAW]), len(rows.y))
-    obs: dict[str, Any] = {OBS: rows.label}
-    if rows.weight is not None:
-        obs[WEIGHT] = (OBS, rows.weight)
+    weight = {} if rows.weight is None else {WEIGHT: (OBS, rows.weight)}
+    obs: dict[str, Any] = {OBS: rows.label, **weight}
     dims = (CHAIN, DRAW, OBS)
     observed = dict(zip(spec.features, rows.x.T, strict=True))
     if spec.response is not None:

@@ -44,10 +44,40 @@ def weight_words(weight: np.ndarray) -> str:
     )
 
 
-def weight_note(weight: np.ndarray, name: str, frequency: bool) -> Issue:
+def is_frequency(weight: np.ndarray) -> bool:
+    """Whether weights are whole numbers, as if rows were repeated."""
+    return bool((weight == np.floor(weight)).all())
+
+
+def n_copies(weight: np.ndarray | None, usable: np.ndarray) -> int:
+    """Observations that the usable rows (obs,) stand for; weights may be wrong."""
+    if weight is None or not np.isfinite(weight).all() or not is_frequency(weight[usable]):
+        return int(usable.sum())
+    return int(weight[usable].sum())
+
+
+def standing_places(copies: np.ndarray, most: int) -> np.ndarray:
+    """Places of rows, each as often as it has copies (obs,).
+
+    Of more than ``most`` copies, so many, or as many as there are rows, are taken in equal steps.
+    """
+    until = copies.cumsum()
+    n = round(until[-1])
+    at = np.linspace(0, n - 1, min(n, max(most, len(copies)))).round()
+    return np.searchsorted(until, at, side="right")
+
+
+def weight_notes(
+    weight: np.ndarray, n_zeros: int, n_rows: int, name: str
+) -> tuple[Issue | None, Issue]:
+    """Of weights (obs,), > 0, and of rows of the table that have none."""
+    return _zero_note(n_zeros, n_rows, name), _weight_note(weight, name)
+
+
+def _weight_note(weight: np.ndarray, name: str) -> Issue:
     """What weights (obs,), > 0, make of the posterior, and how many rows they stand for."""
     total, n = float(weight.sum()), len(weight)
-    if frequency:
+    if is_frequency(weight):
         message = (
             f"Rows count as often as column {quoted(name)} says, as if they were repeated: "
             f"{weight_words(weight)}."
@@ -65,7 +95,7 @@ def weight_note(weight: np.ndarray, name: str, frequency: bool) -> Issue:
     return warning("pseudo_posterior", message, remedy, name, None, total)
 
 
-def zero_note(n_zeros: int, n_rows: int, name: str) -> Issue | None:
+def _zero_note(n_zeros: int, n_rows: int, name: str) -> Issue | None:
     """Rows that do not enter because their weight is 0; None if there are none."""
     if n_zeros == 0:
         return None

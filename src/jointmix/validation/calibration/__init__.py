@@ -120,8 +120,8 @@ def calibrate(
     Raises
     ------
     SpecError
-        If a count is no whole number or too small, everything is fixed, or a value is fixed on the
-        users' scale of a model whose priors are on another.
+        If a count is no whole number or too small, everything is fixed, rows have weights, or a
+        value is fixed on the users' scale of a model whose priors are on another.
     DataError
         If there are fewer rows than the model needs.
     StorageError
@@ -246,6 +246,8 @@ def _own_scale(spec: ModelSpec) -> ModelSpec:
 
 
 def _check_counts(spec: ModelSpec, n_rows: int, replicates: int, jobs: int) -> None:
+    if spec.row_weights is not None:
+        raise SpecError("calibrate draws rows that count once each; leave out row_weights.")
     whole_number("replicates", replicates, 2)
     whole_number("jobs", jobs, 1)
     needed = minimum_rows(spec)
