@@ -20,12 +20,8 @@ from jointmix.posterior.draws import (
     posterior_parameters,
 )
 from jointmix.posterior.prediction import predict, predictive_density
-from jointmix.posterior.replication import (
-    predictive_checks,
-    predictive_draws,
-    prior_predictive,
-    replicate,
-)
+from jointmix.posterior.predictive_checks import predictive_checks
+from jointmix.posterior.replication import predictive_draws, prior_predictive, replicate
 
 
 @pytest.fixture(scope="module")
