@@ -25,8 +25,11 @@ def variables(
 def log_density(block: BinomialResponse, values: Values, rows: Rows) -> TensorVariable:
     """y log g⁻¹(η_k) + (n − y) log g⁻¹(−η_k) + log of n over y, (obs, component)."""
     eta, constant, y, rest = linear(values, rows), *_counted(rows)
-    below = (lambda t: -pt.softplus(-t)) if block.logistic else _log_normal_below
-    found = y[:, None] * below(eta) + rest[:, None] * below(-eta)
+    if block.logistic:
+        below, above = -pt.softplus(-eta), -pt.softplus(eta)
+    else:
+        below, above = _log_normal(eta)
+    found = y[:, None] * below + rest[:, None] * above
     return found if constant is None else found + constant[:, None]
 
 
@@ -39,14 +42,19 @@ def _counted(rows: Rows) -> tuple[TensorVariable | None, TensorVariable, TensorV
     return pt.gammaln(n + 1) - pt.gammaln(y + 1) - pt.gammaln(n - y + 1), y, n - y
 
 
-def _log_normal_below(t: TensorVariable) -> TensorVariable:
-    """log Φ(t)."""
-    near, far = pt.maximum(t, _FAR), pt.minimum(t, _FAR)
+def _log_normal(t: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+    """log Φ(t) and log Φ(−t): the smaller by Mills' ratio, the other of what it leaves of one."""
+    down = t < 0
+    # By a switch, as |t| would have the slope 0 at 0.
+    low = pt.switch(down, t, -t)
+    near, far = pt.maximum(low, _FAR), pt.minimum(low, _FAR)
     fraction = -far
     for term in range(_TERMS, 0, -1):
         fraction = -far + term / fraction
     tail = -0.5 * far**2 - _LOG_ROOT_2PI - pt.log(fraction)
-    return pt.switch(t > _FAR, pt.log(0.5 * pt.erfc(-near / np.sqrt(2))), tail)
+    small = pt.switch(low > _FAR, pt.log(0.5 * pt.erfc(-near / np.sqrt(2))), tail)
+    large = pt.log1p(-pt.exp(small))
+    return pt.switch(down, small, large), pt.switch(down, large, small)
 
 
 def compiled_rows(block: BinomialResponse, rows: Rows) -> TensorVariable:
