@@ -419,3 +419,22 @@ def test_its_implementations_agree() -> None:
     certificate = jm.crosscheck(counts(), model(2), points=20, posterior=False, seed=2)
     assert certificate.passed, certificate.findings
     assert {"kernel", "PyMC on JAX", "NumPyro enumerated"} <= set(certificate.implementations)
+
+
+def test_counts_of_hundred_thousands_have_their_mode_found() -> None:
+    rng = np.random.default_rng(3)
+    z = rng.integers(2, size=60)
+    x = rng.normal(size=60) + 3 * z
+    mean, size = np.exp(np.where(z, 11, 8) + 0.5 * x), np.where(z, 5, 1.5)
+    y = rng.negative_binomial(size, size / (size + mean))
+    spec = ModelSpec(
+        n_clusters=2, features=("x",), predictors=("x",), response="y", family="negative_binomial"
+    )
+    found = fit_em({"x": x, "y": y}, spec)
+    of_x = stats.norm.logpdf(x[:, None], [0.0, 3.0]) + np.log(0.5)
+    line = np.exp(np.array([8.0, 11.0]) + 0.5 * x[:, None])
+    sizes = np.array([1.5, 5.0])
+    of_y = stats.nbinom.logpmf(y[:, None], sizes, sizes / (sizes + line))
+    truth = special.logsumexp(of_x + of_y, axis=1).sum()
+    # Twelve free values are worth some six nats.
+    assert truth < found.best.log_likelihood < truth + 20

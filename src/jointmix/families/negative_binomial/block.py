@@ -100,10 +100,9 @@ class NegativeBinomialResponse(Counts):
         return digamma_rising(y, s) - spread - self.pull_at(y, eta, {"size": s}) / s
 
     def first_shapes(self, step: Step) -> dict[str, np.ndarray]:
-        """The known size, or one of which the variance is about twice the mean."""
-        known = self.known(step.scaling).get("size")
-        first = max(float(step.rows.y.mean()), 1.0) if known is None else known
-        return {"size": np.broadcast_to(first, step.share.shape[:2]).copy()}
+        """The known size, or 1: logs of counts then say alike where the line is."""
+        known = self.known(step.scaling).get("size", np.ones(self.spec.n_clusters))
+        return {"size": np.broadcast_to(known, step.count.shape)}
 
     def better_shapes(
         self, step: Step, eta: np.ndarray, own: dict[str, np.ndarray]
