@@ -16,8 +16,11 @@ class Counts(LogLinked):
     """A count with mean exp(η), η = b_k + u'θ_k + offset; the offset is a log exposure."""
 
     whole: ClassVar[bool] = True
-    intercept_meaning: ClassVar[str] = "log rate of the response"
-    slope_meaning: ClassVar[str] = "change of the log rate per unit"
+
+    @property
+    def line_of(self) -> str:
+        """The log of the mean for one unit of exposure."""
+        return "log rate of the response"
 
     @property
     def ratio(self) -> str:

@@ -22,17 +22,14 @@ def line(parameters: Parameters, rows: Rows) -> np.ndarray:
 
 
 class Line(Block):
-    """A response that depends on its predictors through b_k + u'θ_k alone.
-
-    Attributes
-    ----------
-    intercept_meaning, slope_meaning
-        What b and θ are, in a few words; where there are predictors the first goes on.
-    """
+    """A response that depends on its predictors through b_k + u'θ_k alone."""
 
     of_response: ClassVar[bool] = True
-    intercept_meaning: ClassVar[str] = "response"
-    slope_meaning: ClassVar[str] = "change of the response per unit"
+
+    @property
+    def line_of(self) -> str:
+        """What the line is, in a few words."""
+        return "response"
 
     @property
     def coefficients(self) -> tuple[Parameter, Parameter]:
@@ -44,12 +41,12 @@ class Line(Block):
             Parameter(
                 name="intercept", symbol="b", role="location", prior=priors.intercept,
                 free=(k,) if spec.free_intercept else (), labels=(None,),
-                meaning=f"{self.intercept_meaning}{where}",
+                meaning=f"{self.line_of}{where}",
             ),
             Parameter(
                 name="slope", symbol="θ", dims=("predictor",), role="location",
                 prior=priors.slope, free=freed(priors.slope, k, len(predictors)),
-                labels=predictors, meaning=self.slope_meaning,
+                labels=predictors, meaning=f"change of the {self.line_of} per unit",
             ),
         )  # fmt: skip
 

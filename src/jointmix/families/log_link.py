@@ -13,6 +13,11 @@ class LogLinked(Linked):
     """A response with mean exp(η), η = b_k + u'θ_k + offset; the offset is a log exposure."""
 
     @property
+    def line_of(self) -> str:
+        """The log of the mean."""
+        return "log of the expected response"
+
+    @property
     def ratio(self) -> str:
         """Exponentials of differences of logs of means."""
         return "ratio of means"

@@ -39,8 +39,6 @@ class Positive(LogLinked):
     positive: ClassVar[bool] = True
     own_priors: ClassVar[tuple[str, ...]] = ("shape",)
     checked: ClassVar[type[Checks]] = PositiveChecks
-    intercept_meaning: ClassVar[str] = "log of the expected response"
-    slope_meaning: ClassVar[str] = "change of the log of the expected response per unit"
     straight: ClassVar[tuple[Straightened, ...]] = (
         Straightened("shape", ("intercept", "slope"), precision=True),
     )

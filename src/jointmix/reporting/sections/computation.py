@@ -18,7 +18,11 @@ def _facts(view: FittedView) -> Facts:
     sampler, attrs = view.model.sampler, view.tree.attrs
     items = [
         ("Sampler", sampler.sampler),
-        ("Which, and why", str(attrs.get("sampler_reason") or "–")),
+        *(
+            [("Which, and why", str(attrs["sampler_reason"]))]
+            if attrs.get("sampler_reason")
+            else []
+        ),
         ("Run on", str(attrs["backend"])),
         ("Why there", str(attrs["backend_reason"])),
         ("Adaptation", str(attrs.get("adaptation") or "–")),
