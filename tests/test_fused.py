@@ -127,7 +127,7 @@ def test_addresses_do_not_travel() -> None:
         if isinstance(node.op, RowSum)
     )
     assert vars(pickle.loads(pickle.dumps(operation))) == vars(operation)
-    assert set(vars(operation)) == {"blocks", "n_clusters", "positive"}
+    assert set(vars(operation)) == {"blocks", "n_clusters", "positive", "weighted"}
 
 
 def test_second_derivatives_are_refused() -> None:
