@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import arviz_stats as az
 import numpy as np
@@ -15,6 +16,8 @@ import jointmix as jm
 from jointmix.base.errors import SamplingError, SchemaError
 from jointmix.checks.proposal import check
 from jointmix.families.straight import Scaled
+from jointmix.fitting.candidates import make_grid
+from jointmix.fitting.selection import _scored
 from jointmix.model.dataset import make_dataset
 from jointmix.modes.em import fit_em
 from jointmix.modes.initial import make_start
@@ -90,6 +93,8 @@ def test_it_is_saved_and_reported(fitted: xr.DataTree, tmp_path) -> None:  # typ
     assert again.attrs["proposal"] == fitted.attrs["proposal"]
     assert jm.log_evidence(again) == jm.log_evidence(fitted)
     jm.report(again, tmp_path / "fit.md")
+    said = str(jm.log_evidence(again)).replace("-", "−")
+    assert f"{said}: the density of all rows" in (tmp_path / "fit.md").read_text()
     text = (tmp_path / "fit.md").read_text()
     assert "independence" in text
     assert "of all weight" in text
@@ -175,6 +180,35 @@ def test_scaling_inside_leaves_the_evidence_in_the_columns_units() -> None:
     ]
     gap = found[0].value - (found[1].value - len(x) * np.log(scale))
     assert gap == pytest.approx(0, abs=3.5 * np.hypot(found[0].error, found[1].error))
+
+
+@pytest.fixture(scope="module")
+def compared() -> jm.Comparison:
+    return jm.compare(apart(1), spec(), [1, 2], progress=False)
+
+
+def test_a_comparison_has_the_evidence_and_probabilities_of_its_models(
+    compared: jm.Comparison, tmp_path: Path
+) -> None:
+    found = [jm.log_evidence(compared.trees[k]) for k in (1, 2)]
+    table = compared.table
+    assert table["log_evidence"].tolist() == [each.value for each in found]
+    assert table["evidence_error"].tolist() == [each.error for each in found]
+    odds = np.exp(found[0].value - found[1].value)
+    assert table["probability"].tolist() == pytest.approx([odds / (1 + odds), 1 / (1 + odds)])
+    assert "The evidence is largest for 2 clusters (log p(data) -" in compared.text
+    jm.report(compared, tmp_path / "choice.md")
+    page = (tmp_path / "choice.md").read_text()
+    assert "| 2 | −" in page.partition("Evidence: the density of the data")[2]
+
+
+def test_without_the_evidence_of_all_there_are_no_probabilities() -> None:
+    one = jm.fit(apart(1), spec(n_clusters=1), progress=False)
+    free = jm.fit(apart(1), spec(ordering="none"), progress=False)
+    grid = make_grid(spec(), [1, 2], None, None)
+    table = _scored({1: one, 2: free}, grid)
+    assert table["log_evidence"].notna().tolist() == [True, False]
+    assert "probability" not in table
 
 
 def test_the_evidence_that_is_not_there_is_refused(fitted: xr.DataTree) -> None:

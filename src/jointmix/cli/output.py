@@ -138,6 +138,13 @@ def put_comparison(comparison: "Comparison", as_json: bool) -> None:
         return
     shown = ["elpd", "elpd_diff", "diff_se", "conditional_diff", "conditional_diff_se"]
     shown += ["high_k", "bic", "icl", "occupied", "smallest"]
+    if "log_evidence" in table:
+        shown.insert(shown.index("occupied"), "log_evidence")
+    if "probability" in table:
+        table = table.assign(
+            probability=table["probability"].map("{:.3f}".format, na_action="ignore")
+        )
+        shown.insert(shown.index("occupied"), "probability")
     if "adjusted_rand" in table:
         # Two decimals more than the other columns have.
         table = table.assign(adjusted_rand=[f"{value:.3f}" for value in table["adjusted_rand"]])

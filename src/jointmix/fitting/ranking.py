@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from jointmix.base.numbers import probability
 from jointmix.fitting.candidates import (
     N_CLUSTERS,
     Key,
@@ -69,6 +70,7 @@ def describe(table: pd.DataFrame, best: Key, gravest: str = "") -> str:
         sentences += _of_response(fitted, best)
     sentences += _of_criteria(*(_number(table, key) for key in (best, bic, icl)))
     sentences += _of_structures(table, best, bic)
+    sentences += _of_evidence(fitted)
     sentences += _of_falls(table)
     sentences += _of_trust(fitted)
     if table.loc[best, "verdict"] == "DO NOT USE":
@@ -130,6 +132,23 @@ def _of_structures(table: pd.DataFrame, best: Key, bic: Key) -> list[str]:
     return [
         "BIC and prediction agree on the number of clusters, not on their structure: the rows say "
         "little of what tells these structures apart."
+    ]
+
+
+def _of_evidence(fitted: pd.DataFrame) -> list[str]:
+    """Which model the evidence favours, where fits know it, and on what it rests."""
+    if "log_evidence" not in fitted:
+        return []
+    known = fitted[fitted["log_evidence"].notna()]
+    top = plain_key(known["log_evidence"].idxmax())
+    said = f"log p(data) {known.loc[top, 'log_evidence']:,.2f}"
+    if "probability" in known:
+        said += f", posterior probability {probability(known.loc[top, 'probability'], 1e-3)}"
+    others = "" if len(known) == len(fitted) else ", of those fits that know it"
+    return [
+        f"The evidence is largest for {model_words(fitted, top)} ({said}){others}; unlike the "
+        "other criteria it rests on the priors' widths: where one parameter of each cluster has a "
+        "prior ten times as wide, each cluster costs log 10 more."
     ]
 
 

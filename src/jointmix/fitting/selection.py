@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from joblib import Parallel, delayed
+from scipy.special import softmax
 
 from jointmix.base.arguments import (
     jobs_number,
@@ -49,6 +50,7 @@ from jointmix.posterior.draws import (
     posterior_parameters,
     spread,
 )
+from jointmix.posterior.evidence import has_evidence, log_evidence
 from jointmix.posterior.known_groups import crosstab, groups_name, with_groups
 from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.posterior.scores import sum_error
@@ -60,6 +62,7 @@ _COLUMNS = (
     *("elpd", "se", "elpd_diff", "diff_se"),
     *("elpd_conditional", "conditional_diff", "conditional_diff_se", "high_k"),
     *("n_parameters", "log_likelihood", "bic", "icl", "collapsed"),
+    *("log_evidence", "evidence_error", "probability"),
     *("occupied", "smallest", "adjusted_rand", "verdict"),
 )
 #: Those that a notebook shows of each model.
@@ -85,10 +88,12 @@ class Comparison(Shown):
         leave-one-out in nats, with ``se``, ``elpd_diff`` to the best and ``diff_se`` of that
         difference; ``elpd_conditional`` of y given x likewise, ``conditional_diff`` and
         ``conditional_diff_se`` (NaN without a response); ``high_k``, rows whose Pareto k exceeds
-        0.7; ``occupied``, posterior mean number of clusters that hold a row; ``smallest``,
-        expected rows of the smallest cluster; ``adjusted_rand``, where known groups were given, the
-        adjusted Rand index of them and the most probable allocation; ``verdict``, "" for models not
-        sampled.
+        0.7; where a fit by independence chains knows it, ``log_evidence`` as of `log_evidence` and
+        its Monte Carlo error ``evidence_error``, and where all fits do, ``probability``, the
+        posterior one of each model sampled, all equally probable before; ``occupied``, posterior
+        mean number of clusters that hold a row; ``smallest``, expected rows of the smallest
+        cluster; ``adjusted_rand``, where known groups were given, the adjusted Rand index of them
+        and the most probable allocation; ``verdict``, "" for models not sampled.
     trees
         The fits of those sampled, by K, or by tuples such as ``(3, "tied")``, as the index has
         them.
@@ -287,7 +292,10 @@ def _scored(trees: dict[Key, xr.DataTree], grid: Grid) -> pd.DataFrame:
         for name in ("joint", "conditional")
     }
     lines = [_row(tree, scores[key], top, rows) for key, tree in trees.items()]
-    return pd.DataFrame(lines, index=grid.index(trees))
+    found = pd.DataFrame(lines, index=grid.index(trees))
+    if "log_evidence" in found and found["log_evidence"].notna().all():
+        found["probability"] = softmax(found["log_evidence"].to_numpy())
+    return found
 
 
 def _row(
@@ -312,9 +320,15 @@ def _row(
         "high_k": int((own["shape"] > LARGEST_PARETO_SHAPE).sum()),
         "occupied": float(numbers @ np.arange(len(numbers))),
         "smallest": float(weight.min()) * rows.total,
+        **(_evidence(tree) if has_evidence(tree) else {}),
         **({"adjusted_rand": crosstab(tree).rand} if groups_name(tree) is not None else {}),
         "verdict": str(tree.attrs["verdict"]),
     }
+
+
+def _evidence(tree: xr.DataTree) -> dict[str, float]:
+    found = log_evidence(tree)
+    return {"log_evidence": found.value, "evidence_error": found.error}
 
 
 def sparse(spec: ModelSpec, n_clusters: int = 10, concentration: float = 0.05) -> ModelSpec:

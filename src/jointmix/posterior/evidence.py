@@ -62,23 +62,37 @@ def log_evidence(tree: xr.DataTree) -> Evidence:
     >>> found.error < 0.05
     True
     """
+    refusal = _refusal(tree)
+    if refusal is not None:
+        raise refusal
+    found = json.loads(tree.attrs["proposal"])
+    return Evidence(float(found["log_evidence"]), float(found["log_evidence_error"]))
+
+
+def has_evidence(tree: xr.DataTree) -> bool:
+    """Whether `log_evidence` of a fit is known."""
+    return _refusal(tree) is None
+
+
+def _refusal(tree: xr.DataTree) -> SchemaError | SamplingError | None:
+    """Why the evidence of a fit is not known; None where it is."""
     stored = tree.attrs.get("proposal")
     if not stored:
-        raise SchemaError(
+        return SchemaError(
             "The evidence comes with independence chains, and this fit was sampled otherwise; fit "
             "with sampler='independence'."
         )
     found = json.loads(stored)
     if found["log_evidence"] is None:
-        raise SchemaError(
+        return SchemaError(
             "Labels were left free in this fit, so that the weight of their orders is not known; "
             "fit with an ordering."
         )
     shape = np.inf if found["shape"] is None else float(found["shape"])
-    if not (shape <= LARGEST_PARETO_SHAPE or found["share"] >= NEARLY_ALL):
-        raise SamplingError(
-            f"The weights behind the evidence are unreliable (Pareto k = "
-            f"{fixed(shape, 2, LARGEST_PARETO_SHAPE)}, above {LARGEST_PARETO_SHAPE}); use fewer "
-            "clusters, or tighter priors."
-        )
-    return Evidence(float(found["log_evidence"]), float(found["log_evidence_error"]))
+    if shape <= LARGEST_PARETO_SHAPE or found["share"] >= NEARLY_ALL:
+        return None
+    return SamplingError(
+        f"The weights behind the evidence are unreliable (Pareto k = "
+        f"{fixed(shape, 2, LARGEST_PARETO_SHAPE)}, above {LARGEST_PARETO_SHAPE}); use fewer "
+        "clusters, or tighter priors."
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from jointmix.base.numbers import percent
+from jointmix.base.numbers import percent, probability
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.fitting.candidates import (
     N_CLUSTERS,
@@ -27,7 +27,7 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import MISSING, decimals, with_minus
+from jointmix.reporting.text import MISSING, decimals, number, with_minus
 
 #: Curves over K by their names, as `diagrams.by_number` takes them.
 Curves = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]
@@ -57,7 +57,13 @@ def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
     return (
         Section(id="choice", title=title, elements=choice),
         Section(
-            id="criteria", title="Criteria", elements=(_curves(table, features), _criteria(table))
+            id="criteria",
+            title="Criteria",
+            elements=(
+                _curves(table, features),
+                _criteria(table),
+                *([_evidences(table)] if "log_evidence" in table else []),
+            ),
         ),
         Section(id="fits", title="Clusters of each fit", elements=(_fits(comparison),)),
         Section(id="reproduce", title="How to repeat this", elements=(_command(comparison),)),
@@ -159,6 +165,36 @@ def _densities(table: pd.DataFrame, both: bool) -> Table:
                 *number_cells(*(decimals(float(line[column]), 1) for column in columns)),
             )
             for key, line in table.iterrows()
+        ),
+    )
+
+
+def _evidences(table: pd.DataFrame) -> Table:
+    """log p(data) of the fits that know it, with posterior probabilities where all do."""
+    known = table[table["log_evidence"].notna()]
+    whole = "probability" in table
+    return Table(
+        caption="Evidence: the density of the data under each model, its parameters integrated out",
+        columns=(
+            *_headers(table),
+            *number_cells("log p(data)", "Monte Carlo error", *(["probability"] if whole else [])),
+        ),
+        rows=tuple(
+            (
+                *_names(table, key),
+                *number_cells(
+                    decimals(line["log_evidence"], 2),
+                    number(line["evidence_error"], 2),
+                    *([probability(line["probability"], 1e-3)] if whole else []),
+                ),
+            )
+            for key, line in known.iterrows()
+        ),
+        notes=(
+            "From the weights of independence chains. Probabilities are those of the models "
+            "sampled, all equally probable before. They rest on the priors' widths: where one "
+            "parameter of each cluster has a prior ten times as wide, each cluster costs log 10 "
+            "more.",
         ),
     )
 

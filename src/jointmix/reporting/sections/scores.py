@@ -3,6 +3,7 @@
 import numpy as np
 
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.posterior.evidence import has_evidence, log_evidence
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Cell,
@@ -69,10 +70,22 @@ def section(view: FittedView) -> Section:
             ),
             notes=(f"{parts}{_UNITS}",),
         ),
+        *([_evidence(view)] if has_evidence(view.tree) else []),
         _shapes(view),
         _outliers(view),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _evidence(view: FittedView) -> Prose:
+    return Prose(
+        text=with_minus(
+            f"{log_evidence(view.tree)}: the density of all rows with the parameters integrated "
+            "out, and its Monte Carlo error, for Bayes factors between models of these columns. "
+            "Unlike the scores above it rests on the priors' widths: where one parameter of each "
+            "cluster has a prior ten times as wide, each cluster costs log 10 more."
+        )
+    )
 
 
 def _shapes(view: FittedView) -> Figure:
