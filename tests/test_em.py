@@ -3,16 +3,20 @@
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import oracles
 import pytest
 from densities import component_log_density
 from palmerpenguins import load_penguins
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from jointmix.families.mixture import log_likelihood, responsibility
+from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import mode_share
@@ -21,12 +25,10 @@ from jointmix.model.scaling import standard_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
+from jointmix.modes import search
 from jointmix.modes.census import Census, Mode
 from jointmix.modes.em import fit_em
-from jointmix.modes.mstep import (
-    make_problem,
-    maximise,
-)
+from jointmix.modes.mstep import Problem, make_problem, maximise
 
 N = 160
 TRUTH = {
@@ -438,3 +440,41 @@ def test_units_change_the_likelihood_by_the_jacobian(case: str) -> None:
     assert other.log_likelihood == pytest.approx(one.log_likelihood + jacobian, abs=1e-6)
     slope = one.parameters.slope * unit["y"] / [unit[name] for name in spec.predictors]
     np.testing.assert_allclose(other.parameters.slope, slope, rtol=1e-4)
+
+
+def test_a_large_table_costs_few_passes_over_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends of the subset that are the same, or hopeless, are not each run to all rows' optimum."""
+    truth = four_clusters()
+    table = simulate(truth, 40_000, 1)
+    spec = ModelSpec(
+        n_clusters=4, features=truth.features, predictors=truth.predictors, response=truth.response
+    )
+    polished: list[int] = []
+    usual = search.climb
+
+    def counted(problem: Problem, share: np.ndarray, *rest: Any, **options: Any) -> Parameters:
+        if len(problem.values) == 40_000:
+            polished.append(len(share))
+        return usual(problem, share, *rest, **options)
+
+    monkeypatch.setattr(search, "climb", counted)
+    found = fit_em(table, spec)
+    # One of them, and the best again until nothing is left to gain.
+    assert polished == [1, 1]
+    assert found.best.n_starts > found.n_starts / 2
+    x, y = table[list(truth.features)].to_numpy(), table[truth.response].to_numpy()
+    joint = np.log(truth.weight) + np.stack(
+        [
+            multivariate_normal.logpdf(x, truth.mean[k], truth.covariance[k])
+            + norm.logpdf(
+                y,
+                truth.intercept[k] + table[list(truth.predictors)].to_numpy() @ truth.slope[k],
+                truth.sigma[k],
+            )
+            for k in range(4)
+        ],
+        axis=1,
+    )
+    likelihood = float(logsumexp(joint, axis=1).sum())
+    # Twice the gain over the truth is chi-squared with as many degrees as there are free values.
+    assert 0 < found.best.log_likelihood - likelihood < spec.n_parameters

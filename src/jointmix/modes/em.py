@@ -79,9 +79,9 @@ def fit_em(
     with threadpool_limits(1):
         if len(shares):
             found = climb(search.problem, shares, _TOLERANCE, max_iterations=1000)
-            search.given = search.add(found, on_all_rows=True)
+            search.given = search.add(found, search.problem)
         for share in _rounds(search, part, n_starts, rng):
-            search.add(_run(part, share), on_all_rows=part is search.problem)
+            search.add(_run(part, share), part)
         return search.census()
 
 

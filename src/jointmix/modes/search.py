@@ -22,6 +22,9 @@ _TOLERANCE, _REST_TOLERANCE = 1e-7, 1e-3
 #: Optima whose posterior mass is computed, if within so many nats of the best: at a time and in
 #: all, and the gradients that this may take, a tenth of what chains need.
 _WEIGHED, _WEIGHED_IN_ALL, _WITHIN, _WEIGHING_GRADIENTS = 6, 18, 20.0, 6_000
+#: Nats that the likeliest parameters of a subset of the rows are below those of all of them, at
+#: most, in units of what is expected: half the number of parameters for every size of the subset.
+_LOST = 4.0
 #: Share of a row, on average, that two optima may allocate differently and yet be the same.
 _SAME_SHARE = 0.02
 
@@ -94,23 +97,23 @@ class Search:
     def _counted(self, optimum: _Optimum) -> Mode:
         return replace(optimum.mode, n_starts=sum(self._counts[end] for end in optimum.ends))
 
-    def add(self, coarse: Parameters, on_all_rows: bool) -> list[int]:
+    def add(self, coarse: Parameters, part: Problem) -> list[int]:
         """Polish the new ends of coarse runs, one a batch entry; weigh those that may be best.
 
-        What runs on all rows have left far below the best is not polished. Returns the numbers of
-        the ends.
+        They ran on the rows ``part``. What is so far below the best that all rows cannot lift it
+        there is not polished. Returns the numbers of the ends.
         """
-        ends = [self._end(coarse.take([i])) for i in range(len(coarse.weight))]
+        ends = [self._end(coarse.take([i]), part) for i in range(len(coarse.weight))]
         new = {end: i for i, end in reversed(list(enumerate(ends))) if self._counts[end] == 0}
         for end in ends:
             self._counts[end] += 1
         if new:
             found = [self._optimum(coarse.take(at), end) for end, at in new.items()]
-            if on_all_rows:
-                level = max(each.score for each in (*self._found, *found))
-                near = [i for i, each in enumerate(found) if each.score >= level - 2 * _WITHIN]
-            else:
-                near = list(range(len(found)))
+            level = max(each.score for each in (*self._found, *found)) - 2 * _WITHIN
+            if part is not self.problem:
+                times = self.problem.rows.total / part.rows.total
+                level -= _LOST * times * self.dataset.spec.n_parameters / 2
+            near = [i for i, each in enumerate(found) if each.score >= level]
             if near:
                 at = [new[found[i].ends[0]] for i in near]
                 share, _ = expect(self.problem, coarse.take(at))
@@ -128,12 +131,13 @@ class Search:
         score = -np.inf if at_floor else self._score(mode.parameters)
         return _Optimum(mode, at_floor, (end,), score)
 
-    def _end(self, parameters: Parameters) -> int:
-        """The number of the end at which a coarse run is."""
-        (share,), (value,) = expect(self.problem, parameters)
+    def _end(self, parameters: Parameters, part: Problem) -> int:
+        """The number of the end at which a coarse run on some rows is."""
+        (share,), (value,) = expect(part, parameters)
         hard = share.argmax(0).astype(np.int16)
         for number in np.flatnonzero(np.abs(np.array(self._values) - value) < SAME_OPTIMUM):
-            if _alike(hard, self._allocations[number], self.problem):
+            known = self._allocations[number]
+            if len(known) == len(hard) and _alike(hard, known, part):
                 return int(number)
         self._values.append(float(value))
         self._allocations.append(hard)
