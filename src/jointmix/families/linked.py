@@ -11,7 +11,7 @@ from jointmix.families.linked_checks import LinkedChecks, line_of
 from jointmix.families.matrices import least_squares
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.protocol import Scores, Step
+from jointmix.families.protocol import Parameter, Scores, Step
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
 
@@ -73,6 +73,28 @@ class Linked(Line):
     def _own(self, parameters: Parameters, rows: Rows) -> dict[str, np.ndarray]:
         own = {name: value[..., None, :] for name, value in self.shapes(parameters).items()}
         return own | {name: column[:, None] for name, column in self.given(rows).items()}
+
+    def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
+        """Fixed values, those of further parameters among them."""
+        k = self.spec.n_clusters
+        fixed = {
+            item.name: np.broadcast_to(item.prior.array, (k,)) / _unit(item, scaling)
+            for item in self.further()
+            if isinstance(item.prior, Fixed)
+        }
+        return super().known(scaling) | fixed
+
+    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """b, θ and further parameters on the users' scale."""
+        return super().to_users(parameters, scaling) | {
+            item.name: parameters[item.name] * _unit(item, scaling) for item in self.further()
+        }
+
+    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """b, θ and further parameters on the model's scale."""
+        return super().to_model(parameters, scaling) | {
+            item.name: parameters[item.name] / _unit(item, scaling) for item in self.further()
+        }
 
     def log_density(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """log p(y | x, k), (..., obs, component)."""
@@ -221,3 +243,8 @@ class Linked(Line):
             return {"intercept": free[..., 0], "slope": slope}
         center, scale = scaling.predictor
         return {"intercept": known["intercept"] + slope @ (center / scale), "slope": slope}
+
+
+def _unit(parameter: Parameter, scaling: Scaled) -> float:
+    """In what a further parameter is measured, on the users' scale."""
+    return scaling.response[1] if parameter.measured else 1.0

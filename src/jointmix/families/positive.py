@@ -21,7 +21,6 @@ from jointmix.families.positive_checks import PositiveChecks
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import VARIANCE_FLOOR, Parameter, Step, freed
 from jointmix.families.rows import Rows
-from jointmix.families.specified import Scaled
 from jointmix.families.straight import Straightened
 
 #: Largest log of a response over its mean: from here on what is a function of it is cut off.
@@ -74,27 +73,6 @@ class Positive(LogLinked):
                 meaning=self.shape_meaning, measured=self.shape_measured,
             ),
         )  # fmt: skip
-
-    def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
-        """Fixed values, the shape among them."""
-        found, prior = super().known(scaling), self.spec.priors.shape
-        if isinstance(prior, Fixed):
-            shape = np.broadcast_to(prior.array, (self.spec.n_clusters,))
-            found["shape"] = shape / self._shape_unit(scaling)
-        return found
-
-    def _shape_unit(self, scaling: Scaled) -> float:
-        return scaling.response[1] if self.shape_measured else 1.0
-
-    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """b, θ and the shape on the users' scale."""
-        shape = parameters["shape"] * self._shape_unit(scaling)
-        return super().to_users(parameters, scaling) | {"shape": shape}
-
-    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """b, θ and the shape on the model's scale."""
-        shape = parameters["shape"] / self._shape_unit(scaling)
-        return super().to_model(parameters, scaling) | {"shape": shape}
 
     def working(self, rows: Rows) -> np.ndarray:
         """log y less the offset."""

@@ -17,7 +17,6 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Parameter, Step, freed
 from jointmix.families.rows import Rows
-from jointmix.families.specified import Scaled
 
 #: Between these, the upper one times the mean count, the M-step looks for sizes: above, the
 #: variance is within a thousandth of Poisson's, and below, a cluster's total is that of one row.
@@ -71,21 +70,6 @@ class NegativeBinomialResponse(Counts):
     def draw_at(self, eta: np.ndarray, own: Own, rng: np.random.Generator) -> np.ndarray:
         """Poisson numbers of gamma rates."""
         return poisson_draws(rng.gamma(own["size"], self.mean_at(eta) / own["size"]), rng)
-
-    def known(self, scaling: Scaled) -> dict[str, np.ndarray]:
-        """Fixed values, the size among them."""
-        found, prior = super().known(scaling), self.spec.priors.size
-        if isinstance(prior, Fixed):
-            found["size"] = np.broadcast_to(prior.array, (self.spec.n_clusters,))
-        return found
-
-    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """A size has no unit."""
-        return super().to_users(parameters, scaling) | {"size": parameters.size}
-
-    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """A size has no unit."""
-        return super().to_model(parameters, scaling) | {"size": parameters.size}
 
     def rest_scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
         """Of log s, where it is free."""
