@@ -460,6 +460,15 @@ def test_what_is_made_of_drawn_features_is_made_anew(tree: xr.DataTree) -> None:
     assert 0.9 < float(jm.r_squared(tree)["bayesian_r2"].mean()) < 1
 
 
+def test_a_report_of_curves_alone_has_a_sentence_for_each_cluster(tmp_path: Path) -> None:
+    found = jm.fit(
+        TABLE, "mass ~ bs(flipper, df=4)", n_clusters=2, features=["bill"], sampler=QUICK,
+        progress=False,
+    )  # fmt: skip
+    jm.report(found, tmp_path / "r.md", sections=["verdict"])
+    assert (tmp_path / "r.md").read_text().count("its curves are drawn below") == 2
+
+
 def test_the_report_reads_by_terms(tree: xr.DataTree, tmp_path: Path) -> None:
     jm.report(tree, tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text()

@@ -560,3 +560,15 @@ def test_its_implementations_agree(family: str) -> None:
     certificate = jm.crosscheck(sizes(family), model(2, family), points=20, posterior=False, seed=2)
     assert certificate.passed, certificate.findings
     assert {"kernel", "PyMC on JAX", "NumPyro enumerated"} <= set(certificate.implementations)
+
+
+def test_rows_far_from_a_cluster_do_not_stop_the_search() -> None:
+    """A cubic of one cluster's rows is e^(10^4) times too small in the other's."""
+    rng = np.random.default_rng(7)
+    z = rng.integers(2, size=160)
+    x = rng.normal(size=160) + 4 * z
+    mean = np.exp(np.where(z, 1.5 - 0.2 * x, 0.5 + 0.2 * x))
+    table = {"x": x, "y": rng.wald(mean, 8 * mean)}
+    for family in ("gamma", "inverse_gaussian"):
+        spec = jm.ModelSpec(n_clusters=2, formula="y ~ bs(x, df=6)", features=["x"], family=family)
+        assert np.isfinite(fit_em(table, spec).best.log_likelihood)

@@ -19,6 +19,8 @@ from jointmix.families.specified import Scaled
 _FIRST_STEPS, _HALVINGS = 5, 12
 #: By how much a step may move the line of a row: farther, the likelihood is no parabola.
 _LONGEST = 5.0
+#: The largest pull and information of a row: far from a cluster they would leave float64.
+_MOST = 1e150
 
 
 #: Further parameters by name, and what the family is `given` of the rows.
@@ -134,7 +136,7 @@ class Linked(Line):
     def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
         """Of b and θ, those that are free: (U'R_k W_k U)⁻¹ with the information W."""
         own = self._own(parameters, rows)
-        information = share * self.information_at(line(parameters, rows), own)
+        information = share * np.minimum(self.information_at(line(parameters, rows), own), _MOST)
         design, _ = self._design(rows, None)
         gram = np.einsum("nk,ni,nj->kij", information, design, design)
         return np.asarray(np.linalg.pinv(gram, hermitian=True))
@@ -211,8 +213,9 @@ class Linked(Line):
             return (share * self.log_density_at(y, eta, own)).sum(axis=-1)
 
         eta = fixed + coefficient @ design.T
-        weight = share * self.information_at(eta, own)
-        move = self._solved(weight, share * self.pull_at(y, eta, own), design, outer)
+        weight = share * np.minimum(self.information_at(eta, own), _MOST)
+        pull = share * np.clip(self.pull_at(y, eta, own), -_MOST, _MOST)
+        move = self._solved(weight, pull, design, outer)
         farthest = np.abs(move @ design.T).max(axis=-1, initial=0.0)[..., None]
         move = move * np.minimum(1.0, _LONGEST / np.maximum(farthest, 1e-300))
         before, found, left = height(eta), coefficient, np.ones(share.shape[:2], dtype=bool)

@@ -7,7 +7,7 @@ import numpy as np
 from jointmix.families.checks import Checks
 from jointmix.families.inverse_gaussian.checks import InverseGaussianChecks
 from jointmix.families.linked import Own
-from jointmix.families.positive import Positive, drawn, log_of, log_ratio
+from jointmix.families.positive import MOST_RATIO, Positive, drawn, log_of, log_ratio
 from jointmix.families.rows import Rows
 
 _LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))
@@ -57,7 +57,7 @@ class InverseGaussianResponse(Positive):
 
     def information_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
         """λ / m."""
-        return np.asarray(own["shape"] * self.mean_at(-eta))
+        return np.asarray(own["shape"] * np.exp(np.minimum(-eta, MOST_RATIO)))
 
     def variance_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
         """m³ / λ."""

@@ -121,7 +121,6 @@ def _regression_sentence(view: FittedView, cluster: int) -> str:
     strongest = sorted(slopes, key=lambda j: -abs(slopes[j].mean) * scaling[view.predictors[j]][1])[
         :_SLOPES_IN_WORDS
     ]
-    changes = listed([_change(view, j, view.effect(cluster, j)) for j in sorted(strongest)])
     more = len(slopes) - len(strongest)
     rest = f" ({more} weaker {'slope' if more == 1 else 'slopes'} below)" if more else ""
     if curved:
@@ -130,9 +129,10 @@ def _regression_sentence(view: FittedView, cluster: int) -> str:
     held = ", the others held equal," if several else ","
     where = "every predictor" if several else view.names[view.predictors[0]]
     at, level = f"At the average of {where} over all rows", view.levels[cluster].text
-    said = words.sentence(response, f"{at}, ", level, f"{changes}{rest}", held)
-    if not slopes:
-        said = f"{at}: {words.typical(response, level)}{rest}"
+    said = f"{at}: {words.typical(response, level)}{rest}"
+    if slopes:
+        changes = listed([_change(view, j, view.effect(cluster, j)) for j in sorted(strongest)])
+        said = words.sentence(response, f"{at}, ", level, f"{changes}{rest}", held)
     return "; ".join(part for part in (said, words.scattered("the line", own)) if part) + "."
 
 
