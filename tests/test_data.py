@@ -14,13 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jointmix.base.errors import ColumnTypeError, DataError, MissingExtraError
-from jointmix.model.dataset import (
-    Dataset,
-    make_dataset,
-    minimum_rows,
-    notes,
-)
+from jointmix.model.dataset import Dataset, make_dataset, minimum_rows
 from jointmix.model.new_rows import new_rows
+from jointmix.model.notes import notes
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import read_columns
 from jointmix.tables.reading import package_file, read_table

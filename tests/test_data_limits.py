@@ -5,12 +5,9 @@ import pandas as pd
 import pytest
 
 from jointmix.base.errors import ColumnTypeError, DataError, MissingExtraError
-from jointmix.model.dataset import (
-    as_dataset,
-    make_dataset,
-    notes,
-)
+from jointmix.model.dataset import as_dataset, make_dataset
 from jointmix.model.new_rows import new_rows
+from jointmix.model.notes import notes
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import read_columns
 from jointmix.tables.issues import listed, quoted
