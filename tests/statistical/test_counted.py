@@ -109,7 +109,7 @@ def gaps(family: str, k: int, seed: int, sampler: str) -> dict[str, float]:
     )  # fmt: skip
     posterior = jm.fit(table, spec, seed=seed, progress=False)["posterior"]
     rng = np.random.default_rng(seed)
-    start = near + 0.1 * rng.normal(size=(800, len(near)))
+    start = near + 0.1 * rng.normal(size=(400, len(near)))
     drawn = walks(posterior_of(table, family, k), start, 1600, seed)
     width = (drawn.shape[-1] - (k - 1)) // k
     own = drawn[..., k - 1 :].reshape(*drawn.shape[:2], k, width)
