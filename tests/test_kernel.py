@@ -123,6 +123,24 @@ def prior_of(at: Target, q: np.ndarray) -> tuple[float, np.ndarray]:
     return evaluate(problem, q, gradient), gradient
 
 
+def assert_gradient(
+    at: Target, q: np.ndarray, ways: np.ndarray, h: float = 1e-4, size: float = 1.0
+) -> None:
+    """The gradient along ``ways`` (way, dim) is that of differences of the density, steps h apart.
+
+    ``size`` is what the density's rounding is relative to, beside the gradient's own terms.
+    """
+    gradient = at.log_density(q)[1]
+    for way in ways:
+        near, far = (
+            at.log_density(q + step * way)[0] - at.log_density(q - step * way)[0]
+            for step in (h, 2 * h)
+        )
+        scale = size + np.abs(gradient) @ np.abs(way)
+        # 1e-16 of the density over the step; its fourth power times a fifth derivative.
+        assert abs(gradient @ way - (8 * near - far) / (12 * h)) <= 1e-8 * scale
+
+
 def check_gradient(at: Target, q: np.ndarray) -> None:
     """Derivatives along random directions: of the rows exact, of the prior by differences."""
     gradient, of_prior = at.log_density(q)[1], prior_of(at, q)[1]

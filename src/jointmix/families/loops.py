@@ -294,8 +294,8 @@ def dot(weight: np.ndarray, values: np.ndarray) -> float:
 
 
 @jit(fastmath=SUMS)
-def mean_parts(rows: np.ndarray, known: np.ndarray, r: int, out: np.ndarray) -> None:
-    """Fill the first column of `out` (block, ...) with exp(b + u'θ + offset).
+def line_parts(rows: np.ndarray, known: np.ndarray, r: int, out: np.ndarray) -> None:
+    """Fill the first column of `out` (block, ...) with η = b + u'θ + offset.
 
     Parameters
     ----------
@@ -308,4 +308,12 @@ def mean_parts(rows: np.ndarray, known: np.ndarray, r: int, out: np.ndarray) -> 
         total = known[0] + rows[r, b]
         for j in range(r):
             total += known[1 + j] * rows[j, b]
-        out[b, 0] = np.exp(min(max(total, -_FARTHEST_MEAN), _FARTHEST_MEAN))
+        out[b, 0] = total
+
+
+@jit(fastmath=SUMS)
+def mean_parts(rows: np.ndarray, known: np.ndarray, r: int, out: np.ndarray) -> None:
+    """Fill the first column of `out` (block, ...) with exp(η), as `line_parts` has η."""
+    line_parts(rows, known, r, out)
+    for b in range(rows.shape[1]):
+        out[b, 0] = np.exp(min(max(out[b, 0], -_FARTHEST_MEAN), _FARTHEST_MEAN))

@@ -15,7 +15,14 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.incomplete_beta import beta_height, lower_beta
-from jointmix.families.loops import SUMS, combine, exponential, line_sums, log_one_plus
+from jointmix.families.loops import (
+    SUMS,
+    combine,
+    exponential,
+    line_parts,
+    line_sums,
+    log_one_plus,
+)
 
 _LOG_ROOT_2PI, _ROOT_2 = float(0.5 * np.log(2 * np.pi)), float(np.sqrt(2.0))
 #: Below this Mills' ratio is by its continued fraction, of so many terms.
@@ -119,10 +126,9 @@ def _parts(setup, state, rows, m, out):  # type: ignore[no-untyped-def]
     given = carray(setup, (2,))
     n = int(given[0])
     known, own, found = carray(state, (n - 3,)), carray(rows, (n, m)), carray(out, (m, 3))
+    line_parts(own, known, n - 4, found)
     for b in range(m):
-        eta = known[0] + own[n - 4, b]
-        for j in range(n - 4):
-            eta += known[1 + j] * own[j, b]
+        eta = found[b, 0]
         if given[1] > 0.0:
             one, none = 0.5 * math.erfc(-eta / _ROOT_2), 0.5 * math.erfc(eta / _ROOT_2)
         else:

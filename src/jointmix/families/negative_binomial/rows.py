@@ -18,7 +18,14 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.incomplete_beta import beta_height, lower_beta
-from jointmix.families.loops import SUMS, combine, exponential, line_sums, log_one_plus
+from jointmix.families.loops import (
+    SUMS,
+    combine,
+    exponential,
+    line_parts,
+    line_sums,
+    log_one_plus,
+)
 
 #: Exponents beyond which means would leave float64, and the least mean.
 _MOST, _LEAST = 700.0, 1e-300
@@ -139,12 +146,10 @@ def _pullback(setup, _values, state, _count, sums, gradient):  # type: ignore[no
 
 def _parts(setup, state, rows, m, out):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
-    known, own, found = carray(state, (n - 1,)), carray(rows, (n, m)), carray(out, (m, 3))
+    known, found = carray(state, (n - 1,)), carray(out, (m, 3))
+    line_parts(carray(rows, (n, m)), known, n - 3, found)
     for b in range(m):
-        eta = known[0] + own[n - 3, b]
-        for j in range(n - 3):
-            eta += known[1 + j] * own[j, b]
-        mean = max(math.exp(min(eta, _MOST)), _LEAST)
+        mean = max(math.exp(min(found[b, 0], _MOST)), _LEAST)
         found[b, 0], found[b, 2] = mean, 1.0 / known[n - 2]
         found[b, 1] = math.sqrt(mean) * math.sqrt(1.0 + mean * found[b, 2])
     return 0.0

@@ -15,7 +15,7 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.incomplete_gamma import upper_gamma
-from jointmix.families.loops import SUMS, combine, exponential, line_sums
+from jointmix.families.loops import SUMS, combine, exponential, line_parts, line_sums
 
 #: Exponents beyond which rates would leave float64, and the least rate.
 _MOST, _LEAST = 700.0, 1e-300
@@ -70,12 +70,10 @@ def _pullback(setup, _values, _state, _count, sums, gradient):  # type: ignore[n
 
 def _parts(setup, state, rows, m, out):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
-    known, own, found = carray(state, (n - 2,)), carray(rows, (n, m)), carray(out, (m, 2))
+    known, found = carray(state, (n - 2,)), carray(out, (m, 2))
+    line_parts(carray(rows, (n, m)), known, n - 3, found)
     for b in range(m):
-        eta = known[0] + own[n - 3, b]
-        for j in range(n - 3):
-            eta += known[1 + j] * own[j, b]
-        found[b, 0] = max(math.exp(min(eta, _MOST)), _LEAST)
+        found[b, 0] = max(math.exp(min(found[b, 0], _MOST)), _LEAST)
         found[b, 1] = math.sqrt(found[b, 0])
     return 0.0
 
