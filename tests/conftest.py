@@ -238,7 +238,7 @@ def penguin_spec() -> ModelSpec:
         features=PENGUIN_FEATURES,
         predictors=PENGUIN_FEATURES,
         response="body_mass_g",
-        sampler=SamplerSpec(draws=300, tune=300),
+        sampler=SamplerSpec(sampler="nutpie", draws=300, tune=300),
     )
 
 

@@ -34,7 +34,7 @@ def table() -> pd.DataFrame:
 def tree(request: pytest.FixtureRequest, table: pd.DataFrame) -> xr.DataTree:
     spec = jm.ModelSpec(
         n_clusters=request.param, features=("a", "b"), predictors=("a", "b"), response="y",
-        sampler=SamplerSpec(chains=2, draws=150, tune=150),
+        sampler=SamplerSpec(sampler="nutpie", chains=2, draws=150, tune=150),
     )  # fmt: skip
     return jm.fit(table, spec, seed=3)
 

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 
 import jointmix as jm
 from jointmix.base.errors import SamplingError, SchemaError
+from jointmix.checks import mass
 from jointmix.checks.proposal import check
 from jointmix.families.straight import Scaled
 from jointmix.fitting.candidates import make_grid
@@ -23,6 +24,7 @@ from jointmix.modes.em import fit_em
 from jointmix.modes.initial import make_start
 from jointmix.modes.ordering import choose_ordering
 from jointmix.modes.straight import StraightNormal
+from jointmix.sampling import independence
 from jointmix.sampling.control import Control
 from jointmix.sampling.independence import Chains, weigh
 from jointmix.sampling.proposal import Posterior, Proposal, make_proposal
@@ -67,7 +69,12 @@ def test_a_fit_is_ok_and_says_how_it_was_sampled(fitted: xr.DataTree) -> None:
 
 
 def test_draws_are_those_of_nuts(fitted: xr.DataTree) -> None:
-    nuts = jm.fit(apart(1), spec(jm.SamplerSpec(draws=500, tune=500)), seed=2, progress=False)
+    nuts = jm.fit(
+        apart(1),
+        spec(jm.SamplerSpec(sampler="nutpie", draws=500, tune=500)),
+        seed=2,
+        progress=False,
+    )
     for name in ("weight", "mean", "sd", "intercept", "slope", "sigma"):
         one, other = fitted["posterior"][name], nuts["posterior"][name]
         for method, value in (("mean", "mean"), ("sd", "std")):
@@ -287,8 +294,8 @@ def test_modes_get_their_exact_weights() -> None:
 def test_a_wrong_curvature_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     made = StraightNormal.__init__
 
-    def narrow(self, chart, center, stretch, log_density):  # type: ignore[no-untyped-def]
-        made(self, chart, center, 0.3 * stretch, log_density)
+    def narrow(self, center, stretch, log_density, chart):  # type: ignore[no-untyped-def]
+        made(self, center, 0.3 * stretch, log_density, chart)
 
     monkeypatch.setattr(StraightNormal, "__init__", narrow)
     tree = jm.fit(apart(1), spec(), progress=False)
@@ -346,7 +353,7 @@ def test_a_posterior_without_a_mode_is_refused() -> None:
 
 
 def _auto(table: object, **changes: object) -> xr.DataTree:
-    settings = jm.SamplerSpec(sampler="auto", draws=200, tune=200)
+    settings = jm.SamplerSpec(draws=200, tune=200)
     return jm.fit(table, spec(settings, **changes), progress=False)
 
 
@@ -391,7 +398,7 @@ def test_auto_samples_by_nuts_where_it_is_not() -> None:
     tree = _auto(weak)
     assert tree.attrs["backend"] == "nutpie on kernel"
     assert tree.attrs["sampler_reason"].startswith("nutpie, as ")
-    settings = jm.SamplerSpec(draws=200, tune=200)
+    settings = jm.SamplerSpec(sampler="nutpie", draws=200, tune=200)
     same = jm.fit(weak, spec(settings), progress=False)
     for name, values in same["posterior"].data_vars.items():
         np.testing.assert_array_equal(tree["posterior"][name], values)
@@ -435,3 +442,19 @@ def test_an_interrupt_before_the_first_draws_is_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Proposal, "draw", draw)
     with pytest.raises(KeyboardInterrupt, match="before the first draws"):
         jm.fit(apart(1), spec(), progress=False)
+
+
+@pytest.mark.parametrize("sampler", ["independence", "auto"])
+def test_a_mode_that_the_proposal_misses_is_named(
+    sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _two_means(jm.SamplerSpec(sampler=sampler, draws=500))
+    right = jm.fit({"x": three_clumps()}, model, progress=False)
+    assert {each.status for each in mass.check(right)} == {"ok"}
+    monkeypatch.setattr(
+        independence, "make_proposal", lambda at, main, _: make_proposal(at, main, ())
+    )
+    tree = jm.fit({"x": three_clumps()}, model, progress=False)
+    assert json.loads(tree.attrs["proposal"])["modes"] == 1
+    assert {each.status for each in mass.check(tree)} == {"caution"}
+    assert tree.attrs["verdict"] != "OK"

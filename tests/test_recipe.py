@@ -71,7 +71,7 @@ scales = st.one_of(
 def sampler_specs(draw: st.DrawFn) -> SamplerSpec:
     sampler = draw(st.sampled_from(sorted(SAMPLERS)))
     backend = draw(st.sampled_from(["auto", *SAMPLERS[sampler]]))
-    whitens = sampler == "nutpie" and backend in ("auto", "kernel")
+    whitens = sampler in ("nutpie", "auto") and backend in ("auto", "kernel")
     adaptations = ["auto", "low_rank", "diag", *(["laplace"] if whitens else [])]
     return SamplerSpec(
         draws=draw(st.integers(4, 10**6)),

@@ -17,7 +17,7 @@ from jointmix.fitting import retries, workflow
 from jointmix.fitting.retries import interrupted, retried
 from jointmix.model.settings import SamplerSpec
 
-USUAL = SamplerSpec()
+USUAL = SamplerSpec(sampler="nutpie")
 
 
 def table(seed: int = 5) -> pd.DataFrame:

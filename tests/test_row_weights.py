@@ -501,7 +501,7 @@ def test_posteriors_are_the_same(name: str) -> None:
 @pytest.mark.parametrize("backend", ["numba", "jax"])
 def test_nutpie_samples_the_pymc_model_with_other_weights(backend: str) -> None:
     """One compiled model serves other rows, and their weights."""
-    settings = SamplerSpec(draws=500, tune=500, chains=2, backend=backend)
+    settings = SamplerSpec(draws=500, tune=500, chains=2, sampler="nutpie", backend=backend)
     one = replace(pair(JOINT)[0], sampler=settings)
     kernel = replace(one, sampler=replace(settings, backend="auto"))
     for seed in (1, 2):

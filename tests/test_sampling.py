@@ -46,9 +46,10 @@ def one_line(n: int = 60, seed: int = 4) -> pd.DataFrame:
 
 
 def spec_of(n_clusters: int = 2, **sampler: Any) -> ModelSpec:
-    settings = {"draws": 200, "tune": 200, "chains": 2, "cores": 2, "starts": 4} | sampler
+    usual = {"draws": 200, "tune": 200, "chains": 2, "cores": 2, "starts": 4, "sampler": "nutpie"}
+    settings: dict[str, Any] = usual | sampler
     # The kernel is what most tests want: not to depend on what is expected to take less time.
-    if settings.get("sampler", "nutpie") == "nutpie":
+    if settings["sampler"] == "nutpie":
         settings = {"backend": "kernel"} | settings
     return ModelSpec(
         n_clusters=n_clusters,

@@ -151,7 +151,7 @@ def test_contradictions_are_refused(changes: dict[str, object], words: str) -> N
             "adaptation='laplace' needs the sampler 'nutpie' on the kernel; got sampler='pymc' "
             "and backend='auto'.",
         ),
-        ({"adaptation": "laplace", "backend": "jax"}, "got sampler='nutpie' and backend='jax'."),
+        ({"adaptation": "laplace", "backend": "jax"}, "got sampler='auto' and backend='jax'."),
         (
             {"sampler": "pymc", "backend": "jax"},
             "The sampler 'pymc' runs on numba; got backend='jax'.",

@@ -141,6 +141,11 @@ _NUMPYRO = ("numpyro", "numpyro.contrib.funsor", "jointmix.validation.twin")
 
 SAMPLERS: dict[str, Sampler] = {
     "nutpie-kernel": Sampler(title="nutpie on the kernel", run=ours, modules=_NUTPIE),
+    "independence-kernel": Sampler(
+        title="independence chains on the kernel",
+        run=ours,
+        modules=("jointmix.sampling.independence",),
+    ),
     "nutpie-jax": Sampler(title="nutpie on JAX", run=ours, modules=(*_NUTPIE, *_ON_JAX)),
     "nutpie-numba": Sampler(
         title="nutpie on Numba", run=ours, modules=(*_NUTPIE, "jointmix.model.graph")

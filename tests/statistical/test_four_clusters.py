@@ -22,7 +22,7 @@ def test_every_chain_finds_the_four_clusters(seed: int) -> None:
         features=truth.features,
         predictors=truth.predictors,
         response=truth.response,
-        sampler=SamplerSpec(),
+        sampler=SamplerSpec(sampler="nutpie"),
     )
     tree = fit(simulate(truth, 1000, seed), spec, seed=seed)
     assert (tree["modes"]["chain_mode"] == 1).all()

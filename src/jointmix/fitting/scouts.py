@@ -94,7 +94,11 @@ def scout(
         for index, mode in enumerate(census.modes)
         if index != census.home and not mode.collapsed
     ][: spec.sampler.scouts]
-    fewer = dataset.under(replace(spec, sampler=replace(spec.sampler, chains=CHAINS_A_MODE)))
+    # Chains that take candidates from one mode cannot leave it, whatever the posterior is.
+    asked = spec.sampler.sampler
+    sampler = "nutpie" if asked in ("auto", "independence") else asked
+    settings = replace(spec.sampler, chains=CHAINS_A_MODE, sampler=sampler)
+    fewer = dataset.under(replace(spec, sampler=settings))
     found: list[tuple[int, Levels]] = []
     for index in others:
         start = make_start(census.modes[index], dataset, ordering)

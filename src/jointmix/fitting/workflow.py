@@ -66,9 +66,9 @@ def fit(
     control
         Pauses, resumes or stops sampling from elsewhere; a stopped fit keeps its finished draws.
     stream
-        A folder, new or empty, to which draws are written as they come; `recover` makes a fit of
-        what a run that died has left there. Draws of a run that is repeated (`SamplerSpec`'s
-        ``retry_budget``) are not written.
+        A folder, new or empty, to which nutpie's draws are written as they come (the sampler "auto"
+        takes it then); `recover` makes a fit of what a run that died has left there. Draws of a run
+        that is repeated (`SamplerSpec`'s ``retry_budget``) are not written.
     start
         Where EM starts besides, and the chains do: a column of the table that no model sees, by
         name, or known groups as `crosstab` takes them, as many as clusters; parameters, such as
@@ -131,10 +131,13 @@ def fit_from(
     tree = _sampled(prepared, clock, progress, control, stream)
 
     def again(settings: SamplerSpec) -> xr.DataTree:
-        spec = replace(prepared.spec, sampler=settings)
+        # Whoever chose nutpie for the first run has chosen.
+        spec = replace(prepared.spec, sampler=replace(settings, sampler="nutpie"))
         planned = plan(spec, len(prepared.dataset.values))
         changed = replace(prepared, dataset=prepared.dataset.under(spec), planned=planned)
-        return _sampled(changed, clock, progress, control)
+        found = _sampled(changed, clock, progress, control)
+        found.attrs["sampler_reason"] = tree.attrs["sampler_reason"]
+        return found
 
     return retried(tree, prepared.spec.sampler, len(prepared.dataset.values), again)
 

@@ -37,12 +37,15 @@ class SamplerSpec:
     Parameters
     ----------
     draws, tune, chains
-        Kept draws and adaptation steps of each chain, and the number of chains.
+        Kept draws and adaptation steps of each chain, and the number of chains. Independence chains
+        have no steps of adaptation.
     sampler
-        "nutpie", "numpyro" (through ``pymc.sampling.jax``), "blackjax" or "pymc"; "independence"
-        (one density a candidate, for posteriors that are nearly normal in straight coordinates,
-        which clusters well apart or many rows make); "auto", the last where a thousand candidates
-        say that it does, and "nutpie" elsewhere; or a quick
+        "auto": "independence" where a thousand candidates say that it does, and "nutpie" where they
+        do not, where labels are left free, and where an adaptation, a backend, scouts or a stream
+        ask for gradients; which it was, and why, stands in the result. "independence" takes one
+        density a candidate, for posteriors that are nearly normal in straight coordinates, as
+        clusters well apart or many rows make them; "nutpie", "numpyro" (through
+        ``pymc.sampling.jax``), "blackjax" and "pymc" follow gradients (NUTS). Or a quick
         approximation, "laplace" (at the mode) or "pathfinder", marked as such in the result.
     backend
         "kernel" (the package's own compiled density), "numba" or "jax" (the PyMC model, compiled
@@ -59,7 +62,8 @@ class SamplerSpec:
     starts
         Number of EM starts in a round; `fit_em` says when further rounds follow.
     scouts
-        Number of further EM optima from each of which two chains are sent, to see where they end.
+        Number of further EM optima from each of which two chains are sent, to see where they end;
+        with "auto" all chains are nutpie's then.
     retry_budget
         Gradients times rows that a fit may take besides, where draws are short or a few diverged:
         it is sampled again, with more draws and a higher target acceptance rate, and says so. Done
@@ -77,7 +81,7 @@ class SamplerSpec:
     draws: int = 1000
     tune: int = 1000
     chains: int = 4
-    sampler: str = "nutpie"
+    sampler: str = "auto"
     backend: str = "auto"
     adaptation: str = "auto"
     chain_method: str = "vectorized"

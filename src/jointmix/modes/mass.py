@@ -5,6 +5,7 @@ Densities are of the unconstrained values of the kernel, in natural logs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -49,14 +50,14 @@ class Normal:
     stretch: np.ndarray
     log_density: float
 
-    @property
+    @cached_property
     def log_det(self) -> float:
         """log |S|."""
         return float(np.log(np.diagonal(self.stretch)).sum())
 
     @property
     def log_mass(self) -> float:
-        """Log of the integral of the posterior around the mode."""
+        """Log of the integral of the posterior around the mode, as the normal has it."""
         return self.log_density + self.log_det + len(self.center) / 2 * float(np.log(2 * np.pi))
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

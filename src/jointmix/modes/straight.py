@@ -1,8 +1,6 @@
 """A model's straight coordinates around a point, and the normal approximation at a mode there."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
@@ -13,9 +11,7 @@ from jointmix.families.straight import Bend, Scaled, Straightened, Triangular
 from jointmix.kernel.problem import free_parameters, sampled_name
 from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
-
-#: Log density at unconstrained values (dim,), and its gradient (dim,); called from many threads.
-LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
+from jointmix.modes.mass import LogDensity, Normal
 
 #: Differences of gradients are taken over this share of what N rows leave uncertain.
 _STEP = 1e-3
@@ -131,26 +127,10 @@ def _bends(
 
 
 @dataclass(frozen=True, eq=False)
-class StraightNormal:
-    """N(center, SS') in straight coordinates: center (dim,), S = stretch lower triangular.
-
-    `log_density` is the posterior's at the centre, as a density of the coordinates.
-    """
+class StraightNormal(Normal):
+    """The normal approximation at a mode in straight coordinates, those of `chart`."""
 
     chart: StraightCoordinates
-    center: np.ndarray
-    stretch: np.ndarray
-    log_density: float
-
-    @cached_property
-    def log_det(self) -> float:
-        """log |S|."""
-        return float(np.log(np.diagonal(self.stretch)).sum())
-
-    @property
-    def log_mass(self) -> float:
-        """Log of the integral of the posterior around the mode, as the normal has it."""
-        return self.log_density + self.log_det + len(self.center) / 2 * float(np.log(2 * np.pi))
 
     def values(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Unconstrained values (draw, dim) at center + S z, and log |d values / dz| (draw,)."""
@@ -172,7 +152,7 @@ def straight_normal(
     Parameters
     ----------
     log_density
-        Of unconstrained values, labels left free.
+        Of unconstrained values, labels left free; called from many threads.
     start
         Where to climb from, (dim,).
     n_rows
@@ -191,7 +171,7 @@ def straight_normal(
         if moved @ moved < _FAR**2:
             # H = UU' with U = factor upper triangular, so that S = U'⁻¹ is lower triangular.
             stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
-            return StraightNormal(chart, center, stretch, value)
+            return StraightNormal(center, stretch, value, chart)
         origin = chart.values(center[None])[0][0]
     raise SamplingError(_NO_MODE)
 

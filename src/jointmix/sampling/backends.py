@@ -62,7 +62,8 @@ def choose_backend(spec: ModelSpec, n_rows: int) -> tuple[str, str]:
         return "kernel", "Whitening by the curvature at the mode is done with the kernel."
     costs = sorted(expected_costs(spec, n_rows), key=lambda cost: cost.total)
     listed = "; ".join(f"{cost.backend} {cost.text}" for cost in costs)
-    return costs[0].backend, f"The least expected time: {listed}."
+    whose = " of nutpie" if sampler == "auto" else ""
+    return costs[0].backend, f"The least expected time{whose}: {listed}."
 
 
 def _require(spec: ModelSpec) -> None:

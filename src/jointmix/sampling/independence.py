@@ -7,6 +7,7 @@ moves to one with probability min(1, w'/w), w being the posterior's density over
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from scipy.special import gammaln, logsumexp
 from jointmix.base.errors import SamplingError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.progress import Progress
+from jointmix.kernel.densities import densities
 from jointmix.kernel.values import parameters as expanded
-from jointmix.model.settings import MOST_SHAPE, NEARLY_ALL
+from jointmix.model.settings import LARGEST_PARETO_SHAPE, MOST_SHAPE, NEARLY_ALL
 from jointmix.sampling.approximate import smoothed
 from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import LEAST_DRAWS, Control
+from jointmix.sampling.mode import LARGEST_DIM
 from jointmix.sampling.proposal import Posterior, make_proposal
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import Target
@@ -35,6 +38,8 @@ _ENOUGH = 0.8
 _LEAST_SHARE = 0.3
 _NEAR = "the posterior is nearly normal in its coordinates"
 _NOT_NEAR = "the posterior is not near enough to a normal in its coordinates"
+#: Why "auto" takes nutpie where draws are streamed.
+STREAMED = "nutpie, as it alone streams its draws."
 _TOO_EARLY = "Interrupted before the first draws were finished."
 
 
@@ -134,6 +139,11 @@ class Chains:
         return found
 
     @property
+    def n(self) -> int:
+        """Number of candidates until now."""
+        return sum(map(len, self.log_weight))
+
+    @property
     def weights(self) -> Weights:
         """What the weights of all candidates until now say."""
         return weigh(np.concatenate(self.log_weight))
@@ -147,12 +157,13 @@ def run(target: Target, backend: str, seed: int, report: Progress, control: Cont
     SamplingError
         If the posterior has no mode with curvature in all directions near the start.
     """
-    del backend
-    report("sample", 0, 1, "mode")
-    began = time.perf_counter()
-    target.check_start(seed)
-    sampler = Sampler(target, seed)
-    return sampler.run(report, control, began)
+    compiling = _compiled(target, backend, seed, report)
+    sampler = Sampler(target, seed, report)
+    for _ in sampler.blocks(report, control):
+        pass
+    draws = sampler.draws()
+    draws.attrs["compile_seconds"] = compiling
+    return draws
 
 
 def run_auto(
@@ -172,46 +183,88 @@ def run_auto(
     """
     from jointmix.sampling import nutpie_runs
 
-    began = time.perf_counter()
-    sampler, reason = _tried(target, backend, seed, report, stream is not None)
-    if sampler is not None:
-        draws = sampler.run(report, control, began)
-        if draws.attrs["partial"] or sampler.holds:
-            draws.attrs.update(sampler="independence", sampler_reason=reason)
+    reason, compiling, began = _unfit(target, backend, stream is not None), 0.0, time.perf_counter()
+    if not reason:
+        compiling = _compiled(target, backend, seed, report)
+        sampler, reason = _tried(target, seed, report, control)
+        if sampler is not None:
+            draws = sampler.draws()
+            draws.attrs.update(
+                sampler="independence", sampler_reason=reason, compile_seconds=compiling
+            )
             return draws
-        reason = f"nutpie, as in the end {_NOT_NEAR}: of {sampler.numbers}."
-        del sampler, draws
     draws = nutpie_runs.run(target, backend, seed, report, control, stream)
-    draws.attrs.update(sampler="nutpie", sampler_reason=reason)
+    compiling += float(draws.attrs["compile_seconds"])
+    draws.attrs.update(
+        sampler="nutpie",
+        sampler_reason=reason,
+        compile_seconds=compiling,
+        sample_seconds=time.perf_counter() - began - compiling,
+    )
     return draws
 
 
-def _tried(
-    target: Target, backend: str, seed: int, report: Progress, streams: bool
-) -> tuple["Sampler | None", str]:
-    """Independence chains after their pilot, or None, and why."""
+def _unfit(target: Target, backend: str, streams: bool) -> str:
+    """Why independence chains are not tried; "" where they are."""
     spec = target.spec
-    if spec.sampler.adaptation != "auto" or streams or backend != "kernel":
-        asked = "a stream" if streams else "an adaptation or a backend"
-        return None, f"nutpie, as {asked} of gradient-based sampling was asked for."
+    if streams:
+        return STREAMED
+    if spec.sampler.scouts:
+        return "nutpie, as scouts follow the posterior's gradient."
+    if spec.sampler.adaptation != "auto":
+        return "nutpie, as its adaptation was asked for."
+    if backend != "kernel":
+        return f"nutpie, as candidates are weighed by the kernel, and the backend is {backend}."
     if target.start.direction is None and spec.exchangeable and spec.n_clusters > 1:
-        return None, "nutpie, as labels are left free."
-    report("sample", 0, 1, "mode")
+        return "nutpie, as labels are left free."
+    if target.dim > LARGEST_DIM:
+        return f"nutpie, as no normal is made of more than {LARGEST_DIM:,} values."
+    return ""
+
+
+def _compiled(target: Target, backend: str, seed: int, report: Progress) -> float:
+    """Seconds that compiling took.
+
+    Raises
+    ------
+    SamplingError
+        If the density at the start is not finite.
+    """
+    began = time.perf_counter()
+    report("compile", 0, 1, backend)
     target.check_start(seed)
+    densities(target.problem, target.point(seed)[None])
+    report("compile", 1, 1, backend)
+    return time.perf_counter() - began
+
+
+def _tried(
+    target: Target, seed: int, report: Progress, control: Control
+) -> tuple["Sampler | None", str]:
+    """Independence chains that have run, or None, and why."""
     try:
-        sampler = Sampler(target, seed)
+        sampler = Sampler(target, seed, report)
     except SamplingError as error:
         return None, f"nutpie: {str(error).partition(';')[0].rstrip('.')}."
-    numbers = f"of {sampler.numbers} (at least {percent(_LEAST_SHARE, 0)}, at most {MOST_SHAPE})"
-    if not sampler.holds:
-        return None, f"nutpie, as {_NOT_NEAR}: {numbers}."
-    return sampler, f"independence, as {_NEAR}: {numbers}."
+    limits = f"(at least {percent(_LEAST_SHARE, 0)}, at most {MOST_SHAPE})"
+    reason = f"independence, as {_NEAR}: of {sampler.numbers} {limits}."
+    going = sampler.holds()
+    for _ in sampler.blocks(report, control) if going else ():
+        # What is near the limit may come back from beyond it.
+        if not sampler.holds(LARGEST_PARETO_SHAPE):
+            break
+    if going and (sampler.interrupted or sampler.holds()):
+        return sampler, reason
+    return None, f"nutpie, as {_NOT_NEAR}: of {sampler.numbers} {limits}."
 
 
 class Sampler:
     """A proposal, its pilot, and the chains over its candidates."""
 
-    def __init__(self, target: Target, seed: int) -> None:
+    def __init__(self, target: Target, seed: int, report: Progress) -> None:
+        self._began, self._done, self.interrupted = time.perf_counter(), 0, False
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        report("sample", 0, 1, "mode")
         start, settings = target.start, target.spec.sampler
         self._spec, self._settings = target.spec, settings
         self._posterior = Posterior(target.dataset, start.direction)
@@ -246,11 +299,10 @@ class Sampler:
         log_density[usable] = self._posterior.log_densities(values[usable], cores)
         return values, log_density, np.where(usable, log_density - log_proposal, -np.inf)
 
-    @property
-    def holds(self) -> bool:
+    def holds(self, most_shape: float = MOST_SHAPE) -> bool:
         """Whether the proposal is near enough to the posterior for chains to be relied on."""
         found = self.weights
-        light = found.shape <= MOST_SHAPE or found.share >= NEARLY_ALL
+        light = found.shape <= most_shape or found.share >= NEARLY_ALL
         return found.share >= _LEAST_SHARE and light
 
     @property
@@ -262,39 +314,44 @@ class Sampler:
             f"weights' Pareto shape is {fixed(found.shape, 2, MOST_SHAPE)}"
         )
 
-    def run(self, report: Progress, control: Control, began: float) -> Draws:
-        """All draws, or those finished when it was stopped."""
+    def blocks(self, report: Progress, control: Control) -> Iterator[None]:
+        """Draw some at a time, until there are as many as asked for or it is stopped."""
         settings, between = self._settings, self.between
         n_chains, n_draws = settings.chains, settings.draws
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        done, block = 0, max(1, PILOT // (n_chains * between))
+        block = max(1, PILOT // (n_chains * between))
         try:
-            while done < n_draws and not control.stopped:
+            while self._done < n_draws and not control.stopped:
                 control.hold()
-                steps = min(block, n_draws - done)
+                steps = min(block, n_draws - self._done)
                 found = self._candidates(steps * between)
                 values, density, chance = self._chains.step(*found, self._chances)
                 rate = chance.reshape(steps, between, n_chains).mean(axis=1)
                 kept = slice(between - 1, None, between)
-                parts.append((values[kept], density[kept], rate))
-                done += steps
+                if self._chains.n >= 2 * self.weights.n:
+                    self.weights = self._chains.weights
+                self._parts.append((values[kept], density[kept], rate))
+                self._done += steps
                 note = f"acceptance {np.mean(rate):.2f}"
-                report("sample", done * n_chains, n_draws * n_chains, note)
+                report("sample", self._done * n_chains, n_draws * n_chains, note)
+                yield
         except KeyboardInterrupt:
             pass
-        self.weights = self._chains.weights
-        if done < LEAST_DRAWS:
+        self.weights, self.interrupted = self._chains.weights, self._done < n_draws
+
+    def draws(self) -> Draws:
+        """All draws, or those finished when it was stopped."""
+        if self._done < LEAST_DRAWS:
             raise KeyboardInterrupt(_TOO_EARLY)
         values, density, rate = (
-            np.concatenate([part[i] for part in parts]).swapaxes(0, 1) for i in range(3)
+            np.concatenate([part[i] for part in self._parts]).swapaxes(0, 1) for i in range(3)
         )
         return Draws(
             expanded(self._posterior.problem, self._spec, values),
             {"logp": density, "acceptance_rate": rate},
-            np.arange(n_chains),
+            np.arange(self._settings.chains),
             {
-                "sample_seconds": time.perf_counter() - began,
-                "partial": int(done < n_draws),
+                "sample_seconds": time.perf_counter() - self._began,
+                "partial": int(self.interrupted),
                 "proposal": json.dumps(self._described(float(rate.mean()))),
             },
         )

@@ -3,6 +3,9 @@
 from jointmix.modes.mass import Normal, normal_at
 from jointmix.sampling.target import Target
 
+#: Unconstrained values beyond which a dense curvature would cost more than it gains.
+LARGEST_DIM = 1500
+
 
 def laplace_normal(target: Target, seed: int) -> Normal:
     """The normal approximation at the mode that is climbed to from the EM start.

@@ -22,12 +22,10 @@ from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
 from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import LEAST_DRAWS, POLL_SECONDS, Control
-from jointmix.sampling.mode import laplace_normal
+from jointmix.sampling.mode import LARGEST_DIM, laplace_normal
 from jointmix.sampling.result import Draws, parameter_coords, statistics_of
 from jointmix.sampling.target import Target
 
-#: Unconstrained values beyond which products with S would cost more than whitening gains.
-_LARGEST_WHITENED = 1500
 _TOO_EARLY = "Interrupted before the first draws were finished."
 _ASKED = "Asked for in the specification."
 _UNCONSTRAINED = "unconstrained_parameter"
@@ -121,8 +119,8 @@ def adapted(target: Target, backend: str, seed: int) -> tuple[Target, str, str]:
         return target, wanted, _ASKED
     if backend != "kernel":
         return target, "low_rank", "Whitening by the curvature at the mode needs the kernel."
-    if wanted == "auto" and target.dim > _LARGEST_WHITENED:
-        return target, "low_rank", f"More than {_LARGEST_WHITENED:,} values are not whitened."
+    if wanted == "auto" and target.dim > LARGEST_DIM:
+        return target, "low_rank", f"More than {LARGEST_DIM:,} values are not whitened."
     try:
         normal = laplace_normal(target, seed)
     except SamplingError as error:

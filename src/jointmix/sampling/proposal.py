@@ -163,7 +163,7 @@ class Proposal:
         spread = kept * (moved.T * weight) @ moved
         spread += (1 - kept) * first.stretch @ first.stretch.T
         stretch = np.linalg.cholesky(_WIDER * spread)
-        further = StraightNormal(first.chart, center, stretch, first.log_density)
+        further = StraightNormal(center, stretch, first.log_density, first.chart)
         return Proposal((*self.normals, further), np.append(self.share, 1.0) / 2)
 
 

@@ -1,6 +1,7 @@
 """Draws written to disk as they come, and read back when the run that wrote them is gone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
@@ -53,6 +54,7 @@ def read_stream(folder: Path, dataset: Dataset, start: Start, seed: int) -> xr.D
     SamplingError
         If fewer than four draws of a chain were written.
     """
+    from jointmix.sampling.independence import STREAMED
     from jointmix.sampling.nutpie_runs import kept_draws
 
     try:
@@ -75,10 +77,13 @@ def read_stream(folder: Path, dataset: Dataset, start: Start, seed: int) -> xr.D
     result.attrs |= {
         "backend": "nutpie, from a stream",
         "backend_reason": "Recovered from the draws that an earlier run had written.",
+        **({"sampler_reason": STREAMED} if dataset.spec.sampler.sampler == "auto" else {}),
     }
     return result
 
 
 def _label(dataset: Dataset, seed: int) -> dict[str, object]:
     """What a stream must agree in with the run that reads it."""
-    return {"table": dataset.digest, "spec": json.dumps(spec_to_dict(dataset.spec)), "seed": seed}
+    # Whether nutpie was named or chosen, the draws are the same.
+    spec = replace(dataset.spec, sampler=replace(dataset.spec.sampler, sampler="nutpie"))
+    return {"table": dataset.digest, "spec": json.dumps(spec_to_dict(spec)), "seed": seed}

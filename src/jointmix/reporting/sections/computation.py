@@ -16,6 +16,7 @@ def section(view: FittedView) -> Section:
 
 def _facts(view: FittedView) -> Facts:
     sampler, attrs = view.model.sampler, view.tree.attrs
+    tuning = "none" if attrs.get("proposal") else str(sampler.tune)
     items = [
         ("Sampler", sampler.sampler),
         *(
@@ -27,7 +28,7 @@ def _facts(view: FittedView) -> Facts:
         ("Why there", str(attrs["backend_reason"])),
         ("Adaptation", str(attrs.get("adaptation") or "–")),
         ("Why so", str(attrs.get("adaptation_reason") or "–")),
-        ("Chains, draws, tuning", f"{sampler.chains}, {sampler.draws}, {sampler.tune}"),
+        ("Chains, draws, tuning", f"{sampler.chains}, {sampler.draws}, {tuning}"),
         *(("Sampled again", str(each["text"])) for each in json.loads(attrs.get("retries", "[]"))),
         ("Seed", str(int(attrs["seed"]))),
         ("Machine", str(attrs["machine"])),
