@@ -444,17 +444,13 @@ def test_an_interrupt_before_the_first_draws_is_one(monkeypatch: pytest.MonkeyPa
         jm.fit(apart(1), spec(), progress=False)
 
 
-@pytest.mark.parametrize("sampler", ["independence", "auto"])
-def test_a_mode_that_the_proposal_misses_is_named(
-    sampler: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = _two_means(jm.SamplerSpec(sampler=sampler, draws=500))
-    right = jm.fit({"x": three_clumps()}, model, progress=False)
+def test_a_mode_that_the_proposal_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = jm.fit({"x": three_clumps()}, _two_means(SETTINGS), progress=False)
     assert {each.status for each in mass.check(right)} == {"ok"}
     monkeypatch.setattr(
         independence, "make_proposal", lambda at, main, _: make_proposal(at, main, ())
     )
-    tree = jm.fit({"x": three_clumps()}, model, progress=False)
+    tree = jm.fit({"x": three_clumps()}, _two_means(SETTINGS), progress=False)
     assert json.loads(tree.attrs["proposal"])["modes"] == 1
     assert {each.status for each in mass.check(tree)} == {"caution"}
     assert tree.attrs["verdict"] != "OK"
