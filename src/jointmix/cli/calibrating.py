@@ -3,7 +3,7 @@
 import glob
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from jointmix.base.text import one_line
 from jointmix.cli.arguments import parse_part
 from jointmix.cli.options import Dask, Merge, Part, Quiet, Seed, SpecPath
 from jointmix.cli.output import put_json, put_part
+
+if TYPE_CHECKING:
+    from jointmix.validation.calibration import Calibration
 
 
 def calibrate_command(
@@ -107,8 +110,15 @@ def calibrate_command(
     report(found, page)
     if tree is not None and fit is not None:
         save(keep_calibration(tree, found), fit)
+    _put(found, place, page, as_json)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _put(found: "Calibration", results: Path, page: Path, as_json: bool) -> None:
+    """Print what a calibration came to, what is wrong, and where it is written."""
     if as_json:
-        put_json(found.as_dict() | {"results": str(place), "report": str(page)})
+        put_json(found.as_dict() | {"results": str(results), "report": str(page)})
     else:
         verdict = "NO MISCALIBRATION FOUND" if found.passed else "NOT CALIBRATED"
         typer.echo(f"{verdict}: {one_line(found.text)}")
@@ -118,10 +128,8 @@ def calibrate_command(
                 f"wrong: {one_line(name)}: mean rank {line['mean_rank']:.3f}, "
                 f"p {line['p_holm']:.2g}, {100 * line['coverage90']:.1f}% in 90% intervals"
             )
-        typer.echo(f"results: {one_line(str(place))}")
+        typer.echo(f"results: {one_line(str(results))}")
         typer.echo(f"report: {one_line(str(page))}")
-    if not found.passed:
-        raise typer.Exit(1)
 
 
 def _all_parts(store: Path, stem: str) -> list[Path]:

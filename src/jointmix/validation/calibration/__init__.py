@@ -174,7 +174,9 @@ def calibrate(
                     write_calibration(result(), store)
                     written = time.monotonic()
     except SamplingError as error:
-        kept = "" if store is None else f" {len(known)} tables are kept in {store}."
+        n = len(known)
+        tables = "1 table is" if n == 1 else f"{n} tables are"
+        kept = "" if store is None else f" {tables} kept in {store}."
         raise SamplingError(f"{error}{kept}") from error
     finally:
         if store is not None and todo and known:
