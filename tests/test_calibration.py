@@ -651,3 +651,26 @@ def test_a_dask_cluster_that_does_not_work_is_named(
         message = f"The Dask .* at .*:.* {FAILING[ends]}"
         with pytest.raises(SamplingError, match=message):
             calibrate(SPEC, 30, 100, seed=3, pool=at.scheduler_address, progress=end_it)
+
+
+def test_weighted_rows_are_refused_with_the_reason() -> None:
+    with pytest.raises(SpecError, match=r"drawn rows are not: .* leave out row_weights"):
+        calibrate(replace(SPEC, row_weights="w"), 30)
+
+
+@pytest.mark.parametrize("spec", [
+    ModelSpec(n_clusters=1, formula="y ~ ward * x + bs(x, df=4)"),
+    ModelSpec(n_clusters=1, predictors=["ward", "x"], response="y"),
+], ids=["formula", "listed"])  # fmt: skip
+def test_a_table_says_which_columns_a_formula_makes(spec: ModelSpec) -> None:
+    rng = np.random.default_rng(1)
+    table = {"ward": ["a", "b", "c"] * 20, "x": rng.normal(size=60), "y": rng.normal(size=60)}
+    quick = replace(spec, sampler=SamplerSpec(sampler="laplace", draws=50))
+    found = calibrate(quick, 40, 2, table=table)
+    made = found.spec.predictors
+    assert made[:2] == ("ward[b]", "ward[c]")
+    assert len(made) == (9 if spec.formula else 3)
+    assert {f"slope[1, {name}]" for name in made} <= {*found.table.index}
+    if spec.formula:
+        with pytest.raises(SpecError, match="table=table"):
+            calibrate(quick, 40, 2)

@@ -301,20 +301,29 @@ def simulate_command(
     rows: Annotated[int, typer.Option(min=1, help="Number of rows.")] = 1000,
     features: Annotated[int, typer.Option(min=1, help="Number of features.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 1,
+    family: Annotated[str, typer.Option(help="Of the response.")] = "normal",
+    link: Annotated[str | None, typer.Option(help="logit or probit.")] = None,
+    offset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column added to the line, N(0, 1).")
+    ] = None,
+    trials: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of trials, 1 to 20.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Default: standard output.")
     ] = None,
 ) -> None:
     """Draw a table from the four-cluster example.
 
-    Or from its like for other numbers of clusters, rows and features.
+    Or from its like for other numbers of clusters, rows and features, and other families.
     """
     from jointmix.model.simulate import four_clusters, simulate
     from jointmix.storage.files import check_writable
 
     if out is not None:
         check_writable(out)
-    table = simulate(four_clusters(clusters, features), rows, seed)
+    truth = four_clusters(clusters, features, family, link, offset, trials)
+    table = simulate(truth, rows, seed)
     put_csv({name: table[name].tolist() for name in table.columns}, out)
 
 

@@ -29,7 +29,7 @@ from jointmix.base.pools import Pool, chosen_pool, own_share, run_jobs
 from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.families.priors.priors import Fixed
 from jointmix.fitting.workflow import fit
-from jointmix.model.dataset import minimum_rows
+from jointmix.model.dataset import make_dataset, minimum_rows
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.storage.files import check_writable
 from jointmix.validation.calibration.quantities import free_quantities
@@ -81,6 +81,7 @@ def calibrate(
     part: tuple[int, int] | None = None,
     analyse: Analysis | None = None,
     progress: ProgressOption = None,
+    table: object = None,
 ) -> Calibration:
     """Fit tables drawn from the prior, and rank the truths among their posterior draws.
 
@@ -118,6 +119,9 @@ def calibrate(
         place of `jointmix.fit`.
     progress
         As for `jointmix.fit`; a function is called as ``progress("calibrate", done, total, note)``.
+    table
+        Rows from which a formula, or listed columns of words, learn which predictors they make; not
+        needed of a specification that knows them, as that of a fit. None of its numbers enters.
 
     Returns
     -------
@@ -127,10 +131,11 @@ def calibrate(
     Raises
     ------
     SpecError
-        If a count is no whole number or too small, everything is fixed, rows have weights, or a
-        value is fixed on the users' scale of a model whose priors are on another.
+        If a count is no whole number or too small, everything is fixed, rows have weights, a
+        formula has no table, or a value is fixed on the users' scale of a model whose priors are
+        on another.
     DataError
-        If there are fewer rows than the model needs.
+        If there are fewer rows than the model needs, or ``table`` cannot be the model's.
     StorageError
         If the store cannot be written, or holds the calibration of something else.
     SamplingError
@@ -139,11 +144,18 @@ def calibrate(
     MissingExtraError
         If Dask is asked for and not installed.
     """
-    if require_spec(spec).pending:
+    if require_spec(spec).row_weights is not None:
+        raise SpecError(
+            "calibrate draws rows, and a row that counts several times says as much as several "
+            "that happen to be alike, which drawn rows are not: ranks would not be uniform even if "
+            "the fit were right; leave out row_weights, whole ones being those of repeated rows."
+        )
+    if table is not None:
+        spec = make_dataset(table, spec, for_fit=False).spec
+    if spec.pending:
         raise SpecError(
             "calibrate draws its own tables, and cannot know which columns a formula makes of "
-            "yours; take the specification of a fit (jm.compare's spec), or list as many "
-            "predictors."
+            "yours; give it one of them, calibrate(…, table=table)."
         )
     spec, seed = _own_scale(spec.plain), whole_number("seed", seed, 0)
     function_or_none("analyse", analyse)
@@ -254,8 +266,6 @@ def _own_scale(spec: ModelSpec) -> ModelSpec:
 
 
 def _check_counts(spec: ModelSpec, n_rows: int, replicates: int, jobs: int) -> None:
-    if spec.row_weights is not None:
-        raise SpecError("calibrate draws rows that count once each; leave out row_weights.")
     whole_number("replicates", replicates, 2)
     whole_number("jobs", jobs, 1)
     needed = minimum_rows(spec)
