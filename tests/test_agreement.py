@@ -44,8 +44,8 @@ from jointmix.validation.twin import Form, build_twin
 
 pytest.importorskip("funsor")
 
-#: Of every kind of part one, on every run.
-USUAL = ("no features", "tied", "fixed mean, per cluster", "mixed location priors")
+#: What is compiled on every run.
+USUAL = ("tied", "mixed location priors")
 
 
 def problem_of(name: str) -> Problem:
@@ -80,16 +80,63 @@ def failures(differences: list[Difference]) -> list[Difference]:
     return [item for item in differences if not item.agrees]
 
 
-@pytest.mark.parametrize("name", structures(*USUAL))
+#: What structures have one by one, several at a time.
+TOGETHER = {
+    "one cluster": STRUCTURES["one cluster, shared and tied"],
+    "no response": STRUCTURES["no response"],
+    "no features": STRUCTURES["no features"],
+    "only a response": STRUCTURES["only a response"],
+    "nothing to order": STRUCTURES["all locations fixed"],
+    "four clusters, shared noise, Student-t locations": dataclasses.replace(
+        STRUCTURES["four clusters, overlapping"],
+        noise="shared",
+        priors=dataclasses.replace(STRUCTURES["Student-t"].priors, correlation=LKJ(eta=2.5)),
+    ),
+    "diagonal, half-normal, half-t, fixed slopes": dataclasses.replace(
+        STRUCTURES["fixed slope, per cluster"],
+        covariance="diagonal",
+        priors=dataclasses.replace(
+            STRUCTURES["fixed slope, per cluster"].priors,
+            sd=STRUCTURES["half-normal"].priors.sd,
+            sigma=STRUCTURES["half-t"].priors.sigma,
+        ),
+    ),
+    "spherical, log-normal, gamma, no intercept, on the users' scale": dataclasses.replace(
+        STRUCTURES["on the users' scale, spherical"],
+        priors=Priors(
+            sd=STRUCTURES["log-normal"].priors.sd, sigma=STRUCTURES["gamma"].priors.sigma
+        ),
+    ),
+    "fixed covariances, noises and weights": dataclasses.replace(
+        STRUCTURES["fixed covariance, per cluster"],
+        noise="fixed",
+        priors=Priors(
+            covariance=STRUCTURES["fixed covariance, per cluster"].priors.covariance,
+            sigma=Fixed(value=(0.5, 1.5)),
+            weight=Fixed(value=(0.3, 0.7)),
+        ),
+    ),
+    "tied, fixed means and intercepts": dataclasses.replace(
+        STRUCTURES["tied, one feature"],
+        priors=Priors(mean=Fixed(value=((4.0,), (6.0,))), intercept=Fixed(value=(1.0, 3.0))),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [*USUAL, *(pytest.param(name, marks=pytest.mark.slow) for name in TOGETHER)]
+)
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
     """The usual structures by PyMC, too, and by both forms of NumPyro's model.
 
     The forms differ in nothing else, and test_fused holds PyMC to the kernel over all structures.
     """
-    problem, usual = problem_of(name), name in USUAL
+    usual = name in USUAL
+    spec = STRUCTURES[name] if usual else TOGETHER[name]
+    problem = Problem(make_dataset(table(), spec), direction_of(spec))
     forms: tuple[Form, ...] = ("marginal", "enumerated") if usual else ("marginal",)
     # A model without free locations cannot be ordered, and test_fused leaves it out.
-    pymc = usual or name == "all locations fixed"
+    pymc = usual or name == "nothing to order"
     comparison = Comparison(problem, without_numba(problem, forms, pymc))
     differences = comparison.run(points_of(problem, 1000 if usual else 300, seed=11))
     assert failures(differences) == []
@@ -98,6 +145,13 @@ def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> No
     assert not problem.dim or {"prior", "gradient"} <= terms
     # Extremes apart, NumPyro's own sum over components serves.
     assert not usual or comparison.underflows["NumPyro enumerated"] < 60
+
+
+@pytest.mark.parametrize("name", structures("no features", "fixed mean, per cluster"))
+def test_what_needs_no_compiling_agrees_for_every_structure(name: str) -> None:
+    problem = problem_of(name)
+    comparison = Comparison(problem, without_numba(problem, (), pymc=False))
+    assert failures(comparison.run(points_of(problem, 300, seed=11))) == []
 
 
 #: Structures with a Student-t response, whose df are free, or known and different.

@@ -25,7 +25,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one recipe, built."""
     folder = tmp_path_factory.mktemp("recipes")
     simulate(four_clusters(2, 1), 80, 1).to_csv(folder / "t.csv", index=False)
-    put(folder, "a", '[report]\ntitle = "<b>First</b> & last"\n')
+    put(folder, "a", '[report]\nsections = ["verdict"]\ntitle = "<b>First</b> & last"\n')
     assert [each.status for each in build(folder)] == ["built"]
     return folder
 

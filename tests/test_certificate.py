@@ -15,7 +15,7 @@ import jointmix as jm
 from jointmix.base.errors import SchemaError
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.reporting import render_html
-from jointmix.validation.agreement import attach, stored_certificate
+from jointmix.validation.agreement import attach, implementations, stored_certificate
 from jointmix.validation.agreement.certificate import PosteriorAgreement, Run
 from jointmix.validation.agreement.comparison import Difference
 from jointmix.validation.agreement.posterior import compare_posteriors, scalars
@@ -176,7 +176,12 @@ SITES = ("weight=w", "mean=m", "intercept=b", "slope=t", "variance=v", "noise_va
 NAMED = [part for site in SITES for part in ("--name", site)]
 
 
-def test_the_command_judges_a_model_of_ones_own(folder: Path) -> None:
+def test_the_command_judges_a_model_of_ones_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what is quickly compiled; test_agreement has all implementations."""
+    monkeypatch.setattr(implementations, "pymc_side", lambda *_: None)
+    monkeypatch.setattr(implementations, "forms_of", lambda _: ("marginal",))
     own = ["crosscheck", folder / "spec.toml", "--points", 20, "--no-posterior", *NAMED, "--model"]
     right = call(*own, f"{folder / 'own.py'}:right")
     assert right.exit_code == 0, right.output

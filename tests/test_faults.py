@@ -804,7 +804,10 @@ def test_an_import_that_fails_for_other_reasons_is_no_sentence(
 def test_a_bare_environment_is_enough(recipe: Path) -> None:
     """Without a terminal, a home, a locale or a folder for caches that can be written to."""
     text = recipe.read_text().replace('"x1"', '"größe ξ"')
-    recipe.write_text(text + '[report]\ntitle = "Ξ – größe"\n', encoding="utf-8")
+    recipe.write_text(
+        text + '[report]\ntitle = "Ξ – größe"\nsections = ["verdict", "clusters"]\n',
+        encoding="utf-8",
+    )
     table = simulate(four_clusters(2, 1), 80, 1).rename(columns={"x1": "größe ξ"})
     table.to_csv(recipe.with_name("t.csv"), index=False)
     nowhere = dict.fromkeys(("HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TMPDIR"), "/proc/none")
@@ -842,7 +845,8 @@ def test_a_fit_needs_neither_its_data_nor_its_place(recipe: Path, tmp_path: Path
         for suffix in (".nc", ".zarr", ".zarr.zip"):
             for command in (["predict", f"fit{suffix}", "new.csv"], ["score", f"fit{suffix}"],
                             ["diagnose", f"fit{suffix}"],
-                            ["report", f"fit{suffix}", "--out", f"r{suffix}.json"]):
+                            ["report", f"fit{suffix}", "--out", f"r{suffix}.json",
+                             "--section", "verdict", "--section", "clusters"]):
                 print(f"### {command[0]}", flush=True)
                 app(command, standalone_mode=False)
     """
