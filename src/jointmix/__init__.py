@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         partition,
         responsibilities,
     )
+    from jointmix.posterior.association import association
     from jointmix.posterior.differences import contrasts, r_squared
     from jointmix.posterior.evidence import Evidence, log_evidence
     from jointmix.posterior.frames import assign, to_frame
@@ -103,6 +104,7 @@ __all__ = [
     "Truth",
     "allocation_draws",
     "assign",
+    "association",
     "build_model",
     "calibrate",
     "check",
@@ -154,6 +156,7 @@ _HOME = {
     "checks": ("Diagnosis", "diagnose"),
     "fitting.selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
     "fitting.crossvalidation": ("kfold", "reloo"),
+    "posterior.association": ("association",),
     "posterior.differences": ("contrasts", "r_squared"),
     "kernel.fused": ("build_model",),
     "modes.em": ("fit_em",),
