@@ -44,13 +44,15 @@ def random_correlation(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
 def random_parameters(case: Case, rng: np.random.Generator) -> Parameters:
     """Of order one, equal where the model shares them and known where it fixes them."""
     spec, k = case.spec, case.spec.n_clusters
-    sizes = {"feature": len(spec.features), "predictor": len(spec.predictors)}
+    sizes = {dim: len(entries) for dim, entries in spec.entries.items()}
     variables = {}
     for item in case.block.parameters:
-        shape = (k, *(sizes[dim.removesuffix("_bis")] for dim in item.dims))
+        shape = (k, *(sizes[dim] for dim in item.dims))
         free = item.free or shape
         if item.role == "location":
             variables[item.name] = rng.normal(size=shape)
+        elif item.role == "probability":
+            variables[item.name] = rng.dirichlet(np.ones(shape[-1]), shape[0])
         elif item.role == "correlation":
             matrices = np.eye(shape[-1])[None]
             if item.free:
@@ -93,6 +95,8 @@ def columns_of(rows: Rows, case: Case) -> np.ndarray:
     """The rows in the order of the model's columns, (obs, column)."""
     named = dict(zip(case.spec.predictors, rows.u.T, strict=True))
     named |= dict(zip(case.spec.features, rows.x.T, strict=True))
+    for i, own in enumerate(case.spec.discrete):
+        named[own.column] = rows.discrete[:, i]
     if case.spec.response is not None:
         named[case.spec.response] = rows.y
     if case.spec.offset is not None:
@@ -138,6 +142,12 @@ def mass_is_one(case: Case, seed: int = 1) -> None:
             total += quad(density, middle, np.inf, limit=200)[0]
             assert abs(total - 1) < 1e-6
             continue
+        if case.block.columns[0] not in case.spec.features:
+            many = np.arange(20_000.0 if case.block.whole else len(case.spec.discrete[0].levels))
+            at = replace(own.take(np.zeros(len(many), dtype=int)), discrete=many[:, None])
+            density_of_all = np.exp(case.block.log_density(parameters, at)[:, k])
+            assert abs(density_of_all.sum() - 1) < 1e-9
+            continue
         # Ten standard deviations about the draws' mean, a hundredth of one of their units apart;
         # a sum over a grid is as exact for smooth densities as the tails that it cuts off.
         center, sd = own.x.mean(axis=0), own.x.std(axis=0)
@@ -158,7 +168,9 @@ def draws_follow_the_density(case: Case, seed: int = 2, n: int = 40_000) -> None
     for location, scale in ((0.0, 0.8), (0.2, 0.9), (-0.2, 0.9)):
         moved = {
             name: value + location if roles[name] == "location"
-            else value * scale if roles[name] in ("scale", "shape") else value
+            else value * scale if roles[name] in ("scale", "shape")
+            else value**scale / (value**scale).sum(-1, keepdims=True)
+            if roles[name] == "probability" else value
             for name, value in variables.items()
         }  # fmt: skip
         other = Parameters(**case.block.packed(moved))
@@ -242,12 +254,20 @@ def scores_are_derivatives(case: Case, seed: int = 5, n: int = 20) -> None:
                 unit = np.zeros(value.shape)
                 unit[place] = 1
                 assert np.allclose(slope(item.name, unit), found[:, *place], rtol=1e-6, atol=1e-7)
+        elif item.role == "probability":
+            value = parameters[item.name]
+            for place in np.ndindex(value.shape[0], value.shape[1] - 1):
+                # Along its log odds to the last level.
+                unit = np.zeros(value.shape)
+                unit[place] = 1
+                unit -= value[place] * (np.arange(len(value)) == place[0])[:, None]
+                rest.append(slope(item.name, unit * value))
         elif case.block.of_response:
             value = parameters[item.name]
             for place in range(item.free[0]):
                 unit = np.eye(len(value))[place] if item.free[0] > 1 else np.ones(len(value))
                 rest.append(slope(item.name, unit * value))
-    if case.block.of_response:
+    if rest or case.block.of_response:
         expected = np.stack(rest, axis=1) if rest else np.zeros((n, 0))
         assert np.allclose(scores.rest, expected, rtol=1e-6, atol=1e-7)
 
@@ -265,6 +285,9 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
         center[-1], scale[-1] = 0.7, case.block.unit(np.array([3.0, 5.0]), np.ones(2))
     for name in spec.given:
         center[spec.columns.index(name)], scale[spec.columns.index(name)] = 0.0, 1.0
+    for own in spec.discrete:
+        place = spec.columns.index(own.column)
+        center[place], scale[place] = 0.0 if own.levels else 0.7, 1.0
     scaling = Scaling(spec, center, scale)
     parameters = random_parameters(case, rng)
     users = Parameters(**(parameters.each() | case.block.to_users(parameters, scaling)))
@@ -278,6 +301,8 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
         values[:, spec.columns.index(spec.trials)] = rng.integers(1, 9, 30)
     if case.block.positive:
         values[:, -1] = np.exp(rng.normal(size=30))
+    for own in spec.discrete:
+        values[:, spec.columns.index(own.column)] = rng.integers(0, len(own.levels) or 9, 30)
     rows = by_role(values, spec)
     own = [spec.columns.index(name) for name in case.block.columns]
     ours = case.block.log_density(parameters, scaled_rows(rows, scaling))

@@ -194,7 +194,7 @@ ERRORS = {
     "few_rows": (table(5), SPEC, "", None, 5, "at least 6 rows (K = 2), got 5"),
     "no_rows": (table(0), SPEC, "", None, None, "no rows"),
     "categories": (
-        with_column("b", pd.Categorical(["u", "v"] * 30)), SPEC, "b", None, None, "categories",
+        with_column("y", pd.Categorical(["u", "v"] * 30)), SPEC, "y", None, None, "categories",
     ),
     "date": (
         with_column("b", pd.date_range("2020", periods=N)), SPEC, "b", None, None, "datetime64",

@@ -237,9 +237,9 @@ BAD_TABLES = {
         ColumnTypeError,
         "holds the Period",
     ),
-    "categories": (replaced("b", pd.Series(pd.Categorical(B))), ColumnTypeError, "categories"),
+    "categories": (replaced("y", pd.Series(pd.Categorical(B))), ColumnTypeError, "categories"),
     "arrow dictionary": (
-        pa.table(replaced("b", pa.array(list("abababab")).dictionary_encode())),
+        pa.table(replaced("y", pa.array(list("abababab")).dictionary_encode())),
         ColumnTypeError,
         "categories",
     ),

@@ -15,6 +15,7 @@ from jointmix.families.mixture import component_log_density, log_likelihood, res
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.families.rows import Rows
+from jointmix.families.specified import Discrete
 from jointmix.families.student_t.block import StudentTResponse
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
@@ -27,6 +28,7 @@ FEATURES = {
     "one cluster": {"n_clusters": 1},
     "one feature": {"features": ("a",)},
 }
+LEVELS = {2: "bernoulli", 5: "categorical"}
 LINES = {
     "own noise": {},
     "shared noise": {"noise": "shared"},
@@ -56,6 +58,10 @@ def factories() -> Iterator[tuple[str, Callable[[], Case]]]:
     """Blocks by family and structure, made when a test runs."""
     for name, options in FEATURES.items():
         yield f"mvnormal, {name}", lambda options=options: cases_of(spec_of(**options))[0]
+    for n, kind in LEVELS.items():
+        types = (Discrete("a", kind, "a", tuple("uvwxyz"[:n])),)
+        own = {"features": (), "predictors": (), "types": types}
+        yield f"categorical, {n} levels", lambda own=own: cases_of(spec_of(**own))[0]
     for family in ("normal", "student_t", LaplaceResponse.family):
         for name, options in LINES.items():
             chosen = {"features": (), **options, "family": family}

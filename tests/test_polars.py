@@ -50,12 +50,12 @@ def test_hostile_names_pass(name: str) -> None:
 BAD_TABLES = {
     "lazy": (pl.LazyFrame(TABLE), DataError, "got LazyFrame"),
     "text": (
-        pl.DataFrame(replaced("b", list("abcdefgh"))),
+        pl.DataFrame(replaced("y", list("abcdefgh"))),
         ColumnTypeError,
         "row 0 (from 0) holds the text 'a'",
     ),
     "enum": (
-        replaced("b", pl.Series(list("abababab"), dtype=pl.Enum(["a", "b"]))),
+        replaced("y", pl.Series(list("abababab"), dtype=pl.Enum(["a", "b"]))),
         ColumnTypeError,
         "categories",
     ),

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         partition,
         responsibilities,
     )
+    from jointmix.posterior.association import association
     from jointmix.posterior.differences import contrasts, r_squared
     from jointmix.posterior.evidence import Evidence, log_evidence
     from jointmix.posterior.frames import assign, to_frame
@@ -104,6 +105,7 @@ __all__ = [
     "Truth",
     "allocation_draws",
     "assign",
+    "association",
     "build_model",
     "calibrate",
     "check",
@@ -157,6 +159,7 @@ _HOME = {
     "checks": ("Diagnosis", "diagnose"),
     "fitting.selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
     "fitting.crossvalidation": ("kfold", "reloo"),
+    "posterior.association": ("association",),
     "posterior.differences": ("contrasts", "r_squared"),
     "kernel.fused": ("build_model",),
     "modes.em": ("fit_em",),

@@ -4,12 +4,15 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
 
     posterior       weight [chain draw cluster], mean [.. cluster feature], sd [.. cluster feature],
                     correlation [.. cluster feature feature_bis], intercept [.. cluster],
-                    slope [.. cluster predictor], sigma [.. cluster]: the users' scale
+                    slope [.. cluster predictor], sigma [.. cluster]: the users' scale; of a
+                    categorical feature "sex" probability_sex [.. cluster level_sex], signs of its
+                    name that are no letters or digits being "_"
     sample_stats    log_density, diverging, tree_depth, n_steps, step_size, energy,
                     acceptance_rate [chain draw]
     invariant       quantities that labels do not enter, on the users' scale: log_likelihood
                     [chain draw], the joint one; density and prediction [chain draw point], of some
-                    rows; overall_mean [.. variable], overall_covariance [.. variable variable_bis]
+                    rows; overall_mean [.. variable], overall_covariance [.. variable variable_bis],
+                    overall_probability_sex [.. level_sex]
     labels          permutation [chain draw cluster]: entry k is the component that became
                     cluster k;
                     occupied [chain draw cluster]: the probability that the cluster holds a row
@@ -19,7 +22,8 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
     allocation      responsibility [obs cluster]: posterior mean of p(k | x, y);
                     responsibility_features [obs cluster]: of p(k | x); allocation [obs]
     checks          status, value, threshold, message, remedy, source [check]
-    observed_data   x [obs feature], y [obs]
+    observed_data   x [obs feature], y [obs]; discrete [obs discrete_feature]: counts, and codes of
+                    the levels of other features, from 0, in the order of the level dims
     constant_data   u [obs predictor], offset, trials [obs], where the response has them;
                     row [obs]: the row's number in the table, from 0; group [obs], where one is
                     kept: the row's known group, from 0, -1 for none, its names in the attribute
@@ -47,6 +51,7 @@ WEIGHT = "row_weight"
 CHAIN, DRAW, OBS, OBS_BIS = "chain", "draw", "obs", "obs_bis"
 COMPONENT, CLUSTER = "component", "cluster"
 FEATURE, FEATURE_BIS, PREDICTOR, COLUMN = "feature", "feature_bis", "predictor", "column"
+DISCRETE = "discrete_feature"
 POINT, VARIABLE, VARIABLE_BIS, SCOUT = "point", "variable", "variable_bis", "scout"
 
 #: Variables of the group ``modes``: the optima found by EM, most posterior

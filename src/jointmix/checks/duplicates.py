@@ -13,6 +13,7 @@ from jointmix.base.errors import SpecError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, skipped
+from jointmix.families.feature import Feature
 from jointmix.families.matrices import inverse_lower, lower_factor
 from jointmix.families.mixture import cluster_moments
 from jointmix.families.moments import Outside
@@ -27,6 +28,8 @@ CAUTION = 0.1
 _MOST_DRAWS, _MOST_ROWS = 200, 200
 #: Variances of a linked response below this are rounding.
 _LEAST_VARIANCE = 1e-12
+#: Overlaps below this are nothing.
+_LEAST_OVERLAP = 1e-300
 
 
 def bhattacharyya(shift: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -76,6 +79,8 @@ def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
             )
             for one, other in combinations(range(spec.n_clusters), 2)
         }
+        # Features are independent inside clusters: distances of a product add up.
+        found = {pair: distance + _discrete(tree, spec, *pair) for pair, distance in found.items()}
         if not spec.linked:
             return found
         level, variance = _responses(tree, spec)
@@ -88,6 +93,19 @@ def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
             ).mean(axis=1)
             for (one, other), distance in found.items()
         }  # fmt: skip
+
+
+def _discrete(tree: xr.DataTree, spec: ModelSpec, one: int, other: int) -> np.ndarray | float:
+    """Distances (draw,) of the discrete features' distributions in two clusters."""
+    if not spec.discrete:
+        return 0.0
+    parameters = draw_parameters(require_group(tree, "posterior"), CLUSTER, spec)
+    kept = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
+    total = np.zeros(len(kept.weight))
+    for block in spec.blocks:
+        if isinstance(block, Feature):
+            total -= np.log(np.maximum(block.overlap(kept, one, other), _LEAST_OVERLAP))
+    return total
 
 
 def _gaussians(tree: xr.DataTree, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """What a cluster can be made of: the door to families, by name, loaded when asked for."""
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -26,12 +27,36 @@ _RESPONSES = {
         "InverseGaussianResponse",
     ),
 }
-_FEATURES = {"mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures")}
+_GAUSSIAN = "mvnormal"
+_FEATURES = {
+    _GAUSSIAN: ("jointmix.families.mvnormal.block", "GaussianFeatures"),
+    "categorical": ("jointmix.families.categorical.block", "CategoricalFeature"),
+}
+#: What a feature may be: one of the Gaussian ones, or the block of its own that it has.
+NORMAL = "normal"
+_DISCRETE = {"categorical": "categorical", "bernoulli": "categorical"}
+#: The family of words, categories and truth values where none is named.
+OF_LEVELS = "categorical"
 
 
 def response_families() -> tuple[str, ...]:
     """Names of the families that a response may have."""
     return tuple(_RESPONSES)
+
+
+def feature_families() -> tuple[str, ...]:
+    """Names of the families that a feature may have."""
+    return (NORMAL, *_DISCRETE)
+
+
+def has_levels(family: str) -> bool:
+    """Whether a feature of the family has levels."""
+    return _DISCRETE.get(family) == OF_LEVELS
+
+
+def most_levels(family: str) -> int | None:
+    """How many levels a feature of the family may have at most; None for any number."""
+    return 2 if family == "bernoulli" else None
 
 
 def register(block: type["Block"]) -> None:
@@ -53,10 +78,21 @@ def block_class(family: str) -> type["Block"]:
     return found
 
 
-def foreign_priors(family: str | None) -> tuple[str, ...]:
-    """Fields of `Priors` that only other responses than one of ``family`` read."""
-    everyones = [name for one in response_families() for name in _own_priors(one)]
-    own = _own_priors(family) if family is not None else []
+def foreign_priors(family: str | None, features: Iterable[str] = ()) -> tuple[str, ...]:
+    """Fields of `Priors` that only other families read.
+
+    Parameters
+    ----------
+    family
+        Of the response; None where there is none.
+    features
+        Families of the features that are not Gaussian.
+    """
+    kinds = (*response_families(), *_DISCRETE.values())
+    used = [] if family is None else [family]
+    used += [_DISCRETE[one] for one in features if one != NORMAL]
+    own = {name for one in used for name in _own_priors(one)}
+    everyones = [name for one in kinds for name in _own_priors(one)]
     return tuple(name for name in dict.fromkeys(everyones) if name not in own)
 
 
@@ -67,10 +103,11 @@ def _own_priors(family: str) -> list[str]:
 
 
 def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
-    """The blocks of a model: of its features, if it has any, then of its response."""
-    names = ["mvnormal"] if spec.features else []
-    names += [family] if spec.response is not None else []
-    return tuple(block_class(name)(spec) for name in names)
+    """The blocks of a model: of its features, the discrete ones last, then of its response."""
+    found = [block_class(_GAUSSIAN)(spec)] if spec.features else []
+    found += [block_class(_DISCRETE[own.family])(spec, i) for i, own in enumerate(spec.discrete)]
+    found += [block_class(family)(spec)] if spec.response is not None else []
+    return tuple(found)
 
 
 def compiled(family: str) -> ModuleType:

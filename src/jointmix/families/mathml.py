@@ -1,7 +1,18 @@
 """Pieces of MathML of which equations are made, for families and for the whole model."""
 
 # Mathematical bold letters: <mi mathvariant="bold"> is not part of MathML Core.
-_BOLD = {"x": "𝐱", "u": "𝐮", "μ": "𝛍", "Σ": "𝚺", "θ": "𝛉", "I": "𝐈", "s": "𝐬", "R": "𝐑"}
+_BOLD = {
+    "x": "𝐱",
+    "u": "𝐮",
+    "μ": "𝛍",
+    "Σ": "𝚺",
+    "θ": "𝛉",
+    "I": "𝐈",
+    "s": "𝐬",
+    "R": "𝐑",
+    "c": "𝐜",
+    "n": "𝐧",
+}
 
 
 def row(*parts: str) -> str:

@@ -10,8 +10,9 @@ from `jointmix.families.regression.Regression`; one whose mean is a function of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,7 +25,7 @@ from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled, Specified
 from jointmix.families.straight import Straightened
 
-Role = Literal["weight", "location", "scale", "correlation", "shape"]
+Role = Literal["weight", "location", "scale", "correlation", "shape", "probability"]
 
 #: Variances below this, on the standardised scale, mark a collapsed cluster.
 VARIANCE_FLOOR = 1e-8
@@ -42,7 +43,8 @@ class Parameter:
         Besides cluster.
     role
         "location", on the real line, one entry a label; "scale", positive, in the columns' units;
-        "shape", positive, without unit unless it is `measured`; "correlation"; "weight".
+        "shape", positive, without unit unless it is `measured`; "correlation"; "weight";
+        "probability", of levels, which sum to one.
     prior
         What it has, or a `Fixed` value.
     free
@@ -183,8 +185,10 @@ class Block(ABC):
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 
-    def __init__(self, spec: Specified) -> None:
+    def __init__(self, spec: Specified, place: int = 0) -> None:
         self.spec = spec
+        #: Of a discrete feature: which of them it is.
+        self.place = place
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -315,7 +319,7 @@ class Block(ABC):
         return 1.0
 
     def working(self, rows: Rows) -> np.ndarray:
-        """Of a response: the column (obs,) in which rows far from each other differ."""
+        """The columns (obs, …) in which rows differ, of a response or a discrete feature."""
         return rows.y
 
     def compiled_rows(self, rows: Rows) -> np.ndarray:
@@ -325,6 +329,14 @@ class Block(ABC):
     def compiled(self, parameters: Parameters) -> dict[str, np.ndarray]:
         """The block's arrays under the names that its compiled functions give them."""
         return {parameter.name: parameters[parameter.name] for parameter in self.parameters}
+
+    #: Of compiled functions: what they call values that have other names among the parameters.
+    aliases: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def compiled_size(self) -> int:
+        """What its compiled functions are told in place of their number of columns; 0 for that."""
+        return 0
 
     def options(self, parameters: Parameters) -> tuple[float, ...]:
         """What its compiled functions are told besides their number of columns."""
@@ -355,34 +367,6 @@ class Predicted(Protocol):
     def squared_scale(self, parameters: Parameters) -> np.ndarray:
         """What stands for a variance where there is none, (..., component)."""
         ...
-
-
-class Membership(Protocol):
-    """Who belongs where before the columns are seen: log π_k of each row."""
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """Those of the weights."""
-        ...
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The same weights for all rows."""
-
-    spec: Specified = field(repr=False)
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """π, with K − 1 free values."""
-        k, prior = self.spec.n_clusters, self.spec.priors.weight
-        free = () if k == 1 or isinstance(prior, Fixed) else (k - 1,)
-        return (
-            Parameter(
-                name="weight", symbol="π", role="weight", prior=prior, free=free, site="weight",
-                meaning="share of rows",
-            ),
-        )  # fmt: skip
 
 
 def count_parameters(parameters: Iterable[Parameter]) -> int:

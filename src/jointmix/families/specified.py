@@ -1,11 +1,37 @@
 """What a block reads of a model and of a table: no more than these names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from jointmix.families.priors.priors import Priors
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """A feature beside the Gaussian ones, of which it is independent inside a cluster.
+
+    Attributes
+    ----------
+    column, family
+        Its name in the table, and what it is distributed as.
+    stem
+        Its name as it enters names of parameters.
+    levels
+        Labels of its codes, in their order; none of counts, and where a table has yet to say.
+    """
+
+    column: str
+    family: str
+    stem: str
+    levels: tuple[str, ...] = ()
+
+    @property
+    def dim(self) -> str:
+        """The dim of its levels."""
+        return f"level_{self.stem}"
 
 
 class Specified(Protocol):
@@ -14,7 +40,9 @@ class Specified(Protocol):
     @property
     def n_clusters(self) -> int: ...
     @property
-    def features(self) -> Sequence[str]: ...
+    def features(self) -> Collection[str]: ...
+    @property
+    def discrete(self) -> Sequence[Discrete]: ...
     @property
     def predictors(self) -> Sequence[str]: ...
     @property
@@ -53,6 +81,8 @@ class Scaled(Protocol):
     def response(self) -> tuple[float, float]: ...
     @property
     def line(self) -> tuple[float, float]: ...
+    @property
+    def levels(self) -> np.ndarray: ...
 
 
 class Table(Protocol):

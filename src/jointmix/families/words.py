@@ -94,6 +94,16 @@ class BlockWords:
         return Y_I if self.block.of_response else X_I
 
     @property
+    def whole(self) -> str:
+        """What all blocks of its kind are the density of, in MathML."""
+        return self.variable
+
+    @property
+    def series(self) -> int:
+        """How many blocks of its kind, with the same `term`, the model has."""
+        return 1
+
+    @property
     def term(self) -> str:
         """The density inside a cluster, in MathML."""
         symbols = [self.symbol(parameter) for parameter in self.block.parameters]

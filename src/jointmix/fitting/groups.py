@@ -16,6 +16,7 @@ from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     COLUMN,
+    DISCRETE,
     DRAW,
     FEATURE,
     OBS,
@@ -87,6 +88,10 @@ def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
     if spec.features:
         observed["x"] = ((OBS, FEATURE), dataset.select(spec.features))
         observed = observed.assign_coords({FEATURE: list(spec.features)})
+    if spec.discrete:
+        names = [own.column for own in spec.discrete]
+        observed["discrete"] = ((OBS, DISCRETE), dataset.select(names))
+        observed = observed.assign_coords({DISCRETE: names})
     if spec.response is not None:
         observed["y"] = (OBS, dataset.select([spec.response])[:, 0])
     kind = "numbers" if dataset.labels is None else "index"

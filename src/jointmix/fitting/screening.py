@@ -84,9 +84,9 @@ def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.n
     dataset = searched.dataset
     shares = share_at(dataset, searched.census.best.parameters).T[None]
     problem = make_problem(dataset)
-    rows, y = problem.rows, problem.told_apart
+    rows, x, y = problem.rows, problem.features_apart, problem.told_apart
     for _ in range(k - searched.spec.n_clusters):
-        more = [splits(rows.x, rows.u, y, share, rng, problem.weight) for share in shares]
+        more = [splits(x, rows.u, y, share, rng, problem.weight) for share in shares]
         split = np.concatenate(more)
         shares = split[np.sort(rng.permutation(len(split))[:_MOST_SPLITS])]
         if not len(shares):

@@ -19,11 +19,16 @@ from jointmix.kernel.records import BLOCK, Tape
 
 @dataclass(frozen=True)
 class Block:
-    """A family, its columns, and what its setup says besides their number."""
+    """A family, its columns, and what its setup says besides their number, or in its place.
+
+    `aliases` are the values' names in the model, where the family has others.
+    """
 
     name: str
     columns: tuple[int, ...]
     options: tuple[float, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    size: int = 0
 
     @property
     def family(self) -> Family:
@@ -34,12 +39,18 @@ class Block:
     @property
     def sizes(self) -> dict[str, int]:
         """Names of a component's values, and how many there are of each."""
-        return self.family.values(len(self.columns))
+        names = dict(self.aliases)
+        return {names.get(name, name): size for name, size in self.family.values(self.n).items()}
+
+    @property
+    def n(self) -> int:
+        """What the family's functions are told of their size: mostly their number of columns."""
+        return self.size or len(self.columns)
 
     @property
     def setup(self) -> np.ndarray:
         """What all functions of the family are given first."""
-        return np.array([len(self.columns), *self.options], dtype=float)
+        return np.array([self.n, *self.options], dtype=float)
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ def add_blocks(
     dict
         Entries `n_clusters`, `n_rows`, `length`, `blocks`, `n_blocks` and `weights`.
     """
-    numbers = [(block.family, len(block.columns)) for block in blocks]
+    numbers = [(block.family, block.n) for block in blocks]
     length = min(most, block_length(k * (1 + sum(f.n_kept(n) for f, n in numbers))))
     rows: list[dict[str, Any]] = []
     ends = {"value": k, "state": 0, "summed": 0, "kept": 0}
@@ -126,7 +137,7 @@ def add_blocks(
             {name: family.address(name) for name in ("prepare", "terms", "sums", "pullback")}
             | {"setup": tape.add(block.setup)}
             | {"rows": tape.add(tiled(columns[list(block.columns)], length))}
-            | {"n_columns": n, "n_scratch": family.n_scratch(n)}
+            | {"n_columns": len(block.columns), "n_scratch": family.n_scratch(n)}
             | sizes
             | ends
         )
@@ -167,8 +178,9 @@ def compiled_blocks(
     found, first, some = [], 0, rows.take(slice(0, 0))
     for block in blocks:
         last = first + len(block.compiled_rows(some))
-        options = block.options(parameters)
-        found.append(Block(block.family, tuple(range(first, last)), options))
+        options, aliases = block.options(parameters), tuple(block.aliases.items())
+        columns = tuple(range(first, last))
+        found.append(Block(block.family, columns, options, aliases, block.compiled_size))
         first = last
     return tuple(found)
 

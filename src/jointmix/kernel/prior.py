@@ -28,7 +28,7 @@ def forward(problem, table, k, q, values):  # type: ignore[no-untyped-def]
         row = table[i]
         own = q[row.q : row.q + row.n_rows * row.n_columns]
         if row.transform == SIMPLEX:
-            total += simplex_forward(row.concentration, own, values[:k])
+            total += _simplex_forward(row, own, values)
         elif row.transform == CONE:
             total += _cone_forward(problem, row, k, own, values)
         elif row.transform == POSITIVE:
@@ -56,7 +56,7 @@ def pullback(problem, table, k, q, values, from_values, gradient):  # type: igno
         last = row.q + row.n_rows * row.n_columns
         own, out = q[row.q : last], gradient[row.q : last]
         if row.transform == SIMPLEX:
-            simplex_pullback(row.concentration, values[:k], from_values[:k], out)
+            _simplex_pullback(row, values, from_values, out)
         elif row.transform == CONE:
             _cone_pullback(problem, row, k, own, values, from_values, out)
         elif row.transform == POSITIVE:
@@ -69,6 +69,26 @@ def pullback(problem, table, k, q, values, from_values, gradient):  # type: igno
                 source = row.source + c * row.source_step
                 for j in range(row.width):
                     from_values[source + j] += from_values[row.value + c * row.step] * centre[j]
+
+
+@jit()
+def _simplex_forward(row, q, values):  # type: ignore[no-untyped-def]
+    """Logs of weights, or of the probabilities of each component."""
+    n, result = row.n_columns, 0.0
+    for c in range(row.n_rows):
+        first = row.value + c * row.step
+        own = values[first : first + n + 1]
+        result += simplex_forward(row.concentration, q[c * n : (c + 1) * n], own)
+    return result
+
+
+@jit()
+def _simplex_pullback(row, values, from_values, gradient):  # type: ignore[no-untyped-def]
+    n = row.n_columns
+    for c in range(row.n_rows):
+        first = row.value + c * row.step
+        own, pull = values[first : first + n + 1], from_values[first : first + n + 1]
+        simplex_pullback(row.concentration, own, pull, gradient[c * n : (c + 1) * n])
 
 
 @jit()

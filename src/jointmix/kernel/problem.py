@@ -82,7 +82,9 @@ class FreeParameter:
         rows = self.shape[0]
         match self.prior:
             case Dirichlet():
-                return coefficients.simplex_constant(self.prior, rows + 1)
+                *several, n = self.shape
+                constant = coefficients.simplex_constant(self.prior, n + 1)
+                return int(np.prod(several)) * constant
             case LKJ():
                 # D (D − 1)/2 pairs.
                 side = (1 + int(np.sqrt(1 + 8 * self.shape[1]))) // 2
@@ -99,12 +101,14 @@ def free_parameters(spec: ModelSpec) -> tuple[FreeParameter, ...]:
     found: list[FreeParameter] = []
     for parameter in spec.parameters.values():
         prior, own = parameter.prior, parameter.free
+        first = parameter.role in ("location", "probability")
+        if first and locations and all(each.name != "location" for each in found):
+            shape = (spec.n_clusters, len(locations))
+            found.append(FreeParameter("location", "location", CONE, shape, locations))
         match parameter.role:
-            case "location" if locations and all(each.name != "location" for each in found):
-                shape = (spec.n_clusters, len(locations))
-                found.append(FreeParameter("location", "location", CONE, shape, locations))
-            case "weight" if isinstance(prior, Dirichlet) and own:
-                found.append(FreeParameter("weight", "weight", SIMPLEX, own, prior))
+            case "weight" | "probability" if isinstance(prior, Dirichlet) and own:
+                name = parameter.name
+                found.append(FreeParameter(name, name, SIMPLEX, own, prior))
             case "correlation" if isinstance(prior, LKJ) and own:
                 found.append(FreeParameter(parameter.site, "factor", VINE, own, prior))
             case "scale" | "shape" if own:
@@ -179,7 +183,7 @@ def make_problem(
     tape = Tape()
     rows = _rows(tape, free, place, direction)
     rows += _followers(tape, spec, scaling, place)
-    outputs = _outputs(place)
+    outputs = _outputs(place, spec)
     shift, stretch = whitening or (np.zeros(0), np.zeros(0))
     return tape.problem(
         **add_blocks(tape, blocks, k, columns_of(spec.blocks, table), weight=table.weight),
@@ -200,6 +204,9 @@ def _rows(
     q = 0
     for parameter in free:
         own, shape = place[parameter.fills], parameter.shape
+        if parameter.transform == SIMPLEX:
+            # The weights are one row of all components.
+            shape = (*((1,) if len(shape) == 1 else ()), *shape)
         row: dict[str, Any] = {
             "transform": parameter.transform,
             "q": q,
@@ -262,11 +269,14 @@ def _followers(
     return rows
 
 
-def _outputs(place: dict[str, Place]) -> list[dict[str, Any]]:
+def _outputs(place: dict[str, Place], spec: ModelSpec) -> list[dict[str, Any]]:
     """All parameters, in their order; correlations in place of their factors."""
+    kinds = {"weight": EXPONENTIAL, "probability": EXPONENTIAL}
+    found = {name: kinds.get(item.role, COPY) for name, item in spec.parameters.items()}
+    found |= {"factor": PRODUCT}
     rows = []
     for name, own in place.items():
-        kind = {"weight": EXPONENTIAL, "factor": PRODUCT}.get(name, COPY)
+        kind = found.get(name, COPY)
         if name != "location":
             rows.append({"kind": kind, "value": own.first, "step": own.step, "width": own.width,
                          "side": int(np.sqrt(own.width))})  # fmt: skip

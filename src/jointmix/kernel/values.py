@@ -32,7 +32,7 @@ def unconstrain(
         value = np.asarray(values[parameter.name], dtype=float)
         if parameter.transform == SIMPLEX:
             log_weight = np.log(value)
-            value = log_weight[:-1] - log_weight.mean()
+            value = log_weight[..., :-1] - log_weight.mean(-1, keepdims=True)
         elif parameter.transform == CONE and direction is not None:
             eta = value @ householder(direction)
             value = np.column_stack(

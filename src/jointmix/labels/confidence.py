@@ -15,6 +15,8 @@ from jointmix.model.spec import ModelSpec
 #: fewest and most draws it takes: larger problems are compared on evenly spaced draws.
 _MOST_NUMBERS, _LEAST_DRAWS, _MOST_DRAWS = 400_000_000, 200, 10_000
 _MOST_ROUNDS = 20
+#: Added to probabilities of levels before their logarithms are taken.
+_LEAST_PROBABILITY = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +155,8 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
 def label_parameters(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     """The parameters by which clusters are told apart, (draw, component, parameter).
 
-    Locations, and the logarithms of scales and shapes; those that are the same for all clusters
-    say nothing and are left out.
+    Locations, and the logarithms of scales, shapes and probabilities; those that are the same for
+    all clusters say nothing and are left out.
     """
     parts = []
     for block in spec.blocks:
@@ -166,6 +168,9 @@ def label_parameters(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
                 parts.append(value)
             elif parameter.role in ("scale", "shape"):
                 parts.append(np.log(value))
+            elif parameter.role == "probability":
+                # A probability of next to nothing is known as such, and not how small it is.
+                parts.append(np.log(value + _LEAST_PROBABILITY))
     points = np.concatenate(parts, axis=-1)
     return points[..., np.ptp(points, axis=1).max(axis=0) > 0]
 

@@ -215,8 +215,8 @@ def _permutations(
     name, column = spec.ordering_variable()
     values = unpacked(parameters, spec)[name]
     if column is not None:
-        names = spec.predictors if name == "slope" else spec.features
-        values = values[..., names.index(column)]
+        (dim,) = spec.parameters[name].dims
+        values = values[..., spec.entries[dim].index(column)]
     return order_by(values)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,12 +32,13 @@ def n_given(spec: ModelSpec) -> int:
 
 def rows_by_role(spec: ModelSpec, rows: TensorVariable) -> Rows:
     """Rows (obs, column) as `joined_rows` gives them, by role."""
-    order = (*spec.features, *further_predictors(spec))
+    order = (*spec.clustering, *further_predictors(spec))
     places = [order.index(name) for name in spec.predictors]
     offset = rows[:, len(order)] if spec.linked else None
     trials = rows[:, len(order) + 1] if spec.trials is not None else None
-    x = rows[:, : len(spec.features)]
-    return Rows(x, rows[:, places], rows[:, -1], offset=offset, trials=trials)
+    d, width = len(spec.features), len(spec.clustering)
+    found = Rows(rows[:, :d], rows[:, places], rows[:, -1], offset=offset, trials=trials)
+    return replace(found, discrete=rows[:, d:width])
 
 
 def shapes_of(values: Values) -> Shapes:
@@ -49,7 +51,7 @@ def signature(spec: ModelSpec, shapes: Shapes) -> str:
     core = [*shapes.values()]
     if extra := n_given(spec):
         core.append((extra,))
-    width = len(spec.features) + (spec.response is not None)
+    width = len(spec.clustering) + (spec.response is not None)
     return f"{','.join(f'({",".join(map(str, sizes))})' for sizes in core)}->({width})"
 
 
@@ -95,7 +97,7 @@ def joined_rows(
     spec: ModelSpec, own: TensorVariable, args: Sequence[TensorVariable]
 ) -> TensorVariable:
     """Rows (obs, column): (x, y) with what is given, the last of ``args``, between."""
-    d, n_extra = len(spec.features), n_given(spec)
+    d, n_extra = len(spec.clustering), n_given(spec)
     rows = own.reshape((-1, d + (spec.response is not None)))
     if n_extra:
         extra = args[-1].reshape((-1, n_extra))
@@ -118,7 +120,7 @@ def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
         ]
         values = Parameters(**dict(zip(shapes, flat, strict=False)))
         x = np.zeros((n, 0))
-        further, drawn = (flat[-1] if extra else x), []
+        further, drawn = (flat[-1] if extra else x), list[np.ndarray]()
         # Every row is a draw from a component of its own.
         for block in spec.blocks:
             u = np.hstack([x, further])[:, places] if block.of_response else x
@@ -127,7 +129,7 @@ def random_rows(spec: ModelSpec, shapes: Shapes) -> Callable[..., np.ndarray]:
             trials = further[:, -1] if spec.trials is not None else None
             given = Rows(x, u, np.zeros(n), offset=offset, trials=trials)
             part = block.draw(values, given, np.arange(n), rng).reshape(n, -1)
-            x = x if block.of_response else part
+            x = part if set(block.columns) <= set(spec.features) else x
             drawn.append(part)
         return np.hstack(drawn).reshape(*size, -1)
 

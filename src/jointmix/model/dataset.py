@@ -11,7 +11,13 @@ import numpy as np
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
-from jointmix.model.designed import encoded, may_be_levels, sources
+from jointmix.model.designed import (
+    encoded,
+    may_be_levels,
+    may_be_truths,
+    sources,
+    with_types,
+)
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
@@ -113,8 +119,8 @@ class Dataset:
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        values, level = self.scaling.transform(self.values), self.scaling.level
-        return by_role(values, self.spec, level, self.weight)
+        values = self.scaling.transform(self.values)
+        return by_role(values, self.spec, self.scaling, self.weight)
 
     @cached_property
     def users_rows(self) -> Rows:
@@ -129,10 +135,14 @@ class Dataset:
         DataError
             If the models' columns differ.
         """
-        if spec.pending or spec.columns != self.columns:
-            own = self.spec
-            if spec.formula == own.formula and spec.encoding is None and own.encoding is not None:
-                spec = replace(spec, predictors=own.predictors, encoding=own.encoding)
+        own = self.spec
+        families = {(each.column, each.family) for each in own.discrete}
+        same = spec.types is None or {(x.column, x.family) for x in spec.types} == families
+        if own.discrete and same and {*spec.clustering} == {*own.clustering}:
+            spec = replace(spec, features=own.features, types=own.types)
+        unknown = spec.encoding is None and own.encoding is not None
+        if unknown and spec.formula == own.formula:
+            spec = replace(spec, predictors=own.predictors, encoding=own.encoding)
         if (spec.columns, spec.row_weights) != (self.columns, self.spec.row_weights):
             raise DataError(
                 f"The dataset has the columns {self.columns}; the model needs {spec.columns}."
@@ -197,7 +207,8 @@ def inspect_table(
     """
     needed = sources(require_spec(spec))
     weighing = () if spec.row_weights is None else (spec.row_weights,)
-    read = convert(table, (*needed, *weighing), coded=may_be_levels(spec))
+    coded = may_be_levels(spec)
+    read = convert(table, (*needed, *weighing), coded=coded, truths=may_be_truths(spec))
     issues = list(read.issues)
     names = tuple(name for name in needed if name in read.values)
     if not names or any(issue.code == "unequal_lengths" for issue in issues):
@@ -224,15 +235,20 @@ def inspect_table(
     counts = absent.sum(axis=0)
     missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
     n = n_copies(weight, usable)
-    if spec.formula is not None or spec.encoding is not None or read.levels:
+    if spec.formula is not None or spec.encoding is not None or spec.discrete or read.levels:
         if len(row) == 0 or len(names) < len(needed):
             return None, (*issues, *_count_issues(n, n_rows, spec))
         source = Source.of(read, dict(zip(names, used.T.copy(), strict=True)), row)
-        spec, made, found = encoded(spec, source, _counted(source, weight, row))
+        spec, codes, found = with_types(spec, source)
+        issues += found
+        if any(issue.severity == "error" for issue in found):
+            return None, tuple(issues)
+        spec, made, found = encoded(spec, source, _counted(source, weight, row), codes)
         issues += found
         if made is None:
             return None, tuple(issues)
         used, names = made, spec.columns
+        source = source if spec.encoding is not None else None
     issues += _row_issues(used, n, n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
@@ -241,7 +257,9 @@ def inspect_table(
     warnings = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
     weight = None if weight is None else weight[row]
-    digest = _digest((*names, *weighing), used if weight is None else np.c_[used, weight])
+    of_levels = [[own.column, *own.levels] for own in spec.discrete if own.levels]
+    named = [*names, *weighing, *of_levels]
+    digest = _digest(named, used if weight is None else np.c_[used, weight])
     n_zeros = int((~enters).sum())
     dataset = Dataset(
         spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros
@@ -346,7 +364,7 @@ def minimum_rows(spec: ModelSpec) -> int:
     return spec.n_clusters * max(block.checks.minimum_rows for block in spec.blocks)
 
 
-def _digest(columns: Sequence[str], values: np.ndarray) -> str:
+def _digest(columns: Sequence[str | list[str]], values: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(list(columns)).encode())
     # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0.
     digest.update((values + 0.0).astype("<f8").tobytes())

@@ -1,9 +1,11 @@
 """A model whose predictors are made of a table's columns: formulas, and columns of levels."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from jointmix.model.discrete import may_hold, settled, source_values
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.design import Encoding, Source, cached_formula, outside_issue
 from jointmix.tables.factors import OutsideError
@@ -29,7 +31,7 @@ def sources(spec: ModelSpec) -> tuple[str, ...]:
     Features, what predictors and offset are made of, trials, response.
     """
     last = tuple(name for name in (spec.trials, spec.response) if name is not None)
-    return tuple(dict.fromkeys((*spec.features, *made_of(spec), *last)))
+    return tuple(dict.fromkeys((*spec.clustering, *made_of(spec), *last)))
 
 
 def may_be_levels(spec: ModelSpec) -> dict[str, bool]:
@@ -43,12 +45,39 @@ def may_be_levels(spec: ModelSpec) -> dict[str, bool]:
     if spec.encoding is not None:
         known = spec.encoding.factors
         factors = {each.columns[0]: True for each in known}
-    numbers = {*spec.features, spec.response, *spec.given}
-    return {name: anything for name, anything in factors.items() if name not in numbers}
+    numbers = {*spec.clustering, spec.response, *spec.given}
+    may = {name: anything for name, anything in factors.items() if name not in numbers}
+    for name, anything in may_hold(spec.features, spec.types).items():
+        may[name] = anything or factors.get(name, False)
+    return may
+
+
+def may_be_truths(spec: ModelSpec) -> tuple[str, ...]:
+    """Columns in which truth values are levels: those of features that may have levels."""
+    return tuple(may_hold(spec.features, spec.types))
+
+
+def with_types(
+    spec: ModelSpec, source: Source
+) -> tuple[ModelSpec, dict[str, np.ndarray], list[Issue]]:
+    """A model that knows its features, the codes of those with levels, (n,), and what is wrong.
+
+    Parameters
+    ----------
+    source
+        The complete rows.
+    """
+    found = settled(
+        tuple(spec.features), spec.types, source.values, source.levels,
+        spec.priors.probability.concentration, source.named,
+    )  # fmt: skip
+    if found.types != spec.types:
+        spec = replace(spec, features=found.features, types=found.types)
+    return spec, found.codes, _of_table(found.issues, source)
 
 
 def encoded(
-    spec: ModelSpec, source: Source, learned: Source
+    spec: ModelSpec, source: Source, learned: Source, codes: Mapping[str, np.ndarray]
 ) -> tuple[ModelSpec, np.ndarray | None, list[Issue]]:
     """A model that knows its predictors, and its columns (n, C); None where an error is found.
 
@@ -58,8 +87,18 @@ def encoded(
         The complete rows.
     learned
         The rows of which knots, centres and scales are taken: as often as each counts.
+    codes
+        Of features, by column, (n,).
     """
     encoding, issues = spec.encoding, list[Issue]()
+    if encoding is None and spec.formula is None and not {*spec.predictors} & {*source.levels}:
+        both = sorted({own.column for own in spec.discrete} & {*spec.predictors})
+        if both:
+            statement = f"The codes of {quoted(both[0])} are no numbers to be a predictor"
+            remedy = f"write it into a formula, as C({both[0]})"
+            return spec, None, [error("levels_as_numbers", statement, remedy, both[0])]
+        columns = {**source.values, **codes}
+        return spec, np.column_stack([columns[name] for name in spec.columns]), issues
     if encoding is None:
         listed_names = spec.predictors if spec.formula is None else ()
         encoding, issues = learn(spec.formula, tuple(listed_names), spec.intercept, learned)
@@ -69,7 +108,7 @@ def encoded(
     found, wrong = encoded_columns(encoding, source)
     if wrong:
         return spec, None, _of_table(wrong, source)
-    columns = {**source.values, **found}
+    columns = {**source.values, **found, **codes}
     return spec, np.column_stack([columns[name] for name in spec.columns]), issues
 
 
@@ -95,7 +134,9 @@ def _of_table(issues: list[Issue], source: Source) -> list[Issue]:
     ]
 
 
-def made_anew(spec: ModelSpec, source: Source, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+def made_anew(
+    spec: ModelSpec, source: Source, x: Mapping[str, np.ndarray], u: np.ndarray
+) -> np.ndarray:
     """Predictors (n, R) of rows whose features are drawn anew.
 
     Where a term has no value at what was drawn, as a spline beyond its boundary knots or the
@@ -106,18 +147,22 @@ def made_anew(spec: ModelSpec, source: Source, x: np.ndarray, u: np.ndarray) -> 
     source
         The rows.
     x
-        Their new features, (n, D).
+        Their new features by name, (n,) each.
     u
         Predictors of which those stay that are columns by themselves, (n, R).
     """
     assert spec.encoding is not None
-    drawn = dict(source.values) | {name: x[:, i].copy() for i, name in enumerate(spec.features)}
+    levels = {own.column: own.levels for own in spec.discrete if own.levels}
+    drawn = dict(source.values) | {
+        name: source_values(column, levels.get(name), source.levels.get(name)).copy()
+        for name, column in x.items()
+    }
     found: dict[str, np.ndarray] | None = None
     while found is None:
         try:
             found = spec.encoding.columns(replace(source, values=drawn))
         except OutsideError as outside:
-            for name in spec.features:
+            for name in x:
                 drawn[name][outside.rows] = source.values[name][outside.rows]
     columns = [found[name] if name in spec.made else u[:, i]
                for i, name in enumerate(spec.predictors)]  # fmt: skip

@@ -15,12 +15,7 @@ from pymc.distributions.transforms import Transform
 from pytensor.compile.mode import Mode
 from pytensor.tensor.variable import TensorVariable
 
-from jointmix.base.schema import (
-    COMPONENT,
-    FEATURE,
-    FEATURE_BIS,
-    PREDICTOR,
-)
+from jointmix.base.schema import COMPONENT
 from jointmix.families.graph import Values, graph_of
 from jointmix.families.membership.graph import weights
 from jointmix.families.priors.graph import standard_draws, standard_log_density
@@ -145,7 +140,8 @@ def data_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
         given.append(rows.offset[:, None])
     if rows.trials is not None:
         given.append(rows.trials[:, None])
-    own = [rows.x] if spec.response is None else [rows.x, rows.y[:, None]]
+    own = [rows.x, *([] if rows.discrete is None else [rows.discrete])]
+    own += [] if spec.response is None else [rows.y[:, None]]
     extra = np.ascontiguousarray(np.hstack(given))
     found = {OBSERVED: np.ascontiguousarray(np.hstack(own))}
     found |= {EXTRA: extra} if extra.shape[1] else {}
@@ -154,11 +150,8 @@ def data_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
 
 def _coords(spec: ModelSpec) -> dict[str, list[str] | np.ndarray]:
     coords: dict[str, list[str] | np.ndarray] = {COMPONENT: np.arange(spec.n_clusters)}
-    if spec.features:
-        coords |= {FEATURE: list(spec.features), FEATURE_BIS: list(spec.features)}
-    if spec.response is not None:
-        coords |= {PREDICTOR: list(spec.predictors)}
-    return coords
+    dims = {dim for parameter in spec.parameters.values() for dim in parameter.dims}
+    return coords | {dim: list(own) for dim, own in spec.entries.items() if dim in dims}
 
 
 def _locations(spec: ModelSpec, direction: np.ndarray | None) -> dict[str, TensorVariable]:

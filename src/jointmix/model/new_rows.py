@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jointmix.base.errors import DataError
-from jointmix.model.designed import encoded_columns, half_known_issues, may_be_levels, sources
+from jointmix.model.designed import (
+    encoded_columns,
+    half_known_issues,
+    may_be_levels,
+    may_be_truths,
+    sources,
+)
+from jointmix.model.discrete import new_codes
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import Columns, convert
 from jointmix.tables.design import Source
@@ -55,15 +62,23 @@ def model_rows(
     """
     needed = [name for name in sources(spec) if name != spec.response]
     optional = () if response is None else (response,)
-    if spec.encoding is None:
+    if spec.encoding is None and not spec.discrete:
         return new_rows(table, needed, optional, may_miss)
-    read = _read(table, needed, optional, may_miss, may_be_levels(spec))
+    coded = {name: own for name, own in may_be_levels(spec).items() if name not in spec.features}
+    truths = may_be_truths(spec)
+    read = _read(table, needed, optional, may_miss, coded, truths)
+    codes, issues = new_codes(spec.discrete, read.values, read.levels, read.labels)
+    raise_first(issues)
+    if spec.encoding is None:
+        return {**read.values, **codes}
     absent = {name: np.isnan(read.values[name]) for name in may_miss if name in read.values}
     raise_first(half_known_issues(spec.encoding, absent, read.labels))
     made, issues = encoded_columns(spec.encoding, Source(read.values, read.levels, read.labels))
     raise_first(issues)
     return {
-        name: values for name, values in {**read.values, **made}.items() if name in spec.columns
+        name: values
+        for name, values in {**read.values, **made, **codes}.items()
+        if name in spec.columns
     }
 
 
@@ -73,8 +88,9 @@ def _read(
     optional: Sequence[str],
     may_miss: Sequence[str],
     coded: Mapping[str, bool],
+    truths: Sequence[str] = (),
 ) -> Columns:
-    read = convert(table, columns, optional, coded)
+    read = convert(table, columns, optional, coded, truths)
     raise_first(read.issues)
     named, names = read.values, tuple(read.values)
     if any(len(column) == 0 for column in named.values()):

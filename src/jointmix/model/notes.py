@@ -40,7 +40,7 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
         for group, limit in groups
     ]
     found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
-    found += derived_warnings(dataset.select(own), own, spec.features, spec.response)
+    found += derived_warnings(dataset.select(own), own, list(spec.features), spec.response)
     found.append(duplicate_warning(dataset.values, dataset.labels, dataset.row))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
         found.append(total_warning(dataset.select(own), own))

@@ -7,9 +7,10 @@ from typing import Any
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import SpecError
-from jointmix.families import response_families
+from jointmix.families import NORMAL, response_families
 from jointmix.families.priors.priors import FAMILIES, AnyPrior, Priors
 from jointmix.model.designed import made_of
+from jointmix.model.discrete import types_from
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.design import encoding_from_dict
@@ -50,7 +51,12 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
     dict
         Tables "data", "model", "priors" and "sampler"; entries that are None are left out.
     """
-    read = [name for name in PRIOR_KEYS if name not in spec.foreign_priors]
+    default = Priors()
+    read = [
+        name
+        for name in PRIOR_KEYS
+        if name not in spec.foreign_priors or getattr(spec.priors, name) != getattr(default, name)
+    ]
     priors = without_none({name: getattr(spec.priors, name) for name in read})
     model = {key: getattr(spec, name) for key, name in MODEL_KEYS.items()}
     sampler = without_none({name: getattr(spec.sampler, name) for name in SAMPLER_KEYS})
@@ -63,6 +69,10 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
         if getattr(spec, name) is None:
             del model[name]
     data = without_none({key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()})
+    if spec.types is not None:
+        data["features"] = dict.fromkeys(spec.features, NORMAL)
+        data["features"] |= {own.column: own.family for own in spec.types}
+        data["levels"] = {own.column: list(own.levels) for own in spec.types if own.levels}
     if spec.formula is not None:
         del data["predictors"], data["response"]
         if spec.offset not in made_of(spec):
@@ -90,7 +100,7 @@ def spec_from_dict(tables: Mapping[str, Any]) -> ModelSpec:
     refuse_unknown("A specification", "table", tables, SPEC_TABLES)
     data, model, sampler = (sub_table(tables, name) for name in ("data", "model", "sampler"))
     priors = sub_table(tables, "priors")
-    content = data.pop("encoding", None)
+    content, levels = data.pop("encoding", None), data.pop("levels", None)
     refuse_unknown("[data]", "key", data, DATA_KEYS)
     refuse_unknown("[model]", "key", model, MODEL_KEYS)
     refuse_unknown("[sampler]", "key", sampler, SAMPLER_KEYS)
@@ -104,8 +114,10 @@ def spec_from_dict(tables: Mapping[str, Any]) -> ModelSpec:
         formula, intercept = model.get("formula"), model.get("intercept", True)
         encoding = encoding_from_dict(formula, data.get("predictors", ()), intercept, content)
         data |= {"predictors": encoding.names}
+    types = types_from(data.get("features"), levels)
     return ModelSpec(
         **{DATA_KEYS[key]: value for key, value in data.items()},
+        types=types,
         **{MODEL_KEYS[key]: value for key, value in model.items()},
         encoding=None if content is None else encoding,
         priors=Priors(**{name: _prior_from_dict(name, prior) for name, prior in priors.items()}),

@@ -1,26 +1,35 @@
 """What is to be fitted: frozen specifications of the model and of the sampler."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from jointmix.base.arguments import choice, column_names, is_name, shown, whole_number
+from jointmix.base.arguments import choice, column_names, shown, whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
-from jointmix.families import blocks_of, foreign_priors, response_families
+from jointmix.families import (
+    blocks_of,
+    feature_families,
+    foreign_priors,
+    has_levels,
+    response_families,
+)
+from jointmix.families.membership.block import Weights
 from jointmix.families.priors.priors import Fixed, Priors
 from jointmix.families.protocol import (
     Block,
     Parameter,
     Predicted,
-    Weights,
     count_parameters,
     own_parameters,
 )
+from jointmix.families.specified import Discrete
+from jointmix.model.discrete import typed_features
 from jointmix.model.fixed import check_fixed
-from jointmix.model.roles import roles_of
+from jointmix.model.roles import check_roles, roles_of
 from jointmix.model.settings import SamplerSpec
 from jointmix.tables.design import Encoding
 
@@ -47,7 +56,11 @@ class ModelSpec:
     n_clusters
         K, at least 1; K = 1 is a plain regression with Gaussian features.
     features
-        Columns x that cluster; empty for a plain mixture of regressions.
+        Columns x that cluster; empty for a plain mixture of regressions. A list takes their
+        families from the table: numbers are Gaussian together, words, categories and truth values
+        "categorical". A mapping names them, {column: family}, "normal" for the Gaussian ones,
+        "categorical" or "bernoulli" (of two levels): independent of the others inside a cluster.
+        The attribute then holds the Gaussian ones, and `discrete` the others.
     predictors
         Columns u that explain the response inside a cluster; may overlap the features.
     response
@@ -93,6 +106,8 @@ class ModelSpec:
         in place of those; see `jointmix.tables.formulas.parse_formula`.
     encoding
         How predictors are made of columns, which a table gives: leave it out.
+    types
+        Of features that are not Gaussian, with their levels, which a table gives: leave it out.
     missing
         Rows with missing entries: "error" refuses them, "drop" leaves them out and says so.
     priors, sampler
@@ -105,7 +120,7 @@ class ModelSpec:
     """
 
     n_clusters: int
-    features: tuple[str, ...] | list[str] = ()
+    features: tuple[str, ...] | list[str] | Mapping[str, str] = ()
     predictors: tuple[str, ...] | list[str] = ()
     response: str | None = None
     offset: str | None = None
@@ -121,12 +136,15 @@ class ModelSpec:
     missing: str = "error"
     formula: str | None = None
     encoding: Encoding | None = None
+    types: tuple[Discrete, ...] | None = None
     priors: Priors = field(default_factory=Priors)
     sampler: SamplerSpec = field(default_factory=SamplerSpec)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_clusters", whole_number("n_clusters", self.n_clusters, 1))
-        object.__setattr__(self, "features", column_names("features", self.features))
+        features, types = typed_features(self.features, self.types)
+        object.__setattr__(self, "features", features)
+        object.__setattr__(self, "types", types)
         object.__setattr__(self, "predictors", column_names("predictors", self.predictors))
         for name, value in roles_of(self).items():
             object.__setattr__(self, name, value)
@@ -141,43 +159,10 @@ class ModelSpec:
             raise SpecError(f"priors must be a Priors object; got {shown(self.priors)}.")
         if not isinstance(self.sampler, SamplerSpec):
             raise SpecError(f"sampler must be a SamplerSpec object; got {shown(self.sampler)}.")
-        self._check_roles()
+        check_roles(self)
         self._check_family()
         check_fixed(self, self.pending)
         self._check_ordering()
-
-    def _check_roles(self) -> None:
-        response = self.response
-        if response is not None and not is_name(response):
-            raise SpecError(f"response must be one column name; got {shown(response)}.")
-        if response is None and not self.features:
-            raise SpecError("A model needs features, a response, or both; got neither.")
-        if response is None and self.predictors:
-            raise SpecError("Predictors need a response; got response=None.")
-        if response in (*self.features, *self.predictors):
-            raise SpecError(
-                f"The response {shown(response)} cannot also be a feature or predictor."
-            )
-        others = {"offset": self.offset, "trials": self.trials}
-        for role, name in others.items():
-            if name is not None and not is_name(name):
-                raise SpecError(f"{role} must be one column name; got {shown(name)}.")
-            rest = [given for one, given in others.items() if one != role]
-            if name is not None and name in (*self.features, *self.predictors, response, *rest):
-                raise SpecError(f"The {role} {shown(name)} cannot also have another role.")
-        if self.offset is not None and not self.linked:
-            raise SpecError(
-                "An offset needs a response whose family has a link, such as poisson; subtract it "
-                "from a response that has none."
-            )
-        weights = self.row_weights
-        if weights is not None and not is_name(weights):
-            raise SpecError(f"row_weights must be one column name; got {shown(weights)}.")
-        if weights is not None and weights in self.columns:
-            raise SpecError(f"The row weights {shown(weights)} cannot also have another role.")
-        nothing = not self.intercept and not self.predictors and not self.pending
-        if response is not None and nothing:
-            raise SpecError("A response needs predictors or an intercept; got neither.")
 
     def _check_family(self) -> None:
         if self.response is None and self.family != ModelSpec.family:
@@ -203,7 +188,9 @@ class ModelSpec:
                 f"A {self.family} response has no noise besides its own spread; leave out noise, "
                 f"got {shown(self.noise)}."
             )
-        for name in self.foreign_priors:
+        # A table may yet make features of a list categorical.
+        families = feature_families() if self.types is None else self._families
+        for name in foreign_priors(self.family, families):
             if getattr(self.priors, name) != getattr(Priors(), name):
                 raise SpecError(
                     f"A {self.family} response has no {name}; leave out its prior, or take "
@@ -280,12 +267,28 @@ class ModelSpec:
         return {parameter.name: parameter for parameter in found}
 
     @property
+    def discrete(self) -> tuple[Discrete, ...]:
+        """Features that are not Gaussian."""
+        return self.types or ()
+
+    @property
+    def clustering(self) -> tuple[str, ...]:
+        """All features, the Gaussian ones first."""
+        return (*self.features, *(own.column for own in self.discrete))
+
+    @property
+    def entries(self) -> dict[str, tuple[str, ...]]:
+        """What the entries of the parameters' dims are called, by dim."""
+        features, predictors = tuple(self.features), tuple(self.predictors)
+        found = {FEATURE: features, FEATURE_BIS: features, PREDICTOR: predictors}
+        return found | {own.dim: own.levels for own in self.discrete if own.levels}
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the parameters, (cluster, ...), by name, in their order."""
-        d = len(self.features)
-        sizes = {FEATURE: d, FEATURE_BIS: d, PREDICTOR: len(self.predictors)}
+        entries = self.entries
         return {
-            name: (self.n_clusters, *(sizes[dim] for dim in parameter.dims))
+            name: (self.n_clusters, *(len(entries[dim]) for dim in parameter.dims))
             for name, parameter in self.parameters.items()
         }
 
@@ -302,7 +305,11 @@ class ModelSpec:
     @property
     def foreign_priors(self) -> tuple[str, ...]:
         """Priors that only other families read."""
-        return foreign_priors(self.family)
+        return foreign_priors(self.family, self._families)
+
+    @property
+    def _families(self) -> tuple[str, ...]:
+        return tuple(own.family for own in self.discrete)
 
     @property
     def free_intercept(self) -> bool:
@@ -326,8 +333,9 @@ class ModelSpec:
 
     @property
     def pending(self) -> bool:
-        """Whether a table has yet to say which predictors a formula makes."""
-        return self.formula is not None and self.encoding is None
+        """Whether a table has yet to say which predictors a formula makes, or levels there are."""
+        unknown = any(has_levels(own.family) and not own.levels for own in self.discrete)
+        return unknown or (self.formula is not None and self.encoding is None)
 
     @property
     def made(self) -> frozenset[str]:
@@ -337,7 +345,7 @@ class ModelSpec:
     @cached_property
     def derived(self) -> bool:
         """Whether predictors are made of features, besides features by themselves."""
-        return self.encoding is not None and self.encoding.derived(self.features)
+        return self.encoding is not None and self.encoding.derived(self.clustering)
 
     @cached_property
     def plain(self) -> "ModelSpec":
@@ -359,10 +367,10 @@ class ModelSpec:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """All columns used, once each: features, further predictors, `given`, response."""
+        """All columns used, once each: `clustering`, further predictors, `given`, response."""
         extra = tuple(name for name in self.predictors if name not in self.features)
         last = () if self.response is None else (self.response,)
-        return (*self.features, *extra, *self.given, *last)
+        return (*self.clustering, *extra, *self.given, *last)
 
 
 def require_spec(spec: object) -> ModelSpec:

@@ -119,13 +119,14 @@ def _rounds(
     """Hard allocations (start, obs) to run EM from, as long as it may pay."""
     rows, spec = part.rows, part.spec
     k, y, weight = spec.n_clusters, part.told_apart, part.weight
-    yield allocations(rows.x, rows.u, y, k, n_starts, rng, weight)
+    x = part.features_apart
+    yield allocations(x, rows.u, y, k, n_starts, rng, weight)
     columns = len(spec.columns) + 1
     cost = k * (len(part.values) * columns + columns**3)
     most = _FURTHER_OPERATIONS // cost if k > 1 else 0
     left = min(most, _FURTHER_ROUNDS * n_starts)
     while left > 0 and search.best.n_starts < _FOUND_OFTEN:
-        yield allocations(rows.x, rows.u, y, k, min(left, n_starts), rng, weight)
+        yield allocations(x, rows.u, y, k, min(left, n_starts), rng, weight)
         left -= n_starts
     # Of two clusters, one given up and the other split is a start like any other.
     settled = k < 3 or 2 * search.best.n_starts > search.n_starts
@@ -133,7 +134,7 @@ def _rounds(
     while most > 0 and gain > SAME_OPTIMUM:
         best = search.best
         share, _ = expect(part, part.scaling.to_model(best.parameters).batched())
-        found = moves(rows.x, rows.u, y, share[0], min(most, _MOVES * n_starts), rng, weight)
+        found = moves(x, rows.u, y, share[0], min(most, _MOVES * n_starts), rng, weight)
         if not len(found):
             # No cluster has the rows to be split.
             return

@@ -45,6 +45,10 @@ def free_values(parameters: Parameters, spec: ModelSpec) -> dict[str, np.ndarray
             if not parameter.free or parameter.role == "location":
                 continue
             own = variables[parameter.name]
+            if parameter.role == "probability":
+                inside = np.maximum(own, _LEAST_WEIGHT)
+                values[parameter.name] = inside / inside.sum(-1, keepdims=True)
+                continue
             if parameter.role == "correlation":
                 values[parameter.site] = _partial(own[: parameter.free[0]])
                 continue

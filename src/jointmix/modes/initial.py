@@ -101,6 +101,12 @@ def draw_start(start: Start, spec: ModelSpec, rng: np.random.Generator) -> dict[
         for parameter in block.parameters:
             if not parameter.free or parameter.role == "location":
                 continue
+            if parameter.role == "probability":
+                own = values[parameter.name]
+                error = 1 / np.sqrt(1 + count[:, None] * own)
+                moved = own * np.exp(_SPREAD * rng.normal(size=own.shape) * error)
+                values[parameter.name] = moved / moved.sum(-1, keepdims=True)
+                continue
             if parameter.role == "correlation":
                 values[parameter.site] = _draw_partial(values[parameter.site], count, rng)
                 continue

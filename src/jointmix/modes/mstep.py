@@ -51,9 +51,26 @@ class Problem:
         return np.asarray((value - center) / max(float(spread), 1e-300))
 
     @cached_property
+    def features_apart(self) -> np.ndarray:
+        """The features as starts take them, (obs, column): each varies by as much as others.
+
+        Of a feature of levels a column a level, so that rows which differ in it are as far apart
+        as rows are in a standardised number on average.
+        """
+        weight, found = self.rows.weights, [self.rows.x]
+        for block in self.spec.blocks:
+            if block.of_response or block.columns[0] in self.spec.features:
+                continue
+            columns = block.working(self.rows).reshape(len(weight), -1)
+            center = np.average(columns, axis=0, weights=weight)
+            variance = np.average((columns - center) ** 2, axis=0, weights=weight).sum()
+            found.append((columns - center) / np.sqrt(max(float(variance), 1e-300)))
+        return np.hstack(found)
+
+    @cached_property
     def rows(self) -> Rows:
         """The scaled columns by role."""
-        return by_role(self.values, self.spec, self.scaling.level, self.weight)
+        return by_role(self.values, self.spec, self.scaling, self.weight)
 
 
 def make_problem(dataset: Dataset) -> Problem:

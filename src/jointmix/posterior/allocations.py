@@ -92,7 +92,7 @@ def responsibilities(
     """
     probability = probabilities("quantiles", quantiles)
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
-    rows, has_response = table_rows(tree, spec, table, spec.response, spec.features)
+    rows, has_response = table_rows(tree, spec, table, spec.response, spec.clustering)
     clusters = tree["posterior"].to_dataset()[CLUSTER].values
     known = {"responsibility_features": 0}
     if has_response or spec.response is None:
@@ -150,7 +150,7 @@ def allocation_draws(tree: xr.DataTree, table: object = None, seed: int = 1) -> 
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     seed = whole_number("seed", seed, 0)
     posterior = require_group(tree, "posterior")
-    rows, has_response = table_rows(tree, spec, table, spec.response, spec.features)
+    rows, has_response = table_rows(tree, spec, table, spec.response, spec.clustering)
     n_draws = len(parameters.weight)
     if n_draws * len(rows.y) > _MOST_NUMBERS:
         raise DataError(

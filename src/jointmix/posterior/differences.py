@@ -161,7 +161,7 @@ def _contrasted(spec: ModelSpec, parameters: Iterable[str] | None) -> tuple[str,
             parameter.name
             for block in spec.blocks
             for parameter in block.parameters
-            if parameter.role == "location"
+            if parameter.role in ("location", "probability")
             or (block.of_response and parameter.role in ("scale", "shape"))
         )
     names = several("parameters", parameters, "parameters' names")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,10 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
         offset = np.zeros(n) if spec.offset is None else constant["offset"].values
     trials = None if spec.trials is None else constant["trials"].values
     weight = constant[WEIGHT].values if spec.row_weights is not None else None
-    return with_weight(Rows(x, u, y, observed_labels(tree), offset, trials), weight)
+    found = Rows(x, u, y, observed_labels(tree), offset, trials)
+    if spec.discrete:
+        found = replace(found, discrete=observed["discrete"].values)
+    return with_weight(found, weight)
 
 
 def observed_source(tree: xr.DataTree) -> Source | None:
@@ -124,6 +128,10 @@ def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
     rows = observed_rows(tree, spec)
     named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
+    for i, own in enumerate(spec.discrete):
+        assert rows.discrete is not None
+        codes = rows.discrete[:, i]
+        named[own.column] = np.array(own.levels)[codes.astype(int)] if own.levels else codes
     if spec.offset is not None and rows.offset is not None:
         named[spec.offset] = rows.offset
     if spec.trials is not None and rows.trials is not None:
@@ -239,14 +247,17 @@ def table_rows(
         return np.stack([columns[name] for name in names], axis=1) if names else np.zeros((n, 0))
 
     y = columns[response] if response in columns else np.zeros(n)
-    found = row_labels(table, columns)
-    label = found if isinstance(found, np.ndarray) else np.arange(n)
+    labels = row_labels(table, columns)
+    label = labels if isinstance(labels, np.ndarray) else np.arange(n)
     offset = None
     if spec.linked:
         offset = np.zeros(n) if spec.offset is None else columns[spec.offset]
     trials = None if spec.trials is None else columns[spec.trials]
     u = stack(spec.predictors)
-    return Rows(stack(spec.features), u, y, label, offset, trials), has_response
+    found = Rows(stack(list(spec.features)), u, y, label, offset, trials)
+    if spec.discrete:
+        found = replace(found, discrete=stack([own.column for own in spec.discrete]))
+    return found, has_response
 
 
 def one_row(table: object) -> object:

@@ -107,7 +107,8 @@ def invariants(
         ``overall_mean`` [chain draw variable] and ``overall_covariance`` [chain draw variable
         variable_bis] of the features and the response under the whole mixture, averaged over the
         rows' predictors that are no features; for the squared scale in it see `Moments`. Columns
-        whose moments have no closed form, such as a linked response, are left out.
+        whose moments have no closed form, such as a linked response, are left out. Of a feature
+        of levels ``overall_probability_…`` [chain draw level], Σ_k π_k p_kl.
     """
     n_chains, n_draws = likelihood.shape
     density, prediction = _at_points(parameters, points.rows, spec)
@@ -119,6 +120,12 @@ def invariants(
         arrays["overall_mean"] = ((VARIABLE,), mean)
         arrays["overall_covariance"] = ((VARIABLE, VARIABLE_BIS), covariance)
         coords |= {VARIABLE: names, VARIABLE_BIS: names}
+    for parameter in spec.parameters.values():
+        if parameter.role == "probability":
+            name, (dim,) = f"overall_{parameter.name}", parameter.dims
+            each = parameters[parameter.name]
+            arrays[name] = ((dim,), np.einsum("mk,mkl->ml", parameters.weight, each))
+            coords[dim] = list(spec.entries[dim])
     if prediction is not None:
         arrays["prediction"] = ((POINT,), prediction)
     variables = {

@@ -129,7 +129,7 @@ def _tests(
                     found["bent", (name, other)] = bent[i, j, None]
         return found
     # A term's columns mean nothing one by one.
-    aside = {spec.response, *spec.given, *spec.made}
+    aside = {spec.response, *spec.given, *spec.made, *(each.column for each in spec.discrete)}
     names = [name for name in spec.columns if name not in aside]
     if not names:
         return found
@@ -178,5 +178,5 @@ def _ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _column(name: str, spec: ModelSpec, rows: Rows) -> np.ndarray:
     if name in spec.features:
-        return rows.x[:, spec.features.index(name)]
+        return rows.x[:, list(spec.features).index(name)]
     return rows.u[:, spec.predictors.index(name)]

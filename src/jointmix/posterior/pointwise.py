@@ -65,7 +65,7 @@ def with_log_likelihood(tree: xr.DataTree, density: Density = "joint") -> xr.Dat
                         f"{shown(density)}.")  # fmt: skip
     spec = fitted_spec(tree)
     if (density == "conditional" and spec.response is None) or (
-        density == "feature" and not spec.features
+        density == "feature" and not spec.clustering
     ):
         raise SpecError(f"This model has no {density} density.")
     posterior = require_group(tree, "posterior")

@@ -186,7 +186,7 @@ def _predictions(
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
     probability = probabilities("quantiles", quantiles)
-    rows, _ = table_rows(tree, spec, table, None, spec.features)
+    rows, _ = table_rows(tree, spec, table, None, spec.clustering)
     parts, order = [], []
     for pattern in by_pattern(rows, parameters, spec):
         least = _least_density(observed_rows(tree, spec), parameters, pattern.present, spec)
@@ -250,7 +250,7 @@ def predictive_density(
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
     at = _points(tree, table, points, weighting)
-    rows, _ = table_rows(tree, spec, table, None, spec.features)
+    rows, _ = table_rows(tree, spec, table, None, spec.clustering)
     if len(rows.y) * len(at) > _MOST_NUMBERS:
         raise DataError(
             f"Densities of {len(rows.y)} rows at {len(at)} points would need "

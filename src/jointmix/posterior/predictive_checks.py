@@ -1,5 +1,7 @@
 """How statistics of a table compare with those of tables drawn in its place."""
 
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations
 
@@ -9,7 +11,8 @@ import xarray as xr
 
 from jointmix.base.errors import SchemaError
 from jointmix.base.schema import CHAIN, DRAW, OBS, WEIGHT
-from jointmix.posterior.replication import PREDICTIVE_GROUPS
+from jointmix.posterior.association import cramers_v
+from jointmix.posterior.replication import LEVELS, PREDICTIVE_GROUPS
 
 #: Tail probability beyond which a statistic of the table is called unusual.
 _UNUSUAL = 0.01
@@ -30,10 +33,11 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a statistic, such as "kurtosis[width]" or "correlation[width, length]":
-        ``observed``; ``q05``, ``q50`` and ``q95`` of the drawn tables; ``p``, the share of drawn
-        tables with a larger value, half of the equal ones added; ``unusual``, whether p is below
-        0.01 or above 0.99.
+        One row a statistic, such as "kurtosis[width]" or "correlation[width, length]", and of a
+        column of levels "share[sex, male]" and "association[sex, island]": Cramér's V, or the
+        share of a number's standard deviation that levels explain. ``observed``; ``q05``, ``q50``
+        and ``q95`` of the drawn tables; ``p``, the share of drawn tables with a larger value, half
+        of the equal ones added; ``unusual``, whether p is below 0.01 or above 0.99.
 
     Raises
     ------
@@ -50,9 +54,17 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     n_draws, dims = drawn.sizes[CHAIN] * drawn.sizes[DRAW], (CHAIN, DRAW, OBS)
     flat = [drawn[name].transpose(*dims).values.reshape(n_draws, -1) for name in names]
     weight = observed[WEIGHT].values if WEIGHT in observed.coords else None
-    own = _statistics(table, names, weight)
+    labels = {
+        name: json.loads(observed[name].attrs[LEVELS])
+        for name in names
+        if LEVELS in observed[name].attrs
+    }
+    own = _statistics(table, names, labels, weight)
     values = pd.DataFrame(
-        [_statistics(np.stack([one[s] for one in flat]), names, weight) for s in range(n_draws)]
+        [
+            _statistics(np.stack([one[s] for one in flat]), names, labels, weight)
+            for s in range(n_draws)
+        ]
     )
     # Rounding must not tell equal values apart.
     close = np.isclose(values, pd.Series(own), rtol=1e-12, atol=0)
@@ -69,9 +81,54 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
 
 
 def _statistics(
-    columns: np.ndarray, names: list[str], weight: np.ndarray | None
+    columns: np.ndarray,
+    names: list[str],
+    labels: Mapping[str, Sequence[str]],
+    weight: np.ndarray | None,
 ) -> dict[str, float]:
     """Of one table, (column, obs), its rows' weights (obs,) or None."""
+    numbers = [i for i, name in enumerate(names) if name not in labels]
+    found = _of_numbers(columns[numbers], [names[i] for i in numbers], weight)
+    mass = np.ones(columns.shape[1]) if weight is None else weight
+    shares = {
+        name: np.bincount(columns[names.index(name)].astype(int), mass, len(own)) / mass.sum()
+        for name, own in labels.items()
+    }
+    for name, own in labels.items():
+        found |= {f"share[{name}, {label}]": float(shares[name][i]) for i, label in enumerate(own)}
+    for one, other in combinations(names, 2):
+        if one not in labels:
+            one, other = other, one
+        if one in labels:
+            first, second = (columns[names.index(each)] for each in (one, other))
+            levels = len(labels[other]) if other in labels else 0
+            found[f"association[{one}, {other}]"] = _association(
+                first.astype(int), len(labels[one]), second, levels, mass
+            )
+    return found
+
+
+def _association(
+    codes: np.ndarray, n_levels: int, other: np.ndarray, other_levels: int, mass: np.ndarray
+) -> float:
+    """Cramér's V of two columns of codes, or η of a number over levels, (obs,) each."""
+    if other_levels:
+        place = codes * other_levels + other.astype(int)
+        joint = np.bincount(place, mass, n_levels * other_levels).reshape(n_levels, -1)
+        return float(cramers_v(joint / joint.sum()))
+    total = np.bincount(codes, mass, n_levels)
+    center = np.bincount(codes, mass * other, n_levels) / np.maximum(total, 1e-300)
+    mean = np.average(other, weights=mass)
+    whole = np.average((other - mean) ** 2, weights=mass) * mass.sum()
+    return float(np.sqrt(total @ (center - mean) ** 2 / max(whole, 1e-300)))
+
+
+def _of_numbers(
+    columns: np.ndarray, names: list[str], weight: np.ndarray | None
+) -> dict[str, float]:
+    """Of the columns of numbers, (column, obs)."""
+    if not names:
+        return {}
     average = partial(np.average, axis=1, weights=weight)
     center = average(columns)
     spread_ = np.sqrt(average((columns - center[:, None]) ** 2))
@@ -89,7 +146,7 @@ def _statistics(
         for i, name in enumerate(names)
         for label, value in ((label, values[i]) for label, values in each.items())
     }
-    correlation = np.cov(white, bias=True, aweights=weight)
+    correlation = np.atleast_2d(np.cov(white, bias=True, aweights=weight))
     for i, j in combinations(range(len(names)), 2):
         found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
     return found

@@ -1,6 +1,7 @@
 """Rows drawn from a fit or from the prior."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -38,6 +39,8 @@ from jointmix.tables.weights import standing_places
 #: What is drawn, by the group of the parameters.
 PREDICTIVE_GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
 _MOST_NUMBERS = 250_000_000
+#: Attribute of an observed column of codes: the labels of its levels, as JSON.
+LEVELS = "levels"
 
 
 def predictive_draws(
@@ -79,7 +82,7 @@ def predictive_draws(
     choice("weighting", weighting, get_args(Weighting))
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
-    rows, _ = table_rows(tree, spec, table, None, spec.features)
+    rows, _ = table_rows(tree, spec, table, None, spec.clustering)
     parameters = posterior_parameters(used)
     n_draws = len(parameters.weight)
     _check_size(n_draws, len(rows.y), 1)
@@ -145,7 +148,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     xarray.DataTree
         ``posterior_predictive``, a variable for each feature and the response, under its own name
         (chain, draw, obs), with "_column" added where that is a dim's and "_" for a slash;
-        ``observed_data`` with the same names, fractional weights as the coordinate ``row_weight``;
+        ``observed_data`` with the same names, columns of levels as codes with the attribute
+        ``levels``, fractional weights as the coordinate ``row_weight``;
         ``allocation``, the rows' clusters from 0; and ``posterior``, the draws used: as ArviZ's
         plots take it, `arviz.plot_ppc_dist` for one.
 
@@ -266,27 +270,33 @@ def drawn_tables(
     rng = np.random.default_rng(seed)
     below = parameters.weight.cumsum(axis=1)
     drawn = {"cluster": np.empty((n_draws, n), dtype=int)}
-    names = [*spec.features, *((spec.response,) if spec.response is not None else ())]
+    names = [*spec.clustering, *((spec.response,) if spec.response is not None else ())]
     columns = {name: np.empty((n_draws, n)) for name in names}
-    u = rows.u.copy()
     for s in range(n_draws):
         z = (rng.random((n, 1)) * below[s, -1] >= below[s, :-1]).sum(axis=1)
         drawn["cluster"][s] = z
-        one = parameters.take(s)
+        one, x = parameters.take(s), dict[str, np.ndarray]()
         for block in spec.blocks:
-            given = replace(rows, u=u)
-            if block.of_response:
-                columns[str(spec.response)][s] = block.draw(one, given, z, rng)
-                continue
-            x = block.draw(one, given, z, rng)
-            for i, name in enumerate(spec.features):
-                columns[name][s] = x[:, i]
-            for i, name in enumerate(spec.predictors):
-                if name in spec.features:
-                    u[:, i] = x[:, spec.features.index(name)]
-            if source is not None and spec.derived:
-                u = made_anew(spec, source, x, u)
+            given = replace(rows, u=_predictors(spec, rows, x, source))
+            part = block.draw(one, given, z, rng).reshape(n, -1)
+            if not block.of_response:
+                x |= dict(zip(block.columns, part.T, strict=True))
+            for name, column in zip(block.columns, part.T, strict=True):
+                columns[name][s] = column
     return drawn | {f"column {name}": value for name, value in columns.items()}
+
+
+def _predictors(
+    spec: ModelSpec, rows: Rows, x: Mapping[str, np.ndarray], source: Source | None
+) -> np.ndarray:
+    """Predictors (obs, predictor) of rows with new features ``x`` by name, (obs,) each."""
+    u = rows.u.copy()
+    for i, name in enumerate(spec.predictors):
+        if name in x:
+            u[:, i] = x[name]
+    if source is not None and spec.derived and len(x) == len(spec.clustering):
+        return made_anew(spec, source, x, u)
+    return u
 
 
 def _as_tree(
@@ -302,10 +312,12 @@ def _as_tree(
     weight = {} if rows.weight is None else {WEIGHT: (OBS, rows.weight)}
     obs: dict[str, Any] = {OBS: rows.label, **weight}
     dims = (CHAIN, DRAW, OBS)
-    observed = dict(zip(spec.features, rows.x.T, strict=True))
+    x = rows.x if rows.discrete is None else np.hstack([rows.x, rows.discrete])
+    observed = dict(zip(spec.clustering, x.T, strict=True))
     if spec.response is not None:
         observed[spec.response] = rows.y
     variables = _variables(observed)
+    labels = {own.column: {LEVELS: json.dumps(own.levels)} for own in spec.discrete if own.levels}
     tables = xr.Dataset(
         {variables[n]: (dims, drawn[f"column {n}"].reshape(shape)) for n in observed},
         coords={**chains, **obs},
@@ -316,7 +328,11 @@ def _as_tree(
             group: parameters,
             PREDICTIVE_GROUPS[group]: tables,
             "observed_data": xr.Dataset(
-                {variables[name]: (OBS, value) for name, value in observed.items()}, coords=obs
+                {
+                    variables[name]: (OBS, value, labels.get(name, {}))
+                    for name, value in observed.items()
+                },
+                coords=obs,
             ),
             "allocation": xr.Dataset({"allocation": allocated}, coords={**chains, **obs}),
         }

@@ -266,8 +266,8 @@ def make_scores(
     n, counts = len(everything.y), rows.weights
     values = {**values, "conditional": values["joint"] - values["feature"]}
     kinds = [
-        *(("joint",) if spec.response is not None or spec.features else ()),
-        *(("feature",) if spec.features else ()),
+        *(("joint",) if spec.response is not None or spec.clustering else ()),
+        *(("feature",) if spec.clustering else ()),
         *(("conditional",) if spec.response is not None else ()),
     ]
     lines = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from jointmix.base.schema import CLUSTER, FEATURE, PREDICTOR, require_group
+from jointmix.base.schema import CLUSTER, require_group
 from jointmix.families.priors.density import log_density
 from jointmix.families.priors.priors import InverseGamma, Priors
 from jointmix.families.priors.words import chance_below, standard_interval
@@ -35,10 +35,9 @@ def on_users_scale(scaling: Scaling, parameter: Parameter, values: np.ndarray) -
         Shape (value, entry), or (value, 1) for the same of all entries.
     """
     spec, n = scaling.spec, len(values)
-    lengths = {FEATURE: len(spec.features), PREDICTOR: len(spec.predictors)}
-    variables = {}
+    shapes, variables = spec.shapes, {}
     for other in spec.parameters.values():
-        shape = (n, spec.n_clusters, *(lengths[dim.removesuffix("_bis")] for dim in other.dims))
+        shape = (n, *shapes[other.name])
         if other is parameter:
             value = values.reshape(n, 1, -1) if other.dims else values.reshape(n, 1)
         elif other.role == "correlation":
@@ -136,8 +135,7 @@ def _beside(
     users, (shift, sd) = on_users_scale(scaling, parameter, mean), _shift(parameter, draws)
     unitless = parameter.role == "shape" and not parameter.measured
     response = "" if unitless else spec.response
-    columns = {FEATURE: spec.features, PREDICTOR: spec.predictors}
-    names = columns[parameter.dims[0]] if parameter.dims else [response]
+    names = spec.entries[parameter.dims[0]] if parameter.dims else [response]
     own = not spec.standardize or prior != getattr(Priors(), parameter.name)
     return [
         Stated(

@@ -125,14 +125,15 @@ def _default_title(view: FittedView) -> str:
     n = view.model.n_clusters
     count = "1 cluster" if n == 1 else f"{n} clusters"
     if view.response is None:
-        return f"{view.words[0].kind('mixture')} of {len(view.features)} features in {count}"
+        form = view.words[0].kind("mixture") if view.features else "Mixture"
+        return f"{form} of {len(view.model.clustering)} features in {count}"
     response, words = view.names[view.response], view.words[-1]
     if n == 1:
         kind = words.kind("regression")
         return f"{kind[0].upper()}{kind[1:]} of {response}"
     kind = (
         f"Cluster-weighted {words.kind('regression')}"
-        if view.features
+        if view.model.clustering
         else f"Mixture of {words.kind('regressions')}"
     )
     return f"{kind} of {response} in {count}"
@@ -144,7 +145,7 @@ def _subtitle(view: FittedView) -> str:
     predictors = [view.names[name] for name in view.predictors]
     if encoding is not None:
         predictors = [shorten(term.label, 40) for term in encoding.terms]
-    features = [view.names[name] for name in view.features]
+    features = [view.names[name] for name in view.model.clustering]
     for what, names in (("features", features), ("predictors", predictors)):
         if names:
             parts.append(f"{what}: {', '.join(names)}")

@@ -1,5 +1,7 @@
 """The fitted model as MathML: the sum over clusters of the weight times each block's density."""
 
+from collections import Counter
+
 from jointmix.families.mathml import U_I, I, K, display, letter, row, sign, under
 from jointmix.reporting.elements import Equation
 from jointmix.reporting.fitted import FittedView
@@ -7,15 +9,21 @@ from jointmix.reporting.fitted import FittedView
 
 def _left_side(view: FittedView) -> str:
     inside: list[str] = []
-    for words in view.words:
-        inside += [sign(",")] * bool(inside) + [words.variable]
-    if view.predictors and not view.features:
+    for variable in dict.fromkeys(words.whole for words in view.words):
+        inside += [sign(",")] * bool(inside) + [variable]
+    if view.predictors and not view.model.clustering:
         inside.append(row(sign("∣"), U_I))
     return row(letter("p"), sign("("), inside[0] if len(inside) == 1 else row(*inside), sign(")"))
 
 
 def _terms(view: FittedView) -> list[str]:
-    return [words.term for words in view.words]
+    found = {words.term: words.series for words in view.words}
+    return [term if n == 1 else row(_product(n), term) for term, n in found.items()]
+
+
+def _product(n: int) -> str:
+    below = row(letter("d"), sign("="), "<mn>1</mn>")
+    return f"<munderover><mo>∏</mo>{below}<mn>{n}</mn></munderover>"
 
 
 def density(view: FittedView) -> Equation:
@@ -29,7 +37,8 @@ def density(view: FittedView) -> Equation:
 
 
 def _in_words(view: FittedView) -> str:
-    product = " times ".join(block.words for block in view.model.blocks)
+    words = Counter(block.words for block in view.model.blocks)
+    product = " times ".join(one if n == 1 else f"{one}, each of {n}" for one, n in words.items())
     if view.model.n_clusters == 1:
         return f"The density of row i is {product}."
     return (

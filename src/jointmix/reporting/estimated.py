@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
-from jointmix.base.schema import FEATURE, PREDICTOR
 from jointmix.checks.finding import listed
 from jointmix.families.protocol import Parameter
 from jointmix.posterior.summaries import PAIR
@@ -15,10 +14,9 @@ from jointmix.reporting.text import number
 
 def _labels(view: FittedView, values: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
     """Label and position of each entry that a cluster has of a parameter."""
-    if FEATURE in values.dims:
-        return [(view.names[name], {FEATURE: j}) for j, name in enumerate(view.features)]
-    if PREDICTOR in values.dims:
-        return [(view.names[name], {PREDICTOR: j}) for j, name in enumerate(view.predictors)]
+    for dim, entries in view.model.entries.items():
+        if dim in values.dims:
+            return [(view.names.get(name, name), {dim: j}) for j, name in enumerate(entries)]
     if PAIR in values.dims:
         pairs = zip(values["feature_bis"].values, values["feature"].values, strict=True)
         return [

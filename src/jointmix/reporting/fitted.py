@@ -127,8 +127,13 @@ class FittedView:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the columns that cluster."""
+        """Names of the Gaussian features."""
         return tuple(self.model.features)
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Labels of the codes of features that have levels, by column."""
+        return {own.column: own.levels for own in self.model.discrete if own.levels}
 
     @property
     def predictors(self) -> tuple[str, ...]:
@@ -153,8 +158,10 @@ class FittedView:
     @property
     def given(self) -> str:
         """What the response is predicted from: "features", "predictors", or both; "" if nothing."""
-        further = set(self.predictors) - set(self.features)
-        return " and ".join(["features"] * bool(self.features) + ["predictors"] * bool(further))
+        further = set(self.predictors) - set(self.model.clustering)
+        return " and ".join(
+            ["features"] * bool(self.model.clustering) + ["predictors"] * bool(further)
+        )
 
     @property
     def n_obs(self) -> int:
@@ -248,7 +255,8 @@ class FittedView:
 
     def estimate(self, parameter: str, **position: int) -> Estimate:
         """The estimate of one entry, at positions counted from 0 along each dim."""
-        return _estimate(self.statistics[parameter].isel(position), parameter == "weight")
+        share = self.model.parameters[parameter].role in ("weight", "probability")
+        return _estimate(self.statistics[parameter].isel(position), share)
 
     @cached_property
     def levels(self) -> tuple[Estimate, ...]:
@@ -368,6 +376,7 @@ class FittedView:
         found: dict[str, np.ndarray] = {}
         for group, variable, dim in (
             (observed, "x", "feature"),
+            (observed, "discrete", "discrete_feature"),
             (require_group(self.tree, "constant_data"), "u", "predictor"),
         ):
             if variable in group:

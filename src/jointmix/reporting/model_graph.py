@@ -68,12 +68,15 @@ def _parts(view: FittedView, mixture: bool) -> tuple[Placed, list[tuple[str, str
         weight: diagrams.Sign = "free" if view.model.parameters["weight"].free else "fixed"
         nodes |= {"π": (-0.9, 0.2, weight), "z": (0.5, 0.2, "free")}
         edges.append(("π", "z"))
-    for words in view.words:
-        of_response = words.block.of_response
-        to = "y" if of_response else "x"
-        above = _places(words.nodes, of_response, mixture)
+    for of_response, to, place in ((False, "x", (1.8, 0.8)), (True, "y", (4.4, 0.4))):
+        members = [words for words in view.words if words.block.of_response == of_response]
+        if not members:
+            continue
+        # Features of one kind have parameters of one symbol.
+        own = {node.label: node for words in members for node in words.nodes}
+        above = _places(tuple(own.values()), of_response, mixture)
         nodes |= above
-        nodes |= {"y": (4.4, 0.4, "observed")} if of_response else {"x": (1.8, 0.8, "observed")}
+        nodes[to] = (*place, "observed")
         edges += [(label, to) for label in above]
         if of_response and view.predictors:
             nodes["u"] = (3.1, 0.8, "observed")

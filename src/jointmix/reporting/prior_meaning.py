@@ -4,7 +4,6 @@ from itertools import groupby
 
 import numpy as np
 
-from jointmix.base.schema import FEATURE, PREDICTOR
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.priors.words import in_words, standard_interval
 from jointmix.families.protocol import Parameter
@@ -34,13 +33,18 @@ def meanings(view: FittedView) -> list[tuple[str, str, np.ndarray | None]]:
     The intercept's is that of the response at the average of every predictor where columns are
     standardized, and elsewhere that where every predictor is 0.
     """
-    columns = {(FEATURE,): view.features, (PREDICTOR,): view.predictors}
-    shown = [item for item in view.model.parameters.values() if _is_stated(item)]
+    entries = view.model.entries
+    shown = [
+        item
+        for item in view.model.parameters.values()
+        if _is_stated(item) and item.role != "probability"
+    ]
     rows: list[tuple[str, str, np.ndarray | None]] = []
     for dims, group in groupby(shown, key=lambda parameter: parameter.dims):
         scaled = [(parameter.name, _on_users_scale(view, parameter)) for parameter in group]
         # What is known of one column stands together.
-        for j, column in enumerate(columns.get(dims, ("",))):
+        columns = entries[dims[0]] if len(dims) == 1 else ("",)
+        for j, column in enumerate(columns):
             rows += [
                 (name, column, None if bounds is None else bounds[:, j]) for name, bounds in scaled
             ]

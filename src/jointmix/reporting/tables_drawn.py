@@ -1,6 +1,7 @@
 """Drawn tables against the observed one: numbers, and the elements that both predictive checks
 share."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,16 @@ import xarray as xr
 
 from jointmix.base.numbers import percent, probability
 from jointmix.base.schema import CHAIN, DRAW, OBS, WEIGHT
+from jointmix.posterior.replication import LEVELS
 from jointmix.reporting import figures
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.text import number
+from jointmix.reporting.text import number, shorten
 
 _BOUNDS = (0.05, 0.5, 0.95)
 _MOST_BINS = 24
+#: Levels that a picture's words name.
+_MOST_SAID = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,8 @@ def drawn_columns(
         if high == low:
             low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, min(_MOST_BINS, max(8, int(np.sqrt(values.size)))) + 1)
+        if LEVELS in observed[variable].attrs:
+            edges = np.arange(len(json.loads(observed[variable].attrs[LEVELS])) + 1) - 0.5
         counts = [np.histogram(one, edges, weights=weight)[0] for one in many]
         shares = np.stack(counts) / total
         found[name] = Drawn(
@@ -82,40 +88,68 @@ def drawn_columns(
 
 
 def column_figure(view: FittedView, columns: dict[str, Drawn], caption: str) -> Figure:
-    """A panel for each column, and its quantiles as a table."""
-    panels = tuple(
-        Panel(
-            svg=figures.predicted(each.edges, each.observed, each.bounds, view.names[name]),
-            alt=f"{view.names[name]}: 90% of drawn values lie between {number(each.quantiles[0])} "
-            f"and {number(each.quantiles[2])}, their median is {number(each.quantiles[1])}; the "
-            f"observed median is {number(view.rows.quantile(view.columns[name], 0.5))}.",
-        )
-        for name, each in columns.items()
-    )
-    rows = tuple(
-        (
-            Cell(text=view.names[name]),
-            *number_cells(
-                *(number(view.rows.quantile(view.columns[name], q)) for q in _BOUNDS),
-                *(number(float(q)) for q in each.quantiles),
-                percent(each.inside),
-            ),
-        )
-        for name, each in columns.items()
-    )
+    """A panel for each column, and its quantiles, or the shares of its levels, as a table."""
+    panels, rows = [], []
+    for name, each in columns.items():
+        label = view.names[name]
+        if name in view.labels:
+            members = _level_cells(view, name, each)
+            rows += members
+            said = "; ".join(
+                f"{own[0].text.partition(': ')[2]} {own[2].text} observed, {own[5].text} drawn"
+                for own in members[:_MOST_SAID]
+            )
+            places = enumerate(view.labels[name][:_MOST_SAID])
+            label += f" ({', '.join(f'{place} {one}' for place, one in places)})"
+        else:
+            rows.append(_quantile_cells(view, name, each))
+            said = (
+                f"90% of drawn values lie between {number(each.quantiles[0])} and "
+                f"{number(each.quantiles[2])}, their median is {number(each.quantiles[1])}; the "
+                f"observed median is {number(view.rows.quantile(view.columns[name], 0.5))}"
+            )
+        svg = figures.predicted(each.edges, each.observed, each.bounds, shorten(label, 60))
+        panels.append(Panel(svg=svg, alt=f"{view.names[name]}: {said}."))
     headers = [f"{what} {q:.0%}" for what in ("observed", "drawn") for q in _BOUNDS]
+    level_note = (
+        "Of a level, the observed share of rows stands in the middle, and the drawn tables' shares."
+    )
     return Figure(
         caption=caption,
-        panels=panels,
+        panels=tuple(panels),
         table=Table(
             caption="Quantiles of observed and of drawn values",
             columns=(
                 Cell(text="column"),
                 *number_cells(*headers, "drawn, within the observed range"),
             ),
-            rows=rows,
+            rows=tuple(rows),
+            notes=(level_note,) if set(view.labels) & set(columns) else (),
         ),
     )
+
+
+def _quantile_cells(view: FittedView, name: str, each: Drawn) -> tuple[Cell, ...]:
+    return (
+        Cell(text=view.names[name]),
+        *number_cells(
+            *(number(view.rows.quantile(view.columns[name], q)) for q in _BOUNDS),
+            *(number(float(q)) for q in each.quantiles),
+            percent(each.inside),
+        ),
+    )
+
+
+def _level_cells(view: FittedView, name: str, each: Drawn) -> list[tuple[Cell, ...]]:
+    return [
+        (
+            Cell(text=f"{view.names[name]}: {shorten(label, 40)}"),
+            *number_cells(
+                "–", percent(each.observed[i]), "–", *(percent(q) for q in each.bounds[:, i]), "–"
+            ),
+        )
+        for i, label in enumerate(view.labels[name])
+    ]
 
 
 def check_table(view: FittedView, checks: pd.DataFrame, caption: str, most: int) -> Table:
@@ -150,4 +184,4 @@ def check_table(view: FittedView, checks: pd.DataFrame, caption: str, most: int)
 
 def modelled(view: FittedView) -> list[str]:
     """The columns that the model draws: features and response."""
-    return [*view.features, *((view.response,) if view.response is not None else ())]
+    return [*view.model.clustering, *((view.response,) if view.response is not None else ())]

@@ -11,9 +11,6 @@ from jointmix.base.schema import (
     CHAIN,
     COMPONENT,
     DRAW,
-    FEATURE,
-    FEATURE_BIS,
-    PREDICTOR,
 )
 from jointmix.families.matrices import unit_diagonal
 from jointmix.kernel.values import parameter_dims
@@ -116,11 +113,6 @@ def _refuse_lost(draws: Draws, spec: ModelSpec) -> None:
 
 def parameter_coords(spec: ModelSpec) -> dict[str, np.ndarray]:
     """Coordinates of the dims that the parameters have, besides chain and draw."""
-    names = {
-        FEATURE: list(spec.features),
-        FEATURE_BIS: list(spec.features),
-        PREDICTOR: list(spec.predictors),
-    }
-    coords = {dim: np.asarray(name, dtype=str) for dim, name in names.items()}
+    coords = {dim: np.asarray(own, dtype=str) for dim, own in spec.entries.items()}
     coords[COMPONENT] = np.arange(spec.n_clusters)
     return {dim: coords[dim] for dims in parameter_dims(spec).values() for dim in dims}

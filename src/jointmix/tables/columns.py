@@ -3,7 +3,7 @@
 import difflib
 import numbers
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -94,6 +94,7 @@ def convert(
     required: Iterable[str],
     optional: Iterable[str] = (),
     coded: Mapping[str, bool] | None = None,
+    truths: Collection[str] = (),
 ) -> Columns:
     """As `read_columns`, with what is wrong as issues: nothing is raised.
 
@@ -101,6 +102,8 @@ def convert(
     ----------
     coded
         Columns that may hold categories or words, which become codes; with true, any texts.
+    truths
+        Those of them in which truth values become codes too, and not numbers.
 
     Returns
     -------
@@ -119,7 +122,9 @@ def convert(
     labels = None if isinstance(labelled, Issue) else labelled
     values, levels, may = {}, {}, coded or {}
     for name in wanted:
-        of_levels = coded_column(found[name], may[name]) if name in may else None
+        of_levels = None
+        if name in may:
+            of_levels = coded_column(found[name], may[name], name in truths)
         if of_levels is not None:
             values[name], levels[name] = of_levels
             continue

@@ -13,7 +13,7 @@ from jointmix.tables.cells import TEXT, YES_NO, kinds_of
 Coded = tuple[np.ndarray, tuple[str, ...]]
 
 
-def coded_column(column: Any, anything: bool) -> Coded | None:
+def coded_column(column: Any, anything: bool, truths: bool = False) -> Coded | None:
     """The codes of a column that holds categories or words; None of one that does not.
 
     The order is that of the categories where the column has one, and else sorted.
@@ -22,12 +22,14 @@ def coded_column(column: Any, anything: bool) -> Coded | None:
     ----------
     anything
         Whether any text is a level: numbers, units and dates as texts are mistakes elsewhere.
+    truths
+        Whether truth values are levels, and not the numbers 0 and 1.
     """
     series = nw.from_native(column, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         if isinstance(series.dtype, nw.Categorical | nw.Enum):
             return _codes(series.to_list(), _category_order(series))
-        if series.dtype not in (nw.String, nw.Object, nw.Unknown):
+        if series.dtype not in (nw.String, nw.Object, nw.Unknown, nw.Boolean):
             return None
         items = series.to_list()
     else:
@@ -36,6 +38,8 @@ def coded_column(column: Any, anything: bool) -> Coded | None:
             return None
         items = array.tolist()
     known = [item for item in items if not is_missing(item)]
+    if truths and known and all(isinstance(item, bool | np.bool_) for item in known):
+        return _codes(items, (False, True))
     if not known or not all(isinstance(item, str) for item in known):
         return None
     words = sorted(set(known))
@@ -55,7 +59,8 @@ def coded_numbers(values: np.ndarray, levels: Sequence[str] | None = None) -> Co
 
 def is_missing(item: object) -> bool:
     """Whether an entry stands for none."""
-    return item is None or item != item or type(item).__name__ in ("NAType", "NaTType")
+    # Comparing pandas' NA gives NA, which is neither true nor false.
+    return item is None or type(item).__name__ in ("NAType", "NaTType") or item != item
 
 
 def _category_order(series: nw.Series[Any]) -> list[object]:

@@ -6,8 +6,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.base.schema import COMPONENT
+from jointmix.families.membership.block import Weights
 from jointmix.families.priors.priors import Dirichlet, Fixed
-from jointmix.families.protocol import Weights
 
 
 def weights(membership: Weights) -> TensorVariable:

@@ -1,6 +1,7 @@
 """Gaussian features: x | k ~ N(μ_k, Σ_k), with every structure of Σ."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -207,7 +208,7 @@ class GaussianFeatures(Block):
     ) -> tuple[Rows, dict[str, np.ndarray]] | None:
         """The Gaussian of the features that are present; nothing where none is."""
         there = np.flatnonzero(present)
-        reduced = Rows(rows.x[:, there], rows.u[:, :0], rows.y)
+        reduced = replace(rows, x=rows.x[:, there], u=rows.u[:, :0])
         if not there.size:
             return reduced, {}
         covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)

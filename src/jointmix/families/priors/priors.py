@@ -134,7 +134,7 @@ class LKJ:
 
 @dataclass(frozen=True, kw_only=True)
 class Dirichlet:
-    """Symmetric Dirichlet prior on the weights, the same ``concentration`` for each cluster."""
+    """Symmetric Dirichlet prior on weights or probabilities: the ``concentration`` of each."""
 
     family: ClassVar[str] = "dirichlet"
     concentration: float = 2.0
@@ -200,6 +200,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     "df": (Gamma, Fixed),
     "size": (Gamma, Fixed),
     "shape": (Gamma, Fixed),
+    "probability": (Dirichlet,),
 }
 
 
@@ -239,6 +240,9 @@ class Priors:
         of which the default says what that of ``sigma`` says of σ²: 90% between 0.06 and 0.44. An
         inverse Gaussian's has the response's unit, and its prior is of shape over the mean of all
         rows (with ``standardize=False``: of shape itself), so that no unit changes the fit.
+    probability
+        Of the levels of a categorical or bernoulli feature in a cluster: Dirichlet, by default
+        uniform over all probabilities. It says as much as ``concentration`` rows of each level.
     covariance
         Fixed (with ``covariance="fixed"``): a variance, D variances, a D × D matrix,
         or K of those matrices.
@@ -260,6 +264,7 @@ class Priors:
     df: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=2.0, rate=0.1))
     size: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.05))
     shape: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.01))
+    probability: Dirichlet = field(default_factory=lambda: Dirichlet(concentration=1.0))
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -56,8 +56,8 @@ def _given(view: FittedView) -> dict[str, xr.DataArray]:
     found = {}
     if "responsibility_features" in view.allocation:
         features = view.allocation["responsibility_features"].transpose(OBS, CLUSTER)
-        found["p(k | x)" if view.features else "p(k)"] = features
-    return {**found, ("p(k | x, y)" if view.features else "p(k | y)"): both}
+        found["p(k | x)" if view.model.clustering else "p(k)"] = features
+    return {**found, ("p(k | x, y)" if view.model.clustering else "p(k | y)"): both}
 
 
 def _reading(view: FittedView, given: dict[str, xr.DataArray]) -> str:

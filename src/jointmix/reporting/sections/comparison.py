@@ -52,7 +52,7 @@ def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
             )
         ),
     )
-    features = bool(FittedView(comparison.trees[comparison.best]).features)
+    features = bool(FittedView(comparison.trees[comparison.best]).model.clustering)
     title = "How many clusters" if table.index.nlevels == 1 else "How many clusters, of which kind"
     return (
         Section(id="choice", title=title, elements=choice),

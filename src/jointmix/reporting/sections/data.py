@@ -78,7 +78,7 @@ def _roles(view: FittedView, name: str) -> str:
     roles = [
         role
         for role, members in (
-            ("feature", view.features),
+            ("feature", view.model.clustering),
             ("predictor", view.predictors),
             ("response", (view.response,)),
             ("offset", (view.offset,)),
@@ -119,31 +119,37 @@ def _but_not(view: FittedView) -> str:
 def _of_table(view: FittedView) -> dict[str, np.ndarray]:
     """The columns of numbers that the table had: terms that are made of them stand elsewhere."""
     made, source = view.model.made, observed_source(view.tree)
-    found = {name: values for name, values in view.columns.items() if name not in made}
+    found = {name: values for name, values in view.columns.items()
+             if name not in made and name not in view.labels}  # fmt: skip
     if source is not None:
         found |= {
             name: values
             for name, values in source.values.items()
-            if name not in source.levels and name not in found
+            if name not in source.levels and name not in found and name not in view.labels
         }
     return found
 
 
 def _levels(view: FittedView) -> list[Element]:
     """How many rows have each level, of the columns that hold levels."""
-    source, encoding = observed_source(view.tree), view.model.encoding
-    if source is None or encoding is None or not source.levels:
-        return []
-    missing, rows = view.attribute("excluded"), []
-    for name, labels in source.levels.items():
-        counts = np.bincount(source.values[name].astype(int), minlength=len(labels))
+    source, missing, rows = observed_source(view.tree), view.attribute("excluded"), []
+    columns = {name: (view.columns[name], labels) for name, labels in view.labels.items()}
+    if source is not None and view.model.encoding is not None:
+        for name, labels in source.levels.items():
+            columns.setdefault(name, (source.values[name], labels))
+    for name, (codes, labels) in columns.items():
+        counts = np.bincount(codes.astype(int), minlength=len(labels))
         held = [f"{label} {count:,}" for label, count in zip(labels, counts, strict=True) if count]
         absent = f"{int(missing.get(name, 0)):,}"
-        rows.append((*text_cells(shorten(name, 40), ", ".join(held)), *number_cells(absent)))
+        role = _roles(view, name) or _part(view, name)
+        cells = (shorten(name, 40), role, shorten(", ".join(held), 400))
+        rows.append((*text_cells(*cells), *number_cells(absent)))
+    if not rows:
+        return []
     return [
         Table(
             caption="Columns of levels, with the rows of each",
-            columns=(*text_cells("column", "levels"), *number_cells("missing")),
+            columns=(*text_cells("column", "role", "levels"), *number_cells("missing")),
             rows=tuple(rows),
         )
     ]

@@ -109,8 +109,12 @@ def _pictures(view: FittedView, pit: np.ndarray, scored: Rows) -> Figure:
     at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
     outside = float(((ecdf < lower) | (ecdf > upper)).mean())
     rows = view.scores.pointwise["place"].values[kept]
-    table = {name: values[rows] for name, values in view.columns.items()}
-    mean = predict(view.tree, table, ())["mean"].values
+    if view.model.encoding is not None or view.labels:
+        # The table had columns of levels, of which view.columns has codes.
+        mean = predict(view.tree, None, ())["mean"].values[rows]
+    else:
+        table = {name: values[rows] for name, values in view.columns.items()}
+        mean = predict(view.tree, table, ())["mean"].values
     residual = _residuals(pit[kept])
     cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[rows])
     left_out = f" {kept.size:,} rows are drawn." if kept.size < pit.size else ""

@@ -37,7 +37,7 @@ def _densities(view: FittedView) -> dict[str, tuple[str, str]]:
     """What the model has a density of, in words and as a symbol, by its name among the scores."""
     if view.response is None:
         return {"joint": ("features, ", "p(x)")}
-    if view.features:
+    if view.model.clustering:
         return _BOTH
     given = view.predictors
     return {

@@ -61,8 +61,8 @@ def _tiles(view: FittedView) -> Tiles:
     items = [(f"{view.n_obs:,}", "rows used"), (str(len(view.clusters)), "clusters")]
     if view.rows.weight is not None:
         items.insert(1, (rows_text(view.total), "sum of their weights"))
-    if view.features:
-        items.append((str(len(view.features)), "features"))
+    if view.model.clustering:
+        items.append((str(len(view.model.clustering)), "features"))
     if view.response is not None:
         encoding = view.model.encoding
         count = len(view.predictors if encoding is None else encoding.terms)
@@ -150,7 +150,9 @@ def _assignment_sentences(view: FittedView) -> list[str]:
     if view.response is not None and "responsibility_features" in view.allocation:
         features = view.allocation["responsibility_features"]
         gained = view.average(entropy_bits(features)) - bits
-        source = "the features alone, p(k | x)" if view.features else "the weights alone, p(k)"
+        source = (
+            "the features alone, p(k | x)" if view.model.clustering else "the weights alone, p(k)"
+        )
         sentences.append(
             f"From {source}, {percent(sharp_share(view, features))} would be assigned as sharply; "
             f"{view.names[view.response]} adds {bits_text(gained)} bits a row on average."

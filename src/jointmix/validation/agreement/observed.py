@@ -132,7 +132,7 @@ def _named(
     missing = [own for own in missing if not spoken[own]]
     absent = set(range(len(spec.features))) - columns
     if columns and absent:
-        missing.insert(0, ", ".join(f"x[{spec.features[i]}]" for i in sorted(absent)))
+        missing.insert(0, ", ".join(f"x[{list(spec.features)[i]}]" for i in sorted(absent)))
         raise SpecError(_which(missing, observed))
     # A model without another site that could hold them leaves them out: a mistake with a name.
     if missing and (not held or any(name not in held for name in observed)):

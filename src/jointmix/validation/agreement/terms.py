@@ -113,7 +113,7 @@ def condition(parameters: Parameters, spec: ModelSpec) -> np.ndarray:
         slope = np.zeros((*factor.shape[:-2], len(spec.features)))
         for name in shared:
             at = spec.predictors.index(name)
-            slope[..., spec.features.index(name)] = parameters.slope[..., at]
+            slope[..., list(spec.features).index(name)] = parameters.slope[..., at]
         last = (slope[..., None, :] @ factor)[..., 0, :]
         last = np.concatenate([last, parameters.sigma[..., None]], axis=-1)
         wide = np.concatenate([factor, np.zeros((*factor.shape[:-1], 1))], axis=-1)

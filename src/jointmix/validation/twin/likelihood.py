@@ -27,7 +27,7 @@ def scaled_rows(dataset: Dataset) -> Rows:
         offset = (none if spec.offset is None else scaled[spec.offset]) + dataset.scaling.level
     trials = None if spec.trials is None else scaled[spec.trials]
     u = stack(spec.predictors)
-    rows = Rows(stack(spec.features), u, y, offset=offset, trials=trials)
+    rows = Rows(stack(list(spec.features)), u, y, offset=offset, trials=trials)
     return with_weight(rows, dataset.weight)
 
 

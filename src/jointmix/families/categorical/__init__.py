@@ -1,0 +1,1 @@
+"""Features of levels, two or more."""

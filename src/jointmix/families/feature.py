@@ -1,0 +1,50 @@
+"""What features share that are beside the Gaussian ones: one column each, a block of its own."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Block
+from jointmix.families.rows import Rows
+from jointmix.families.specified import Discrete
+
+
+class Feature(Block):
+    """The density of one discrete feature; a row in which it is not known has the density one."""
+
+    of_response: ClassVar[bool] = False
+    #: What it is called in an equation.
+    letter: ClassVar[str]
+
+    @classmethod
+    def is_kind_of(cls, family: str) -> bool:
+        """Whether features of a family are such blocks."""
+        raise NotImplementedError
+
+    @property
+    def own(self) -> Discrete:
+        """What the model says of it."""
+        return self.spec.discrete[self.place]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its column."""
+        return (self.own.column,)
+
+    def column(self, rows: Rows) -> np.ndarray:
+        """Its values, (obs,)."""
+        assert rows.discrete is not None
+        return rows.discrete[:, self.place]
+
+    def overlap(self, parameters: Parameters, one: int, other: int) -> np.ndarray:
+        """Bhattacharyya's coefficient Σ √(p_1 p_2) of two clusters, (...)."""
+        raise NotImplementedError
+
+    def marginal(
+        self, rows: Rows, parameters: Parameters, present: np.ndarray
+    ) -> tuple[Rows, dict[str, np.ndarray]]:
+        """Itself: inside a cluster it does not depend on other features."""
+        reduced = replace(rows, x=rows.x[:, np.flatnonzero(present)], u=rows.u[:, :0])
+        return reduced, {item.name: parameters[item.name] for item in self.parameters}

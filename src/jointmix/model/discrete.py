@@ -1,0 +1,272 @@
+"""Features that are not Gaussian: which columns they are, their levels, and their codes."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jointmix.base.arguments import choice, column_names
+from jointmix.base.errors import SpecError
+from jointmix.families import NORMAL, OF_LEVELS, feature_families, has_levels, most_levels
+from jointmix.families.specified import Discrete
+from jointmix.tables.issues import Issue, error, listed, quoted, warning
+from jointmix.tables.labels import rows_named
+from jointmix.tables.levels import coded_numbers
+
+#: Levels from which a feature is worth a word, and share of rows from which they are names.
+_MANY_LEVELS, _NAMES_SHARE = 20, 0.5
+#: What truth values are called where a column holds them, and where it holds them as numbers.
+_TRUTHS = {"0": "False", "1": "True"}
+
+
+def typed_features(
+    features: object, types: Sequence[Discrete] | None
+) -> tuple[tuple[str, ...], tuple[Discrete, ...] | None]:
+    """The Gaussian features, and the others: None where a table has yet to say which these are.
+
+    Parameters
+    ----------
+    features
+        Names, or a mapping of names to families.
+    types
+        The others, where they are known already.
+
+    Raises
+    ------
+    SpecError
+        If it is neither, or a family is unknown.
+    """
+    if not isinstance(features, Mapping):
+        return column_names("features", features), None if types is None else tuple(types)
+    names = column_names("features", list(features))
+    for name in names:
+        choice(f"The family of the feature {name!r}", features[name], feature_families())
+    others = [name for name in names if features[name] != NORMAL]
+    known = {(own.column, own.family): own.levels for own in types or ()}
+    families = {name: features[name] for name in others}
+    return tuple(name for name in names if features[name] == NORMAL), made(families, known)
+
+
+def made(
+    families: Mapping[str, str], levels: Mapping[tuple[str, str], tuple[str, ...]]
+) -> tuple[Discrete, ...]:
+    """Features by their columns' families, with levels by column and family where known."""
+    stems: dict[str, str] = {}
+    for name in families:
+        stem = re.sub(r"\W", "_", name)
+        taken = sum(re.sub(r"\W", "_", other) == stem for other in stems)
+        stems[name] = f"{stem}_{taken + 1}" if taken else stem
+    return tuple(
+        Discrete(name, family, stems[name], levels.get((name, family), ()))
+        for name, family in families.items()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What complete rows make of a model's features.
+
+    Attributes
+    ----------
+    features, types
+        The Gaussian features, and the others with their levels.
+    codes
+        Columns of the others, (n,) each.
+    issues
+        What is wrong, or worth knowing.
+    """
+
+    features: tuple[str, ...]
+    types: tuple[Discrete, ...] | None
+    codes: dict[str, np.ndarray]
+    issues: list[Issue]
+
+
+def settled(
+    features: tuple[str, ...],
+    types: tuple[Discrete, ...] | None,
+    values: Mapping[str, np.ndarray],
+    levels: Mapping[str, tuple[str, ...]],
+    concentration: float,
+    named: Any,
+) -> Settled:
+    """Features as complete rows have them.
+
+    Parameters
+    ----------
+    features, types
+        Of the model, which may say no more than names.
+    values
+        Complete rows by column, (n,) each: numbers, or codes of `levels`.
+    concentration
+        Of the prior of levels' probabilities.
+    named
+        Says how a sentence names rows, given their places.
+    """
+    if types is None:
+        words = {name: OF_LEVELS for name in features if name in levels}
+        if not words:
+            return Settled(features, None, {}, [])
+        features = tuple(name for name in features if name not in words)
+        types = made(words, {})
+    codes, issues, found = {}, list[Issue](), []
+    for own in types:
+        column = values[own.column]
+        if has_levels(own.family):
+            labels, place = _labelled(column, levels.get(own.column), own.levels)
+            if not own.levels:
+                own, said = _learned(own, labels, place, concentration)
+                issues += said
+            column, said = _placed(own, labels, place, named)
+            issues += said
+        codes[own.column] = column
+        found.append(own)
+    return Settled(features, tuple(found), codes, issues)
+
+
+def _labelled(
+    column: np.ndarray, levels: tuple[str, ...] | None, known: tuple[str, ...]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Labels, and each row's place among them, (n,), NaN where a row has none."""
+    place = column
+    if levels is None:
+        place, levels = coded_numbers(column)
+        if known and {*known} <= {*_TRUTHS.values()}:
+            levels = tuple(_TRUTHS.get(label, label) for label in levels)
+    return levels, place
+
+
+def _learned(
+    own: Discrete, labels: tuple[str, ...], place: np.ndarray, concentration: float
+) -> tuple[Discrete, list[Issue]]:
+    """The feature with the levels that rows have, and what is to be said of them."""
+    name, n = own.column, len(place)
+    count = dict(
+        zip(labels, np.bincount(place.astype(int), minlength=len(labels)).tolist(), strict=True)
+    )
+    levels = tuple(label for label in labels if count[label])
+    issues: list[Issue] = []
+    most = most_levels(own.family)
+    empty = [label for label in labels if not count[label]]
+    if empty:
+        one = len(empty) == 1
+        message = (
+            f"No row used has the {'level' if one else 'levels'} {listed(empty)} of the feature "
+            f"{quoted(name)}, which {'is' if one else 'are'} left out: new rows cannot have "
+            f"{'it' if one else 'them'}."
+        )
+        issues.append(warning("empty_level", message, "", name, None, float(len(empty))))
+    if len(levels) < 2:
+        statement = f"Column {quoted(name)} has one level only in the rows used, {listed(levels)}"
+        issues.append(error("one_level", statement, "leave it out", name, None, 1.0))
+    elif len(levels) > (most or len(levels)):
+        statement = f"Column {quoted(name)} has {len(levels)} levels, and a {own.family} feature "
+        statement += f"at most {most}"
+        remedy = f"make it {OF_LEVELS}"
+        issues.append(error("many_levels", statement, remedy, name, None, float(len(levels))))
+    elif len(levels) > _MANY_LEVELS and len(levels) > _NAMES_SHARE * n:
+        statement = f"Column {quoted(name)} has {len(levels)} levels in {n} rows, as names have"
+        issues.append(error("name_like", statement, "leave it out", name, None, float(len(levels))))
+    else:
+        issues += _scarce(name, levels, count, concentration)
+    return replace(own, levels=levels), issues
+
+
+def _scarce(
+    name: str, levels: Sequence[str], count: Mapping[str, int], concentration: float
+) -> list[Issue]:
+    found = []
+    if len(levels) > _MANY_LEVELS:
+        message = (
+            f"The feature {quoted(name)} has {len(levels)} levels, of whose probabilities the "
+            f"prior says as much as {concentration * len(levels):g} rows in each cluster."
+        )
+        remedy = "Join levels, or give the prior of probability a smaller concentration."
+        found.append(warning("many_levels", message, remedy, name, None, float(len(levels))))
+    single = [level for level in levels if count[level] == 1]
+    if single:
+        one = len(single) == 1
+        message = (
+            f"{'Level' if one else 'Levels'} {listed(single)} of the feature {quoted(name)} "
+            f"{'has' if one else 'have'} one row only: elsewhere {'its' if one else 'their'} "
+            f"{'probability is' if one else 'probabilities are'} what the prior says of no rows."
+        )
+        remedy = "Join it to another level." if one else "Join them to other levels."
+        found.append(warning("rare_level", message, remedy, name, None, float(len(single))))
+    return found
+
+
+def _placed(
+    own: Discrete, labels: tuple[str, ...], place: np.ndarray, named: Any
+) -> tuple[np.ndarray, list[Issue]]:
+    """Codes among the feature's levels, (n,), NaN where not known; an error for others."""
+    known = {label: float(code) for code, label in enumerate(own.levels)}
+    table = np.array([known.get(label, -1.0) for label in labels] + [np.nan])
+    codes = table[np.where(np.isnan(place), len(labels), place).astype(int)]
+    strange = np.flatnonzero(codes < 0)
+    if not strange.size:
+        return codes, []
+    label = labels[int(place[strange[0]])]
+    statement = (
+        f"Column {quoted(own.column)} holds the level {quoted(label)} in {named(strange[:1])}, "
+        "which no row of the fit has"
+    )
+    remedy = f"its levels are {listed(own.levels)}"
+    row, count = int(strange[0]), float(strange.size)
+    return codes, [error("unseen_level", statement, remedy, own.column, row, count)]
+
+
+def new_codes(
+    types: Sequence[Discrete],
+    values: Mapping[str, np.ndarray],
+    levels: Mapping[str, tuple[str, ...]],
+    labels: np.ndarray | None,
+) -> tuple[dict[str, np.ndarray], list[Issue]]:
+    """Codes of new rows' features, of columns that are there, (n,) each, and what is wrong."""
+    there = tuple(own for own in types if own.column in values)
+
+    def named(place: np.ndarray) -> str:
+        return rows_named(place, labels)
+
+    found = settled((), there, values, levels, 1.0, named)
+    return found.codes, found.issues
+
+
+def source_values(
+    codes: np.ndarray, own: tuple[str, ...] | None, source: tuple[str, ...] | None
+) -> np.ndarray:
+    """A feature's values (n,) as the table had them: numbers, or codes among its own labels."""
+    if own is None:
+        return codes
+    place = [float(label) if source is None else source.index(label) for label in own]
+    return np.array(place, dtype=float)[codes.astype(int)]
+
+
+def may_hold(features: Collection[str], types: tuple[Discrete, ...] | None) -> dict[str, bool]:
+    """Features that may hold categories or words; with true, texts of any kind."""
+    if types is None:
+        return dict.fromkeys(features, False)
+    return {own.column: True for own in types if has_levels(own.family)}
+
+
+def types_from(features: object, levels: object) -> tuple[Discrete, ...] | None:
+    """The features that are not Gaussian, as a specification's tables have them.
+
+    Raises
+    ------
+    SpecError
+        If the levels are no lists of texts by column.
+    """
+    if not isinstance(features, Mapping):
+        return None
+    given = {} if levels is None else levels
+    if not isinstance(given, Mapping) or not all(
+        isinstance(own, Sequence) and all(isinstance(label, str) for label in own)
+        for own in given.values()
+    ):
+        raise SpecError("[data] needs levels as lists of texts by feature.")
+    known = {(name, str(features.get(name))): tuple(own) for name, own in given.items()}
+    families = {name: family for name, family in features.items() if family != NORMAL}
+    return made(families, known)
