@@ -85,7 +85,7 @@ def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.n
     parameters = dataset.scaling.to_model(searched.census.best.parameters)
     shares = mode_share(dataset.rows, parameters, dataset.blocks).T[None]
     problem = make_problem(dataset)
-    rows, y = problem.rows, problem.told_apart
+    rows, y = problem.starting, problem.told_apart
     for _ in range(k - searched.spec.n_clusters):
         more = [splits(rows.x, rows.u, y, share, rng, problem.weight) for share in shares]
         split = np.concatenate(more)

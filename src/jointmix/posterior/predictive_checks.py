@@ -72,7 +72,7 @@ def _statistics(
     columns: np.ndarray, names: list[str], weight: np.ndarray | None
 ) -> dict[str, float]:
     """Of one table, (column, obs), its rows' weights (obs,) or None."""
-    average = partial(np.average, axis=1, weights=weight)
+    average = partial(_average, weight=weight)
     center = average(columns)
     spread_ = np.sqrt(average((columns - center[:, None]) ** 2))
     white = (columns - center[:, None]) / spread_[:, None]
@@ -81,15 +81,30 @@ def _statistics(
         "sd": spread_,
         "skewness": average(white**3),
         "kurtosis": average(white**4),
-        "minimum": columns.min(axis=1),
-        "maximum": columns.max(axis=1),
+        "minimum": np.nanmin(columns, axis=1),
+        "maximum": np.nanmax(columns, axis=1),
     }
     found = {
         f"{label}[{name}]": float(value)
         for i, name in enumerate(names)
         for label, value in ((label, values[i]) for label, values in each.items())
     }
-    correlation = np.cov(white, bias=True, aweights=weight)
+    complete = not np.isnan(columns).any()
+    correlation = np.cov(white, bias=True, aweights=weight) if complete else None
     for i, j in combinations(range(len(names)), 2):
-        found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
+        if correlation is not None:
+            value = correlation[i, j]
+        else:
+            value = _average((white[i] * white[j])[None], weight)[0]
+        found[f"correlation[{names[i]}, {names[j]}]"] = float(value)
     return found
+
+
+def _average(columns: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Averages (column,) of the entries that are there, of rows with weights (obs,) or None."""
+    there = ~np.isnan(columns)
+    if there.all():
+        return np.asarray(np.average(columns, axis=1, weights=weight))
+    counts = there if weight is None else there * weight
+    total = (np.where(there, columns, 0.0) * counts).sum(axis=1)
+    return np.asarray(total / np.maximum(counts.sum(axis=1), 1e-300))
