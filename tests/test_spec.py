@@ -66,7 +66,7 @@ CONTRADICTIONS = {
         "covariance must be one of full, diagonal, spherical, tied, fixed; got 'round'.",
     ),
     "noise": ({"noise": None}, "noise must be one of cluster, shared, fixed; got None."),
-    "missing": ({"missing": "skip"}, "missing must be one of error, drop; got 'skip'."),
+    "missing": ({"missing": "skip"}, "missing must be one of error, drop, model; got 'skip'."),
     "intercept": ({"intercept": 1}, "intercept must be true or false; got 1."),
     "standardize": ({"standardize": "no"}, "standardize must be true or false; got 'no'."),
     "priors": ({"priors": {}}, "priors must be a Priors object; got {}."),

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from jointmix.posterior.differences import contrasts, r_squared
     from jointmix.posterior.evidence import Evidence, log_evidence
     from jointmix.posterior.frames import assign, to_frame
+    from jointmix.posterior.imputation import impute
     from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
     from jointmix.posterior.pointwise import with_log_likelihood
     from jointmix.posterior.prediction import log_density, predict, predictive_density
@@ -119,6 +120,7 @@ __all__ = [
     "fit_em",
     "four_clusters",
     "identify",
+    "impute",
     "kfold",
     "load",
     "log_density",
@@ -180,6 +182,7 @@ _HOME = {
     ),
     "fitting.recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
     "fitting.regressor": ("JointMixtureRegressor",),
+    "posterior.imputation": ("impute",),
     "posterior.predictive_checks": ("predictive_checks",),
     "posterior.replication": ("predictive_draws", "prior_predictive", "replicate"),
     "reporting": ("report",),

@@ -80,8 +80,10 @@ def closed_clusters(posterior: xr.Dataset, rows: Rows, spec: ModelSpec) -> list[
     Parameters
     ----------
     posterior, rows
-        Identified draws, and the rows, on the users' scale.
+        Identified draws, and the rows, on the users' scale; those with missing entries are
+        passed over.
     """
+    rows = rows if rows.complete else rows.take(~(np.isnan(rows.x).any(1) | np.isnan(rows.y)))
     parameters = draw_parameters(posterior, CLUSTER, spec)
     parameters = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     found = []

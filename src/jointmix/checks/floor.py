@@ -14,6 +14,7 @@ from jointmix.base.schema import (
 )
 from jointmix.checks.finding import Finding, Status, listed, skipped
 from jointmix.families.checks import Checks, OwnScale
+from jointmix.families.completing import places_known
 from jointmix.families.priors.zero import prior_floor
 from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
@@ -109,10 +110,13 @@ def own_scales(tree: xr.DataTree, spec: ModelSpec) -> Iterator[Scale]:
     posterior = require_group(tree, "posterior")
     unit = dict(zip(spec.columns, fitted_scaling(tree, spec).scale.tolist(), strict=True))
     for label, part in _by_cluster(tree, spec):
-        n, chosen = round(part.copies.sum()), posterior.sel({CLUSTER: label})
-        standing = part.standing(_MOST_ROWS)
+        chosen = posterior.sel({CLUSTER: label})
         for block in spec.blocks:
-            for own in block.checks.own_scales(standing):
+            known = part if part.complete else part.take(places_known(part, block))
+            n = round(known.copies.sum())
+            if n < len(spec.predictors) + 3:
+                continue
+            for own in block.checks.own_scales(known.standing(_MOST_ROWS)):
                 values = chosen[own.parameter]
                 if own.entry is not None:
                     values = values.isel({spec.parameters[own.parameter].dims[0]: own.entry})

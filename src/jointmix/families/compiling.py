@@ -7,6 +7,8 @@ addresses are data. All are called as
     terms(setup, state, rows, m, kept, scratch, out)    subtracts from m log densities
     sums(setup, state, rows, m, share, kept, scratch, sums)
     pullback(setup, values, state, count, sums, gradient)
+    reduce(told, features, values, out)
+    extend(told, features, values, out, of_out, of_features, of_values)
 
 with pointers to doubles, whole numbers m and a double `count`; the shapes stand in `Family`.
 Interpreted (NUMBA_DISABLE_JIT), an address is the place of a Python function in a list.
@@ -31,7 +33,7 @@ from numba.extending import intrinsic
 #: Below families/: what compiled functions of other folders contain.
 _SHARED = (
     *("compiling.py", "loops.py", "gamma_functions.py", "incomplete_gamma.py"),
-    "incomplete_beta.py",
+    *("incomplete_beta.py", "orthogonal.py"),
     *("membership/rows.py", "priors/rows.py"),
 )
 _DOUBLES, _WHOLE = types.CPointer(types.float64), types.int64
@@ -43,6 +45,8 @@ SIGNATURES = {
         _DOUBLES, _DOUBLES, _DOUBLES, _WHOLE, _DOUBLES, _DOUBLES, _DOUBLES, _DOUBLES
     ),
     "pullback": types.float64(_DOUBLES, _DOUBLES, _DOUBLES, types.float64, _DOUBLES, _DOUBLES),
+    "reduce": types.float64(_DOUBLES, _DOUBLES, _DOUBLES, _DOUBLES),
+    "extend": types.float64(_DOUBLES, _DOUBLES, _DOUBLES, _DOUBLES, _DOUBLES, _DOUBLES, _DOUBLES),
     "parts": types.float64(_DOUBLES, _DOUBLES, _DOUBLES, _WHOLE, _DOUBLES),
     "moments": types.float64(_DOUBLES, _DOUBLES),
     "distribution": types.float64(types.float64, _WHOLE, _DOUBLES, _DOUBLES, _DOUBLES),
@@ -190,6 +194,12 @@ class Family:
         Functions of the signatures named above: setup begins with n; rows are (n, m),
         contiguous; share are the responsibilities of m rows. `pullback` adds to the gradient in
         the values (positive ones: in their logarithms), `count` being the sum of all shares.
+    reduce, extend
+        Of a family that does without some features: reduce(told, features, values, out) fills
+        the values of the block that is left, told being what `Block.reduction` says and features
+        the values of the Gaussian features of the same cluster; extend(told, features, values,
+        out, of_out, of_features, of_values) adds to the gradients in the latter two what that in
+        the former is. None where the block stays as it is.
     parts, moments, distribution
         Of a response: parts(setup, state, rows, m, out) fills (m, n_part), what a cluster
         predicts for each row, the first two its centre and scale; moments(part, out) gives mean
@@ -213,6 +223,8 @@ class Family:
     terms: Callable[..., float]
     sums: Callable[..., float]
     pullback: Callable[..., float]
+    reduce: Callable[..., float] | None = None
+    extend: Callable[..., float] | None = None
     parts: Callable[..., float] | None = None
     moments: Callable[..., float] | None = None
     distribution: Callable[..., float] | None = None

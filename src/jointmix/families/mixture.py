@@ -12,6 +12,7 @@ import numpy as np
 
 from jointmix.families.moments import Moments, Outside
 from jointmix.families.parameters import Parameters
+from jointmix.families.patterns import by_pattern
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
 
@@ -19,7 +20,24 @@ from jointmix.families.rows import Rows
 def block_terms(
     blocks: Iterable[Block], rows: Rows, parameters: Parameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log p(x | k) and log p(y | x, k), each (..., obs, component); zeros for what is absent."""
+    """log p(x | k) and log p(y | x, k), each (..., obs, component); zeros for what is absent.
+
+    Of rows with missing entries they are the densities of what is there, the other features
+    integrated out, and log p(y | x, k) is that given the features that are there.
+    """
+    if rows.complete:
+        return _whole_terms(blocks, rows, parameters)
+    shape = (*parameters.weight.shape[:-1], len(rows.y), parameters.weight.shape[-1])
+    features, response = np.zeros(shape), np.zeros(shape)
+    for part in by_pattern(rows, parameters, blocks):
+        own = _whole_terms(part.blocks, part.rows, part.parameters)
+        features[..., part.place, :], response[..., part.place, :] = own
+    return features, response
+
+
+def _whole_terms(
+    blocks: Iterable[Block], rows: Rows, parameters: Parameters
+) -> tuple[np.ndarray, np.ndarray]:
     shape = (*parameters.weight.shape[:-1], len(rows.y), parameters.weight.shape[-1])
     features, response = np.zeros(shape), np.zeros(shape)
     for block in blocks:

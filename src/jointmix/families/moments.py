@@ -22,6 +22,23 @@ class Outside:
 
 
 @dataclass(frozen=True, eq=False)
+class Imputed:
+    """Missing features of a row in each cluster, given the entries that are there: Gaussian.
+
+    Attributes
+    ----------
+    coefficient
+        Of the mean in w = (1, columns), zero in what is missing, (..., cluster, missing,
+        1 + column).
+    covariance
+        (..., cluster, missing, missing).
+    """
+
+    coefficient: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Of the columns in each cluster, in the columns' units.
 

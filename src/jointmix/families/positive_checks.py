@@ -75,11 +75,13 @@ class PositiveChecks(LinkedChecks):
     def exact_issue(self, table: Table) -> Issue | None:
         """A response that its predictors determine: its log is a linear function of them."""
         spec, name = self.spec, str(self.spec.response)
-        u, y = table.select(spec.predictors), table.select([name])[:, 0]
+        given = () if spec.offset is None else (spec.offset,)
+        whole = table.select([*spec.predictors, *given, name])
+        u, y = whole[:, : len(spec.predictors)], whole[:, -1]
         known = isinstance(spec.priors.slope, Fixed) or isinstance(spec.priors.intercept, Fixed)
         if known or len(y) <= len(spec.predictors) + 1 or (y <= 0).any():
             return None
-        offset = table.select([spec.offset])[:, 0] if spec.offset is not None else 0.0
+        offset = whole[:, -2] if given else 0.0
         log_y = np.log(y) - offset
         if not log_y.std():
             return None

@@ -11,18 +11,19 @@ from `jointmix.families.regression.Regression`; one whose mean is a function of 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from jointmix.families.checks import Checks
-from jointmix.families.moments import Moments, Outside
+from jointmix.families.moments import Imputed, Moments, Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import AnyPrior, Fixed
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled, Specified
+from jointmix.families.steps import Scores, Step
 from jointmix.families.straight import Straightened
 
 Role = Literal["weight", "location", "scale", "correlation", "shape", "probability"]
@@ -88,77 +89,6 @@ class Parameter:
         return int(np.prod(self.free[1:])) if own else 0
 
 
-@cache
-def _triangle(width: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.triu_indices(width)
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What an M-step is given: the standardised rows, and who holds them.
-
-    Attributes
-    ----------
-    rows, values
-        By role, and all columns (obs, column), standardised.
-    outer
-        Upper triangle of each row's w w' with w = (1, columns), (obs, pair).
-    scaling
-        Of the columns.
-    share
-        Responsibilities times the rows' weights, (start, cluster, obs).
-    previous
-        The parameters that they come from; None for the allocations that EM starts with.
-    """
-
-    rows: Rows
-    values: np.ndarray
-    outer: np.ndarray
-    scaling: Scaled
-    share: np.ndarray
-    previous: Parameters | None
-
-    @cached_property
-    def count(self) -> np.ndarray:
-        """Expected rows of each cluster, (start, cluster)."""
-        return np.maximum(self.second[..., 0, 0], 1e-10)
-
-    @cached_property
-    def second(self) -> np.ndarray:
-        """Second moments of w, weighted by responsibilities: (start, cluster, 1 + column, …)."""
-        return self.moments(self.share)
-
-    @cached_property
-    def average(self) -> np.ndarray:
-        """`second` over `count`."""
-        return self.second / self.count[..., None, None]
-
-    def moments(self, weight: np.ndarray) -> np.ndarray:
-        """Sums of w w' over rows with weights (start, cluster, obs)."""
-        width = 1 + self.values.shape[1]
-        flat = weight.reshape(-1, len(self.values)) @ self.outer
-        i, j = _triangle(width)
-        result = np.empty((len(flat), width, width))
-        result[:, i, j] = result[:, j, i] = flat
-        return result.reshape(*weight.shape[:2], width, width)
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Derivatives of each row's log density of one block, times the row's responsibilities.
-
-    Attributes
-    ----------
-    location
-        By parameter, (obs, cluster, entry), in the parameter's own units.
-    rest
-        In the free scales and shapes, on log scales, (obs, value).
-    """
-
-    location: dict[str, np.ndarray]
-    rest: np.ndarray
-
-
 class Block(ABC):
     """The density of some columns given others, inside a cluster; see the module."""
 
@@ -180,6 +110,8 @@ class Block(ABC):
     #: Of a response: whether it is a whole number; whether it is positive.
     whole: ClassVar[bool] = False
     positive: ClassVar[bool] = False
+    #: Of a response: whether there is a closed form without predictors that are features.
+    integrates_predictors: ClassVar[bool] = False
     #: Of a response: whether it is how many of a column of trials succeeded.
     counts_successes: ClassVar[bool] = False
     #: What can go wrong with it.
@@ -301,6 +233,19 @@ class Block(ABC):
             there is no closed form.
         """
         del rows, parameters, present
+        return None
+
+    def impute(self, before: Imputed, parameters: Parameters, present: np.ndarray) -> Imputed:
+        """What earlier blocks say of the features that are not ``present``, with its own."""
+        del parameters, present
+        return before
+
+    def reduction(self, present: np.ndarray) -> tuple[float, ...] | None:
+        """What its compiled `reduce` is told where features are missing; None for as it is.
+
+        Its rows are then those of `marginal`.
+        """
+        del present
         return None
 
     def level(

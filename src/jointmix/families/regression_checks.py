@@ -45,7 +45,8 @@ class RegressionChecks(Checks):
     def exact_issue(self, table: Table) -> Issue | None:
         """A response that its predictors determine: nothing is left to call noise."""
         spec, name = self.spec, str(self.spec.response)
-        u, y = table.select(spec.predictors), table.select([name])[:, 0]
+        whole = table.select([*spec.predictors, name])
+        u, y = whole[:, :-1], whole[:, -1]
         known = isinstance(spec.priors.slope, Fixed) or isinstance(spec.priors.intercept, Fixed)
         if known or len(y) <= len(spec.predictors) + 1:
             return None

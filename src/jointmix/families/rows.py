@@ -11,8 +11,36 @@ from jointmix.tables.weights import is_frequency, standing_places
 
 
 @dataclass(frozen=True, eq=False)
+class Gaps:
+    """Rows that miss the same entries.
+
+    Attributes
+    ----------
+    place
+        Places of the rows, (row,).
+    rows
+        The rows themselves.
+    present
+        Which features are there, (feature,).
+    answered
+        Whether the response is.
+    made
+        What is made of them once, by what it is for.
+    """
+
+    place: np.ndarray
+    rows: "Rows"
+    present: np.ndarray
+    answered: bool
+    made: dict[str, "Rows"]
+
+
+@dataclass(frozen=True, eq=False)
 class Rows:
     """The rows by role: x (obs, feature), u (obs, predictor), y (obs).
+
+    Entries of x and y that are not a number are missing, and predictors that are features with
+    them; where y is missing, what it depends on may be too.
 
     ``label`` (obs) is what the table that they come from calls them, where that is asked for;
     ``offset`` (obs) is added to the line of a response that is linked to it, and of ``trials``
@@ -43,6 +71,25 @@ class Rows:
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs: compiled functions have other addresses there."""
         return {name: value for name, value in vars(self).items() if name != "made_of_them"}
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether no feature and no response is missing."""
+        return not (np.isnan(self.x).any() or np.isnan(self.y).any())
+
+    @cached_property
+    def patterns(self) -> tuple[Gaps, ...]:
+        """The rows by what they miss, complete ones first."""
+        if self.complete:
+            everything = np.ones(self.x.shape[1], dtype=bool)
+            return (Gaps(np.arange(len(self.y)), self, everything, True, {}),)
+        there = ~np.isnan(np.column_stack([self.x, self.y]))
+        kinds, group = np.unique(~there, axis=0, return_inverse=True)
+        found = []
+        for index, gone in enumerate(kinds):
+            place = np.flatnonzero(group.ravel() == index)
+            found.append(Gaps(place, self.take(place), ~gone[:-1], not gone[-1], {}))
+        return tuple(found)
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -89,8 +136,12 @@ class Rows:
     def quantile(self, values: np.ndarray, at: float) -> float:
         """A quantile of values of the rows, (obs,), that count as often as they weigh.
 
-        Between neighbours in the order it is linear, as it is of repeated rows.
+        Between neighbours in the order it is linear, as it is of repeated rows; values that are
+        missing do not count.
         """
+        there = ~np.isnan(values)
+        if not there.all():
+            return self.take(there).quantile(values[there], at)
         if self.weight is None:
             return float(np.quantile(values, at))
         order = np.argsort(values, kind="stable")

@@ -84,7 +84,7 @@ def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.n
     dataset = searched.dataset
     shares = share_at(dataset, searched.census.best.parameters).T[None]
     problem = make_problem(dataset)
-    rows, x, y = problem.rows, problem.features_apart, problem.told_apart
+    rows, x, y = problem.starting, problem.features_apart, problem.told_apart
     for _ in range(k - searched.spec.n_clusters):
         more = [splits(x, rows.u, y, share, rng, problem.weight) for share in shares]
         split = np.concatenate(more)

@@ -8,6 +8,7 @@ from jointmix.families import protocol
 from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
 from jointmix.families.parameters import Parameters
+from jointmix.families.patterns import by_pattern
 from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import compiled_blocks, rows_problem, values_of
 from jointmix.kernel.records import blocks_of, header_of, weights_of
@@ -97,6 +98,18 @@ def allocate(
     likelihood
         Log likelihoods, (draw,), rows counting as often as they weigh.
     """
+    if rows.complete:
+        return _allocated(rows, parameters, blocks, with_features)
+    return _allocate_patterns(rows, parameters, blocks, with_features)
+
+
+def _allocated(
+    rows: Rows,
+    parameters: Parameters,
+    blocks: Sequence[protocol.Block],
+    with_features: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`allocate` of rows all of whose blocks are there."""
     (n_draws, k), n = parameters.weight.shape, len(rows.y)
     compiled = compiled_blocks(blocks, rows, parameters)
     problem = rows_problem(compiled, k, blocks, rows)
@@ -105,6 +118,26 @@ def allocate(
     n_given = sum(not block.of_response for block in blocks)
     values = values_of(parameters, blocks, compiled)
     _allocate(problem, values, n_given, joint, features, likelihood)
+    return joint, features, likelihood
+
+
+def _allocate_patterns(
+    rows: Rows,
+    parameters: Parameters,
+    blocks: Sequence[protocol.Block],
+    with_features: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`allocate` of rows with missing entries, those that miss the same together."""
+    (n_draws, k), n = parameters.weight.shape, len(rows.y)
+    joint, likelihood = np.empty((n_draws, k, n)), np.zeros(n_draws)
+    features = np.empty((n_draws, k, n) if with_features else (0, 0, 0))
+    for part in by_pattern(rows, parameters, blocks):
+        joint[..., part.place], own, value = _allocated(
+            part.rows, part.parameters, part.blocks, with_features
+        )
+        likelihood += value
+        if with_features:
+            features[..., part.place] = own
     return joint, features, likelihood
 
 

@@ -111,6 +111,7 @@ def add_blocks(
     columns: np.ndarray,
     most: int = 256,
     weight: np.ndarray | None = None,
+    starts: Sequence[int] | None = None,
 ) -> dict[str, int]:
     """Put blocks of k components with their rows (column, obs) on the tape; what the header says.
 
@@ -120,6 +121,8 @@ def add_blocks(
         Rows that are taken at a time, at most.
     weight
         Of the rows, (obs,); None for one each.
+    starts
+        Where component 0's values are, of each block; None for one block after another.
 
     Returns
     -------
@@ -143,6 +146,8 @@ def add_blocks(
         )
         for name, size in zip(ends, sizes.values(), strict=True):
             ends[name] += k * size
+    for row, start in zip(rows, starts or (), strict=False):
+        row["value"] = start
     return {
         "n_clusters": k,
         "n_rows": columns.shape[1],
@@ -155,7 +160,8 @@ def add_blocks(
 
 def columns_of(blocks: Sequence[protocol.Block], rows: Rows) -> np.ndarray:
     """The columns of all blocks, one block after another, (column, obs)."""
-    return np.concatenate([block.compiled_rows(rows) for block in blocks])
+    columns = [block.compiled_rows(rows) for block in blocks]
+    return np.concatenate([np.zeros((0, len(rows.y))), *columns])
 
 
 def rows_problem(

@@ -8,6 +8,7 @@ from jointmix.families import protocol
 from jointmix.families.compiling import call, jit
 from jointmix.families.loops import copy
 from jointmix.families.parameters import Parameters
+from jointmix.families.patterns import by_pattern
 from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import LEAST_WEIGHT, response_parts
 from jointmix.kernel.records import header_of, predicted_of
@@ -239,8 +240,15 @@ def pit_crps(
     Returns
     -------
     pit, crps
-        Each (row,); the score in the response's units.
+        Each (row,), NaN where the response is missing; the score in the response's units.
     """
+    if not rows.complete:
+        found = np.full((2, len(rows.y)), np.nan)
+        for part in by_pattern(rows, parameters, (block,)):
+            for own in part.blocks:
+                weight = log_weight[:, part.place]
+                found[:, part.place] = pit_crps(part.rows, weight, part.parameters, own)
+        return found[0], found[1]
     problem, parts = response_parts(rows, parameters, block)
     pit, crps, y = np.empty(len(rows.y)), np.empty(len(rows.y)), np.ascontiguousarray(rows.y)
     chance = np.random.default_rng(len(y)).random(len(y))

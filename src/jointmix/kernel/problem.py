@@ -25,6 +25,7 @@ from jointmix.kernel.blocks import (
     places,
     put,
 )
+from jointmix.kernel.patterns import add_patterns
 from jointmix.kernel.records import (
     COLUMN,
     CONE,
@@ -177,17 +178,22 @@ def make_problem(
         # ξ itself, from which means, intercepts and slopes are filled.
         place["location"] = Place(width, len(coordinates(spec)), len(coordinates(spec)))
         width += k * len(coordinates(spec))
-    values = np.zeros(width)
+    tape, first = Tape(), table.patterns[0]
+    whole = first.present.all() and first.answered
+    parts = table.patterns[1:] if whole else table.patterns
+    patterns, reduced = add_patterns(tape, spec.blocks, blocks, parts, known, width)
+    values = np.zeros(width + reduced)
     for name, value in compiled_values(spec.blocks, known).items():
         put(values, place[name], value)
-    tape = Tape()
     rows = _rows(tape, free, place, direction)
     rows += _followers(tape, spec, scaling, place)
     outputs = _outputs(place, spec)
     shift, stretch = whitening or (np.zeros(0), np.zeros(0))
+    complete = first.rows if whole else table.take(slice(0, 0))
+    columns = columns_of(spec.blocks, complete)
     return tape.problem(
-        **add_blocks(tape, blocks, k, columns_of(spec.blocks, table), weight=table.weight),
-        dim=n_free(spec), n_values=width, known=tape.add(values),
+        **add_blocks(tape, blocks, k, columns, weight=complete.weight), **patterns,
+        dim=n_free(spec), n_values=len(values), known=tape.add(values),
         parameters=tape.table(PARAMETER, rows), n_parameters=len(rows),
         outputs=tape.table(OUTPUT, outputs), n_outputs=len(outputs),
         whitened=whitening is not None, shift=tape.add(shift), stretch=tape.add(stretch),

@@ -20,12 +20,17 @@ def _record(whole: str, real: str = "") -> np.dtype:
 # Places are indices of the problem's array; those of values, of the vector of values.
 
 #: Sizes, places of the tables and arrays (of how many rows; that of the rows' weights is 0 where
-#: there are none), and the sum of all constants.
+#: there are none), and the sum of all constants. Rows with missing entries follow pattern by
+#: pattern, each with a header of its own that has rows, blocks, and the `reductions` behind them.
 HEADER = _record(
     "n_doubles dim n_values n_clusters n_rows length parameters n_parameters blocks n_blocks "
-    "outputs n_outputs known whitened shift stretch predicted weights",
+    "outputs n_outputs known whitened shift stretch predicted weights patterns n_patterns "
+    "reductions n_reductions",
     "constant",
 )
+#: A block without some features: its family's functions and what they are told; where component 0's
+#: values, and those of the features, are, and where those of what is left go, with their numbers.
+REDUCTION = _record("reduce extend told value n_values features n_features left n_left")
 #: One free parameter: its transform, the place of its n_rows × n_columns values in q, and where
 #: they go: component c's `width` values begin at value + c step. One row or column serves all.
 #: Then what some transforms need: `side` of matrices; `reflection` and `columns` of locations and
@@ -50,8 +55,8 @@ OUTPUT = _record("kind value step width side")
 PREDICTED = _record("parts moments distribution distance n_part whole")
 
 HEADER_SIZE = HEADER.itemsize // 8
-_PARAMETER, _COLUMN, _BLOCK, _OUTPUT, _PREDICTED = (
-    kind.itemsize // 8 for kind in (PARAMETER, COLUMN, BLOCK, OUTPUT, PREDICTED)
+_PARAMETER, _COLUMN, _BLOCK, _OUTPUT, _PREDICTED, _REDUCTION = (
+    kind.itemsize // 8 for kind in (PARAMETER, COLUMN, BLOCK, OUTPUT, PREDICTED, REDUCTION)
 )
 
 
@@ -59,6 +64,20 @@ _PARAMETER, _COLUMN, _BLOCK, _OUTPUT, _PREDICTED = (
 def header_of(problem):  # type: ignore[no-untyped-def]
     """The problem's header."""
     return problem[:HEADER_SIZE].view(HEADER)[0]
+
+
+@jit()
+def pattern_of(problem, header, i):  # type: ignore[no-untyped-def]
+    """The header of a pattern of missing entries."""
+    first = header.patterns + i * HEADER_SIZE
+    return problem[first : first + HEADER_SIZE].view(HEADER)[0]
+
+
+@jit()
+def reductions_of(problem, header):  # type: ignore[no-untyped-def]
+    """The table of blocks without some features."""
+    n = header.n_reductions * _REDUCTION
+    return problem[header.reductions : header.reductions + n].view(REDUCTION)
 
 
 @jit()

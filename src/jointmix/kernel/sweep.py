@@ -8,7 +8,7 @@ import numpy as np
 
 from jointmix.families.compiling import call, jit
 from jointmix.families.loops import SUMS, softmax
-from jointmix.kernel.records import weights_of
+from jointmix.kernel.records import blocks_of, pattern_of, reductions_of, weights_of
 
 
 @jit()
@@ -53,7 +53,37 @@ def _add_sums(problem, block, start, m, length, state, kept, scratch, terms, sum
         call(block.sums, setup, known, rows, m, terms[c], own, scratch, out)
 
 
-@jit(inner=False, fastmath=SUMS)
+@jit()
+def reduce(problem, header, k, values):  # type: ignore[no-untyped-def]
+    """Fill the values of the blocks that a pattern leaves."""
+    table = reductions_of(problem, header)
+    for i in range(table.size):
+        row = table[i]
+        for c in range(k):
+            call(
+                row.reduce, problem[row.told :], values[row.features + c * row.n_features :],
+                values[row.value + c * row.n_values :], values[row.left + c * row.n_left :],
+            )  # fmt: skip
+
+
+@jit()
+def _extend(problem, header, k, values, from_values):  # type: ignore[no-untyped-def]
+    """The gradient in the values from that in those of the blocks that a pattern leaves."""
+    table = reductions_of(problem, header)
+    for i in range(table.size):
+        row = table[i]
+        for c in range(k):
+            features, own = row.features + c * row.n_features, row.value + c * row.n_values
+            left = row.left + c * row.n_left
+            call(
+                row.extend, problem[row.told :], values[features:], values[own:], values[left:],
+                from_values[left:], from_values[features:], from_values[own:],
+            )  # fmt: skip
+            for j in range(row.n_left):
+                from_values[left + j] = 0.0
+
+
+@jit(inner=False)
 def sweep(problem, header, blocks, values, from_values):  # type: ignore[no-untyped-def]
     """The log likelihood of all rows, and its gradient in the values.
 
@@ -65,11 +95,23 @@ def sweep(problem, header, blocks, values, from_values):  # type: ignore[no-unty
         Log weights and the blocks' values, (value,); the gradient, zeros to which it is added: in
         the logarithms of weights and of positive values.
     """
+    total = _sweep(problem, header, blocks, values, from_values)
+    for i in range(header.n_patterns):
+        own = pattern_of(problem, header, i)
+        reduce(problem, own, own.n_clusters, values)
+        total += _sweep(problem, own, blocks_of(problem, own), values, from_values)
+        _extend(problem, own, own.n_clusters, values, from_values)
+    return total
+
+
+@jit(inner=False, fastmath=SUMS)
+def _sweep(problem, header, blocks, values, from_values):  # type: ignore[no-untyped-def]
+    """`sweep` of the rows that one header has."""
     k, n, length = header.n_clusters, header.n_rows, header.length
     n_state, n_sums, n_kept, n_scratch = rooms(blocks, k)
     state, sums, kept = np.empty(n_state), np.zeros(n_sums), np.empty(n_kept * length)
     scratch, terms, constant = np.empty(n_scratch * length), np.empty((k, length)), np.empty(k)
-    work, bits = np.empty(length), np.empty(length, dtype=np.int64)
+    work, bits, count = np.empty(length), np.empty(length, dtype=np.int64), np.zeros(k)
     for c in range(k):
         constant[c] = values[c]
     for i in range(blocks.size):
@@ -90,9 +132,11 @@ def sweep(problem, header, blocks, values, from_values):  # type: ignore[no-unty
                     terms[c, b] *= weights[b]
         for c in range(k):
             for b in range(m):
-                from_values[c] += terms[c, b]
+                count[c] += terms[c, b]
         for i in range(blocks.size):
             _add_sums(problem, blocks[i], start, m, length, state, kept, scratch, terms, sums)
+    for c in range(k):
+        from_values[c] += count[c]
     for i in range(blocks.size):
         block = blocks[i]
         for c in range(k):
@@ -100,7 +144,7 @@ def sweep(problem, header, blocks, values, from_values):  # type: ignore[no-unty
             known = state[block.state + c * block.n_state :]
             own = sums[block.summed + c * block.n_sums :]
             call(
-                block.pullback, problem[block.setup :], values[place:], known, from_values[c], own,
+                block.pullback, problem[block.setup :], values[place:], known, count[c], own,
                 from_values[place:],
             )  # fmt: skip
     return total

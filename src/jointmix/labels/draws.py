@@ -190,7 +190,7 @@ def identify_draws(
         return _permutations(part, joint, pivot, spec, rows.weight)
 
     found = gather(rows, parameters, raw.sizes[CHAIN], choose, spec)
-    on_users_scale = found.log_likelihood + rows.total * scaling.log_jacobian
+    on_users_scale = found.log_likelihood + scaling.total_jacobian(rows)
     method, text = _describe(spec, ordering, switch_rate(found.permutation))
     return Identified(
         posterior=_identified(raw, parameters, found.permutation, scaling),

@@ -18,6 +18,7 @@ from jointmix.model.designed import (
     sources,
     with_types,
 )
+from jointmix.model.gaps import Available, gap_issues, observed_anything, regained
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
@@ -27,6 +28,7 @@ from jointmix.tables.issues import (
     Issue,
     error,
     listed,
+    quoted,
     raise_first,
 )
 from jointmix.tables.labels import rows_named
@@ -52,7 +54,8 @@ class Dataset:
     spec
         The model, which says what the columns are for.
     values
-        (N, C), float64, C-contiguous, read-only, on the users' scale.
+        (N, C), float64, C-contiguous, read-only, on the users' scale; NaN where an entry is
+        missing that the model integrates over.
     row
         (N,), row numbers, from 0, in the table given.
     n_rows
@@ -72,6 +75,8 @@ class Dataset:
         (N,), > 0, how often each row counts; None where the model has no row weights.
     n_zeros
         Rows of the table that do not enter because their weight is 0.
+    regained
+        Rows left out that ``missing="model"`` would keep, and of how many patterns they are.
     """
 
     spec: ModelSpec
@@ -85,6 +90,7 @@ class Dataset:
     source: Source | None = None
     weight: np.ndarray | None = None
     n_zeros: int = 0
+    regained: tuple[int, int] = (0, 0)
 
     @property
     def label(self) -> np.ndarray:
@@ -126,6 +132,17 @@ class Dataset:
     def users_rows(self) -> Rows:
         """The rows on the users' scale."""
         return by_role(self.values, self.spec, weight=self.weight)
+
+    @property
+    def available(self) -> Available:
+        """The columns by name, of the rows that have the entries that are asked for."""
+        return Available(self.values, self.columns)
+
+    @property
+    def gaps(self) -> dict[str, int]:
+        """Column → number of its entries that the model integrates over; none that has none."""
+        counts = np.isnan(self.values).sum(axis=0)
+        return {name: int(n) for name, n in zip(self.columns, counts, strict=True) if n}
 
     def under(self, spec: ModelSpec) -> "Dataset":
         """The same rows under another model of the same columns.
@@ -230,9 +247,16 @@ def inspect_table(
     if spec.missing == "error":
         issues += missing_issues(absent, names, True, read.labels)
     usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
+    if spec.missing == "model":
+        issues += gap_issues(absent, names, spec, read.labels)
+        possible = absent | (np.abs(values) <= LARGEST)
+        usable = possible.all(axis=1) & enters & observed_anything(absent, names, spec)
+        if any(issue.code == "missing" for issue in issues):
+            return None, tuple(issues)
     source = None
     used, row = np.ascontiguousarray(values[usable]), np.flatnonzero(usable)
-    counts = absent.sum(axis=0)
+    kept = (0, 0) if spec.missing == "model" else regained(absent & enters[:, None], needed, spec)
+    counts = absent[~usable].sum(axis=0)
     missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
     n = n_copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or spec.discrete or read.levels:
@@ -262,7 +286,7 @@ def inspect_table(
     digest = _digest(named, used if weight is None else np.c_[used, weight])
     n_zeros = int((~enters).sum())
     dataset = Dataset(
-        spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros
+        spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros, kept
     )
     return dataset, warnings
 
@@ -285,7 +309,7 @@ def _row_issues(
         issue
         for block in spec.blocks
         if {*block.columns, *(spec.given if block.of_response else ())} <= set(names)
-        for issue in block.checks.domain_issues(_Columns(used, names))
+        for issue in block.checks.domain_issues(Available(used, names))
     ]
     issues += domain
     refused = {issue.column for issue in domain} | {*spec.given}
@@ -294,28 +318,17 @@ def _row_issues(
     if not for_fit:
         return issues
     varying = {name for name in names if name not in {issue.column for issue in flat}}
-    table = _Columns(used, names)
+    table = Available(used, names)
     found: list[Issue | None] = []
     for group, limit in independent_groups(spec).items():
-        if set(group) <= varying:
+        if set(group) <= varying and table.enough(group):
             constant = has_constant(spec, group)
             found.append(collinear_issue(table.select(group), group, limit, constant))
     for block in spec.blocks:
         read = {*block.columns, *(spec.predictors if block.of_response else ())}
-        if read <= varying:
+        if read <= varying and table.enough((*read,)):
             found.append(block.checks.exact_issue(table))
     return issues + [issue for issue in found if issue is not None and issue.severity == "error"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """Columns (obs, column) by name, before they are a Dataset."""
-
-    values: np.ndarray
-    names: tuple[str, ...]
-
-    def select(self, names: Iterable[str]) -> np.ndarray:
-        return self.values[:, [self.names.index(name) for name in names]]
 
 
 def independent_groups(spec: ModelSpec) -> dict[tuple[str, ...], float]:
@@ -341,7 +354,7 @@ def require_possible(columns: Mapping[str, np.ndarray], spec: ModelSpec) -> None
     DataError
         If a row has such a value.
     """
-    table = _Columns(np.column_stack(list(columns.values())), tuple(columns))
+    table = Available(np.column_stack(list(columns.values())), tuple(columns))
     for block in spec.blocks:
         raise_first(block.checks.new_issues(table, {*block.columns} <= {*columns}))
 
@@ -359,6 +372,27 @@ def as_dataset(table: object, spec: ModelSpec) -> Dataset:
     return table if table.spec is spec else table.under(require_spec(spec))
 
 
+def require_complete(dataset: Dataset, what: str) -> None:
+    """Refuse rows with missing entries.
+
+    Parameters
+    ----------
+    what
+        What cannot do with them, as a sentence begins with it.
+
+    Raises
+    ------
+    DataError
+        If an entry is missing.
+    """
+    if dataset.gaps:
+        raise DataError(
+            f"{what} takes no rows with missing entries, and column "
+            f"{quoted(next(iter(dataset.gaps)))} has them; leave those rows out with "
+            'missing="drop", or take the kernel.'
+        )
+
+
 def minimum_rows(spec: ModelSpec) -> int:
     """The fewest rows with which each of K clusters could have its own parameters."""
     return spec.n_clusters * max(block.checks.minimum_rows for block in spec.blocks)
@@ -366,8 +400,9 @@ def minimum_rows(spec: ModelSpec) -> int:
 
 def _digest(columns: Sequence[str | list[str]], values: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(list(columns)).encode())
-    # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0.
-    digest.update((values + 0.0).astype("<f8").tobytes())
+    # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0; NaN have many.
+    plain = np.where(np.isnan(values), np.nan, values + 0.0)
+    digest.update(plain.astype("<f8").tobytes())
     return digest.hexdigest()
 
 

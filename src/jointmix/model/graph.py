@@ -28,7 +28,7 @@ from jointmix.model.component import (
     shapes_of,
     signature,
 )
-from jointmix.model.dataset import Dataset
+from jointmix.model.dataset import Dataset, require_complete
 from jointmix.model.location import coordinates, householder
 from jointmix.model.spec import ModelSpec
 
@@ -97,15 +97,12 @@ def mixture_model(
         What takes the mixture's place, if anything does.
     """
     spec = dataset.spec
+    require_complete(dataset, "The PyMC model")
     data = data_arrays(dataset)
     with pm.Model(coords=_coords(spec)) as model:
         rows = pm.Data(OBSERVED, data[OBSERVED])
         given = [pm.Data(name, data[name]) for name in (EXTRA, COUNTS) if name in data]
-        weight = weights(spec.membership)
-        locations = _locations(spec, direction)
-        values: dict[str, TensorVariable] = {}
-        for block in spec.blocks:
-            values |= graph_of(block).variables(block, dataset.scaling, locations)
+        weight, values = _variables(dataset, direction)
         if likelihood is None and COUNTS not in data:
             _mixture(spec, weight, values, rows, given, product)
         elif likelihood is None:
@@ -115,12 +112,26 @@ def mixture_model(
     return model
 
 
+def _variables(
+    dataset: Dataset, direction: np.ndarray | None
+) -> tuple[TensorVariable, dict[str, TensorVariable]]:
+    """Weights (component,), and the blocks' values by name, with their priors."""
+    spec = dataset.spec
+    weight = weights(spec.membership)
+    locations = _locations(spec, direction)
+    values: dict[str, TensorVariable] = {}
+    for block in spec.blocks:
+        values |= graph_of(block).variables(block, dataset.scaling, locations)
+    return weight, values
+
+
 def prior_draws(dataset: Dataset, draws: int, seed: int) -> dict[str, np.ndarray]:
     """Draws from the prior on the model's scale, by name, each (draw, component, ...).
 
     Labels are free: an ordered prior is the same one with its components sorted.
     """
-    model = mixture_model(dataset)
+    with pm.Model(coords=_coords(dataset.spec)) as model:
+        _variables(dataset, None)
     names = list(dataset.spec.parameters)
     # Compiling would take longer than drawing, and needs a folder that can be written to.
     found = pm.draw([model[name] for name in names], draws, random_seed=seed, mode=_PYTHON)

@@ -25,25 +25,29 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
     the response.
     """
     found: list[Issue | None] = list(dataset.warnings)
+    table = dataset.available
     for block in dataset.blocks:
         for name in block.checks.measured:
-            values, counts = np.unique(dataset.select([name]), return_counts=True)
+            values, counts = np.unique(table.select([name]), return_counts=True)
             kind = kind_warning(values, counts, name, block.of_response)
             harmless = block.checks.harmless_ties(name)
             found += [kind, tie_warning(counts, name, harmless, kind is not None)]
     own = [name for name in dataset.columns if name not in dataset.spec.made]
-    found += [digits_warning(dataset.select([name])[:, 0], name) for name in own]
+    found += [digits_warning(table.select([name])[:, 0], name) for name in own]
     spec = dataset.spec
     groups = independent_groups(spec).items()
     found += [
-        collinear_issue(dataset.select(group), group, limit, has_constant(spec, group))
+        collinear_issue(table.select(group), group, limit, has_constant(spec, group))
         for group, limit in groups
+        if table.enough(group)
     ]
-    found += [block.checks.exact_issue(dataset) for block in dataset.blocks]
-    found += derived_warnings(dataset.select(own), own, list(spec.features), spec.response)
+    found += [block.checks.exact_issue(table) for block in dataset.blocks]
+    whole = table.select(own)
+    if len(whole):
+        found += derived_warnings(whole, own, list(spec.features), spec.response)
     found.append(duplicate_warning(dataset.values, dataset.labels, dataset.row))
     if not any(issue.code == "total_row" for issue in dataset.warnings):
-        found.append(total_warning(dataset.select(own), own))
+        found.append(total_warning(whole, own))
     found += [_left_out_warning(dataset), _nothing_explains(spec)]
     if dataset.weight is not None:
         of_weights = (dataset.n_zeros, dataset.n_rows, str(spec.row_weights))
@@ -76,4 +80,12 @@ def _left_out_warning(dataset: Dataset) -> Issue | None:
     row = None
     if not dataset.n_zeros:
         row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
-    return warning("rows_left_out", message, "", names, row, left_out / dataset.n_rows)
+    kept, patterns = dataset.regained
+    remedy = ""
+    if kept:
+        remedy = (
+            f'With missing="model" {kept} of them enter{"s" * (kept == 1)} too, by what '
+            f"{'it has' if kept == 1 else 'they have'} "
+            f"({patterns} {'pattern' if patterns == 1 else 'patterns'} of missing entries)."
+        )
+    return warning("rows_left_out", message, remedy, names, row, left_out / dataset.n_rows)

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
 
 
@@ -77,9 +78,17 @@ class Scaling:
 
     @property
     def log_jacobian(self) -> float:
-        """What to add to a row's log density on this scale for that on the users' scale."""
+        """What to add to a complete row's log density on this scale for that on the users'."""
         _, response_scale = self.response
         return -float(np.log(self.feature[1]).sum() + np.log(response_scale))
+
+    def total_jacobian(self, rows: Rows) -> float:
+        """What to add to the rows' log likelihood on this scale for that on the users' scale."""
+        if rows.complete:
+            return rows.total * self.log_jacobian
+        there = ~np.isnan(np.column_stack([rows.x, rows.y]))
+        units = np.log([*self.feature[1], self.response[1]])
+        return -float(rows.weights @ (there @ units))
 
     def to_users(self, parameters: Parameters) -> Parameters:
         """Parameters of scaled columns as parameters on the users' scale."""
@@ -99,23 +108,27 @@ def standard_scaling(
 ) -> Scaling:
     """Mean zero and standard deviation one of columns (obs, column); spherical features share one.
 
+    They are those of the entries that are there.
+
     One scale for all features keeps a spherical covariance spherical on the users' scale. Means
     are weighted by ``weight`` (obs,).
     """
-    center, scale = values.mean(axis=0), values.std(axis=0)
-    if weight is not None:
-        center = np.average(values, axis=0, weights=weight)
-        scale = np.sqrt(np.average((values - center) ** 2, axis=0, weights=weight))
+    center, scale = _spread(values, weight)
+    for place in np.flatnonzero(np.isnan(center)).tolist():
+        there = ~np.isnan(values[:, place])
+        counts = None if weight is None else weight[there]
+        center[place], scale[place] = _spread(values[there, place], counts)
     d = len(spec.features)
     if spec.linked:
         places = {name: spec.columns.index(name) for name in spec.given}
         given = {name: values[:, place] for name, place in places.items()}
         for place in places.values():
             center[place], scale[place] = 0.0, 1.0
-        y, offset = values[:, -1], given.get(str(spec.offset), np.zeros(len(values)))
-        counts = np.ones(len(y)) if weight is None else weight
+        there = ~np.isnan(values[:, -1])
+        y, offset = values[there, -1], given.get(str(spec.offset), np.zeros(len(values)))[there]
+        counts = (np.ones(len(values)) if weight is None else weight)[there]
         block, trials = spec.blocks[-1], given.get(str(spec.trials))
-        center[-1] = block.level(y, offset, counts, trials)
+        center[-1] = block.level(y, offset, counts, None if trials is None else trials[there])
         scale[-1] = block.unit(y, counts)
     for block in spec.blocks:
         if not block.of_response and block.columns[0] not in spec.features:
@@ -127,6 +140,14 @@ def standard_scaling(
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
     return Scaling(spec, center, scale)
+
+
+def _spread(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations over rows (obs, ...) with weights (obs,)."""
+    if weight is None:
+        return values.mean(axis=0), values.std(axis=0)
+    center = np.average(values, axis=0, weights=weight)
+    return center, np.sqrt(np.average((values - center) ** 2, axis=0, weights=weight))
 
 
 def model_scaling(values: np.ndarray, spec: ModelSpec, weight: np.ndarray | None = None) -> Scaling:

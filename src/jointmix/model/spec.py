@@ -35,7 +35,7 @@ from jointmix.tables.design import Encoding
 
 COVARIANCES = ("full", "diagonal", "spherical", "tied", "fixed")
 NOISES = ("cluster", "shared", "fixed")
-MISSING = ("error", "drop")
+MISSING = ("error", "drop", "model")
 
 #: Constant parts that make the clusters distinguishable when they differ between clusters,
 #: and the number of dims a value has when it is the same for all clusters.
@@ -109,7 +109,10 @@ class ModelSpec:
     types
         Of features that are not Gaussian, with their levels, which a table gives: leave it out.
     missing
-        Rows with missing entries: "error" refuses them, "drop" leaves them out and says so.
+        Rows with missing entries: "error" refuses them, "drop" leaves them out and says so,
+        "model" integrates over them, exactly, as they are missing at random: features, which
+        may be predictors of a normal response too, and the response. Other entries may not be
+        missing; rows without any are left out.
     priors, sampler
         See `Priors` and `SamplerSpec`.
 

@@ -74,7 +74,7 @@ def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np
         found = climb(problem, merged[None], SAME_OPTIMUM, max_iterations=500)
         _, (value[place],) = expect(problem, found)
     n = problem.rows.total
-    value += n * problem.scaling.log_jacobian
+    value += problem.scaling.total_jacobian(problem.rows)
     return np.asarray(-2 * value + fewer.n_parameters * np.log(n))
 
 

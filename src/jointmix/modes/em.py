@@ -117,7 +117,7 @@ def _rounds(
     search: Search, part: Problem, n_starts: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Hard allocations (start, obs) to run EM from, as long as it may pay."""
-    rows, spec = part.rows, part.spec
+    rows, spec = part.starting, part.spec
     k, y, weight = spec.n_clusters, part.told_apart, part.weight
     x = part.features_apart
     yield allocations(x, rows.u, y, k, n_starts, rng, weight)

@@ -9,6 +9,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
+from jointmix.modes.expected import expected_scores
 
 #: Rows that are used, evenly spaced, of large tables; and rows worked on at a time.
 _MOST_ROWS, _BATCH_ROWS = 20_000, 2_000
@@ -46,7 +47,7 @@ def _scores(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     n, k = share.shape
     location, rest = [np.zeros((n, k, 0))], []
     for block in spec.blocks:
-        scores = block.scores(parameters, rows, share)
+        scores = expected_scores(block, rows, parameters, share, spec)
         free = (item.name for item in block.parameters if item.role == "location" and item.free)
         location += [scores.location[name] for name in free]
         rest.append(scores.rest)

@@ -4,7 +4,7 @@ One matrix product of responsibilities with the rows' w w', w = (1, standardised
 the closed forms of all blocks, components and EM starts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from jointmix.model.dataset import Dataset
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, standard_scaling
 from jointmix.model.spec import ModelSpec
+from jointmix.modes.expected import expected_moments, guessed
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,8 @@ class Problem:
 
     @cached_property
     def outer(self) -> np.ndarray:
-        """The upper triangle of each row's w w', (obs, pair)."""
-        w = np.column_stack([np.ones(len(self.values)), self.values])
+        """The upper triangle of each row's w w', (obs, pair); zeros for missing entries."""
+        w = np.column_stack([np.ones(len(self.values)), np.nan_to_num(self.values, nan=0.0)])
         i, j = np.triu_indices(w.shape[1])
         result = np.empty((len(w), len(i)))
         for place, (one, other) in enumerate(zip(i, j, strict=True)):
@@ -43,11 +44,16 @@ class Problem:
         """The response (obs,) as starts take it, standardised; None without one."""
         if self.spec.response is None:
             return None
-        value = self.spec.blocks[-1].working(self.rows)
+        if not self.rows.complete:
+            return np.asarray(self.guesses[:, -1])
+        return self._working(self.rows)
+
+    def _working(self, rows: Rows) -> np.ndarray:
+        value = self.spec.blocks[-1].working(rows)
         if not self.spec.linked:
             return value
-        center = np.average(value, weights=self.rows.weight)
-        spread = np.sqrt(np.average((value - center) ** 2, weights=self.rows.weight))
+        center = np.average(value, weights=rows.weight)
+        spread = np.sqrt(np.average((value - center) ** 2, weights=rows.weight))
         return np.asarray((value - center) / max(float(spread), 1e-300))
 
     @cached_property
@@ -57,15 +63,45 @@ class Problem:
         Of a feature of levels a column a level, so that rows which differ in it are as far apart
         as rows are in a standardised number on average.
         """
-        weight, found = self.rows.weights, [self.rows.x]
+        rows = self.starting
+        weight, found = rows.weights, [rows.x]
         for block in self.spec.blocks:
             if block.of_response or block.columns[0] in self.spec.features:
                 continue
-            columns = block.working(self.rows).reshape(len(weight), -1)
+            columns = block.working(rows).reshape(len(weight), -1)
             center = np.average(columns, axis=0, weights=weight)
             variance = np.average((columns - center) ** 2, axis=0, weights=weight).sum()
             found.append((columns - center) / np.sqrt(max(float(variance), 1e-300)))
         return np.hstack(found)
+
+    def guesses(self) -> np.ndarray:
+        """The columns with missing entries guessed, the response as `told_apart`, (obs, column)."""
+        values = self.values.copy()
+        if self.spec.response is not None:
+            values[self.answered, -1] = self._working(self.answered_rows)
+        return guessed(values, self.weight)
+
+    @cached_property
+    def starting(self) -> Rows:
+        """The rows as starts take them."""
+        if self.rows.complete:
+            return self.rows
+        return by_role(self.guesses, self.spec, self.scaling.level, self.weight)
+
+    @cached_property
+    def answered(self) -> np.ndarray:
+        """Places of the rows with a response."""
+        return np.flatnonzero(~np.isnan(self.rows.y))
+
+    @cached_property
+    def answered_rows(self) -> Rows:
+        """The rows with a response."""
+        return self.rows.take(self.answered)
+
+    @cached_property
+    def answered_outer(self) -> np.ndarray:
+        """`outer` of the rows with a response."""
+        return self.outer[self.answered]
 
     @cached_property
     def rows(self) -> Rows:
@@ -92,6 +128,19 @@ def maximise(problem: Problem, share: np.ndarray, previous: Parameters | None) -
     """
     if problem.weight is not None:
         share = share * problem.weight
+    every, answered = _steps(problem, share, previous)
+    prior, count = problem.spec.priors.weight, every.count
+    weight = count / count.sum(-1, keepdims=True)
+    if isinstance(prior, Fixed):
+        weight = np.broadcast_to(prior.array, count.shape)
+    arrays = {"weight": weight}
+    for block in problem.spec.blocks:
+        arrays |= block.maximise(answered if block.of_response else every)
+    return Parameters(**arrays)
+
+
+def _steps(problem: Problem, share: np.ndarray, previous: Parameters | None) -> tuple[Step, Step]:
+    """What blocks of features and that of the response are given."""
     step = Step(
         rows=problem.rows,
         values=problem.values,
@@ -100,11 +149,20 @@ def maximise(problem: Problem, share: np.ndarray, previous: Parameters | None) -
         share=share,
         previous=previous,
     )
-    prior, count = problem.spec.priors.weight, step.count
-    weight = count / count.sum(-1, keepdims=True)
-    if isinstance(prior, Fixed):
-        weight = np.broadcast_to(prior.array, count.shape)
-    arrays = {"weight": weight}
-    for block in problem.spec.blocks:
-        arrays |= block.maximise(step)
-    return Parameters(**arrays)
+    if problem.rows.complete:
+        return step, step
+    if previous is None:
+        whole = replace(problem, values=problem.guesses)
+        first = replace(step, values=whole.values, outer=whole.outer)
+        every, answered = first.second, first.moments(np.where(np.isnan(problem.rows.y), 0, share))
+    else:
+        found = expected_moments(problem.rows, problem.outer, share, previous, problem.spec)
+        every, answered = found.every, found.answered
+    return replace(step, expected=every), replace(
+        step,
+        rows=problem.answered_rows,
+        values=problem.values[problem.answered],
+        outer=problem.answered_outer,
+        share=np.ascontiguousarray(share[..., problem.answered]),
+        expected=answered,
+    )

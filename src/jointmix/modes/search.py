@@ -237,7 +237,7 @@ def _described(problem: Problem, parameters: Parameters) -> tuple[Mode, bool]:
     """The mode at ``parameters`` (no batch dim, standardised scale), and whether at the floor."""
     spec, rows, n = problem.spec, problem.rows, problem.rows.total
     (share,), (value,) = expect(problem, parameters.batched())
-    value += n * problem.scaling.log_jacobian
+    value += problem.scaling.total_jacobian(rows)
     at_floor = _at_floor(problem, parameters)
     own = spec.n_own_parameters if spec.n_clusters > 1 else 0
     entropy = -(rows.weighted((share * np.log(np.maximum(share, 1e-300))).T)).sum()

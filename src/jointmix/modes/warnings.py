@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.stats import chi2
 
+from jointmix.families.completing import places_known, whitened
 from jointmix.kernel.allocate import share_at
 from jointmix.model.dataset import Dataset
 from jointmix.modes.census import Census
@@ -37,10 +38,13 @@ def mode_warnings(dataset: Dataset, census: Census, started: str = "") -> tuple[
     share = share_at(dataset, census.start.parameters)
     allocation = share.argmax(axis=1)
     found = [_found_once(census), _start_lost(census, started), _small_clusters(dataset, share)]
-    found += [block.checks.mode_issue(dataset.users_rows, allocation) for block in blocks]
+    for block in blocks:
+        place = places_known(rows, block)
+        users = dataset.users_rows if rows.complete else dataset.users_rows.take(place)
+        found.append(block.checks.mode_issue(users, allocation[place]))
     measured = [name for block in blocks for name in block.checks.measured]
     found += [_repeated(dataset, name, allocation) for name in measured]
-    white = [block.checks.white(parameters, rows, allocation) for block in blocks]
+    white = whitened(rows, parameters, blocks, allocation)
     found.append(_outliers(dataset, np.concatenate(white, axis=1), allocation))
     return tuple(issue for issue in found if issue is not None)
 
@@ -94,6 +98,8 @@ def _small_clusters(dataset: Dataset, share: np.ndarray) -> Issue | None:
 def _repeated(dataset: Dataset, name: str, allocation: np.ndarray) -> Issue | None:
     """A cluster most of whose rows hold the very same number in a column of many."""
     column = dataset.select([name])[:, 0]
+    there = ~np.isnan(column)
+    column, allocation = column[there], allocation[there]
     if len(np.unique(column)) <= MOST_CODES:
         return None
     worst: tuple[int, int, float] = (0, 0, 0.0)
@@ -115,6 +121,16 @@ def _repeated(dataset: Dataset, name: str, allocation: np.ndarray) -> Issue | No
     return warning("repeated_value", message, remedy, name, None, float(most))
 
 
+def _medians(square: np.ndarray) -> np.ndarray:
+    """Medians of squares (obs, column) that are there; what chance has where too few are."""
+    found = np.full(square.shape[1], float(chi2.median(1)))
+    for place, column in enumerate(square.T):
+        there = column[~np.isnan(column)]
+        if len(there) >= _FEWEST_FOR_MEDIAN:
+            found[place] = np.median(there)
+    return found
+
+
 def _outliers(dataset: Dataset, white: np.ndarray, allocation: np.ndarray) -> Issue | None:
     """Rows farther from their cluster than chance allows, the least likely first.
 
@@ -123,16 +139,16 @@ def _outliers(dataset: Dataset, white: np.ndarray, allocation: np.ndarray) -> Is
     is scaled to the median that its squares should have where theirs is much too small.
     """
     square = white**2
-    freedom = square.shape[1]
-    if freedom == 0:
+    freedom = (~np.isnan(white)).sum(axis=1)
+    if square.shape[1] == 0:
         return None
     for cluster in np.unique(allocation):
         inside = allocation == cluster
         if inside.sum() >= _FEWEST_FOR_MEDIAN:
-            middle = np.maximum(np.median(square[inside], axis=0), 1e-12)
+            middle = np.maximum(_medians(square[inside]), 1e-12)
             widened = float(chi2.median(1)) / middle
             square[inside] *= np.where(widened > _WIDENED, widened, 1)
-    distance = square.sum(axis=1)
+    distance = np.nansum(square, axis=1)
     surprise = chi2.logsf(distance, freedom)
     far = np.flatnonzero(surprise < np.log(OUTLIER_CHANCE / len(distance)))
     if far.size == 0:

@@ -27,12 +27,12 @@ from jointmix.base.schema import (
 )
 from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
+from jointmix.families.patterns import Pattern, by_pattern
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate
 from jointmix.kernel.partition import expected_loss, improve
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.conditioning import Pattern, by_pattern
 from jointmix.posterior.draws import (
     fitted_spec,
     posterior_parameters,
@@ -354,7 +354,7 @@ def each_batch(
 
     Parallel(n_jobs=available_cores(), prefer="threads", require="sharedmem")(
         delayed(one)(pattern, slice(first, first + size))
-        for pattern in by_pattern(rows, parameters, spec)
+        for pattern in by_pattern(rows, parameters, spec.blocks)
         for first in range(0, len(pattern.place), size)
     )
 

@@ -1,6 +1,7 @@
 """How clusters differ, and how much of the response's variance they explain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import combinations
 
 import arviz_stats
@@ -22,6 +23,8 @@ from jointmix.families.mixture import (
     responsibility,
 )
 from jointmix.families.parameters import Parameters
+from jointmix.families.patterns import by_pattern
+from jointmix.families.protocol import Block, Predicted
 from jointmix.families.rows import Rows
 from jointmix.model.serialised import PRIOR_KEYS
 from jointmix.model.spec import ModelSpec
@@ -239,6 +242,22 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
     )
 
 
+def _given(
+    rows: Rows, parameters: Parameters, spec: ModelSpec, size: int
+) -> Iterator[tuple[Rows, Parameters, tuple[Block, ...]]]:
+    """Rows as predictions are given them, some at a time, and the model of what they have."""
+    asked = rows if rows.complete else replace(rows, y=np.zeros(len(rows.y)))
+    for pattern in by_pattern(asked, parameters, spec.blocks):
+        for part in pattern.rows.parts(size):
+            yield part, pattern.parameters, pattern.blocks
+
+
+def _response(blocks: tuple[Block, ...]) -> Predicted:
+    block = blocks[-1]
+    assert isinstance(block, Predicted)
+    return block
+
+
 def _moments_over_rows(
     rows: Rows, parameters: Parameters, spec: ModelSpec
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -248,12 +267,12 @@ def _moments_over_rows(
     """
     n_draws, k = parameters.weight.shape
     size = max(1, _BATCH_NUMBERS // (n_draws * k))
-    origin, total = rows.y.mean(), np.zeros((4, n_draws, k))
-    for start in range(0, len(rows.y), size):
-        part = rows.take(slice(start, start + size))
-        share = part.weighted(responsibility(log_terms(spec.blocks, part, parameters)[0]))
-        mean = spec.predicted.mean(parameters, part) - origin
-        variance = spec.predicted.variance(parameters, part)
+    origin, total = np.nanmean(rows.y), np.zeros((4, n_draws, k))
+    for part, model, blocks in _given(rows, parameters, spec, size):
+        share = part.weighted(responsibility(log_terms(blocks, part, model)[0]))
+        response = _response(blocks)
+        mean = response.mean(model, part) - origin
+        variance = response.variance(model, part)
         total += np.stack(
             [(share * each).sum(axis=1) for each in (np.ones_like(mean), mean, mean**2, variance)]
         )
@@ -266,15 +285,15 @@ def _bayesian_r2(rows: Rows, parameters: Parameters, spec: ModelSpec) -> np.ndar
     n_draws, k = parameters.weight.shape
     size = max(1, _BATCH_NUMBERS // (n_draws * k))
     # About the response's own mean, so that large offsets cost no digits.
-    origin = rows.y.mean()
+    origin = np.nanmean(rows.y)
     first, second, spread = np.zeros(n_draws), np.zeros(n_draws), np.zeros(n_draws)
-    for start in range(0, len(rows.y), size):
-        part = rows.take(slice(start, start + size))
-        share = responsibility(log_terms(spec.blocks, part, parameters)[0])
-        line = spec.predicted.mean(parameters, part) - origin
+    for part, model, blocks in _given(rows, parameters, spec, size):
+        share = responsibility(log_terms(blocks, part, model)[0])
+        response = _response(blocks)
+        line = response.mean(model, part) - origin
         center = (share * line).sum(-1)
         # Of an infinite variance no share is none; 0 × ∞ would be no number.
-        own = np.where(share > 0, spec.predicted.variance(parameters, part), 0.0)
+        own = np.where(share > 0, response.variance(model, part), 0.0)
         within = (share * (own + line**2)).sum(-1) - center**2
         first += center @ part.weights
         second += center**2 @ part.weights

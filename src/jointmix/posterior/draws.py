@@ -234,7 +234,11 @@ def table_rows(
         If a column is absent, or entries are missing elsewhere.
     """
     if table is None:
-        return observed_rows(tree, spec), spec.response is not None
+        rows = observed_rows(tree, spec)
+        if response is None:
+            # One that is missing is as good as any other that is not read.
+            rows = replace(rows, y=np.zeros(len(rows.y)))
+        return rows, spec.response is not None
     table = one_row(table)
     columns = model_rows(table, spec, response, may_miss)
     if not columns:

@@ -16,6 +16,7 @@ from jointmix.base.schema import (
     VARIABLE,
     VARIABLE_BIS,
 )
+from jointmix.families.completing import completed
 from jointmix.families.mixture import (
     cluster_moments,
     component_log_density,
@@ -58,8 +59,12 @@ def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
     Parameters
     ----------
     rows, mode
-        All rows, and EM's best mode, both on the users' scale.
+        All rows, and EM's best mode, both on the users' scale. What is missing is filled in
+        with its expectation there.
     """
+    if not rows.complete:
+        share = responsibility(component_log_density(spec.blocks, rows, mode))
+        rows = completed(rows, mode, share, spec.blocks)
     size = max(1, _BATCH_NUMBERS // (spec.n_clusters * (1 + len(spec.columns))))
     level = np.concatenate(
         [

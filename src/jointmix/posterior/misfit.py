@@ -18,6 +18,7 @@ from numpy.polynomial.legendre import legvander
 from scipy.special import ndtr
 from scipy.stats import chi2
 
+from jointmix.families.completing import whitened
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import mode_share
@@ -92,8 +93,8 @@ def deviations(tree: xr.DataTree) -> tuple[Deviation, ...]:
         held = rows.weighted(share).sum(axis=0)
         for cluster in np.flatnonzero(held >= _FEWEST_ROWS).tolist():
             inside = np.full(len(share), cluster)
-            for block in spec.blocks:
-                white = block.checks.white(at, rows, inside)
+            each_white = whitened(rows, at, spec.blocks, inside)
+            for block, white in zip(spec.blocks, each_white, strict=True):
                 for test, value in _tests(block, spec, rows, white, share[:, cluster]).items():
                     squares.setdefault(test, []).append(value**2)
         for test, found in squares.items():
@@ -165,12 +166,21 @@ def _standardised(
 
 
 def _polynomials(chance: np.ndarray) -> np.ndarray:
-    """Legendre's polynomials of degrees 1 to 4, orthonormal over (0, 1): (4, obs)."""
-    return np.asarray(legvander(2 * chance - 1, 4)[:, 1:].T * np.sqrt([[3], [5], [7], [9]]))
+    """Legendre's polynomials of degrees 1 to 4, orthonormal over (0, 1): (4, obs).
+
+    Zeros, their averages, stand for what is missing.
+    """
+    found = legvander(2 * chance - 1, 4)[:, 1:].T * np.sqrt([[3], [5], [7], [9]])
+    return np.nan_to_num(found, nan=0.0)
 
 
 def _ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted ranks in (0, 1), (obs,); values that are tied share theirs."""
+    """Weighted ranks in (0, 1), (obs,); values that are tied share theirs, missing have none."""
+    there = ~np.isnan(values)
+    if not there.all():
+        found = np.full(len(values), np.nan)
+        found[there] = _ranks(values[there], weight[there])
+        return found
     _, place = np.unique(values, return_inverse=True)
     mass = np.bincount(place, weight)
     return np.asarray(((np.cumsum(mass) - mass / 2) / weight.sum())[place])

@@ -8,6 +8,7 @@ draws × rows × clusters is held whole.
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -28,12 +29,12 @@ from jointmix.families.mixture import (
     log_terms,
 )
 from jointmix.families.parameters import Parameters
+from jointmix.families.patterns import Pattern, by_pattern, marginal
 from jointmix.families.protocol import Predicted
 from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import density_at, predictive
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import Batch, Weighting, each_batch
-from jointmix.posterior.conditioning import Pattern, by_pattern, marginal
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
@@ -188,7 +189,7 @@ def _predictions(
     probability = probabilities("quantiles", quantiles)
     rows, _ = table_rows(tree, spec, table, None, spec.clustering)
     parts, order = [], []
-    for pattern in by_pattern(rows, parameters, spec):
+    for pattern in by_pattern(rows, parameters, spec.blocks):
         least = _least_density(observed_rows(tree, spec), parameters, pattern.present, spec)
         moments = _predicted(pattern, probability, weighting)
         moments["extrapolated"] = moments["log_density"] < least
@@ -295,11 +296,16 @@ def _least_density(
     """The log of p(x) that 1% of the fit's rows lie below, in the features that are present."""
     if not present.any():
         return -np.inf
+    if not rows.complete:
+        there = ~np.isnan(rows.x[:, present]).any(axis=1)
+        rows = replace(rows, y=np.zeros(len(rows.y))).take(there)
+    if not len(rows.y):
+        return -np.inf
     some = fitted = rows.take(spread(len(rows.y), _MOST_ROWS))
     model = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     blocks = spec.blocks
     if not present.all():
-        some, model, blocks = marginal(some, model, present, spec)
+        some, model, blocks = marginal(some, model, present, spec.blocks)
     parts = []
     for _, part in row_batches(some, model):
         density = log_likelihood(log_terms(blocks, part, model)[0])

@@ -116,6 +116,8 @@ def _association(
         place = codes * other_levels + other.astype(int)
         joint = np.bincount(place, mass, n_levels * other_levels).reshape(n_levels, -1)
         return float(cramers_v(joint / joint.sum()))
+    there = ~np.isnan(other)
+    codes, other, mass = codes[there], other[there], mass[there]
     total = np.bincount(codes, mass, n_levels)
     center = np.bincount(codes, mass * other, n_levels) / np.maximum(total, 1e-300)
     mean = np.average(other, weights=mass)
@@ -129,7 +131,7 @@ def _of_numbers(
     """Of the columns of numbers, (column, obs)."""
     if not names:
         return {}
-    average = partial(np.average, axis=1, weights=weight)
+    average = partial(_average, weight=weight)
     center = average(columns)
     spread_ = np.sqrt(average((columns - center[:, None]) ** 2))
     white = (columns - center[:, None]) / spread_[:, None]
@@ -138,15 +140,30 @@ def _of_numbers(
         "sd": spread_,
         "skewness": average(white**3),
         "kurtosis": average(white**4),
-        "minimum": columns.min(axis=1),
-        "maximum": columns.max(axis=1),
+        "minimum": np.nanmin(columns, axis=1),
+        "maximum": np.nanmax(columns, axis=1),
     }
     found = {
         f"{label}[{name}]": float(value)
         for i, name in enumerate(names)
         for label, value in ((label, values[i]) for label, values in each.items())
     }
-    correlation = np.atleast_2d(np.cov(white, bias=True, aweights=weight))
+    complete = not np.isnan(columns).any()
+    correlation = np.atleast_2d(np.cov(white, bias=True, aweights=weight)) if complete else None
     for i, j in combinations(range(len(names)), 2):
-        found[f"correlation[{names[i]}, {names[j]}]"] = float(correlation[i, j])
+        if correlation is not None:
+            value = correlation[i, j]
+        else:
+            value = _average((white[i] * white[j])[None], weight)[0]
+        found[f"correlation[{names[i]}, {names[j]}]"] = float(value)
     return found
+
+
+def _average(columns: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Averages (column,) of the entries that are there, of rows with weights (obs,) or None."""
+    there = ~np.isnan(columns)
+    if there.all():
+        return np.asarray(np.average(columns, axis=1, weights=weight))
+    counts = there if weight is None else there * weight
+    total = (np.where(there, columns, 0.0) * counts).sum(axis=1)
+    return np.asarray(total / np.maximum(counts.sum(axis=1), 1e-300))

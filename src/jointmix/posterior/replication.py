@@ -78,7 +78,7 @@ def predictive_draws(
     DataError
         If a column is absent, or the draws would not fit in 2 GB.
     """
-    spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
+    spec, used, seed = fitted_spec(tree), some_draws(tree, draws), whole_number("seed", seed, 0)
     choice("weighting", weighting, get_args(Weighting))
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
@@ -151,7 +151,7 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
         ``observed_data`` with the same names, columns of levels as codes with the attribute
         ``levels``, fractional weights as the coordinate ``row_weight``;
         ``allocation``, the rows' clusters from 0; and ``posterior``, the draws used: as ArviZ's
-        plots take it, `arviz.plot_ppc_dist` for one.
+        plots take it, `arviz.plot_ppc_dist` for one. Entries that the fit's rows miss are NaN.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     DataError
         If the tables would not fit in 2 GB.
     """
-    spec, used, seed = fitted_spec(tree), _some_draws(tree, draws), whole_number("seed", seed, 0)
+    spec, used, seed = fitted_spec(tree), some_draws(tree, draws), whole_number("seed", seed, 0)
     posterior = used["posterior"].to_dataset()
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     parameters, source = posterior_parameters(used), observed_source(tree)
@@ -241,7 +241,7 @@ def _check_size(n_draws: int, n_rows: int, n_columns: int) -> None:
         )
 
 
-def _some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
+def some_draws(tree: xr.DataTree, draws: int) -> xr.DataTree:
     """The posterior, and its model, with at most as many draws, evenly spaced in each chain."""
     draws = whole_number("draws", draws, 1)
     posterior_parameters(tree)
@@ -319,7 +319,14 @@ def _as_tree(
     variables = _variables(observed)
     labels = {own.column: {LEVELS: json.dumps(own.levels)} for own in spec.discrete if own.levels}
     tables = xr.Dataset(
-        {variables[n]: (dims, drawn[f"column {n}"].reshape(shape)) for n in observed},
+        {
+            # Drawn tables miss what the rows do.
+            variables[n]: (
+                dims,
+                np.where(np.isnan(value), np.nan, drawn[f"column {n}"]).reshape(shape),
+            )
+            for n, value in observed.items()
+        },
         coords={**chains, **obs},
     )
     allocated = (dims, drawn["cluster"].reshape(shape))

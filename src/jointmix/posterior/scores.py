@@ -100,13 +100,14 @@ class Scores(Shown):
             error = float(self.table["subsampling_se"].max())
             said.append(f"{used} of {self.n_rows} rows were left out, an error of {error:.1f}.")
         if "pit" in self.pointwise:
-            pit = self.pointwise["pit"].values
-            weight = self.pointwise["weight"].values if "weight" in self.pointwise else None
+            told = self.pointwise.isel({OBS: ~np.isnan(self.pointwise["pit"].values)})
+            pit = told["pit"].values
+            weight = told["weight"].values if "weight" in told else None
             inside = np.average(np.abs(pit - 0.5) <= _INTERVAL / 2, weights=weight)
             said.append(
                 f"Central {_INTERVAL:.0%} intervals of y{' given x' if both else ''} hold "
                 f"{percent(float(inside))} of the rows; mean CRPS "
-                f"{float(np.average(self.pointwise['crps'].values, weights=weight)):.4g}."
+                f"{float(np.average(told['crps'].values, weights=weight)):.4g}."
             )
         high = self.influential
         if len(high):

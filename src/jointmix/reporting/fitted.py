@@ -179,8 +179,11 @@ class FittedView:
         return self.rows.total
 
     def average(self, values: np.ndarray | xr.DataArray) -> float:
-        """Mean over the rows of values (obs,), as often as they weigh."""
-        return float(np.average(np.asarray(values), weights=self.rows.weight))
+        """Mean over the rows of values (obs,) that are there, as often as they weigh."""
+        given = np.asarray(values)
+        there = ~np.isnan(given)
+        weight = None if self.rows.weight is None else self.rows.weight[there]
+        return float(np.average(given[there], weights=weight))
 
     @cached_property
     def names(self) -> dict[str, str]:

@@ -62,10 +62,13 @@ def drawn_columns(
     drawn, observed = tables[group].to_dataset(), tables["observed_data"].to_dataset()
     found = {}
     for name, variable in zip(names, observed.data_vars, strict=True):
-        values = observed[variable].values
-        weight = observed[WEIGHT].values if WEIGHT in observed.coords else None
+        every = observed[variable].values
+        there = ~np.isnan(every)
+        values = every[there]
+        weight = observed[WEIGHT].values[there] if WEIGHT in observed.coords else None
         total = values.size if weight is None else weight.sum()
-        many = drawn[variable].transpose(CHAIN, DRAW, OBS).values.reshape(-1, values.size)
+        many = drawn[variable].transpose(CHAIN, DRAW, OBS).values.reshape(-1, every.size)
+        many = many[:, there]
         quantiles = np.quantile(many, _BOUNDS)
         low, high = values.min(), values.max()
         if wide:

@@ -56,6 +56,8 @@ def choose_backend(spec: ModelSpec, n_rows: int) -> tuple[str, str]:
     _require(spec)
     if len(SAMPLERS[sampler]) == 1:
         return SAMPLERS[sampler][0], f"The only backend that the sampler {sampler!r} runs on."
+    if wanted == "auto" and spec.missing == "model":
+        return "kernel", "The kernel takes the least time where entries are missing."
     if wanted != "auto":
         return wanted, "Asked for in the specification."
     if spec.sampler.adaptation == "laplace":

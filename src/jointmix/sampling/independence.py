@@ -378,6 +378,6 @@ class Sampler:
             if self._posterior.direction is None:
                 return {"log_evidence": None, "log_evidence_error": None}
             copies = float(gammaln(k + 1))
-        scaled = dataset.rows.total * dataset.scaling.log_jacobian
+        scaled = dataset.scaling.total_jacobian(dataset.rows)
         found = weights.log_mean + copies + scaled
         return {"log_evidence": float(found), "log_evidence_error": weights.error}

@@ -98,7 +98,12 @@ def blank_tail(absent: np.ndarray) -> int:
 def spread_issues(values: np.ndarray, names: Sequence[str]) -> list[Issue]:
     """Columns (N, C) that are constant, or vary so little that squares vanish."""
     issues = []
-    for name, column in zip(names, values.T, strict=True):
+    for name, every in zip(names, values.T, strict=True):
+        column = every[~np.isnan(every)]
+        if not column.size:
+            statement = f"Column {quoted(name)} has no entry in any row used"
+            issues.append(error("all_missing", statement, "leave it out", name))
+            continue
         spread = float(np.ptp(column))
         if spread == 0:
             statement = (

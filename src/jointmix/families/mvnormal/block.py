@@ -9,7 +9,7 @@ import numpy as np
 
 from jointmix.families.checks import Checks
 from jointmix.families.matrices import inverse_lower, lower_factor, unit_diagonal
-from jointmix.families.moments import Moments, Outside
+from jointmix.families.moments import Imputed, Moments, Outside
 from jointmix.families.mvnormal.checks import GaussianChecks
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
@@ -189,12 +189,14 @@ class GaussianFeatures(Block):
         return Scores({"mean": mean}, scale.reshape(n, -1))
 
     def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
-        """Of the means: Σ_k / n_k."""
-        del rows
+        """Of the means: Σ_k / n_k, of each feature the rows that have it."""
         if isinstance(self.spec.priors.mean, Fixed):
             return np.zeros((len(parameters.mean), 0, 0))
         covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
-        return np.asarray(covariance / np.maximum(share.sum(0), 1.0)[:, None, None])
+        if rows.complete:
+            return np.asarray(covariance / np.maximum(share.sum(0), 1.0)[:, None, None])
+        counts = np.sqrt(np.maximum(share.T @ ~np.isnan(rows.x), 1.0))
+        return np.asarray(covariance / (counts[:, :, None] * counts[:, None, :]))
 
     def moments(self, before: Moments, parameters: Parameters, outside: Outside) -> Moments:
         """μ and Σ; no block of features comes before."""
@@ -214,3 +216,20 @@ class GaussianFeatures(Block):
         covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
         inner = covariance[..., there[:, None], there]
         return reduced, {"mean": parameters.mean[..., there], "cholesky": lower_factor(inner)}
+
+    def impute(self, before: Imputed, parameters: Parameters, present: np.ndarray) -> Imputed:
+        """μ_m + B (x_o − μ_o) with B = Σ_mo Σ_oo⁻¹, and Σ_mm − B Σ_om."""
+        there, gone = np.flatnonzero(present), np.flatnonzero(~present)
+        covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
+        inner, cross = (covariance[..., there[:, None], part] for part in (there, gone))
+        by = np.swapaxes(np.linalg.solve(inner, cross), -1, -2)
+        coefficient = before.coefficient.copy()
+        coefficient[..., 1 + there] = by
+        at_mean = (by @ parameters.mean[..., there, None])[..., 0]
+        coefficient[..., 0] = parameters.mean[..., gone] - at_mean
+        return Imputed(coefficient, covariance[..., gone[:, None], gone] - by @ cross)
+
+    def reduction(self, present: np.ndarray) -> tuple[float, ...] | None:
+        """How many features there are and are left, and which."""
+        there = np.flatnonzero(present)
+        return None if present.all() else (float(len(present)), float(len(there)), *there)

@@ -6,6 +6,7 @@ before squaring, so nothing cancels, however far the mean or small the scale.
     setup   n = D, dense: whether Σ has entries beside its diagonal
     values  μ (D), sd (D), F (D, D)
     state   μ (D), A (D, D)
+    told    D, n and the places of the features that are left (n)
     sums    Σ r z_i (D), then Σ r z_i z_j for j ≤ i, row by row (only i = j unless dense)
 """
 
@@ -14,6 +15,7 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.loops import SUMS, combine, project
+from jointmix.families.orthogonal import orthogonalise, solve_transposed
 
 _HALF_LOG_2PI = float(0.5 * np.log(2 * np.pi))
 
@@ -148,6 +150,60 @@ def _pullback(setup, values, state, count, sums, gradient):  # type: ignore[no-u
     return 0.0
 
 
+@jit()
+def _left(told: np.ndarray, given: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Q (n, D) of the rows of F that are left, and R (n, n) filled."""
+    d, n = int(told[0]), int(told[1])
+    rows = np.empty((n, d))
+    for i in range(n):
+        place = int(told[2 + i])
+        for j in range(d):
+            rows[i, j] = given[2 * d + place * d + j] if j <= place else 0.0
+    orthogonalise(rows, lower)
+    return rows
+
+
+def _reduce(told, _features, values, out):  # type: ignore[no-untyped-def]
+    d, n = int(carray(told, (2,))[0]), int(carray(told, (2,))[1])
+    known = carray(told, (2 + n,))
+    given, found = carray(values, (2 * d + d * d,)), carray(out, (2 * n + n * n,))
+    for i in range(n):
+        place = int(known[2 + i])
+        found[i], found[n + i] = given[place], given[d + place]
+    _left(known, given, found[2 * n :].reshape((n, n)))
+    return 0.0
+
+
+def _extend(told, _features, values, _out, of_out, _of_features, of_values):  # type: ignore[no-untyped-def]
+    # With P = R' times the gradient in R, that in A is R'⁻¹ (P + P' − diag P, lower P) Q.
+    d, n = int(carray(told, (2,))[0]), int(carray(told, (2,))[1])
+    known, given = carray(told, (2 + n,)), carray(values, (2 * d + d * d,))
+    own, gradient = carray(of_out, (2 * n + n * n,)), carray(of_values, (2 * d + d * d,))
+    lower, product, column = np.empty((n, n)), np.empty((n, n)), np.empty(n)
+    q = _left(known, given, lower)
+    for i in range(n):
+        for j in range(i + 1):
+            value = 0.0
+            for m in range(i, n):
+                value += lower[m, i] * own[2 * n + m * n + j]
+            product[i, j] = product[j, i] = value
+    for j in range(d):
+        for i in range(n):
+            column[i] = 0.0
+            for m in range(n):
+                column[i] += product[i, m] * q[m, j]
+        solve_transposed(lower, column)
+        for i in range(n):
+            place = int(known[2 + i])
+            if j <= place:
+                gradient[2 * d + place * d + j] += column[i]
+    for i in range(n):
+        place = int(known[2 + i])
+        gradient[place] += own[i]
+        gradient[d + place] += own[n + i]
+    return 0.0
+
+
 FAMILY = Family(
     values=lambda n: {"mean": n, "sd": n, "factor": n * n},
     n_state=lambda n: n + n * n,
@@ -158,4 +214,6 @@ FAMILY = Family(
     terms=_terms,
     sums=_sums,
     pullback=_pullback,
+    reduce=_reduce,
+    extend=_extend,
 )

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from jointmix.families.line import line
+from jointmix.families.moments import Imputed
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Scores, Step
 from jointmix.families.regression import Regression
@@ -19,6 +20,7 @@ class NormalResponse(Regression):
 
     family: ClassVar[str] = "normal"
     words: ClassVar[str] = "a Gaussian density of the response about its regression line"
+    integrates_predictors: ClassVar[bool] = True
 
     def log_density_at(self, residual: np.ndarray, parameters: Parameters) -> np.ndarray:
         """log N(residual | 0, 1)."""
@@ -62,11 +64,7 @@ class NormalResponse(Regression):
         outside = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
         covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
         inner = covariance[..., there[:, None], there]
-        # The slope in every feature, zero where it is no predictor.
-        slope = np.zeros(parameters.mean.shape)
-        for index, name in enumerate(spec.predictors):
-            if name in spec.features:
-                slope[..., list(spec.features).index(name)] = parameters.slope[..., index]
+        slope = self._feature_slopes(parameters, len(present))
         of_gone = slope[..., gone]
         cross = covariance[..., there[:, None], gone]
         carried = np.linalg.solve(inner, (cross @ of_gone[..., None]))[..., 0]
@@ -83,3 +81,47 @@ class NormalResponse(Regression):
             # Rounding may leave less than nothing of what is explained entirely.
             "sigma": np.sqrt(parameters.sigma**2 + np.maximum(spread - explained, 0.0)),
         }
+
+    def impute(self, before: Imputed, parameters: Parameters, present: np.ndarray) -> Imputed:
+        """The missing predictors given y too.
+
+        With θ_m their slopes, C their covariance given the features that are there and r what is
+        left of y, of the variance v = σ² + θ_m'Cθ_m, they move by g r with g = Cθ_m / v.
+        """
+        spec = self.spec
+        of_gone = self._feature_slopes(parameters, len(present))[..., ~present]
+        left = np.zeros((*parameters.weight.shape, before.coefficient.shape[-1]))
+        left[..., -1] = 1.0
+        left[..., 0] = -parameters.intercept
+        for index, name in enumerate(spec.predictors):
+            if name not in spec.features or present[list(spec.features).index(name)]:
+                left[..., 1 + spec.columns.index(name)] -= parameters.slope[..., index]
+        left -= (of_gone[..., None] * before.coefficient).sum(-2)
+        pulled = (before.covariance @ of_gone[..., None])[..., 0]
+        variance = parameters.sigma**2 + (of_gone * pulled).sum(-1)
+        gain = pulled / variance[..., None]
+        return Imputed(
+            before.coefficient + gain[..., None] * left[..., None, :],
+            before.covariance - gain[..., :, None] * pulled[..., None, :],
+        )
+
+    def reduction(self, present: np.ndarray) -> tuple[float, ...] | None:
+        """Numbers of features and predictors, which features are left, whose slopes are whose."""
+        places, there = self._feature_places, np.flatnonzero(present)
+        if present[places[places >= 0]].all():
+            return None
+        sizes = (len(present), len(places), len(there))
+        return tuple(float(number) for number in (*sizes, *there, *places))
+
+    def _feature_slopes(self, parameters: Parameters, n_features: int) -> np.ndarray:
+        """The slope in every feature, zero where it is no predictor, (..., cluster, feature)."""
+        found, places = np.zeros((*parameters.weight.shape, n_features)), self._feature_places
+        found[..., places[places >= 0]] = parameters.slope[..., places >= 0]
+        return found
+
+    @property
+    def _feature_places(self) -> np.ndarray:
+        """Which feature each predictor is, −1 for none, (predictor,)."""
+        names = list(self.spec.features)
+        found = [names.index(name) if name in names else -1 for name in self.spec.predictors]
+        return np.array(found, dtype=int)

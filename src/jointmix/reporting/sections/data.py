@@ -5,6 +5,7 @@ import numpy as np
 from jointmix.base.numbers import percent
 from jointmix.checks.finding import counted
 from jointmix.posterior.draws import observed_source
+from jointmix.posterior.imputation import impute
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Callout,
@@ -21,15 +22,19 @@ from jointmix.reporting.elements import (
     text_cells,
 )
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.tables_drawn import modelled
 from jointmix.reporting.text import number, rows_text, shorten
 from jointmix.tables.weights import weight_words
 
 ID, TITLE = "data", "Data"
+_MOST_PATTERNS, _IMPUTED_DRAWS = 20, 200
 
 
 def section(view: FittedView) -> Section:
     """Rows used and left out, a table of the columns, their histograms, and the data's hash."""
-    elements: list[Element] = [Prose(text=_rows_sentence(view)), _columns(view), *_levels(view)]
+    elements: list[Element] = [
+        Prose(text=_rows_sentence(view)), _columns(view), *_levels(view), *_patterns(view)
+    ]  # fmt: skip
     shortened = [name for name, label in view.names.items() if label != name]
     if shortened:
         lines = [f"{view.names[name]} = {name!r}" for name in shortened]
@@ -97,7 +102,8 @@ def _part(view: FittedView, name: str) -> str:
 
 
 def tied_share(values: np.ndarray) -> float:
-    """Share of rows whose value another row has too."""
+    """Share of rows whose value another row has too, of those that have one."""
+    values = values[~np.isnan(values)]
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return float((counts[inverse] > 1).mean())
 
@@ -169,10 +175,10 @@ def _columns(view: FittedView) -> Table:
                 *number_cells(
                     number(view.average(values)),
                     number(_spread(view, values)),
-                    number(values.min()),
-                    number(values.max()),
+                    number(np.nanmin(values)),
+                    number(np.nanmax(values)),
                     percent(tied_share(values)),
-                    f"{int(missing.get(name, 0)):,}",
+                    f"{int(missing.get(name, 0)) + int(np.isnan(values).sum()):,}",
                     *scaled,
                 ),
             )
@@ -189,12 +195,74 @@ def _columns(view: FittedView) -> Table:
     )
 
 
+def _patterns(view: FittedView) -> list[Element]:
+    """Which entries rows miss, how many rows there are of each kind, and what fills them."""
+    rows = view.rows
+    if rows.complete:
+        return []
+    names = [view.names[name] for name in modelled(view)]
+    found = []
+    for part in sorted(rows.patterns, key=lambda part: -len(part.place)):
+        gone = [*~part.present, *([not part.answered] if view.response is not None else ())]
+        missing = ", ".join(n for n, one in zip(names, gone, strict=True) if one) or "nothing"
+        share = percent(part.rows.total / rows.total)
+        found.append((Cell(text=missing), *number_cells(f"{len(part.place):,}", share)))
+    left_out = len(found) - _MOST_PATTERNS
+    notes = ["Rows count by the density of the entries that they have (missing at random)."]
+    if left_out > 0:
+        notes.append(f"{left_out} further patterns have fewer rows.")
+    return [
+        Table(
+            caption="What rows miss",
+            columns=(Cell(text="missing"), *number_cells("rows", "share")),
+            rows=tuple(found[:_MOST_PATTERNS]),
+            notes=tuple(notes),
+        ),
+        _imputed(view),
+    ]
+
+
+def _imputed(view: FittedView) -> Table:
+    """What clusters say of missing entries, a row for each column that has such."""
+    cells, rows = impute(view.tree, _IMPUTED_DRAWS), []
+    for name in modelled(view):
+        own, column = cells.isel(cell=cells["column"].values == name), view.columns[name]
+        if not own.sizes["cell"]:
+            continue
+        width = float(np.mean(own["sd"].values))
+        numbers = (float(np.mean(own["mean"].values)), view.average(column), width)
+        rows.append(
+            (
+                Cell(text=view.names[name]),
+                *number_cells(
+                    f"{own.sizes['cell']:,}",
+                    percent(own.sizes["cell"] / len(column)),
+                    *map(number, numbers),
+                    percent(width / _spread(view, column)),
+                ),
+            )
+        )
+    headers = ("entries", "share", "mean, imputed", "mean, present", "sd", "sd of the column's")
+    return Table(
+        caption="What clusters say of missing entries",
+        columns=(Cell(text="column"), *number_cells(*headers)),
+        rows=tuple(rows),
+        notes=(
+            "The sd is that of an entry given those of its row, on average, and as a share of the "
+            "column's. jointmix.impute gives entry by entry.",
+        ),
+    )
+
+
 def _histograms(view: FittedView) -> Figure:
     panels, rows = [], []
-    for name, values in _of_table(view).items():
+    for name, every in _of_table(view).items():
+        there = ~np.isnan(every)
+        values, weight = every[there], view.rows.weight
         label = view.names.get(name, shorten(name, 40))
         bins = min(30, max(8, int(np.sqrt(values.size))))
-        counts, edges = np.histogram(values, bins, weights=view.rows.weight)
+        weight = None if weight is None else weight[there]
+        counts, edges = np.histogram(values, bins, weights=weight)
         top = int(counts.argmax())
         panels.append(
             Panel(
@@ -204,7 +272,7 @@ def _histograms(view: FittedView) -> Figure:
                 f"{number(edges[top])} and {number(edges[top + 1])}.",
             )
         )
-        quartiles = [view.rows.quantile(values, at) for at in (0, 0.25, 0.5, 0.75, 1)]
+        quartiles = [view.rows.quantile(every, at) for at in (0, 0.25, 0.5, 0.75, 1)]
         rows.append((Cell(text=label), *number_cells(*map(number, quartiles))))
     return Figure(
         caption="Distribution of each column.",

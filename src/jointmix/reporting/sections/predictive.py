@@ -60,6 +60,8 @@ def section(view: FittedView) -> Section:
 def _calibration(view: FittedView) -> list[Element]:
     response, scores = view.names[view.response or ""], view.scores
     pit = scores.pointwise["pit"].values
+    told = np.flatnonzero(~np.isnan(pit))
+    pit, place = pit[told], scores.pointwise["place"].values[told]
     some = "" if pit.size == view.n_obs else f" of {view.n_obs:,}"
     source = f"from its {view.given} " if view.given else ""
     prose = Prose(
@@ -67,8 +69,13 @@ def _calibration(view: FittedView) -> list[Element]:
         f"{source}by the rest. The probability below the observed value (LOO-PIT) is uniform "
         "if the predictions are calibrated."
     )
-    rows = view.rows.take(scores.pointwise["place"].values)
-    return [prose, _coverage(pit, rows), _pictures(view, pit, rows), _worst(view, pit)]
+    rows = view.rows.take(place)
+    return [
+        prose,
+        _coverage(pit, rows),
+        _pictures(view, pit, place, rows),
+        _worst(view, pit, place),
+    ]
 
 
 def _coverage(pit: np.ndarray, scored: Rows) -> Table:
@@ -101,14 +108,14 @@ def _residuals(pit: np.ndarray) -> np.ndarray:
     return np.asarray(norm.ppf(np.clip(pit, 1e-12, 1 - 1e-12)))
 
 
-def _pictures(view: FittedView, pit: np.ndarray, scored: Rows) -> Figure:
+def _pictures(view: FittedView, pit: np.ndarray, place: np.ndarray, scored: Rows) -> Figure:
     response = view.names[view.response or ""]
     copies = scored.copies.cumsum()
     # Rows that stand for several are drawn as often.
     kept = np.searchsorted(copies, thinned(round(copies[-1]), _MOST_RESIDUALS), side="right")
     at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
     outside = float(((ecdf < lower) | (ecdf > upper)).mean())
-    rows = view.scores.pointwise["place"].values[kept]
+    rows = place[kept]
     if view.model.encoding is not None or view.labels:
         # The table had columns of levels, of which view.columns has codes.
         mean = predict(view.tree, None, ())["mean"].values[rows]
@@ -154,10 +161,10 @@ def _pictures(view: FittedView, pit: np.ndarray, scored: Rows) -> Figure:
     )
 
 
-def _worst(view: FittedView, pit: np.ndarray) -> Table:
+def _worst(view: FittedView, pit: np.ndarray, place: np.ndarray) -> Table:
     residual = _residuals(pit)
     order = np.argsort(-np.abs(residual), kind="stable")[:_WORST]
-    rows = view.scores.pointwise["place"].values[order]
+    rows = place[order]
     y = view.columns[view.response or ""]
     return Table(
         caption=f"The {len(order)} rows whose response surprises most"

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from jointmix.base.errors import MissingExtraError, SpecError
-from jointmix.model.dataset import Dataset, as_dataset
+from jointmix.model.dataset import Dataset, as_dataset, require_complete
 from jointmix.model.location import coordinates, householder
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.likelihood import (
@@ -74,7 +74,9 @@ def build_twin(
         vector of the right length, or components that are not exchangeable are to be ordered.
     """
     _require("jax", "numpyro")
-    model = _model(as_dataset(table, spec), form, direction)
+    dataset = as_dataset(table, spec)
+    require_complete(dataset, "The NumPyro model")
+    model = _model(dataset, form, direction)
     if form == "marginal":
         return model
     _require("funsor")
@@ -127,6 +129,7 @@ def twin_log_density(
 
     numpyro.enable_x64()
     dataset = as_dataset(table, spec)
+    require_complete(dataset, "The NumPyro model")
     spec = dataset.spec
     _check_weights(dataset, form)
     free, scaling, rows = free_values(spec, values), dataset.scaling, scaled_rows(dataset)

@@ -1,6 +1,6 @@
-"""Rows with missing features: what the model says of the entries that are there."""
+"""Rows with missing entries: what the model says of the entries that are there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,19 +9,18 @@ from jointmix.base.errors import DataError
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
-from jointmix.model.spec import ModelSpec
 
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """Rows that miss the same features, and the model of the others.
+    """Rows that miss the same entries, and the model of the others.
 
     Attributes
     ----------
     place
         Places of the rows, (row,).
     rows, parameters, blocks
-        Of what is there: see `marginal`.
+        Of the features that are there, see `marginal`; no block is that of a missing response.
     present
         Which features are there, (feature,).
     """
@@ -33,31 +32,27 @@ class Pattern:
     present: np.ndarray
 
 
-def by_pattern(rows: Rows, parameters: Parameters, spec: ModelSpec) -> Iterator[Pattern]:
-    """Groups of rows that miss the same features.
+def by_pattern(rows: Rows, parameters: Parameters, blocks: Iterable[Block]) -> Iterator[Pattern]:
+    """Groups of rows that miss the same entries, complete ones first.
 
     Raises
     ------
     DataError
         If the response's family cannot do without a feature that is missing.
     """
-    missing = np.isnan(rows.x)
-    if not missing.any():
-        everything = np.ones(rows.x.shape[1], dtype=bool)
-        yield Pattern(np.arange(len(rows.y)), rows, parameters, spec.blocks, everything)
-        return
-    patterns, group = np.unique(missing, axis=0, return_inverse=True)
-    for index, pattern in enumerate(patterns):
-        place = np.flatnonzero(group.ravel() == index)
-        part = rows.take(place)
-        if pattern.any():
-            yield Pattern(place, *marginal(part, parameters, ~pattern, spec), ~pattern)
+    given = tuple(blocks)
+    for part in rows.patterns:
+        asked = tuple(each for each in given if part.answered or not each.of_response)
+        if part.present.all():
+            reduced, own, left = part.rows, parameters, asked
         else:
-            yield Pattern(place, part, parameters, spec.blocks, ~pattern)
+            reduced, own, left = marginal(part.rows, parameters, part.present, asked)
+            reduced = part.made.setdefault("marginal", reduced)
+        yield Pattern(part.place, reduced, own, left, part.present)
 
 
 def marginal(
-    rows: Rows, parameters: Parameters, present: np.ndarray, spec: ModelSpec
+    rows: Rows, parameters: Parameters, present: np.ndarray, blocks: Iterable[Block]
 ) -> tuple[Rows, Parameters, tuple[Block, ...]]:
     """The model of some of the features and the response, the other features integrated out.
 
@@ -66,9 +61,11 @@ def marginal(
     rows
         On the scale of the parameters; entries that are not present are not read.
     parameters
-        With one leading dim (draw,).
+        With any leading dims.
     present
         Which features are there, (feature,).
+    blocks
+        Of the model.
 
     Returns
     -------
@@ -81,11 +78,12 @@ def marginal(
     DataError
         If the response's family cannot do without a feature that is missing.
     """
-    arrays, blocks, reduced = {"weight": parameters.weight}, [], rows
-    for block in spec.blocks:
+    arrays, left, reduced = {"weight": parameters.weight}, [], rows
+    for block in blocks:
         found = block.marginal(rows, parameters, present)
         if found is None:
-            gone = [name for name, there in zip(spec.features, present, strict=True) if not there]
+            names = block.spec.features
+            gone = [name for name, there in zip(names, present, strict=True) if not there]
             raise DataError(
                 f"The features {', '.join(gone)} are missing in some rows, and they are predictors "
                 f"of a response of the family {block.family}, which has no closed form without "
@@ -94,5 +92,5 @@ def marginal(
         reduced, own = found
         arrays |= own
         if own:
-            blocks.append(block)
-    return reduced, Parameters(**arrays), tuple(blocks)
+            left.append(block)
+    return reduced, Parameters(**arrays), tuple(left)

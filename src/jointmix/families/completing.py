@@ -1,0 +1,113 @@
+"""What a model makes of missing entries: expectations, rows filled with them, residuals."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from jointmix.families.moments import Imputed
+from jointmix.families.parameters import Parameters
+from jointmix.families.patterns import by_pattern
+from jointmix.families.protocol import Block, Predicted
+from jointmix.families.rows import Rows
+from jointmix.families.specified import Specified
+
+
+def missing_given(
+    blocks: Iterable[Block], parameters: Parameters, present: np.ndarray, answered: bool
+) -> Imputed:
+    """The features that are missing, given those that are ``present`` (feature,) and what follows.
+
+    Parameters
+    ----------
+    blocks
+        Of the model.
+    parameters
+        With any leading dims.
+    answered
+        Whether the response is there too.
+    """
+    given = [block for block in blocks if answered or not block.of_response]
+    width, n_missing = 1 + len(given[0].spec.columns), int((~present).sum())
+    shape = (*parameters.weight.shape, n_missing)
+    found = Imputed(np.zeros((*shape, width)), np.zeros((*shape, n_missing)))
+    for block in given:
+        found = block.impute(found, parameters, present)
+    return found
+
+
+def known_columns(rows: Rows, spec: Specified) -> np.ndarray:
+    """w = (1, columns) with zeros for what is missing, (obs, 1 + column)."""
+    found = np.zeros((len(rows.y), 1 + len(spec.columns)))
+    found[:, 0] = 1.0
+    for index, name in enumerate(spec.predictors):
+        found[:, 1 + spec.columns.index(name)] = rows.u[:, index]
+    found[:, 1 : 1 + rows.x.shape[1]] = rows.x
+    if spec.response is not None:
+        found[:, -1] = rows.y
+    return np.nan_to_num(found, nan=0.0)
+
+
+def with_features(rows: Rows, x: np.ndarray, spec: Specified) -> Rows:
+    """Rows with other features (obs, feature), also where they are predictors."""
+    u, features = rows.u.copy(), list(spec.features)
+    for index, name in enumerate(spec.predictors):
+        if name in features:
+            u[:, index] = x[:, features.index(name)]
+    return replace(rows, x=x, u=u)
+
+
+def completed(
+    rows: Rows, parameters: Parameters, share: np.ndarray, blocks: Sequence[Block]
+) -> Rows:
+    """The rows with expectations of what is missing, averaged over clusters.
+
+    Parameters
+    ----------
+    parameters
+        Without batch dims.
+    share
+        Responsibilities, times weights or not, (obs, cluster).
+    """
+    if rows.complete:
+        return rows
+    x, y, spec = rows.x.copy(), rows.y.copy(), blocks[0].spec
+    weight = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
+    for part in rows.patterns:
+        if not part.present.all():
+            gone = np.flatnonzero(~part.present)
+            given = missing_given(blocks, parameters, part.present, part.answered)
+            each = np.einsum("nj,kmj->nkm", known_columns(part.rows, spec), given.coefficient)
+            x[np.ix_(part.place, gone)] = (weight[part.place][..., None] * each).sum(1)
+    found, response = with_features(rows, x, spec), blocks[-1]
+    gone = np.flatnonzero(np.isnan(y))
+    if gone.size and isinstance(response, Predicted):
+        y[gone] = (weight[gone] * response.mean(parameters, found.take(gone))).sum(1)
+    return replace(found, y=y)
+
+
+def places_known(rows: Rows, block: Block) -> np.ndarray:
+    """Places of the rows in which nothing is missing that a block's density reads, (row,)."""
+    read = np.column_stack([rows.u, rows.y]) if block.of_response else rows.x
+    return np.flatnonzero(~np.isnan(read).any(axis=1))
+
+
+def whitened(
+    rows: Rows, parameters: Parameters, blocks: Sequence[Block], allocation: np.ndarray
+) -> list[np.ndarray]:
+    """Each block's residuals (obs, column) in the clusters of ``allocation`` (obs,).
+
+    They are NaN where a column is missing; the others are of the entries that are there.
+    """
+    if rows.complete:
+        return [block.checks.white(parameters, rows, allocation) for block in blocks]
+    found = [np.full((len(rows.y), len(block.columns)), np.nan) for block in blocks]
+    for part in by_pattern(rows, parameters, blocks):
+        for block in part.blocks:
+            white = block.checks.white(part.parameters, part.rows, allocation[part.place])
+            names = np.array(block.spec.features)[part.present].tolist()
+            columns = [block.of_response or name in names for name in block.columns]
+            if white.shape[1]:
+                own = found[list(blocks).index(block)]
+                own[np.ix_(part.place, np.flatnonzero(columns))] = white
+    return [each if np.isfinite(each).any() else each[:, :0] for each in found]

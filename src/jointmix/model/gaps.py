@@ -1,0 +1,126 @@
+"""Missing entries that a model integrates over: where they may be, and how many there are."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.design import cached_formula
+from jointmix.tables.issues import Issue, error, quoted
+from jointmix.tables.labels import rows_named
+
+_WAY_OUT = 'fill them in or leave those rows out with missing="drop"'
+
+
+@dataclass(frozen=True, eq=False)
+class Available:
+    """Columns (obs, column) by name, of the rows that have the entries that are asked for."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+    def select(self, names: Iterable[str]) -> np.ndarray:
+        """Columns of the rows in which none of them is missing, (row, name)."""
+        found = self.values[:, [self.names.index(name) for name in names]]
+        there = ~np.isnan(found).any(axis=1)
+        return found if there.all() else found[there]
+
+    def enough(self, names: Sequence[str]) -> bool:
+        """Whether so many rows have these entries that a dependence is no chance."""
+        whole = not np.isnan(self.values).any()
+        return whole or len(self.select(names)) > len(names) + 1
+
+
+def observed_anything(absent: np.ndarray, names: Sequence[str], spec: ModelSpec) -> np.ndarray:
+    """Rows (obs,) of which the model has a density: with a feature, or the response, present.
+
+    Parameters
+    ----------
+    absent
+        Whether an entry is missing, (obs, column) of the columns ``names``.
+    """
+    own = [name for block in spec.blocks for name in block.columns if name in names]
+    there: np.ndarray = ~absent[:, [list(names).index(name) for name in own]]
+    return there.any(axis=1)
+
+
+def gap_issues(
+    absent: np.ndarray, names: Sequence[str], spec: ModelSpec, labels: np.ndarray | None
+) -> list[Issue]:
+    """Errors of missing entries that no density of the model can be integrated over.
+
+    Parameters
+    ----------
+    absent
+        Whether an entry is missing, (obs, column) of the columns ``names``, whose rows have
+        ``labels`` (obs,).
+    """
+    issues = []
+    for name, column in zip(names, absent.T, strict=True):
+        why = _why_not(name, spec)
+        if why is None or not column.any():
+            continue
+        row, count = int(column.argmax()), int(column.sum())
+        statement = (
+            f"Column {quoted(name)} has missing entries: {count}, the first in "
+            f"{rows_named([row], labels)}, and {why[0]}"
+        )
+        issues.append(error("missing", statement, f"{why[1]}{_WAY_OUT}", name, row, float(count)))
+    return issues
+
+
+def regained(absent: np.ndarray, names: Sequence[str], spec: ModelSpec) -> tuple[int, int]:
+    """Rows with missing entries that the model could integrate over, and of how many patterns.
+
+    Parameters
+    ----------
+    absent
+        Whether an entry is missing, (obs, column) of the columns ``names``.
+    """
+    if absent.shape[1] < len(names) or not absent.any():
+        return 0, 0
+    closed = np.array([_why_not(name, spec) is not None for name in names])
+    open_rows = absent.any(axis=1) & ~absent[:, closed].any(axis=1)
+    open_rows &= observed_anything(absent, names, spec)
+    return int(open_rows.sum()), len(np.unique(absent[open_rows], axis=0))
+
+
+def _why_not(name: str, spec: ModelSpec) -> tuple[str, str] | None:
+    """Why entries of a column may not be missing, and a way out besides; None where they may."""
+    if name == spec.response:
+        return None
+    if name in spec.clustering and name not in spec.features:
+        return "only Gaussian features may have some", ""
+    if name not in spec.features:
+        made = " predictor" if name not in spec.given else ""
+        way = "make it a feature too, " if made else ""
+        return f"it is no feature, so that nothing says what the{made or ' entry'} was", way
+    for label, columns in _made_terms(spec):
+        if name in columns:
+            return f"{quoted(label)} is made of it, over which there is no exact integral", ""
+    block = spec.blocks[-1]
+    if name in _plain_predictors(spec) and not block.integrates_predictors:
+        reason = f"it is a predictor of a response of the family {quoted(spec.family)}"
+        return f"{reason}, over which there is no exact integral", ""
+    return None
+
+
+def _made_terms(spec: ModelSpec) -> list[tuple[str, tuple[str, ...]]]:
+    """Terms of the predictors that are more than a column by itself, and their columns."""
+    if spec.formula is None:
+        return []
+    terms = cached_formula(spec.formula).terms
+    return [
+        (term.label, tuple(dict.fromkeys(each for part in term.factors for each in part.columns)))
+        for term in terms
+        if len(term.factors) > 1 or not term.factors[0].plain
+    ]
+
+
+def _plain_predictors(spec: ModelSpec) -> tuple[str, ...]:
+    """Columns of the table that are predictors by themselves."""
+    if spec.formula is None:
+        return tuple(spec.predictors)
+    terms = cached_formula(spec.formula).terms
+    return tuple(name for term in terms for part in term.factors for name in part.columns)
