@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jointmix.base.errors import ColumnTypeError, DataError, MissingExtraError
-from jointmix.model.dataset import Dataset, make_dataset, minimum_rows
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.demands import minimum_rows
 from jointmix.model.new_rows import new_rows
 from jointmix.model.notes import notes
 from jointmix.model.spec import ModelSpec

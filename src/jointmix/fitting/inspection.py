@@ -8,8 +8,9 @@ from typing import Any, Unpack
 from jointmix.base.arguments import shown, whole_number
 from jointmix.base.errors import MemoryLimitError, MissingExtraError, SpecError
 from jointmix.base.shown import Glance, Shown, marked
-from jointmix.model.dataset import Dataset, inspect_table, minimum_rows
+from jointmix.model.dataset import Dataset, inspect_table
 from jointmix.model.degenerate import table_warnings
+from jointmix.model.demands import minimum_rows
 from jointmix.model.shorthand import ModelFields, as_spec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em

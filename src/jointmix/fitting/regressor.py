@@ -14,7 +14,8 @@ from jointmix.base.schema import CLUSTER
 from jointmix.checks import stored_diagnosis
 from jointmix.families.priors.priors import LKJ, Priors
 from jointmix.fitting.workflow import fit
-from jointmix.model.dataset import make_dataset, minimum_rows
+from jointmix.model.dataset import make_dataset
+from jointmix.model.demands import minimum_rows
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec

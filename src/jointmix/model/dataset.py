@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,6 +11,7 @@ import numpy as np
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
+from jointmix.model.demands import count_issues, row_issues
 from jointmix.model.designed import (
     encoded,
     may_be_levels,
@@ -34,10 +35,8 @@ from jointmix.tables.issues import (
 from jointmix.tables.labels import rows_named
 from jointmix.tables.screening import (
     LARGEST,
-    collinear_issue,
     magnitude_issues,
     missing_issues,
-    spread_issues,
 )
 from jointmix.tables.weights import is_frequency, n_copies, standing_places, weight_issues
 
@@ -261,7 +260,7 @@ def inspect_table(
     n = n_copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or spec.discrete or read.levels:
         if len(row) == 0 or len(names) < len(needed):
-            return None, (*issues, *_count_issues(n, n_rows, spec))
+            return None, (*issues, *count_issues(n, n_rows, spec))
         source = Source.of(read, dict(zip(names, used.T.copy(), strict=True)), row)
         spec, codes, found = with_types(spec, source)
         issues += found
@@ -273,7 +272,7 @@ def inspect_table(
             return None, tuple(issues)
         used, names = made, spec.columns
         source = source if spec.encoding is not None else None
-    issues += _row_issues(used, n, n_rows, names, spec, for_fit)
+    issues += row_issues(used, n, n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
     used.flags.writeable = False
@@ -296,67 +295,6 @@ def _counted(source: Source, weight: np.ndarray | None, row: np.ndarray) -> Sour
     if weight is None or not is_frequency(weight[row]):
         return source
     return source.take(standing_places(weight[row], _MOST_COUNTED))
-
-
-def _row_issues(
-    used: np.ndarray, n: int, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
-) -> list[Issue]:
-    """Errors of the rows (row, C) that can be used, which stand for n."""
-    issues = _count_issues(n, n_rows, spec) if for_fit or len(used) == 0 else []
-    if len(used) == 0:
-        return issues
-    domain = [
-        issue
-        for block in spec.blocks
-        if {*block.columns, *(spec.given if block.of_response else ())} <= set(names)
-        for issue in block.checks.domain_issues(Available(used, names))
-    ]
-    issues += domain
-    refused = {issue.column for issue in domain} | {*spec.given}
-    flat = [issue for issue in spread_issues(used, names) if issue.column not in refused]
-    issues += flat
-    if not for_fit:
-        return issues
-    varying = {name for name in names if name not in {issue.column for issue in flat}}
-    table = Available(used, names)
-    found: list[Issue | None] = []
-    for group, limit in independent_groups(spec).items():
-        if set(group) <= varying and table.enough(group):
-            constant = has_constant(spec, group)
-            found.append(collinear_issue(table.select(group), group, limit, constant))
-    for block in spec.blocks:
-        read = {*block.columns, *(spec.predictors if block.of_response else ())}
-        if read <= varying and table.enough((*read,)):
-            found.append(block.checks.exact_issue(table))
-    return issues + [issue for issue in found if issue is not None and issue.severity == "error"]
-
-
-def independent_groups(spec: ModelSpec) -> dict[tuple[str, ...], float]:
-    """The columns that must be linearly independent, with the largest condition number allowed."""
-    limits: dict[tuple[str, ...], float] = {}
-    for block in spec.blocks:
-        for names, limit in block.checks.independent.items():
-            if len(names) > 1 and set(names) not in map(set, limits):
-                limits[names] = limit
-    return limits
-
-
-def has_constant(spec: ModelSpec, group: tuple[str, ...]) -> bool:
-    """Whether columns stand beside a constant: an intercept, or the means of features."""
-    return spec.intercept or set(group) <= set(spec.features)
-
-
-def require_possible(columns: Mapping[str, np.ndarray], spec: ModelSpec) -> None:
-    """Refuse new rows, columns by name, whose response, offset or trials cannot be.
-
-    Raises
-    ------
-    DataError
-        If a row has such a value.
-    """
-    table = Available(np.column_stack(list(columns.values())), tuple(columns))
-    for block in spec.blocks:
-        raise_first(block.checks.new_issues(table, {*block.columns} <= {*columns}))
 
 
 def as_dataset(table: object, spec: ModelSpec) -> Dataset:
@@ -393,23 +331,9 @@ def require_complete(dataset: Dataset, what: str) -> None:
         )
 
 
-def minimum_rows(spec: ModelSpec) -> int:
-    """The fewest rows with which each of K clusters could have its own parameters."""
-    return spec.n_clusters * max(block.checks.minimum_rows for block in spec.blocks)
-
-
 def _digest(columns: Sequence[str | list[str]], values: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(list(columns)).encode())
     # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0; NaN have many.
     plain = np.where(np.isnan(values), np.nan, values + 0.0)
     digest.update(plain.astype("<f8").tobytes())
     return digest.hexdigest()
-
-
-def _count_issues(n: int, n_rows: int, spec: ModelSpec) -> list[Issue]:
-    least = minimum_rows(spec)
-    if n >= least:
-        return []
-    complete = "" if n >= n_rows else f" complete ones (of {n_rows})"
-    statement = f"This model needs at least {least} rows (K = {spec.n_clusters}), got {n}{complete}"
-    return [error("few_rows", statement, "use fewer clusters or columns", value=float(n))]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jointmix.model.dataset import Dataset, has_constant, independent_groups
+from jointmix.model.dataset import Dataset
+from jointmix.model.demands import has_constant, independent_groups
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.issues import Issue, quoted, warning
 from jointmix.tables.kinds import derived_warnings, kind_warning

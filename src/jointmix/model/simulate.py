@@ -11,7 +11,7 @@ import pandas as pd
 from jointmix.base.arguments import random_source, shown, whole_number
 from jointmix.base.errors import DataError, SpecError
 from jointmix.families.parameters import Parameters
-from jointmix.model.dataset import require_possible
+from jointmix.model.demands import require_possible
 from jointmix.model.rows import by_role
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import read_columns

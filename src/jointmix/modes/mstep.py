@@ -74,6 +74,7 @@ class Problem:
             found.append((columns - center) / np.sqrt(max(float(variance), 1e-300)))
         return np.hstack(found)
 
+    @cached_property
     def guesses(self) -> np.ndarray:
         """The columns with missing entries guessed, the response as `told_apart`, (obs, column)."""
         values = self.values.copy()
@@ -86,7 +87,7 @@ class Problem:
         """The rows as starts take them."""
         if self.rows.complete:
             return self.rows
-        return by_role(self.guesses, self.spec, self.scaling.level, self.weight)
+        return by_role(self.guesses, self.spec, self.scaling, self.weight)
 
     @cached_property
     def answered(self) -> np.ndarray:

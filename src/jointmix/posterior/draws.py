@@ -20,7 +20,7 @@ from jointmix.base.schema import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
-from jointmix.model.dataset import require_possible
+from jointmix.model.demands import require_possible
 from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
@@ -126,19 +126,30 @@ def id_columns(tree: xr.DataTree) -> tuple[str, ...]:
 
 def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
+    found = observed_columns(tree, spec)
+    for own in spec.discrete:
+        if own.levels:
+            codes = found[own.column]
+            known = ~np.isnan(codes)
+            words = np.full(len(codes), None, dtype=object)
+            words[known] = np.array(own.levels)[codes[known].astype(int)]
+            found[own.column] = words if not known.all() else words.astype(str)
+    return found
+
+
+def observed_columns(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """As `observed_table`, with the codes of levels in place of their labels."""
     rows = observed_rows(tree, spec)
-    named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
-    for i, own in enumerate(spec.discrete):
-        assert rows.discrete is not None
-        codes = rows.discrete[:, i]
-        named[own.column] = np.array(own.levels)[codes.astype(int)] if own.levels else codes
+    found = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
+    if rows.discrete is not None:
+        found |= dict(zip((own.column for own in spec.discrete), rows.discrete.T, strict=True))
     if spec.offset is not None and rows.offset is not None:
-        named[spec.offset] = rows.offset
+        found[spec.offset] = rows.offset
     if spec.trials is not None and rows.trials is not None:
-        named[spec.trials] = rows.trials
+        found[spec.trials] = rows.trials
     if spec.row_weights is not None:
-        named[spec.row_weights] = rows.weights
-    return named | ({spec.response: rows.y} if spec.response is not None else {})
+        found[spec.row_weights] = rows.weights
+    return found | ({spec.response: rows.y} if spec.response is not None else {})
 
 
 def fitted_scaling(tree: xr.DataTree, spec: ModelSpec) -> Scaling:

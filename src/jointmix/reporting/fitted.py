@@ -14,7 +14,6 @@ from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     DRAW,
-    OBS,
     PREDICTOR,
     require_dims,
     require_group,
@@ -29,6 +28,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import (
     expected_rows,
     id_columns,
+    observed_columns,
     observed_labels,
     observed_rows,
     observed_table,
@@ -375,21 +375,7 @@ class FittedView:
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:
         """Values of each column used, by name, (obs)."""
-        observed = require_group(self.tree, "observed_data")
-        found: dict[str, np.ndarray] = {}
-        for group, variable, dim in (
-            (observed, "x", "feature"),
-            (observed, "discrete", "discrete_feature"),
-            (require_group(self.tree, "constant_data"), "u", "predictor"),
-        ):
-            if variable in group:
-                values = group[variable].transpose(OBS, dim).values
-                found |= dict(zip(group[dim].values.tolist(), values.T, strict=True))
-        if self.response is not None:
-            found[self.response] = observed["y"].values
-        for role, name in (("offset", self.offset), ("trials", self.trials)):
-            if name is not None:
-                found[name] = require_group(self.tree, "constant_data")[role].values
+        found = observed_columns(self.tree, self.model)
         return {name: found[name] for name in self.names}
 
     @cached_property

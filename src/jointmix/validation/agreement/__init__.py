@@ -14,7 +14,8 @@ import xarray as xr
 from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
 from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.fitting.workflow import Clock, Prepared, prepare
-from jointmix.model.dataset import Dataset, make_dataset, minimum_rows, require_complete
+from jointmix.model.dataset import Dataset, make_dataset, require_complete
+from jointmix.model.demands import minimum_rows
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec

@@ -29,7 +29,8 @@ from jointmix.base.pools import Pool, chosen_pool, own_share, run_jobs
 from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.families.priors.priors import Fixed
 from jointmix.fitting.workflow import fit
-from jointmix.model.dataset import make_dataset, minimum_rows
+from jointmix.model.dataset import make_dataset
+from jointmix.model.demands import minimum_rows
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.storage.files import check_writable
 from jointmix.validation.calibration.quantities import free_quantities

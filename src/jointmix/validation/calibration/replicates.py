@@ -18,7 +18,8 @@ from jointmix.base.schema import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.model.dataset import make_dataset, minimum_rows
+from jointmix.model.dataset import make_dataset
+from jointmix.model.demands import minimum_rows
 from jointmix.model.graph import prior_draws
 from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
