@@ -69,13 +69,18 @@ def assert_same(found: list[Any], expected: list[Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fused_equals_unfused(name: str) -> None:
+    """The PyMC model against the kernel; where it is usual, against itself with the kernel too."""
     spec = SPECS[name]
-    plain, fused = both(spec)
-    expected, found = with_gradient(plain), with_gradient(fused)
+    plain = build_model(table(600), spec, direction_of(spec))
+    expected = with_gradient(plain)
+    found = None
+    if name in USUAL:
+        found = with_gradient(build_model(table(600), spec, direction_of(spec), fused=True))
     alone, lost = target_of(make_dataset(table(600), spec), direction_of(spec)), None
     for point in draw_points(plain, np.random.default_rng(3), 3):
         right = expected(**point)
-        assert_same(found(**point), right)
+        if found is not None:
+            assert_same(found(**point), right)
         values = [np.ravel(point[value.name]) for value in plain.value_vars]
         total, gradient = alone.log_density(np.concatenate(values))
         if lost is None:

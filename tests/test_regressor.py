@@ -43,7 +43,9 @@ FEW_ROWS = {
 }
 
 
-@parametrize_with_checks([JointMixtureRegressor()], expected_failed_checks=lambda _: FEW_ROWS)
+@parametrize_with_checks(
+    [JointMixtureRegressor(2, draws=25, starts=4)], expected_failed_checks=lambda _: FEW_ROWS
+)
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         # The checks' tables have ten rows, or two columns that are one.

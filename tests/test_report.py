@@ -57,7 +57,7 @@ STRUCTURES: dict[str, dict] = {
     "one cluster": {"n_clusters": 1},
     "one feature": {"n_features": 1},
     "predictor outside": {"predictors": ["x1", "outside"]},
-    "many": {"n_clusters": 8, "n_features": 10, "n_obs": 900},
+    "many": {"n_clusters": 8, "n_features": 7, "n_obs": 400},
     "hostile": {"names": HOSTILE, "response_name": "y & <b>"},
 }
 XHTML = "{http://www.w3.org/1999/xhtml}"
