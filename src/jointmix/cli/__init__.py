@@ -23,11 +23,21 @@ from jointmix.base.machine import require_libraries
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
 from jointmix.cli.ahead import compiling_ahead
-from jointmix.cli.arguments import parse_quantiles
+from jointmix.cli.arguments import parse_part, parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
-from jointmix.cli.options import AsJson, FitOut, FitPath, Quiet, Seed, SpecPath, Stream, Strict
+from jointmix.cli.options import (
+    AsJson,
+    Dask,
+    FitOut,
+    FitPath,
+    Quiet,
+    Seed,
+    SpecPath,
+    Stream,
+    Strict,
+)
 from jointmix.cli.output import (
     conclude,
     prediction_columns,
@@ -140,6 +150,11 @@ def run_command(
 def build_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of recipes (.toml).")],
     jobs: Annotated[int, typer.Option(min=1, help="Recipes at a time.")] = 1,
+    dask: Dask = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="The I-th of N parts of the recipes, without the index."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what has not changed.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 1 unless every verdict is OK.")
@@ -153,9 +168,10 @@ def build_command(
     """
     from jointmix.cli.building import build
 
+    own = parse_part(part, folder, merge=False)
     with show_progress(not quiet) as progress:
-        built = build(folder, jobs, force, progress)
-    put_built(built, folder, as_json)
+        built = build(folder, jobs, force, progress, pool=dask, part=own)
+    put_built(built, None if own is not None else folder, as_json)
     if any(each.status == "failed" for each in built):
         raise typer.Exit(2)
     if strict and any(each.verdict != "OK" for each in built):
