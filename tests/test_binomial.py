@@ -347,3 +347,24 @@ def test_its_implementations_agree(link: str) -> None:
     )
     assert certificate.passed, certificate.findings
     assert {"kernel", "PyMC on JAX", "NumPyro enumerated"} <= set(certificate.implementations)
+
+
+@pytest.mark.parametrize("trials", [10**6, 10**9])
+def test_quantiles_of_many_trials_are_exact(trials: int) -> None:
+    """The least number of which SciPy's distribution function of the mixture reaches it."""
+    rng = np.random.default_rng(8)
+    parameters = Parameters(
+        weight=rng.dirichlet((3, 3), 30), intercept=rng.normal([-0.5, -0.2], 1e-3, (30, 2)),
+        slope=np.zeros((30, 2, 0)),
+    )  # fmt: skip
+    rows = Rows(
+        np.zeros((1, 0)), np.zeros((1, 0)), np.zeros(1), offset=np.zeros(1),
+        trials=np.array([float(trials)]),
+    )  # fmt: skip
+    level = np.array([1e-6, 0.05, 0.31, 0.5, 0.95, 1 - 1e-6])
+    _, _, quantile = predictive(rows, parameters, model(2, predictors=[]).blocks, level)
+    law = stats.binom(trials, 1 / (1 + np.exp(-parameters.intercept)))
+    for target, found in zip(level, quantile[0], strict=True):
+        below = [(parameters.weight / 30 * law.cdf(found + j)).sum() for j in (-1, 0)]
+        # One more success of 10⁹ trials adds some 1e-6 of a probability; rounding adds 1e-11.
+        assert below[0] - 1e-11 < target < below[1] + 1e-11

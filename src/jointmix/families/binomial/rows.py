@@ -14,7 +14,7 @@ import numpy as np
 from numba import carray
 
 from jointmix.families.compiling import Family, jit
-from jointmix.families.incomplete_beta import beta_height, lower_beta
+from jointmix.families.incomplete_beta import beta_height, lower_beta, lower_beta_of
 from jointmix.families.loops import (
     SUMS,
     combine,
@@ -174,8 +174,14 @@ def _distribution(y, n, weight, parts, out):  # type: ignore[no-untyped-def]
             # A mean over parts of the same number of trials.
             trials = float(round(of[i, 2]))
             p = min(of[i, 0] / trials, 1.0)
-            below += share[i] * _below(y, trials, p)
-            height += share[i] * _chance(y, trials, p)
+            if 0.0 < y < trials and 0.0 < p < 1.0:
+                a, b = trials - y, y + 1.0
+                ways = beta_height(a, b, 1.0 - p, p)
+                below += share[i] * lower_beta_of(ways, a, b, 1.0 - p, p)
+                height += share[i] * (ways * b / ((a + b) * p))
+            else:
+                below += share[i] * _below(y, trials, p)
+                height += share[i] * _chance(y, trials, p)
     found[0], found[1] = below, height
     return 0.0
 
