@@ -64,6 +64,10 @@ class Rows:
         """Arrays that are made of these rows once, by what they are for."""
         return {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: compiled functions have other addresses there."""
+        return {name: value for name, value in vars(self).items() if name != "made_of_them"}
+
     @cached_property
     def complete(self) -> bool:
         """Whether no feature and no response is missing."""

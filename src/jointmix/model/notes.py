@@ -28,10 +28,10 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
     table = dataset.available
     for block in dataset.blocks:
         for name in block.checks.measured:
-            column = table.select([name])[:, 0]
-            kind = kind_warning(column, name, block.of_response)
+            values, counts = np.unique(table.select([name]), return_counts=True)
+            kind = kind_warning(values, counts, name, block.of_response)
             harmless = block.checks.harmless_ties(name)
-            found += [kind, tie_warning(column, name, harmless, kind is not None)]
+            found += [kind, tie_warning(counts, name, harmless, kind is not None)]
     own = [name for name in dataset.columns if name not in dataset.spec.made]
     found += [digits_warning(table.select([name])[:, 0], name) for name in own]
     spec = dataset.spec

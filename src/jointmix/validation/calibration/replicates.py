@@ -1,5 +1,6 @@
 """One replicate: parameters and a table from the prior, a fit, and the truth's ranks in it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -198,7 +199,7 @@ def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
     found = {}
     for name, draws in posterior.data_vars.items():
         values = draws.transpose(CHAIN, DRAW, CLUSTER, ...).values
-        found[str(name)] = values.reshape(-1, *values.shape[2:])
+        found[str(name)] = values.reshape(math.prod(values.shape[:2]), *values.shape[2:])
     return found
 
 
