@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import jointmix as jm
 from jointmix.base.errors import DataError
@@ -24,6 +26,12 @@ from jointmix.modes.information import location_errors
 from jointmix.modes.mstep import make_problem as em_problem
 from jointmix.modes.mstep import maximise
 from jointmix.modes.starts import allocations
+from jointmix.posterior.draws import (
+    fitted_spec,
+    observed_rows,
+    posterior_parameters,
+    spread,
+)
 
 FEATURES = ("a", "b", "c", "d")
 STRUCTURES = [
@@ -306,3 +314,134 @@ def test_columns_without_an_entry_are_refused() -> None:
     assert [issue.message for issue in issues] == [
         "Column 'b' has no entry in any row used; leave it out."
     ]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> xr.DataTree:
+    spec = replace(
+        spec_of("full", 3, ("a", "u"), "normal"), sampler=jm.SamplerSpec(sampler="laplace")
+    )
+    return jm.fit(table_of(160), spec, seed=1, progress=False)
+
+
+def test_a_fit_keeps_its_gaps_and_scores_what_is_there(fitted: xr.DataTree, tmp_path: Path) -> None:
+    jm.save(fitted, tmp_path / "fit.nc")
+    tree, table = jm.load(tmp_path / "fit.nc"), table_of(160)
+    place = tree["constant_data"]["row"].values
+    assert np.array_equal(np.isnan(tree["observed_data"]["y"].values), np.isnan(table["y"][place]))
+    scores = jm.loo(tree)
+    assert np.isfinite(scores.pointwise["joint"].values).all()
+    silent = np.isnan(table["y"][place])
+    assert (np.abs(scores.pointwise["conditional"].values[silent]) < 1e-9).all()
+    assert np.array_equal(np.isnan(scores.pointwise["pit"].values), silent)
+    assert np.isfinite(jm.predict(tree)["mean"].values).all()
+    drawn = jm.replicate(tree, 20)
+    for name in ("a", "b", "c", "y"):
+        gone = np.isnan(drawn["observed_data"][name].values)
+        assert (np.isnan(drawn["posterior_predictive"][name].values) == gone).all()
+    assert np.isfinite(jm.predictive_checks(drawn).drop(columns="unusual").values).all()
+
+
+def test_responsibilities_of_rows_with_gaps_are_bayes_rule(fitted: xr.DataTree) -> None:
+    found = jm.responsibilities(fitted)["responsibility"].values
+    spec = fitted_spec(fitted)
+    parameters, rows = posterior_parameters(fitted), observed_rows(fitted, spec)
+    each = responsibility(component_log_density(spec.blocks, rows, parameters))
+    assert np.allclose(found, each.mean(axis=0), atol=1e-9)
+
+
+def test_imputed_entries_are_conditional_expectations(fitted: xr.DataTree) -> None:
+    """Against sums over a grid of one missing entry in each of 200 draws."""
+    found = jm.impute(fitted, draws=200, seed=3)
+    spec = fitted_spec(fitted)
+    rows, gone = observed_rows(fitted, spec), {}
+    for index, (label, column) in enumerate(
+        zip(found["obs"].values, found["column"].values, strict=True)
+    ):
+        gone.setdefault(int(label), []).append((column, index))
+    alone = {label: cells[0] for label, cells in gone.items() if len(cells) == 1}
+    chosen = [
+        next(label for label, (c, _) in alone.items() if c == name) for name in ("a", "b", "y")
+    ]
+    used = found["draws"].sizes["draw"]
+    every = posterior_parameters(fitted)
+    total = fitted["posterior"].sizes["draw"]
+    step = spread(total, used)
+    n_chains = fitted["posterior"].sizes["chain"]
+    places = (np.arange(n_chains)[:, None] * total + step).ravel().tolist()
+    parameters = every.take(places)
+    for label in chosen:
+        name, index = alone[label]
+        place = int(np.flatnonzero(rows.label == label)[0])
+        grid = np.linspace(-12, 14, 1500)
+        part = rows.take(np.full(len(grid), place))
+        x, u, y = part.x.copy(), part.u.copy(), part.y.copy()
+        if name == "y":
+            y = grid
+        else:
+            x[:, spec.features.index(name)] = grid
+        if name in spec.predictors:
+            u[:, spec.predictors.index(name)] = grid
+        density = log_likelihood(component_log_density(spec.blocks, Rows(x, u, y), parameters))
+        weight = np.exp(density - density.max(axis=1, keepdims=True))
+        expected = (weight @ grid / weight.sum(axis=1)).mean()
+        assert found["mean"].values[index] == pytest.approx(expected, abs=1e-6)
+    sd = found["sd"].values / np.sqrt(used * n_chains)
+    centre = found["draws"].mean(("chain", "draw")).values
+    # Of some hundred cells one may lie four standard errors away.
+    assert (np.abs(centre - found["mean"].values) < 5 * sd).all()
+
+
+def test_report_shows_patterns_and_no_hole(fitted: xr.DataTree, tmp_path: Path) -> None:
+    jm.report(fitted, tmp_path / "fit.md", sections=["verdict", "data", "clusters", "predictive"])
+    text = (tmp_path / "fit.md").read_text()
+    assert "What rows miss" in text
+    assert "What clusters say of missing entries" in text
+    assert " nan" not in text.lower()
+
+
+def test_check_says_what_the_model_would_keep() -> None:
+    table = table_of(200)
+    spec = replace(spec_of("full", 3, ("a", "u"), "normal"), missing="drop")
+    found = {issue.code: issue for issue in jm.check(table, spec, em=False).issues}
+    gone = np.isnan(np.column_stack([table[name] for name in ("a", "b", "c", "y")]))
+    kept = gone[gone.any(axis=1) & ~gone.all(axis=1)]
+    assert found["rows_left_out"].remedy == (
+        f'With missing="model" {len(kept)} of them enter too, by what they have '
+        f"({len(np.unique(kept, axis=0))} patterns of missing entries)."
+    )
+
+
+def test_what_does_not_know_gaps_refuses_them_by_name(fitted: xr.DataTree) -> None:
+    table, spec = table_of(160), fitted_spec(fitted)
+    with pytest.raises(DataError, match="The PyMC model takes no rows with missing entries"):
+        jm.build_model(table, spec)
+    jax = replace(spec, sampler=jm.SamplerSpec(backend="numba"))
+    with pytest.raises(DataError, match="The backend numba takes no rows with missing entries"):
+        jm.fit(table, jax, progress=False)
+
+
+def test_a_table_without_gaps_has_nothing_to_impute() -> None:
+    spec = replace(spec_of("full", 1, ("a",), "normal"), sampler=jm.SamplerSpec(sampler="laplace"))
+    tree = jm.fit(table_of(60, missing=0.0), replace(spec, n_clusters=1), progress=False)
+    with pytest.raises(DataError, match="nothing to impute"):
+        jm.impute(tree)
+
+
+@pytest.mark.slow
+def test_intervals_of_imputed_entries_hold_what_they_say() -> None:
+    inside, total = 0, 0
+    for seed in range(8):
+        table, whole = table_of(300, seed), table_of(300, seed, missing=0.0)
+        spec = replace(
+            spec_of("full", 3, ("a", "b", "u"), "normal"),
+            sampler=jm.SamplerSpec(sampler="laplace"),
+        )
+        found = jm.impute(jm.fit(table, spec, seed=seed, progress=False))
+        cells = zip(found["column"].values, found["obs"].values, strict=True)
+        truth = np.array([whole[name][label] for name, label in cells])
+        low, _, high = found["quantiles"].values.T
+        inside += int(((truth >= low) & (truth <= high)).sum())
+        total += len(truth)
+    # Of about 1,900 entries: three standard errors.
+    assert inside / total == pytest.approx(0.9, abs=0.02)
