@@ -24,6 +24,7 @@ from benchmark.bare import (
     numpy_gradient,
     statistics,
 )
+from benchmark.bare_families import bare_parameters, family_gradient
 from benchmark.cases import Case, make_posterior, make_spec, parse_case, start_at_truth
 from benchmark.chart import dots
 from benchmark.measure import covered, growth, peak_memory, timed
@@ -37,6 +38,7 @@ from densities import component_log_density
 from scipy import stats
 
 from jointmix.base.errors import SamplingError, SpecError
+from jointmix.families import mixture, response_families
 from jointmix.families.mixture import log_likelihood
 from jointmix.fitting.recipe import read_recipe
 from jointmix.kernel.fused import build_model
@@ -664,3 +666,19 @@ def test_gradients_in_a_process_of_their_own() -> None:
     costs = one("full-150-2-2,full-300-2-2", names, "--seconds", "0.01")["costs"]
     assert len(costs) == 12
     assert all(cost["median"] > 0 for cost in costs)
+
+
+@pytest.mark.parametrize("family", [name for name in response_families() if name != "normal"])
+def test_bare_densities_of_families_are_the_likelihood(family: str) -> None:
+    """Differences between parameters: the bare ones leave out what depends on the rows alone."""
+    posterior = make_posterior(Case(family, 60, 2, 2))
+    rows, spec = posterior.dataset.rows, posterior.spec
+    truth = posterior.dataset.scaling.to_model(posterior.truth)
+    other = truth.replace(intercept=truth.intercept + 0.3, mean=truth.mean * 1.1)
+    gradient = family_gradient(family, rows)
+    bare = [float(gradient(bare_parameters(each))[0]) for each in (truth, other)]
+    ours = [
+        log_likelihood(mixture.component_log_density(spec.blocks, rows, each)).sum()
+        for each in (truth, other)
+    ]
+    assert bare[1] - bare[0] == pytest.approx(ours[1] - ours[0], rel=1e-9)

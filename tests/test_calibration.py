@@ -23,6 +23,7 @@ from synthetic import fitted_tree
 from typer.testing import CliRunner
 
 from jointmix import Fixed, ModelSpec, Priors, SamplerSpec
+from jointmix.base.clusters import on_cluster
 from jointmix.base.errors import (
     DataError,
     MissingExtraError,
@@ -31,7 +32,6 @@ from jointmix.base.errors import (
     SpecError,
     StorageError,
 )
-from jointmix.base.processes import on_cluster
 from jointmix.cli import app
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import render_html, report
@@ -468,16 +468,16 @@ def test_interrupted_before_the_first_table_is_no_other_error(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jointmix.validation.calibration.side_by_side", interrupt)
+    monkeypatch.setattr("jointmix.validation.calibration.run_jobs", interrupt)
     with pytest.raises(KeyboardInterrupt):
         calibrate(SPEC, 30, 4, store=tmp_path / "c.json")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_dask_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.base.processes.find_spec", lambda _: None)
+    monkeypatch.setattr("jointmix.base.clusters.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"jointmix\[dask\]"):
-        calibrate(SPEC, 30, 4, dask="tcp://127.0.0.1:1")
+        calibrate(SPEC, 30, 4, pool="tcp://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("address", ["nonsense", "", "tcp://127.0.0.1:1", "localhost:x", "deaf"])
@@ -485,18 +485,12 @@ def test_a_dask_scheduler_that_does_not_answer_is_named(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed", reason="needs the extra dask")
-    monkeypatch.setattr("jointmix.base.processes._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("jointmix.base.clusters._CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         if address == "deaf":
             address = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
         with pytest.raises(SamplingError, match=f"No Dask scheduler answers at '{address}'"):
-            calibrate(SPEC, 30, 4, dask=address)
-
-
-@pytest.mark.parametrize("address", [5, b"tcp://127.0.0.1:1", ["a"]])
-def test_a_dask_address_is_text(address: Any) -> None:
-    with pytest.raises(SpecError, match="dask must be the address of a scheduler; got"):
-        calibrate(SPEC, 30, 4, dask=address)
+            calibrate(SPEC, 30, 4, pool=address)
 
 
 def die_at_the_third(
@@ -512,12 +506,14 @@ def die_at_the_third(
 def test_a_killed_worker_is_named_and_its_tables_are_kept(tmp_path: Path) -> None:
     begun, store = tmp_path / "begun", tmp_path / "c.json"
     begun.mkdir()
-    message = r"A worker process was killed.*(\d+) tables are kept in .*c\.json; use fewer jobs"
+    message = (
+        r"A worker process was killed.* use fewer jobs\. (\d+) tables? (is|are) kept in .*c\.json"
+    )
     analyse = partial(die_at_the_third, begun)
     with pytest.raises(SamplingError, match=message) as caught:
         calibrate(SPEC, 30, 20, seed=3, jobs=2, store=store, analyse=analyse)
     kept = read_calibration(store)
-    assert f"{len(kept.replicates)} tables are kept" in str(caught.value)
+    assert f" {len(kept.replicates)} table" in str(caught.value)
     assert len(kept.replicates) < 3
 
 
@@ -545,7 +541,7 @@ def test_a_dask_cluster_gives_the_same(
     small: Calibration, dask_cluster: Any, tmp_path: Path
 ) -> None:
     analyse = partial(fit_and_sign, tmp_path)
-    found = calibrate(SPEC, 30, 6, seed=3, dask=dask_cluster.scheduler_address, analyse=analyse)
+    found = calibrate(SPEC, 30, 6, seed=3, pool=dask_cluster.scheduler_address, analyse=analyse)
     assert {n: r.tolist() for n, r in found.ranks.items()} == {
         n: r.tolist() for n, r in small.ranks.items()
     }
@@ -566,7 +562,7 @@ def test_killed_workers_of_a_dask_cluster_are_named(tmp_path: Path) -> None:
     with few, a_dask_cluster() as at:
         address = at.scheduler_address
         with pytest.raises(SamplingError, match=message.format(address)):
-            calibrate(SPEC, 30, 4, seed=3, dask=address, store=store, analyse=analyse)
+            calibrate(SPEC, 30, 4, seed=3, pool=address, store=store, analyse=analyse)
     # A table that its worker has not yet handed over when it dies is lost with it.
     kept = read_calibration(store).replicates if store.exists() else ()
     assert len(kept) <= 2
@@ -584,7 +580,7 @@ def test_what_a_task_on_a_dask_cluster_raises_is_raised(
 ) -> None:
     analyse = partial(ends_with, error)
     with pytest.raises(type(error), match=str(error)):
-        calibrate(SPEC, 30, 3, seed=3, dask=dask_cluster.scheduler_address, analyse=analyse)
+        calibrate(SPEC, 30, 3, seed=3, pool=dask_cluster.scheduler_address, analyse=analyse)
 
 
 class Fleeting:
@@ -636,8 +632,8 @@ def test_a_dask_cluster_that_does_not_work_is_named(
     ends: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
-    monkeypatch.setattr("jointmix.base.processes._CONNECT_SECONDS", 2)
-    monkeypatch.setattr("jointmix.base.processes._LONELY_SECONDS", 2)
+    monkeypatch.setattr("jointmix.base.clusters._CONNECT_SECONDS", 2)
+    monkeypatch.setattr("jointmix.base.clusters._LONELY_SECONDS", 2)
     with distributed.LocalCluster(
         n_workers=0 if ends == "no workers" else 1,
         threads_per_worker=1,
@@ -654,4 +650,27 @@ def test_a_dask_cluster_that_does_not_work_is_named(
 
         message = f"The Dask .* at .*:.* {FAILING[ends]}"
         with pytest.raises(SamplingError, match=message):
-            calibrate(SPEC, 30, 100, seed=3, dask=at.scheduler_address, progress=end_it)
+            calibrate(SPEC, 30, 100, seed=3, pool=at.scheduler_address, progress=end_it)
+
+
+def test_weighted_rows_are_refused_with_the_reason() -> None:
+    with pytest.raises(SpecError, match=r"drawn rows are not: .* leave out row_weights"):
+        calibrate(replace(SPEC, row_weights="w"), 30)
+
+
+@pytest.mark.parametrize("spec", [
+    ModelSpec(n_clusters=1, formula="y ~ ward * x + bs(x, df=4)"),
+    ModelSpec(n_clusters=1, predictors=["ward", "x"], response="y"),
+], ids=["formula", "listed"])  # fmt: skip
+def test_a_table_says_which_columns_a_formula_makes(spec: ModelSpec) -> None:
+    rng = np.random.default_rng(1)
+    table = {"ward": ["a", "b", "c"] * 20, "x": rng.normal(size=60), "y": rng.normal(size=60)}
+    quick = replace(spec, sampler=SamplerSpec(sampler="laplace", draws=50))
+    found = calibrate(quick, 40, 2, table=table)
+    made = found.spec.predictors
+    assert made[:2] == ("ward[b]", "ward[c]")
+    assert len(made) == (9 if spec.formula else 3)
+    assert {f"slope[1, {name}]" for name in made} <= {*found.table.index}
+    if spec.formula:
+        with pytest.raises(SpecError, match="table=table"):
+            calibrate(quick, 40, 2)

@@ -1,6 +1,7 @@
 """Doctored trees are caught, clean ones raise no alarm."""
 
 import json
+from dataclasses import replace
 
 import arviz_stats
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 from scipy.stats import multivariate_normal, norm
 from synthetic import N_CHAINS, N_DRAWS, fitted_tree
 
+import jointmix as jm
 from jointmix.base.errors import SchemaError
 from jointmix.checks import (
     Finding,
@@ -432,3 +434,27 @@ def test_summary_rows_are_the_draws_own_numbers(clean: xr.DataTree) -> None:
     assert "correlation[cluster 1, x2, x1]" in table.index
     # 3 clusters of 1 + 3 + 3 + 3 + 1 + 3 + 1 quantities.
     assert len(table) == 45
+
+
+def test_clusters_without_features_are_told_apart_by_the_response_alone() -> None:
+    truth = jm.four_clusters(2, 1, "poisson")
+    rows = jm.simulate(replace(truth, intercept=[0.0, 2.5]), 120, 1)
+    spec = jm.ModelSpec(
+        n_clusters=2, predictors=["x1"], response="y", family="poisson",
+        sampler=jm.SamplerSpec(sampler="laplace", draws=25),
+    )  # fmt: skip
+    tree = jm.fit(rows, spec, progress=False)
+    (finding,) = duplicates.check(tree)
+    assert finding.status == "ok"
+    posterior, at = tree["posterior"], tree["constant_data"]["u"].values[:, 0]
+    intercept, slope = posterior["intercept"].values, posterior["slope"].values
+    mean = [np.exp(intercept[..., k, None] + slope[..., k, :] * at) for k in range(2)]
+    # Gaussians with the means and variances of Poisson numbers, averaged over the rows.
+    apart = (mean[0] - mean[1]) ** 2 / (mean[0] + mean[1]) / 4
+    apart += np.log((mean[0] + mean[1]) / 2 / np.sqrt(mean[0] * mean[1])) / 2
+    assert finding.value == pytest.approx(np.median(apart.mean(axis=-1)), rel=1e-9)
+    for name in ("intercept", "slope"):
+        posterior[name].values[:, :, 1] = posterior[name].values[:, :, 0]
+    (finding,) = duplicates.check(tree)
+    assert finding.status == "caution"
+    assert finding.value == pytest.approx(0, abs=1e-9)

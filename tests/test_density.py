@@ -1,5 +1,7 @@
 """The NumPy densities equal SciPy's, extended precision's, scikit-learn's, and integrate to one."""
 
+import warnings
+
 import numpy as np
 import oracles
 import pytest
@@ -96,6 +98,17 @@ def test_extremes_equal_extended_precision(d: int, k: int, correlation: float) -
         total = np.logaddexp.reduce(oracles.extended_terms(factors, x, u, y), axis=1)
         assert difference(log_likelihood(component), total) < tolerance
         np.testing.assert_allclose(responsibility(component).sum(1), 1, rtol=0, atol=1e-14)
+
+
+def test_a_weight_too_small_for_a_double_leaves_the_others_as_they_are() -> None:
+    values, x, u, y = random_case("equal", 2, 5)
+    none = Parameters(**oracles.factored(values | {"weight": np.array([1.0, 0.0])}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = log_likelihood(component_log_density(x, u, y, none))
+        assert none.log_weight.tolist() == [0.0, -np.inf]
+    first = feature_log_density(x, none) + response_log_density(y, u, none)
+    np.testing.assert_array_equal(found, first[..., 0])
 
 
 def test_a_density_that_underflows_is_still_exact() -> None:

@@ -20,6 +20,7 @@ from jointmix.fitting.recipe import Recipe, parse_recipe, recipe_text
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.new_rows import model_rows
 from jointmix.model.serialised import spec_from_dict, spec_to_dict
+from jointmix.posterior.draws import fitted_spec
 from jointmix.tables.formulas import parse_formula
 
 N = 240
@@ -492,5 +493,41 @@ def test_a_fit_by_formula_can_be_scored_and_started_from(tree: xr.DataTree) -> N
 
 
 def test_calibration_needs_to_know_the_columns() -> None:
-    with pytest.raises(SpecError, match="calibrate draws its own tables"):
+    with pytest.raises(SpecError, match=r"calibrate draws its own tables.*table=table"):
         jm.calibrate(jm.ModelSpec(n_clusters=1, formula="mass ~ bill"), 50)
+
+
+def test_prints_name_the_reference_levels(tree: xr.DataTree) -> None:
+    fitted = fitted_spec(tree)
+    assert "Encoding('sex': levels male, held against female)" in repr(fitted)
+    assert "encoding=None" in repr(jm.ModelSpec(n_clusters=1, features=["bill"]))
+    found = jm.check(TABLE, fitted, em=False)
+    assert "'sex' has the levels male, held against female." in str(found)
+    assert "held against female" in found._repr_html_()
+    assert found.as_dict()["factors"] == ["'sex' has the levels male, held against female."]
+    recipe = Recipe(spec=fitted, path="t.csv")
+    text = recipe_text(recipe)
+    assert text.startswith("# 'sex' had the levels male, held against female.\n")
+    assert parse_recipe(text).spec.formula == FORMULA
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        ("mass ~ 0 + sex", "levels female, male, each by itself"),
+        ("mass ~ C(island, contr.treatment('Dream'))",
+         "levels Biscoe, Torgersen, held against Dream"),
+        ("mass ~ C(island, contr.sum)",
+         "levels Biscoe, Dream, Torgersen, each against the mean of all"),
+    ],
+)  # fmt: skip
+def test_codings_in_words(formula: str, words: str) -> None:
+    encoding = dataset(formula).spec.encoding
+    assert encoding is not None
+    assert list(encoding.codings.values()) == [words]
+
+
+def test_signs_that_end_a_line_do_not_end_a_comment() -> None:
+    table = TABLE.assign(sex=np.where(TABLE["sex"] == "male", "m\nx = 1", "f"))
+    text = recipe_text(Recipe(spec=dataset("mass ~ sex", table).spec, path="t.csv"))
+    assert parse_recipe(text).spec.formula == "mass ~ sex"

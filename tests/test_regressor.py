@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -36,7 +37,13 @@ def fitted() -> JointMixtureRegressor:
     return JointMixtureRegressor(4, random_state=3).fit(*rows(500, 1))
 
 
-@parametrize_with_checks([JointMixtureRegressor()])
+#: Its tables have 15 rows of 30 columns; `test_weights_count_rows_as_if_repeated` has more.
+FEW_ROWS = {
+    "check_sample_weight_equivalence_on_dense_data": "a joint density needs more rows than columns"
+}
+
+
+@parametrize_with_checks([JointMixtureRegressor()], expected_failed_checks=lambda _: FEW_ROWS)
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         # The checks' tables have ten rows, or two columns that are one.
@@ -207,3 +214,66 @@ def test_without_scikit_learn_it_says_what_to_install() -> None:
         "MissingExtraError JointMixtureRegressor needs the extra sklearn: "
         "pip install 'jointmix[sklearn]'.\n"
     )
+
+
+def wards(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    z = rng.integers(2, size=n)
+    table = pd.DataFrame(
+        {"ward": rng.choice(["south", "north"], n), "x": rng.normal(6.0 * z, 1.0), "b": z > 2}
+    )
+    table["b"] = rng.random(n) < 0.5
+    y = table["x"] + np.where(table["ward"] == "south", 4.0, 0.0) + rng.normal(0, 0.3, n)
+    return table, y.to_numpy()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("kind", ["words", "category", "polars"])
+def test_columns_of_words_are_factors(kind: str) -> None:
+    X, y = wards(120, 1)
+    X = X[["ward", "x"]]
+    given: Any = X.astype({"ward": "category"}) if kind == "category" else X
+    given = pl.DataFrame(X.to_dict("list")) if kind == "polars" else given
+    found = JointMixtureRegressor(2, draws=10, random_state=1).fit(given, y)
+    spec = fitted_spec(found.tree_)
+    assert (spec.features, spec.predictors) == (("x",), ("ward[south]", "x"))
+    assert found.n_features_in_ == 2
+    assert found.feature_names_in_.tolist() == ["ward", "x"]
+    slope = found.tree_["posterior"]["slope"].sel(predictor="ward[south]").mean(("chain", "draw"))
+    # Twice the standard error of a difference of noise .3 in two groups of about 30.
+    np.testing.assert_allclose(slope, 4, atol=0.2)
+    mean = predict(found.tree_, X.head(5))["mean"]
+    np.testing.assert_array_equal(found.predict(given[:5]), mean)
+    with pytest.raises(DataError, match=r"'east' in row 0 .*, which no row of the fit has"):
+        found.predict(pd.DataFrame({"ward": ["east"], "x": [1.0]}))
+    with pytest.raises(DataError, match="needs such a table again"):
+        found.predict(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="feature names should match"):
+        found.predict(X.rename(columns={"ward": "place"}))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_words_alone_cluster_nothing() -> None:
+    X, y = wards(60, 2)
+    found = JointMixtureRegressor(1, draws=10, random_state=1).fit(X[["ward"]], y)
+    assert fitted_spec(found.tree_).features == ()
+    assert found.predict(X[["ward"]]).std() > 1
+    np.testing.assert_array_equal(found.score_samples(X[["ward"]]), 0)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_count_rows_as_if_repeated() -> None:
+    X, y = rows(80, 14)
+    weight = np.random.default_rng(3).integers(0, 3, 80)
+    one = JointMixtureRegressor(1, draws=50, random_state=1)
+    weighed = clone(one).fit(X, y, sample_weight=weight)
+    repeated = clone(one).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    assert fitted_spec(weighed.tree_).row_weights == "sample_weight"
+    # EM and the curvature sum the same terms in another order.
+    np.testing.assert_allclose(
+        weighed.predict(X.to_numpy()), repeated.predict(X.to_numpy()), rtol=1e-9
+    )
+    with pytest.raises(DataError, match="negative"):
+        one.fit(X, y, sample_weight=weight - 1.0)

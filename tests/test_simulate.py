@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from jointmix.base.errors import SpecError
+from jointmix.base.errors import DataError, SpecError
 from jointmix.model.simulate import Truth, four_clusters, simulate
 
 N = 20_000
@@ -185,3 +185,79 @@ def test_rows_are_of_the_truths_family() -> None:
 def test_a_familys_shape_is_checked(changes: dict, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         replace(truth(), **changes)
+
+
+LINKED = ["poisson", "negative_binomial", "gamma", "inverse_gaussian", "bernoulli", "binomial"]
+
+
+@pytest.mark.parametrize("family", [*LINKED, "normal", "student_t"])
+def test_every_family_has_its_moments(family: str) -> None:
+    """Means and variances given the line, by their formulas."""
+    binomial = family in ("bernoulli", "binomial")
+    truth = four_clusters(
+        2, 1, family, offset=None if family in ("normal", "student_t") else "log_hours",
+        trials="n" if family == "binomial" else None, link="probit" if binomial else None,
+    )  # fmt: skip
+    n = 40_000
+    hours = np.random.default_rng(1).normal(0, 0.3, n)
+    trials = np.full(n, 30)
+    table = simulate(truth, n, 2, {"log_hours": hours, "n": trials, "beside": trials})
+    z = table["cluster"].to_numpy()
+    line = truth.slope[z, 0] * table["x1"].to_numpy()
+    if truth.offset is not None:
+        np.testing.assert_array_equal(table["log_hours"], hours)
+        line = line + hours
+    m, tried = np.exp(line), 1
+    if binomial:
+        m, tried = stats.norm.cdf(line), 30 if family == "binomial" else 1
+    variance = {
+        "poisson": m, "negative_binomial": m + m**2 / 4, "gamma": m**2 / 4,
+        "inverse_gaussian": m**3 / 4, "normal": 0.25, "student_t": 0.25 * 2,
+    }.get(family, tried * m * (1 - m))  # fmt: skip
+    expected = line if family in ("normal", "student_t") else tried * m
+    off = (table["y"] - expected) / np.sqrt(variance)
+    # Four standard errors of a mean, and of heavy-tailed squares a generous one.
+    assert abs(off.mean()) < 4 / np.sqrt(n)
+    assert (off**2).clip(upper=400).mean() == pytest.approx(1, abs=0.15)
+    whole = family not in ("gamma", "inverse_gaussian", "normal", "student_t")
+    assert (table["y"].dtype == np.int64) is whole
+    assert list(table.columns) == [*truth.spec.columns, "cluster"]
+
+
+def test_trials_and_offsets_are_drawn_where_they_are_not_given() -> None:
+    truth = four_clusters(family="binomial", trials="n", offset="o")
+    table = simulate(truth, 2_000, 3)
+    assert sorted(table["n"].unique()) == list(range(1, 21))
+    assert abs(table["o"].std() - 1) < 0.1
+    assert (table["y"] <= table["n"]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "poisson"}, "sigma must be None for the family 'poisson'"),
+        ({"sigma": None}, "sigma must hold numbers|sigma must hold finite numbers"),
+        ({"family": "binomial", "sigma": None}, "trials"),
+        ({"link": "probit"}, "link"),
+        ({"offset": "o"}, "offset"),
+        ({"family": "poisson", "sigma": None, "offset": "y"}, "'y'|response"),
+    ],
+)
+def test_what_a_response_needs_is_checked(changes: dict, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        replace(truth(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"n": [3]}, "given must have 4 rows; column 'n' has 1"),
+        ({"n": [1, 2, 3, 0.5]}, "whole"),
+        ({"n": [1, 2, np.nan, 4]}, "finite"),
+        ({"n": ["a"] * 4}, "'n'"),
+        (3, "table"),
+    ],
+)
+def test_given_columns_are_checked(given: object, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        simulate(four_clusters(family="binomial", trials="n"), 4, 1, given)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jointmix.base.errors import SpecError
+from jointmix.families import block_class, response_families
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Dirichlet, Fixed, Normal, Priors
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.packing import unpacked
 from jointmix.model.settings import SamplerSpec
-from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.simulate import Truth, four_clusters, simulate
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Mode
 from jointmix.modes.em import fit_em
@@ -23,10 +24,13 @@ MODELS = {
     "script": "the original script's model",
     "full": "full covariances",
     "student_t": "full covariances and a Student-t response",
+    **{
+        name: f"full covariances and a response of the family {name}"
+        for name in response_families()
+        if name not in ("normal", "student_t")
+    },
 }
 _DATA_SEED = 1
-#: Degrees of freedom of the responses that are drawn.
-_DF = 4.0
 
 
 @dataclass(frozen=True, order=True)
@@ -36,8 +40,8 @@ class Case:
     Attributes
     ----------
     model
-        "script", the original script's model with known covariances and noise, "full", or
-        "student_t".
+        "script", the original script's model with known covariances and noise, "full", or a
+        family of the response.
     n, k, d
         Rows, clusters and features; the features are the predictors too.
     """
@@ -102,17 +106,15 @@ class Posterior:
         return self.dataset.spec
 
 
+def _truth(case: Case) -> Truth:
+    family = "normal" if case.model in ("script", "full") else case.model
+    trials = "trials" if block_class(family).counts_successes else None
+    return four_clusters(case.k, case.d, family, trials=trials)
+
+
 def make_spec(case: Case, sampler: SamplerSpec | None = None) -> ModelSpec:
     """The specification of a case: the package's defaults, or the original script's priors."""
-    truth = four_clusters(case.k, case.d)
-    spec = ModelSpec(
-        n_clusters=case.k,
-        features=tuple(truth.features),
-        predictors=tuple(truth.predictors),
-        response=truth.response,
-        family="student_t" if case.model == "student_t" else "normal",
-        sampler=sampler or SamplerSpec(),
-    )
+    spec = replace(_truth(case).spec, sampler=sampler or SamplerSpec())
     if case.model != "script":
         return spec
     priors = Priors(
@@ -134,9 +136,7 @@ def make_posterior(case: Case, sampler: SamplerSpec | None = None) -> Posterior:
     sampler
         How the package is to sample; defaults if None.
     """
-    truth, spec = four_clusters(case.k, case.d), make_spec(case, sampler)
-    if case.model == "student_t":
-        truth = replace(truth, family=case.model, shape={"df": np.full(case.k, _DF)})
+    truth, spec = _truth(case), make_spec(case, sampler)
     dataset = make_dataset(simulate(truth, case.n, _DATA_SEED), spec)
     values = unpacked(dataset.scaling.to_model(truth.parameters), spec)
     return Posterior(case, dataset, truth.parameters, values)

@@ -12,6 +12,7 @@ from benchmark.bare import (
     numpy_gradient,
     statistics,
 )
+from benchmark.bare_families import bare_parameters, family_gradient
 from benchmark.cases import Case, Posterior, make_posterior, start_at_truth
 from benchmark.measure import timed
 from benchmark.textbook import textbook_model, textbook_point, textbook_start
@@ -128,12 +129,19 @@ def bare_jax(posterior: Posterior) -> Call:
     """The rows' arithmetic alone, compiled by JAX."""
     import jax
 
+    if posterior.spec.family != "normal":
+        family = family_gradient(posterior.spec.family, posterior.dataset.rows)
+        own = bare_parameters(posterior.dataset.scaling.to_model(posterior.truth))
+        given = jax.device_put(own)
+        return lambda _: jax.block_until_ready(family(given))
     gradient = jax_gradient()
     phi, natural = (jax.device_put(array) for array in _bare(posterior))
     return lambda _: jax.block_until_ready(gradient(phi, natural))
 
 
 BARE = ("bare-numpy", "bare-jax")
+#: Those of other families too.
+_OF_ALL = ("kernel", "evaluate", "model-jax", "bare-jax")
 TEXTBOOK = ("textbook-jax", "textbook-numba")
 _OF_NORMAL = "It is written for a normal response."
 #: Name → title and the function that makes the calls.
@@ -163,7 +171,7 @@ def measure_costs(
         posterior = make_posterior(case, SamplerSpec(backend="kernel"))
         for name in functions:
             own = {"case": case.name, "function": name}
-            if posterior.spec.family != "normal" and name in (*BARE, *TEXTBOOK):
+            if posterior.spec.family != "normal" and name not in _OF_ALL:
                 found.append(own | {"problem": _OF_NORMAL})
                 continue
             found.append(own | asdict(timed(GRADIENTS[name][1](posterior), seconds)))

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from jointmix.fitting.workflow import fit, recover
     from jointmix.kernel.fused import build_model
     from jointmix.model.settings import SamplerSpec
-    from jointmix.model.simulate import Truth, four_clusters
+    from jointmix.model.simulate import Truth, four_clusters, simulate
     from jointmix.model.spec import ModelSpec
     from jointmix.modes.em import fit_em
     from jointmix.posterior.allocations import (
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from jointmix.posterior.scores import Scores, loo
     from jointmix.posterior.sensitivity import sensitivity
     from jointmix.posterior.summaries import summary
+    from jointmix.posterior.term_contrasts import term_contrasts
     from jointmix.reporting import report
     from jointmix.sampling import Control
     from jointmix.storage.trees import save
@@ -140,8 +141,10 @@ __all__ = [
     "responsibilities",
     "save",
     "sensitivity",
+    "simulate",
     "sparse",
     "summary",
+    "term_contrasts",
     "to_frame",
     "with_groups",
     "with_log_likelihood",
@@ -182,11 +185,12 @@ _HOME = {
     "reporting": ("report",),
     "sampling": ("Control",),
     "posterior.scores": ("Scores", "loo"),
-    "model.simulate": ("Truth", "four_clusters"),
+    "model.simulate": ("Truth", "four_clusters", "simulate"),
     "model.settings": ("SamplerSpec",),
     "model.spec": ("ModelSpec",),
     "storage.trees": ("save",),
     "posterior.summaries": ("summary",),
+    "posterior.term_contrasts": ("term_contrasts",),
     "fitting.workflow": ("fit", "recover"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -39,10 +40,24 @@ def require_libraries() -> None:
         )
 
 
+#: Cores that the running job may use, where several share the machine.
+_CORES: ContextVar[int | None] = ContextVar("cores", default=None)
+
+
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process, or the job that it runs, may use."""
     count = getattr(os, "process_cpu_count", os.cpu_count)  # Python 3.13 counts what it may use.
-    return count() or 1
+    return _CORES.get() or count() or 1
+
+
+@contextmanager
+def limited_cores(cores: int) -> Iterator[None]:
+    """Let what runs inside, in this thread, count on so many cores."""
+    before = _CORES.set(cores)
+    try:
+        yield
+    finally:
+        _CORES.reset(before)
 
 
 def _blas_threads() -> int:

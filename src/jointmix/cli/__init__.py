@@ -23,11 +23,21 @@ from jointmix.base.machine import require_libraries
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
 from jointmix.cli.ahead import compiling_ahead
-from jointmix.cli.arguments import parse_quantiles
+from jointmix.cli.arguments import parse_part, parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
-from jointmix.cli.options import AsJson, FitOut, FitPath, Quiet, Seed, SpecPath, Stream, Strict
+from jointmix.cli.options import (
+    AsJson,
+    Dask,
+    FitOut,
+    FitPath,
+    Quiet,
+    Seed,
+    SpecPath,
+    Stream,
+    Strict,
+)
 from jointmix.cli.output import (
     conclude,
     prediction_columns,
@@ -140,6 +150,11 @@ def run_command(
 def build_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of recipes (.toml).")],
     jobs: Annotated[int, typer.Option(min=1, help="Recipes at a time.")] = 1,
+    dask: Dask = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="The I-th of N parts of the recipes, without the index."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what has not changed.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 1 unless every verdict is OK.")
@@ -153,9 +168,10 @@ def build_command(
     """
     from jointmix.cli.building import build
 
+    own = parse_part(part, folder, merge=False)
     with show_progress(not quiet) as progress:
-        built = build(folder, jobs, force, progress)
-    put_built(built, folder, as_json)
+        built = build(folder, jobs, force, progress, pool=dask, part=own)
+    put_built(built, None if own is not None else folder, as_json)
     if any(each.status == "failed" for each in built):
         raise typer.Exit(2)
     if strict and any(each.verdict != "OK" for each in built):
@@ -285,20 +301,29 @@ def simulate_command(
     rows: Annotated[int, typer.Option(min=1, help="Number of rows.")] = 1000,
     features: Annotated[int, typer.Option(min=1, help="Number of features.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 1,
+    family: Annotated[str, typer.Option(help="Of the response.")] = "normal",
+    link: Annotated[str | None, typer.Option(help="logit or probit.")] = None,
+    offset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column added to the line, N(0, 1).")
+    ] = None,
+    trials: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of trials, 1 to 20.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Default: standard output.")
     ] = None,
 ) -> None:
     """Draw a table from the four-cluster example.
 
-    Or from its like for other numbers of clusters, rows and features.
+    Or from its like for other numbers of clusters, rows and features, and other families.
     """
     from jointmix.model.simulate import four_clusters, simulate
     from jointmix.storage.files import check_writable
 
     if out is not None:
         check_writable(out)
-    table = simulate(four_clusters(clusters, features), rows, seed)
+    truth = four_clusters(clusters, features, family, link, offset, trials)
+    table = simulate(truth, rows, seed)
     put_csv({name: table[name].tolist() for name in table.columns}, out)
 
 

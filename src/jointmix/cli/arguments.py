@@ -48,6 +48,26 @@ def parse_range(text: str, may_be_one: bool = False) -> range:
     return range(int(first), int(last) + 1)
 
 
+def parse_part(text: str | None, store: Path | None, merge: bool) -> tuple[int, int] | None:
+    """The number of a part such as 1/4, and how many there are; None without a text.
+
+    Raises
+    ------
+    SpecError
+        If it is no part, there is no store, or parts are to be put together at the same time.
+    """
+    if (text is not None or merge) and store is None:
+        raise SpecError("--part and --merge need --store DIR, which all parts share.")
+    if text is None:
+        return None
+    if merge:
+        raise SpecError("--part makes a part, --merge puts parts together: give one of them.")
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise SpecError(f"--part takes a number of so many, such as 1/4; got {text!r}.")
+    return int(number), int(parts)
+
+
 def parse_list(text: str | None) -> list[str] | None:
     """Words separated by commas; None without a text."""
     return None if text is None else [word.strip() for word in text.split(",")]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +17,11 @@ from jointmix.base.errors import (
     EXPECTED,
     DataError,
     JointmixError,
+    SamplingError,
     SpecError,
     sentence,
 )
-from jointmix.base.processes import side_by_side
+from jointmix.base.pools import Pool, chosen_pool, own_share, run_jobs
 from jointmix.base.progress import Progress, ProgressOption
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.diagnosis import STATUS_OF
@@ -34,10 +34,6 @@ from jointmix.storage.files import check_writable, refuse_same, write_file
 from jointmix.storage.trees import save
 
 INDEX = "index.html"
-_KILLED = (
-    "A process that built recipes was killed, perhaps for want of memory; build again, with fewer "
-    "jobs."
-)
 _PACKAGES = ("jointmix", "pymc", "nutpie", "arviz", "numpy")
 
 
@@ -148,6 +144,9 @@ def build(
     jobs: int = 1,
     force: bool = False,
     progress: Progress | None = None,
+    *,
+    pool: Pool = None,
+    part: tuple[int, int] | None = None,
 ) -> list[Built]:
     """Make the reports of all recipes in a folder, and an index page that links them.
 
@@ -165,6 +164,12 @@ def build(
         Build what has not changed, too.
     progress
         Called as ``progress("build", done, total, recipe)``.
+    pool
+        Where recipes are built in the place of ``jobs`` processes, as `jointmix.calibrate` takes
+        it; its workers must see the folder.
+    part
+        Only the i-th of n parts of the recipes, as ``(i, n)``, without the index; building the
+        folder afterwards takes what the parts have made, and writes it.
 
     Returns
     -------
@@ -185,19 +190,23 @@ def build(
     check_writable(folder / INDEX)
     _refuse_same_places(folder, recipes)
     tell = progress or (lambda *_: None)
+    recipes = recipes if part is None else list(own_share(recipes, part))
+    if not recipes:
+        return []
     tell("build", 0, len(recipes), recipes[0].name)
     found: dict[str, Built] = {}
     # Processes, since matplotlib's settings are those of all threads.
-    tasks = (delayed(_build_one)(path, force) for path in recipes)
+    tasks = [delayed(_build_one)(path, force) for path in recipes]
     try:
-        for built in side_by_side(tasks, min(jobs, len(recipes))):
+        for _, built in run_jobs(tasks, chosen_pool(pool, min(jobs, len(recipes)))):
             found[built.recipe] = built
             tell("build", len(found), len(recipes), built.recipe)
-    except BrokenProcessPool:
-        # One that dies takes the others' work with it; what was built stays built.
-        found = {path.name: _failed(path, _KILLED) for path in recipes} | found
+    except SamplingError as error:
+        # Workers died, and with them what they were building; what was built stays built.
+        found = {path.name: _failed(path, sentence(error)) for path in recipes} | found
     ordered = [found[path.name] for path in recipes]
-    write_file(folder / INDEX, index_page(folder, ordered).encode())
+    if part is None:
+        write_file(folder / INDEX, index_page(folder, ordered).encode())
     return ordered
 
 

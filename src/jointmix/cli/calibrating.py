@@ -1,14 +1,21 @@
 """The command that calibrates a model on tables drawn from its prior."""
 
+import glob
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jointmix.base.errors import StorageError
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
-from jointmix.cli.options import Quiet, Seed, SpecPath
-from jointmix.cli.output import put_json
+from jointmix.cli.arguments import parse_part
+from jointmix.cli.options import Dask, Merge, Part, Quiet, Seed, SpecPath
+from jointmix.cli.output import put_json, put_part
+
+if TYPE_CHECKING:
+    from jointmix.validation.calibration import Calibration
 
 
 def calibrate_command(
@@ -18,9 +25,12 @@ def calibrate_command(
     ] = None,
     replicates: Annotated[int, typer.Option(min=2, help="Tables to draw and fit.")] = 100,
     jobs: Annotated[int, typer.Option(min=1, help="Fits at a time.")] = 1,
-    dask: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers fit.")
+    dask: Dask = None,
+    store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where parts are kept; see --part.")
     ] = None,
+    part: Part = None,
+    merge: Merge = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -42,45 +52,73 @@ def calibrate_command(
     """Fit tables drawn from SPEC's prior and rank the truths.
 
     Exit code 1 if not calibrated. What is finished is kept in the results' file, and the same
-    command goes on from there.
+    command goes on from there. A queue runs --part 1/N … N/N with one --store, and then --merge.
     """
     from jointmix.fitting.recipe import read_recipe
     from jointmix.model.dataset import make_dataset
-    from jointmix.storage.files import check_writable, refuse_same
+    from jointmix.storage.files import check_writable, made_folder, refuse_same
     from jointmix.tables.reading import read_table
 
-    recipe = read_recipe(spec)
+    own, recipe = parse_part(part, store, merge), read_recipe(spec)
+    if own is not None and store is not None:
+        out = store / f"{spec.stem}.part-{own[0]}-of-{own[1]}.json"
+        made_folder(store)
     place = check_writable(out or spec.with_suffix(".calibration.json"))
     page = check_writable(report_path or place.with_suffix(".html"))
     inputs = {"the recipe": spec} | ({} if fit is None else {"the fit": fit})
     if recipe.path is not None:
         inputs["the data"] = recipe.data_path()
     refuse_same({"the results": place, "the report": page}, inputs)
+    start = recipe.seed if seed is None else seed
     number = len(read_table(recipe.data_path())) if rows is None else rows
     from jointmix.reporting import report
     from jointmix.storage.trees import load, save
-    from jointmix.validation.calibration import calibrate, keep_calibration, require_same_model
+    from jointmix.validation.calibration import (
+        calibrate,
+        keep_calibration,
+        merge_calibrations,
+        require_same_calibration,
+        require_same_model,
+        write_calibration,
+    )
 
     model = recipe.spec
     if model.pending:
         model = make_dataset(recipe.table(), model).spec
     tree = None if fit is None else require_same_model(load(fit), model)
-    with show_progress(not quiet) as progress:
-        found = calibrate(
-            model,
-            number,
-            replicates,
-            seed=recipe.seed if seed is None else seed,
-            jobs=jobs,
-            store=place,
-            dask=dask,
-            progress=progress,
-        )
+    if merge and store is not None:
+        found = merge_calibrations(_all_parts(store, spec.stem))
+        require_same_calibration(found, model, number, start, store)
+        write_calibration(found, place)
+    else:
+        with show_progress(not quiet) as progress:
+            found = calibrate(
+                model,
+                number,
+                replicates,
+                seed=start,
+                jobs=jobs,
+                store=place,
+                pool=dask,
+                part=own,
+                progress=progress,
+            )
+    if own is not None and store is not None:
+        n = len(found.replicates)
+        put_part(own, f"{n} table" if n == 1 else f"{n} tables", store, as_json)
+        return
     report(found, page)
     if tree is not None and fit is not None:
         save(keep_calibration(tree, found), fit)
+    _put(found, place, page, as_json)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _put(found: "Calibration", results: Path, page: Path, as_json: bool) -> None:
+    """Print what a calibration came to, what is wrong, and where it is written."""
     if as_json:
-        put_json(found.as_dict() | {"results": str(place), "report": str(page)})
+        put_json(found.as_dict() | {"results": str(results), "report": str(page)})
     else:
         verdict = "NO MISCALIBRATION FOUND" if found.passed else "NOT CALIBRATED"
         typer.echo(f"{verdict}: {one_line(found.text)}")
@@ -90,7 +128,29 @@ def calibrate_command(
                 f"wrong: {one_line(name)}: mean rank {line['mean_rank']:.3f}, "
                 f"p {line['p_holm']:.2g}, {100 * line['coverage90']:.1f}% in 90% intervals"
             )
-        typer.echo(f"results: {one_line(str(place))}")
+        typer.echo(f"results: {one_line(str(results))}")
         typer.echo(f"report: {one_line(str(page))}")
-    if not found.passed:
-        raise typer.Exit(1)
+
+
+def _all_parts(store: Path, stem: str) -> list[Path]:
+    """The files of all parts of a calibration.
+
+    Raises
+    ------
+    StorageError
+        If there are none, one is missing, or they are of different numbers of parts.
+    """
+    found = {
+        path: re.fullmatch(r"(\d+)-of-(\d+)", path.name.removeprefix(f"{stem}.part-")[:-5])
+        for path in sorted(store.glob(f"{glob.escape(stem)}.part-*-of-*.json"))
+    }
+    numbers = {(int(match[1]), int(match[2])): path for path, match in found.items() if match}
+    parts = {n for _, n in numbers}
+    if len(parts) != 1:
+        what = "no parts" if not parts else "parts of several divisions"
+        raise StorageError(f"{store}: holds {what} of {stem}.")
+    (n,) = parts
+    for number in range(1, n + 1):
+        if (number, n) not in numbers:
+            raise StorageError(f"{store}: part {number} of {n} of {stem} is not there.")
+    return list(numbers.values())

@@ -8,9 +8,19 @@ import typer
 
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
-from jointmix.cli.arguments import load_model, parse_list, parse_names, parse_range
-from jointmix.cli.options import FitPath, Quiet, ReportPath, Seed, SpecPath
-from jointmix.cli.output import put_certificate, put_comparison, put_scores
+from jointmix.cli.arguments import load_model, parse_list, parse_names, parse_part, parse_range
+from jointmix.cli.options import (
+    Dask,
+    FitPath,
+    Merge,
+    Part,
+    Quiet,
+    ReportPath,
+    Seed,
+    SpecPath,
+    Store,
+)
+from jointmix.cli.output import put_certificate, put_comparison, put_part, put_scores
 
 if TYPE_CHECKING:
     from jointmix.fitting.selection import Comparison
@@ -50,6 +60,10 @@ def compare_command(
     ] = None,
     seed: Seed = None,
     jobs: Annotated[int, typer.Option(min=1, help="Models at a time.")] = 1,
+    dask: Dask = None,
+    store: Store = None,
+    part: Part = None,
+    merge: Merge = False,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="The table as one JSON object.")] = False,
     report_path: ReportPath = None,
@@ -57,26 +71,44 @@ def compare_command(
     """Screen numbers of clusters and structures by EM, fit the best, and say which predicts best.
 
     Sampled are the structure with the least BIC of each number of clusters, and the number with the
-    least BIC of each structure. ICL is BIC plus twice the entropy of the responsibilities.
+    least BIC of each structure. ICL is BIC plus twice the entropy of the responsibilities. A queue
+    runs --part 1/N … N/N with one --store, and then --merge.
     """
     from jointmix.fitting.recipe import read_recipe
     from jointmix.storage.files import check_writable
 
     structures = {"covariance": parse_list(covariance), "noise": parse_list(noise)}
     numbers = parse_range(clusters, any(names is not None for names in structures.values()))
+    own = parse_part(part, store, merge)
     if report_path is not None:
         check_writable(report_path)
     recipe = read_recipe(spec)
     _refuse_same(report_path, {"the recipe": spec, "the data": recipe.data_path()})
     table = recipe.table()
+    from jointmix.fitting.sampled import fit_part
     from jointmix.fitting.selection import compare
 
     start = recipe.seed if seed is None else seed
+    if own is not None and store is not None:
+        with show_progress(not quiet) as progress:
+            n = fit_part(table, recipe.spec, numbers, start, store, own, progress, **structures)
+        put_part(own, f"{n} fit" if n == 1 else f"{n} fits", store, as_json)
+        return
     known = recipe.report.compare_with
     groups = None if known is None else table[known]
     with show_progress(not quiet) as progress:
         found = compare(
-            table, recipe.spec, numbers, start, jobs, progress, groups=groups, **structures
+            table,
+            recipe.spec,
+            numbers,
+            start,
+            jobs,
+            progress,
+            groups=groups,
+            pool=dask,
+            store=store,
+            merge=merge,
+            **structures,
         )
     put_comparison(found, as_json)
     _write_report(found, report_path)

@@ -20,6 +20,20 @@ Stream = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write draws there as they come; see `recover`."),
 ]
+Dask = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
+]
+Part = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", help="The I-th of N parts only, for a queue; needs --store."),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep what is finished there, and go on from it."),
+]
+Merge = Annotated[
+    bool, typer.Option("--merge", help="All parts are in --store: put them together.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The verdict as one JSON object.")]
 ReportPath = Annotated[
     Path | None,

@@ -129,6 +129,14 @@ def _influential(scores: "Scores") -> list[dict[str, Any]]:
     return frame.assign(label=labels).to_dict(orient="records")
 
 
+def put_part(part: tuple[int, int], what: str, store: Path, as_json: bool) -> None:
+    """Say what a part of a job has left in its store."""
+    if as_json:
+        put_json({"part": part[0], "parts": part[1], "store": str(store), "holds": what})
+    else:
+        typer.echo(f"part {part[0]} of {part[1]}: {what} in {store}")
+
+
 def put_comparison(comparison: "Comparison", as_json: bool) -> None:
     """Print the table of a comparison, one line a model, and what it says."""
     table = comparison.table
@@ -154,15 +162,16 @@ def put_comparison(comparison: "Comparison", as_json: bool) -> None:
     typer.echo(one_line(comparison.text))
 
 
-def put_built(built: "Sequence[Built]", folder: Path, as_json: bool) -> None:
-    """Print what became of each recipe of a folder, and where the index is."""
+def put_built(built: "Sequence[Built]", folder: Path | None, as_json: bool) -> None:
+    """Print what became of each recipe of a folder, and where the index is, if it was written."""
     if as_json:
         put_json([asdict(each) for each in built])
         return
     for each in built:
         text = f"{each.status:<9} {each.verdict or '–':<10} {each.recipe}: {each.message}"
         typer.echo(one_line(text))
-    typer.echo(f"index: {one_line(str(folder / 'index.html'))}")
+    if folder is not None:
+        typer.echo(f"index: {one_line(str(folder / 'index.html'))}")
 
 
 def put_certificate(certificate: "Certificate", as_json: bool) -> None:

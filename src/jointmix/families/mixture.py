@@ -35,7 +35,7 @@ def log_terms(
 ) -> tuple[np.ndarray, np.ndarray]:
     """log π_k + log p(x | k), and log p(y | x, k), each (..., obs, component)."""
     features, response = block_terms(blocks, rows, parameters)
-    return np.log(parameters.weight)[..., None, :] + features, response
+    return parameters.log_weight[..., None, :] + features, response
 
 
 def component_log_density(

@@ -41,6 +41,12 @@ class Parameters(Mapping[str, np.ndarray]):
     def __reduce__(self) -> tuple[object, ...]:
         return _restored, (dict(self._arrays),)
 
+    @property
+    def log_weight(self) -> np.ndarray:
+        """log π (..., component), −∞ of a weight that is too small for a double."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self["weight"]))
+
     def each(self) -> dict[str, np.ndarray]:
         """The arrays by name, in a dict of its own."""
         return dict(self._arrays)

@@ -1,5 +1,6 @@
 """Which variables of other packages' draws go along the components, whatever dims are called."""
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -105,4 +106,4 @@ def chosen(posterior: xr.Dataset, by: str | None, dim: str) -> np.ndarray:
 def flat(array: xr.DataArray, rest: tuple[object, ...]) -> np.ndarray:
     """Values with chains one after the other, (draw, *rest)."""
     values = array.transpose(CHAIN, DRAW, *rest).values
-    return values.reshape(-1, *values.shape[2:])
+    return values.reshape(math.prod(values.shape[:2]), *values.shape[2:])

@@ -1,17 +1,18 @@
 """Scores by fitting anew: without single influential rows, or without a fold at a time."""
 
-from itertools import count
-
 import numpy as np
 import xarray as xr
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from jointmix.base.arguments import jobs_number, progress_option, shown, whole_number
 from jointmix.base.errors import SpecError
+from jointmix.base.pools import Pool, other_pool, run_jobs, run_threads
 from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.families.rows import Rows
 from jointmix.fitting.workflow import fit
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
+from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec, observed_rows, observed_table
 from jointmix.posterior.scores import Scores, make_scores, score_new
 
@@ -22,6 +23,8 @@ def reloo(
     most_refits: int = 20,
     jobs: int = 1,
     progress: ProgressOption = None,
+    *,
+    pool: Pool = None,
 ) -> Scores:
     """Replace the densities of influential rows by those of fits without them.
 
@@ -40,6 +43,8 @@ def reloo(
         Fits at a time, in threads.
     progress
         As for `fit`; a function is called as ``progress("reloo", done, total, "")`` after each fit.
+    pool
+        Where fits run besides this process, as `compare` takes it.
 
     Raises
     ------
@@ -51,6 +56,7 @@ def reloo(
         raise SpecError(f"reloo takes the scores that loo gave; got {shown(scores)}.")
     most_refits, jobs = whole_number("most_refits", most_refits, 0), jobs_number(jobs)
     progress_option(progress)
+    pool = other_pool(pool, jobs)
     high = scores.influential
     if scores.pointwise.sizes[OBS] < scores.n_rows:
         raise SpecError("reloo needs scores of every row; raise most_rows.")
@@ -64,7 +70,7 @@ def reloo(
     values = {str(name): array.values.copy() for name, array in scores.pointwise.items()}
     values.setdefault("feature", np.zeros(scores.n_rows))
     places = [np.array([place]) for place in high["place"]]
-    refits = _each_without(tree, places, jobs, "reloo", progress, one_copy=True)
+    refits = _each_without(tree, places, jobs, pool, "reloo", progress, one_copy=True)
     for place, found in zip(places, refits, strict=True):
         for name, value in found.items():
             values[name][place] = value
@@ -77,6 +83,8 @@ def kfold(
     seed: int = 1,
     jobs: int = 1,
     progress: ProgressOption = None,
+    *,
+    pool: Pool = None,
 ) -> Scores:
     """Scores of each row by fits without its fold, folds having the clusters' shares of rows.
 
@@ -95,6 +103,8 @@ def kfold(
         Fits at a time, in threads.
     progress
         As for `fit`; a function is called as ``progress("kfold", done, total, "")`` after each fit.
+    pool
+        Where fits run besides this process, as `compare` takes it.
 
     Raises
     ------
@@ -106,6 +116,7 @@ def kfold(
     fitted_spec(tree)
     folds, seed = whole_number("folds", folds, 2), whole_number("seed", seed, 0)
     jobs, progress = jobs_number(jobs), progress_option(progress)
+    pool = other_pool(pool, jobs)
     share = require_group(tree, "allocation")["responsibility"]
     allocation = share.transpose(OBS, CLUSTER).values.argmax(axis=1)
     n = len(allocation)
@@ -113,7 +124,7 @@ def kfold(
         raise SpecError(f"folds must lie between 2 and the number of rows, {n}; got {folds}.")
     places = stratified(allocation, folds, seed)
     values: dict[str, np.ndarray] = {}
-    refits = _each_without(tree, places, jobs, "kfold", progress)
+    refits = _each_without(tree, places, jobs, pool, "kfold", progress)
     for place, found in zip(places, refits, strict=True):
         for name, value in found.items():
             values.setdefault(name, np.empty(n))[place] = value
@@ -137,6 +148,7 @@ def _each_without(
     tree: xr.DataTree,
     places: list[np.ndarray],
     jobs: int,
+    pool: Pool,
     stage: str,
     progress: ProgressOption,
     one_copy: bool = False,
@@ -148,21 +160,27 @@ def _each_without(
     # Predictors are made already: what was learned for them is of all rows.
     spec, seed = fitted_spec(tree).plain, int(tree.attrs["seed"])
     table, rows = observed_table(tree, spec), observed_rows(tree, spec)
-    done = count(1)
 
-    def one(place: np.ndarray) -> dict[str, np.ndarray]:
+    def without(place: np.ndarray) -> dict[str, np.ndarray]:
         left = rows.weights.copy()
         left[place] -= rows.units[place] if one_copy else left[place]
         inside = left > 0
         held = table | ({spec.row_weights: left} if spec.row_weights is not None else {})
-        kept = {name: column[inside] for name, column in held.items()}
-        found = score_new(fit(kept, spec, seed, progress=False), rows.take(place))
-        tell(stage, next(done), len(places), "")
-        return found
+        return {name: column[inside] for name, column in held.items()}
 
+    tasks = (delayed(_score)(without(place), spec, seed, rows.take(place)) for place in places)
+    found: dict[int, dict[str, np.ndarray]] = {}
     with show_progress(progress) as tell:
         tell(stage, 0, len(places), "")
-        found: list[dict[str, np.ndarray]] = Parallel(n_jobs=jobs, prefer="threads")(
-            delayed(one)(place) for place in places
-        )
-    return found
+        ended = run_threads(tasks, jobs) if pool is None else run_jobs(tasks, pool)
+        for number, scores in ended:
+            found[number] = scores
+            tell(stage, len(found), len(places), "")
+    return [found[number] for number in range(len(places))]
+
+
+def _score(
+    kept: dict[str, np.ndarray], spec: ModelSpec, seed: int, rows: Rows
+) -> dict[str, np.ndarray]:
+    """Scores of rows by a fit of others."""
+    return score_new(fit(kept, spec, seed, progress=False), rows)

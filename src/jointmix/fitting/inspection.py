@@ -15,7 +15,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
 from jointmix.modes.warnings import mode_warnings
 from jointmix.sampling import plan
-from jointmix.tables.issues import Issue
+from jointmix.tables.issues import Issue, quoted
 
 _PLAN_CODES = {
     SpecError: "nothing_free",
@@ -34,10 +34,13 @@ class Inspection(Shown):
         Errors first, in the order in which `fit` would meet them, then warnings.
     n_rows
         Rows that would be fitted; None where errors leave that open.
+    factors
+        A sentence for each factor: its levels, and what they are held against.
     """
 
     issues: tuple[Issue, ...]
     n_rows: int | None
+    factors: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -61,12 +64,12 @@ class Inspection(Shown):
         return f"{', '.join(counts) or 'No problems'}: the model {can} be fitted."
 
     def lines(self) -> list[str]:
-        """A line for each issue, severity and code aligned, and the summing line."""
+        """A line for each issue, severity and code aligned, for each factor, and a summing one."""
         width = max((len(issue.code) for issue in self.issues), default=0)
         shown = [
             f"{issue.severity:<7}  {issue.code:<{width}}  {_told(issue)}" for issue in self.issues
         ]
-        return [*shown, self.text]
+        return [*shown, *self.factors, self.text]
 
     def _printed(self) -> list[str]:
         return self.lines()
@@ -80,6 +83,7 @@ class Inspection(Shown):
                 (marked(status[issue.severity], issue.code), issue.column, _told(issue))
                 for issue in self.issues
             ),
+            notes=self.factors,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,6 +93,7 @@ class Inspection(Shown):
             "warnings": len(self.warnings),
             "n_rows": self.n_rows,
             "text": self.text,
+            "factors": list(self.factors),
             "issues": [issue.as_dict() for issue in self.issues],
         }
 
@@ -149,7 +154,9 @@ def check(
         issues = [issue for issue in issues if issue.severity == "error"]
         issues += table_warnings(dataset)
         issues += _of_mode(dataset, seed, issues) if em else ()
-    return Inspection(_errors_first(issues), n_rows)
+    codings = {} if spec.encoding is None else spec.encoding.codings
+    factors = tuple(f"{quoted(name)} has the {words}." for name, words in codings.items())
+    return Inspection(_errors_first(issues), n_rows, factors)
 
 
 def _plan_issues(spec: ModelSpec, n_rows: int) -> list[Issue]:

@@ -24,6 +24,7 @@ from jointmix.model.serialised import (
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.storage.files import write_file
 from jointmix.tables.groups import group_codes
+from jointmix.tables.issues import quoted
 from jointmix.tables.reading import (
     label_rows,
     package_file,
@@ -293,6 +294,9 @@ def recipe_text(recipe: Recipe) -> str:
     tables = spec_to_dict(recipe.spec)
     # What a formula learned of a table is learned again of the recipe's.
     tables["data"].pop("encoding", None)
+    encoding = recipe.spec.encoding
+    codings = {} if encoding is None else encoding.codings
+    said = [_comment(f"{quoted(name)} had the {words}.") for name, words in codings.items()]
     names = recipe.id_columns
     places = without_none({"path": recipe.path, "package": recipe.package, "start": recipe.start})
     if names:
@@ -300,7 +304,14 @@ def recipe_text(recipe: Recipe) -> str:
     tables["data"] = {**places, **tables["data"]}
     tables["sampler"] = {"seed": recipe.seed, **tables["sampler"]}
     report = without_none(vars(recipe.report))
-    return tomli_w.dumps(tables | ({"report": report} if report else {}))
+    text = tomli_w.dumps(tables | ({"report": report} if report else {}))
+    return "".join([*said, text])
+
+
+def _comment(text: str) -> str:
+    """A line that TOML passes over, whatever signs the text holds."""
+    kept = (sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return f"# {''.join(kept)}\n"
 
 
 def write_recipe(recipe: Recipe, path: str | Path) -> Path:

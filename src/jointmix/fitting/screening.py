@@ -7,7 +7,7 @@ import numpy as np
 from jointmix.base.progress import Progress
 from jointmix.fitting.candidates import Grid, Key
 from jointmix.fitting.workflow import Clock, Searched, search
-from jointmix.kernel.allocate import mode_share
+from jointmix.kernel.allocate import share_at
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.climb import SAME_OPTIMUM
 from jointmix.modes.em import fit_em
@@ -82,8 +82,7 @@ def _same(spec: ModelSpec, name: str) -> set[str]:
 def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.ndarray:
     """Responsibilities (start, cluster, obs) of a model's best optimum, clusters split up to K."""
     dataset = searched.dataset
-    parameters = dataset.scaling.to_model(searched.census.best.parameters)
-    shares = mode_share(dataset.rows, parameters, dataset.blocks).T[None]
+    shares = share_at(dataset, searched.census.best.parameters).T[None]
     problem = make_problem(dataset)
     rows, x, y = problem.rows, problem.features_apart, problem.told_apart
     for _ in range(k - searched.spec.n_clusters):

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from joblib import Parallel, delayed
 from scipy.special import softmax
 
 from jointmix.base.arguments import (
@@ -18,7 +17,8 @@ from jointmix.base.arguments import (
     whole_number,
 )
 from jointmix.base.errors import SchemaError
-from jointmix.base.progress import Progress, ProgressOption, show_progress
+from jointmix.base.pools import Pool, other_pool
+from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -34,14 +34,10 @@ from jointmix.fitting.candidates import (
     Grid,
     Key,
     make_grid,
-    promising,
-    screened,
     short_words,
 )
 from jointmix.fitting.ranking import choose, describe
-from jointmix.fitting.retries import interrupted
-from jointmix.fitting.screening import screen
-from jointmix.fitting.workflow import Clock, Searched, fit_from
+from jointmix.fitting.sampled import chosen_models, fit_all, kept_in
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.posterior.draws import (
@@ -54,7 +50,6 @@ from jointmix.posterior.evidence import has_evidence, log_evidence
 from jointmix.posterior.known_groups import crosstab, groups_name, with_groups
 from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.posterior.scores import sum_error
-from jointmix.sampling import Control
 from jointmix.tables.groups import group_codes
 
 #: Columns of a comparison's table, in their order.
@@ -150,6 +145,9 @@ def compare(
     covariance: Iterable[str] | None = None,
     noise: Iterable[str] | None = None,
     groups: object = None,
+    pool: Pool = None,
+    store: str | Path | None = None,
+    merge: bool = False,
 ) -> Comparison:
     """Screen models by EM, fit those that may be best, and score each fit.
 
@@ -186,12 +184,26 @@ def compare(
         specification's.
     groups
         Known groups of the rows, as `crosstab` takes them, that no model sees; None for none.
+    pool
+        Where fits run besides this process: a Dask client, or the address of its scheduler; an
+        executor of concurrent.futures, such as mpi4py's; a number of processes; None for the
+        backend that `joblib.parallel_config` names, where it names one, or else ``jobs`` threads.
+        Results are the same whatever it is.
+    store
+        A folder that keeps each fit as it ends: the same comparison, asked for again, goes on from
+        there, and so does one of more models.
+    merge
+        Whether all fits have to be in the store already, made by parts (`fit_part`).
 
     Raises
     ------
     SpecError
         If fewer than two models are asked for, a structure is unknown or of columns that the model
-        has not, or a prior is fixed cluster by cluster.
+        has not, a prior is fixed cluster by cluster, or the pool is none.
+    SamplingError
+        If the pool's workers are lost.
+    StorageError
+        If the store cannot be written, or what it holds is damaged.
     DataError
         If the table cannot be fitted, or the known groups are no groups.
 
@@ -209,16 +221,13 @@ def compare(
     require_spec(spec)
     seed, jobs = whole_number("seed", seed, 0), jobs_number(jobs)
     progress_option(progress)
+    pool, kept = other_pool(pool, jobs), kept_in(store, merge)
     grid = make_grid(spec, n_clusters, covariance, noise)
     if groups is not None:
         group_codes(groups)
     with show_progress(progress) as tell:
-        searched = screen(table, grid, seed, tell)
-        lines = [screened(found) for found, _ in searched.values()]
-        frame = pd.DataFrame(lines, index=grid.index(grid.specs))
-        chosen = {key: searched[key] for key in promising(frame)}
-        del searched
-        trees = _fit(chosen, frame, jobs, tell)
+        frame, chosen = chosen_models(table, grid, seed, tell)
+        trees = fit_all(chosen, frame, jobs, pool, tell, kept)
     if groups is not None:
         trees = {key: with_groups(tree, groups) for key, tree in trees.items()}
     frame = frame.join(_scored(trees, grid))
@@ -228,43 +237,6 @@ def compare(
     gravest = next(iter(stored_diagnosis(trees[best]).concerns), None)
     said = "" if gravest is None else f"{gravest.message} {gravest.remedy}".rstrip()
     return Comparison(frame, trees, best, describe(frame, best, said))
-
-
-def _fit(
-    searched: dict[Key, tuple[Searched, Clock]], frame: pd.DataFrame, jobs: int, tell: Progress
-) -> dict[Key, xr.DataTree]:
-    """The models that EM leaves, sampled."""
-    done, control = count(1), Control()
-
-    def one(key: Key, found: Searched, clock: Clock) -> xr.DataTree:
-        if control.stopped:
-            raise KeyboardInterrupt
-        clock.resume()
-        tree = fit_from(found, clock, control=control)
-        if interrupted(tree):
-            # Fits of unequal numbers of draws are not compared: Ctrl-C ends them all.
-            control.stop()
-            raise KeyboardInterrupt
-        tell(
-            "compare",
-            next(done),
-            len(searched),
-            f"K = {short_words(frame, key)}: {tree.attrs['verdict']}",
-        )
-        return tree
-
-    tell("compare", 0, len(searched), "")
-    (key, first), *others = searched.items()
-    try:
-        # The first compiles what all others use.
-        trees = [one(key, *first)]
-        trees += Parallel(n_jobs=jobs, prefer="threads")(
-            delayed(one)(key, *found) for key, found in others
-        )
-    finally:
-        # Threads that still sample when another has failed would keep the process alive.
-        control.stop()
-    return dict(zip(searched, trees, strict=True))
 
 
 def _pointwise(tree: xr.DataTree) -> dict[str, np.ndarray]:

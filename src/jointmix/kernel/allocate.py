@@ -12,6 +12,7 @@ from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import compiled_blocks, rows_problem, values_of
 from jointmix.kernel.records import blocks_of, header_of, weights_of
 from jointmix.kernel.sweep import prepare, rooms, subtract_terms
+from jointmix.model.dataset import Dataset
 
 
 @jit(inner=False, fastmath=SUMS)
@@ -111,3 +112,8 @@ def mode_share(rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Blo
     """p(k | x, y) at given parameters, (obs, cluster)."""
     share, _, _ = allocate(rows, parameters.batched(), blocks)
     return np.ascontiguousarray(share[0].T)
+
+
+def share_at(dataset: Dataset, parameters: Parameters) -> np.ndarray:
+    """`mode_share` of a dataset's rows at parameters on the users' scale, (obs, cluster)."""
+    return mode_share(dataset.rows, dataset.scaling.to_model(parameters), dataset.blocks)

@@ -189,7 +189,7 @@ def compiled_values(
     blocks: Sequence[protocol.Block], parameters: Parameters
 ) -> dict[str, np.ndarray]:
     """Parameters by the names of compiled values, log weights among them."""
-    given = {"weight": np.log(parameters.weight)}
+    given = {"weight": parameters.log_weight}
     for block in blocks:
         given |= block.compiled(parameters)
     return given

@@ -21,7 +21,7 @@ from jointmix.base.schema import (
 from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.kernel.allocate import allocate, mode_share
+from jointmix.kernel.allocate import allocate, share_at
 from jointmix.labels.assignment import order_by, permute, switch_rate
 from jointmix.labels.confidence import Confidence, confidence
 from jointmix.labels.relabel import ecr
@@ -184,7 +184,7 @@ def identify_draws(
     """
     spec, scaling, rows = dataset.spec, dataset.scaling, dataset.rows
     parameters = draw_parameters(raw, COMPONENT, spec)
-    pivot = mode_share(rows, scaling.to_model(census.start.parameters), spec.blocks).argmax(-1)
+    pivot = share_at(dataset, census.start.parameters).argmax(-1)
 
     def choose(_: slice, part: Parameters, joint: np.ndarray) -> np.ndarray:
         return _permutations(part, joint, pivot, spec, rows.weight)

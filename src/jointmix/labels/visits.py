@@ -3,7 +3,7 @@
 import numpy as np
 
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.allocate import allocate, mode_share
+from jointmix.kernel.allocate import allocate, share_at
 from jointmix.labels.assignment import assign
 from jointmix.model.dataset import Dataset
 from jointmix.modes.census import Census
@@ -33,12 +33,9 @@ def mode_visits(
     dataset, census
         The model and its rows, and EM's optima.
     """
-    scaling, blocks, modes = dataset.scaling, dataset.blocks, census.modes[:_MODES]
+    blocks, modes = dataset.blocks, census.modes[:_MODES]
     chosen = spread(len(dataset.values), _ROWS)
-    share = [
-        mode_share(dataset.rows, scaling.to_model(mode.parameters), blocks)[chosen]
-        for mode in modes
-    ]
+    share = [share_at(dataset, mode.parameters)[chosen] for mode in modes]
     roots = np.sqrt(np.concatenate(share, axis=1))
     roots = dataset.rows.take(chosen).weighted(roots)
     highest = np.array([mode.log_likelihood for mode in modes])

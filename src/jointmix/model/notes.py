@@ -27,10 +27,10 @@ def notes(dataset: Dataset) -> tuple[Issue, ...]:
     found: list[Issue | None] = list(dataset.warnings)
     for block in dataset.blocks:
         for name in block.checks.measured:
-            column = dataset.select([name])[:, 0]
-            kind = kind_warning(column, name, block.of_response)
+            values, counts = np.unique(dataset.select([name]), return_counts=True)
+            kind = kind_warning(values, counts, name, block.of_response)
             harmless = block.checks.harmless_ties(name)
-            found += [kind, tie_warning(column, name, harmless, kind is not None)]
+            found += [kind, tie_warning(counts, name, harmless, kind is not None)]
     own = [name for name in dataset.columns if name not in dataset.spec.made]
     found += [digits_warning(dataset.select([name])[:, 0], name) for name in own]
     spec = dataset.spec

@@ -135,7 +135,7 @@ class ModelSpec:
     ordering: str = "auto"
     missing: str = "error"
     formula: str | None = None
-    encoding: Encoding | None = field(default=None, repr=False)
+    encoding: Encoding | None = None
     types: tuple[Discrete, ...] | None = None
     priors: Priors = field(default_factory=Priors)
     sampler: SamplerSpec = field(default_factory=SamplerSpec)

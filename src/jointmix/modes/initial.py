@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.allocate import mode_share
+from jointmix.kernel.allocate import share_at
 from jointmix.kernel.problem import sampled_name
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
@@ -52,7 +52,7 @@ def make_start(
     """The start at an EM mode, its components sorted along the ordering's direction."""
     spec, scaling, rows = dataset.spec, dataset.scaling, dataset.rows
     parameters = scaling.to_model(mode.parameters)
-    share = mode_share(rows, parameters, spec.blocks)
+    share = share_at(dataset, mode.parameters)
     xi = standard_locations(parameters, spec)
     covariance = location_covariance(parameters, spec, share, rows)
     order = _order(xi, ordering)

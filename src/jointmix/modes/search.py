@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import VARIANCE_FLOOR
-from jointmix.kernel.allocate import mode_share
+from jointmix.kernel.allocate import mode_share, share_at
 from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
@@ -154,7 +154,7 @@ class Search:
     def _score(self, parameters: Parameters) -> float:
         """The log density, and half the log determinant of the locations' sampling covariance."""
         dataset, scaled = self.dataset, self.dataset.scaling.to_model(parameters)
-        share = mode_share(dataset.rows, scaled, dataset.blocks)
+        share = share_at(dataset, parameters)
         errors = location_covariance(scaled, dataset.spec, share, dataset.rows)
         size = float(np.linalg.slogdet(errors)[1].sum()) / 2 if errors.size else 0.0
         return self._landscape.log_density(self._landscape.point(parameters))[0] + size

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import chi2
 
-from jointmix.kernel.allocate import mode_share
+from jointmix.kernel.allocate import share_at
 from jointmix.model.dataset import Dataset
 from jointmix.modes.census import Census
 from jointmix.tables.issues import Issue, quoted, warning
@@ -34,7 +34,7 @@ def mode_warnings(dataset: Dataset, census: Census, started: str = "") -> tuple[
     """
     rows, blocks = dataset.rows, dataset.blocks
     parameters = dataset.scaling.to_model(census.start.parameters)
-    share = mode_share(rows, parameters, blocks)
+    share = share_at(dataset, census.start.parameters)
     allocation = share.argmax(axis=1)
     found = [_found_once(census), _start_lost(census, started), _small_clusters(dataset, share)]
     found += [block.checks.mode_issue(dataset.users_rows, allocation) for block in blocks]

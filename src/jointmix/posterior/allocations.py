@@ -16,6 +16,7 @@ from jointmix.base.arguments import (
     whole_number,
 )
 from jointmix.base.errors import DataError, SpecError
+from jointmix.base.machine import available_cores
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -351,7 +352,7 @@ def each_batch(
         joint, features, _ = allocate(part, model, pattern.blocks, with_features=True)
         work(Batch(pattern.place[chosen], part, model, pattern.blocks, features, joint))
 
-    Parallel(n_jobs=-1, prefer="threads", require="sharedmem")(
+    Parallel(n_jobs=available_cores(), prefer="threads", require="sharedmem")(
         delayed(one)(pattern, slice(first, first + size))
         for pattern in by_pattern(rows, parameters, spec)
         for first in range(0, len(pattern.place), size)

@@ -74,49 +74,73 @@ def contrasts(
     SchemaError
         If the draws' labels were never identified.
     """
-    lower, upper = bound_names(interval)
     draws = identified_parameters(tree)
     spec = fitted_spec(tree)
     parameters, ratios = _contrasted(spec, parameters), _ratios(spec)
-    names: list[str] = []
-    frames: list[pd.DataFrame] = []
+    found = Differences(interval, bool(ratios))
     for name in (name for name in parameters if name in draws):
         labels = draws[name][CLUSTER].values
         for one, other in combinations(range(len(labels)), 2):
             first = draws[name].isel({CLUSTER: one}, drop=True)
             gap = first - draws[name].isel({CLUSTER: other}, drop=True)
-            found = statistics(gap, interval)
-            above = (gap > 0).astype(float)
-            free = ~is_constant(gap)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                error = arviz_stats.mcse(above, method="mean")
-            found = found.assign(
-                probability=above.mean((CHAIN, DRAW)),
-                # All draws on one side: no variance to estimate an error from.
-                mcse_probability=xr.where(is_constant(above), 0.0, error).where(free),
-            )
-            if name in ratios:
-                ratio = statistics(xr.apply_ufunc(np.exp, gap), interval)
-                found = found.assign(
-                    ratio=ratio["mean"], ratio_lower=ratio["lower"], ratio_upper=ratio["upper"]
-                )
             pair = f"cluster {labels[one]} − cluster {labels[other]}"
-            names += [_named(entry, name, pair) for entry, _ in entries(found["mean"], name)]
-            frames.append(
-                pd.DataFrame({key: np.ravel(found[key].values) for key in found.data_vars})
+            names = [_named(entry, name, pair) for entry, _ in entries(gap[0, 0], name)]
+            found.add(names, gap, name in ratios)
+    return found.table()
+
+
+class Differences:
+    """A table of differences, filled draw by draw.
+
+    Parameters
+    ----------
+    interval
+        Probability inside the equal-tailed interval.
+    with_ratio
+        Whether exponentials of some differences are ratios, which then have columns.
+    """
+
+    def __init__(self, interval: float, with_ratio: bool) -> None:
+        lower, upper = bound_names(interval)
+        self._interval = interval
+        self._names = {"lower": lower, "upper": upper}
+        self._columns = [
+            *("mean", "sd", lower, upper, "probability"),
+            *("mcse_mean", "mcse_probability", "ess_bulk", "r_hat"),
+        ]
+        if with_ratio:
+            self._names |= {"ratio_lower": f"ratio_{lower}", "ratio_upper": f"ratio_{upper}"}
+            self._columns += ["ratio", f"ratio_{lower}", f"ratio_{upper}"]
+        self._index: list[str] = []
+        self._frames: list[pd.DataFrame] = []
+
+    def add(self, names: list[str], gap: xr.DataArray, ratio: bool) -> None:
+        """A line for each entry of a difference [chain, draw, ...], by the names of the entries."""
+        found = statistics(gap, self._interval)
+        above = (gap > 0).astype(float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = arviz_stats.mcse(above, method="mean")
+        found = found.assign(
+            probability=above.mean((CHAIN, DRAW)),
+            # All draws on one side: no variance to estimate an error from.
+            mcse_probability=xr.where(is_constant(above), 0.0, error).where(~is_constant(gap)),
+        )
+        if ratio:
+            own = statistics(xr.apply_ufunc(np.exp, gap), self._interval)
+            found = found.assign(
+                ratio=own["mean"], ratio_lower=own["lower"], ratio_upper=own["upper"]
             )
-    columns = [
-        *("mean", "sd", lower, upper, "probability"),
-        *("mcse_mean", "mcse_probability", "ess_bulk", "r_hat"),
-    ]
-    names_of = {"lower": lower, "upper": upper}
-    if ratios:
-        names_of |= {"ratio_lower": f"ratio_{lower}", "ratio_upper": f"ratio_{upper}"}
-        columns += ["ratio", f"ratio_{lower}", f"ratio_{upper}"]
-    if not frames:
-        return pd.DataFrame(columns=columns)
-    table = pd.concat(frames, ignore_index=True).rename(columns=names_of)
-    return table.reindex(columns=columns).set_axis(names, axis="index")
+        self._index += names
+        self._frames.append(
+            pd.DataFrame({key: np.ravel(found[key].values) for key in found.data_vars})
+        )
+
+    def table(self) -> pd.DataFrame:
+        """The lines, in the order in which they came."""
+        if not self._frames:
+            return pd.DataFrame(columns=self._columns)
+        table = pd.concat(self._frames, ignore_index=True).rename(columns=self._names)
+        return table.reindex(columns=self._columns).set_axis(self._index, axis="index")
 
 
 def _ratios(spec: ModelSpec) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from jointmix.base.schema import (
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
 from jointmix.model.dataset import require_possible
+from jointmix.model.discrete import labelled
 from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
@@ -128,10 +129,9 @@ def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
     rows = observed_rows(tree, spec)
     named = dict(zip((*spec.predictors, *spec.features), (*rows.u.T, *rows.x.T), strict=True))
-    for i, own in enumerate(spec.discrete):
-        assert rows.discrete is not None
-        codes = rows.discrete[:, i]
-        named[own.column] = np.array(own.levels)[codes.astype(int)] if own.levels else codes
+    if rows.discrete is not None:
+        columns = (own.column for own in spec.discrete)
+        named |= labelled(dict(zip(columns, rows.discrete.T, strict=True)), spec.discrete)
     if spec.offset is not None and rows.offset is not None:
         named[spec.offset] = rows.offset
     if spec.trials is not None and rows.trials is not None:

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed
 
 from jointmix.base.arguments import choice, number_list, probabilities, whole_number
 from jointmix.base.errors import DataError, PrecisionWarning, SpecError
+from jointmix.base.machine import available_cores
 from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
@@ -327,7 +328,7 @@ def _predicted(
             peaks = _multimodal(share[..., 0], share[..., 1], variance)
         return [total, share[..., 0], quantile, peaks]
 
-    found = Parallel(n_jobs=-1, prefer="threads")(
+    found = Parallel(n_jobs=available_cores(), prefer="threads")(
         delayed(block)(first) for first in range(0, len(pattern.place), _BLOCK)
     )
     total, share, quantile, peaks = (np.concatenate(parts) for parts in zip(*found, strict=True))

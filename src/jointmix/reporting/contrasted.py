@@ -1,5 +1,7 @@
 """Differences between clusters, draw by draw, as a table."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,7 @@ from jointmix.base.numbers import probability
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.checks.finding import listed
 from jointmix.posterior.differences import contrasts
+from jointmix.posterior.term_contrasts import term_contrasts
 from jointmix.reporting.elements import Cell, Table, number_cells
 from jointmix.reporting.fitted import INTERVAL, FittedView
 from jointmix.reporting.text import decimals, interval, number, places_for
@@ -14,9 +17,14 @@ from jointmix.reporting.text import decimals, interval, number, places_for
 _MOST = 40
 
 
-def _pair(label: object) -> list[str]:
+_CLUSTERS = re.compile(r"\[(cluster \d+)(?: − (cluster \d+))?[,\]]")
+
+
+def _of(label: object) -> tuple[str, ...]:
     """The clusters in a label such as "mean[cluster 1 − cluster 2, width]"."""
-    return str(label).partition("[")[2].rstrip("]").partition(",")[0].split(" − ")
+    match = _CLUSTERS.search(str(label))
+    assert match is not None
+    return match.groups(default="")
 
 
 def _ratio(line: pd.Series) -> list[str]:
@@ -33,10 +41,32 @@ def _ratio(line: pd.Series) -> list[str]:
 
 def contrast_table(view: FittedView) -> Table:
     """Pairs of clusters: those entries that are known best to differ, where there are many."""
+    encoding = view.model.encoding
+    curved = () if encoding is None else tuple(f", {name}]" for name in encoding.curved)
     found = contrasts(view.tree, interval=INTERVAL)
+    # The slopes of a curve's columns say nothing one by one: its term is in a table of its own.
+    found = found[[not str(label).endswith(curved) for label in found.index]]
+    note = "Ratio is the exponential of a difference on the scale of the link."
+    caption = "Differences between pairs of clusters, first minus second"
+    return _table(view, found, caption, "contrasts", note)
+
+
+def term_table(view: FittedView) -> Table:
+    """What whole terms change, in each cluster and between clusters."""
+    found = term_contrasts(view.tree, interval=INTERVAL)
+    ratio = view.model.blocks[-1].ratio
+    note = f"Ratio is the {ratio}, between clusters the ratio of two such."
+    caption = (
+        "What terms change in the line: factors from level to level, other columns from the lower "
+        "to the upper quartile of the rows, products of terms by the difference of such differences"
+    )
+    return _table(view, found, caption, "term_contrasts", note)
+
+
+def _table(view: FittedView, found: pd.DataFrame, caption: str, function: str, note: str) -> Table:
     empty = [value for k, value in enumerate(view.clusters) if k not in view.occupied]
     of_empty = [
-        any(f"cluster {value}" in pair for value in empty) for pair in map(_pair, found.index)
+        any(f"cluster {value}" in clusters for value in empty) for clusters in map(_of, found.index)
     ]
     free = found[(found["sd"] > 0) & ~np.array(of_empty, dtype=bool)]
     strength = (free["mean"].abs() / free["sd"]).sort_values(ascending=False, kind="stable")
@@ -59,18 +89,18 @@ def contrast_table(view: FittedView) -> Table:
             )
         )
     left_out = len(free) - len(shown)
-    notes = ["Probability is P(first > second)."]
+    notes = ["Probability is that of a difference above 0."]
     if "ratio" in free:
-        notes.append("Ratio is the exponential of a difference on the scale of the link.")
+        notes.append(note)
     if left_out:
         notes.append(
             f"The {len(shown)} differences that are largest for their posterior standard "
-            f"deviation; jointmix.contrasts gives the other {left_out:,}."
+            f"deviation; jointmix.{function} gives the other {left_out:,}."
         )
     if empty:
         notes.append(f"Clusters without rows are left out: {listed([str(v) for v in empty])}.")
     return Table(
-        caption="Differences between pairs of clusters, first minus second",
+        caption=caption,
         columns=(
             Cell(text="difference"),
             *number_cells("mean", "89% interval", "probability", "MCSE"),

@@ -71,11 +71,12 @@ def _cells(each: Along, cluster: int) -> tuple[Cell, ...]:
 
 def coding(view: FittedView, encoding: Encoding) -> Table:
     """The terms, the columns that they have, and what those are."""
+    codings = encoding.codings
     rows = tuple(
         text_cells(
             shorten(term.label, 60),
             str(len(term.names)),
-            "; ".join(_coded(encoding, each.text) or _read(each.text) for each in term.factors),
+            "; ".join(codings.get(each.text) or _read(each.text) for each in term.factors),
         )
         for term in encoding.terms
     )
@@ -90,16 +91,6 @@ def coding(view: FittedView, encoding: Encoding) -> Table:
         if view.model.standardize
         else (),
     )
-
-
-def _coded(encoding: Encoding, text: str) -> str:
-    levels = encoding.levels.get(text)
-    if levels is None:
-        return ""
-    factor = next(each for each in encoding.factors if each.text == text)
-    if factor.coding is not None and factor.coding.kind == "sum":
-        return f"levels {', '.join(levels)}, each against the mean of all"
-    return f"levels {', '.join(levels[1:])}, held against {levels[0]}"
 
 
 def _read(text: str) -> str:

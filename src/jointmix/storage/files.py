@@ -62,6 +62,23 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def made_folder(path: str | Path) -> Path:
+    """A folder that files can be written to, made if it is not there.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be made, is no folder, or nothing can be written there.
+    """
+    try:
+        place = Path(path)
+        place.mkdir(exist_ok=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise StorageError(f"{path}: is no folder that can be written to ({error}).") from error
+    check_writable(place / "file")
+    return place
+
+
 def refuse_same(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
     """Refuse to write over what is read, or to write two things to one place.
 

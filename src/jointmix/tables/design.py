@@ -214,13 +214,15 @@ class Encoding:
             return len(state["knots"]) - factor.degree - 2
         return len(state["rotation"][0])
 
-    def columns(self, source: Source) -> dict[str, np.ndarray]:
+    def columns(self, source: Source, alone: TermColumns | None = None) -> dict[str, np.ndarray]:
         """The columns of rows, (N,) each, by name; the offset too, by its text.
 
         Parameters
         ----------
         source
             Complete rows in which no level is `unseen`.
+        alone
+            The one of `terms` whose columns are wanted; None for all, and the offset.
 
         Raises
         ------
@@ -230,6 +232,8 @@ class Encoding:
         found: dict[str, np.ndarray] = {}
         values: dict[Factor, np.ndarray] = {}
         scoped = scoped_terms(self._terms, frozenset(self.levels), self.intercept)
+        if alone is not None:
+            scoped = [(term, parts) for term, parts in scoped if term == Term(alone.factors)]
         for factor in dict.fromkeys(each for term, _ in scoped for each in term.factors):
             if factor.text in self.levels:
                 values[factor] = self._placed(factor, source)
@@ -241,7 +245,7 @@ class Encoding:
                 for each in product(*reversed(sides)):
                     name = ":".join(label for label, _ in reversed(each))
                     found[name] = reduce(np.multiply, [column for _, column in reversed(each)])
-        if self.offset is not None:
+        if self.offset is not None and alone is None:
             found[self.offset.text] = self.offset.values(source.values, self.states, False)
         return found
 
@@ -281,15 +285,49 @@ class Encoding:
         return issues
 
     @property
+    def codings(self) -> dict[str, str]:
+        """How each factor of levels is coded, in words, by its text."""
+        scoped = scoped_terms(self._terms, frozenset(self.levels), self.intercept)
+        reduced = {factor.text for _, parts in scoped for part in parts
+                   for factor, is_reduced in part if is_reduced}  # fmt: skip
+        return {each.text: _coded(each, self.levels[each.text], each.text in reduced)
+                for each in self.factors}  # fmt: skip
+
+    def __repr__(self) -> str:
+        """The factors' levels, among them their references."""
+        said = [f"{quoted(name)}: {words}" for name, words in self.codings.items()]
+        return f"Encoding({'; '.join(said)})"
+
+    @property
     def factors(self) -> tuple[Factor, ...]:
         """Those of levels."""
         found = dict.fromkeys(each for term in self._terms for each in term.factors)
         return tuple(each for each in found if each.text in self.levels)
 
+    def named(self, text: str) -> list[TermColumns]:
+        """The terms that a text such as "bill * sex" names; empty where one is none here."""
+        exact = [each for each in self.terms if each.label == text]
+        if exact:
+            return exact
+        try:
+            wanted = cached_formula(f"`.` ~ 0 + {text}").terms
+        except SpecError:
+            return []
+        found = [each for each in self.terms if Term(each.factors) in wanted]
+        return found if len(found) == len(wanted) else []
+
     def as_dict(self) -> dict[str, Any]:
         """What was learned, fit for JSON."""
         found: dict[str, Any] = json.loads(self.content)
         return found
+
+
+def _coded(factor: Factor, levels: Sequence[str], reduced: bool) -> str:
+    if not reduced:
+        return f"levels {', '.join(levels)}, each by itself"
+    if factor.coding is not None and factor.coding.kind == "sum":
+        return f"levels {', '.join(levels)}, each against the mean of all"
+    return f"levels {', '.join(levels[1:])}, held against {levels[0]}"
 
 
 def encoding_from_dict(

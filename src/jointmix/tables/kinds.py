@@ -27,10 +27,17 @@ _FAMILY = {
 }
 
 
-def kind_warning(column: np.ndarray, name: str, of_response: bool) -> Issue | None:
-    """Two values only, or few whole numbers, in a column (N,) to which a density is given."""
-    values = np.unique(column)
-    if len(column) < _FEWEST_ROWS:
+def kind_warning(
+    values: np.ndarray, counts: np.ndarray, name: str, of_response: bool
+) -> Issue | None:
+    """Two values only, or few whole numbers, in a column to which a density is given.
+
+    Parameters
+    ----------
+    values, counts
+        The column's values in order, and how many rows have each, (value,).
+    """
+    if counts.sum() < _FEWEST_ROWS:
         return None
     two = len(values) == 2
     if not two and (len(values) > MOST_CODES or (values != np.round(values)).any()):

@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jointmix.base.arguments import file_path
 from jointmix.base.errors import DataError, MissingExtraError
@@ -73,11 +73,19 @@ def _text_table(raw: bytes, path: Path) -> "pd.DataFrame":
             index_col=False,
             keep_default_na=False,
             na_values=list(MISSING_CELLS),
-            float_precision="round_trip",
             low_memory=False,
+            **_exactly(),
         )
     except ValueError as error:
         raise DataError(f"{path}: cannot be read as a table ({error}).") from error
+
+
+def _exactly() -> dict[str, Any]:
+    """What pandas is told so that it reads a number's nearest double: since 3.1 it always does."""
+    import pandas as pd
+
+    known = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    return {} if known >= (3, 1) else {"float_precision": "round_trip"}
 
 
 def _decode(raw: bytes, path: Path) -> str:

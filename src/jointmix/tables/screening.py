@@ -201,11 +201,13 @@ def digits_warning(column: np.ndarray, name: str) -> Issue | None:
     return warning("digits_lost", message, remedy, name, None, max(digits, 0.0))
 
 
-def tie_warning(column: np.ndarray, name: str, harmless: str, codes: bool = False) -> Issue | None:
-    """Values of a column (N,) that many rows share, as rounding leaves them.
+def tie_warning(counts: np.ndarray, name: str, harmless: str, codes: bool = False) -> Issue | None:
+    """Values of a column that many rows share, as rounding leaves them.
 
     Parameters
     ----------
+    counts
+        How many rows have each value, (value,).
     harmless
         Why no cluster can close on them, a clause; "" if one can.
     codes
@@ -213,8 +215,7 @@ def tie_warning(column: np.ndarray, name: str, harmless: str, codes: bool = Fals
     """
     if codes and harmless:
         return None
-    _, counts = np.unique(column, return_counts=True)
-    tied, n = int(counts[counts > 1].sum()), len(column)
+    tied, n = int(counts[counts > 1].sum()), int(counts.sum())
     if tied <= TIED_SHARE_NOTE * n:
         return None
     message = (

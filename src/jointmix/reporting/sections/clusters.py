@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from jointmix.reporting import diagrams, figures, terms
-from jointmix.reporting.contrasted import contrast_table
+from jointmix.reporting.contrasted import contrast_table, term_table
 from jointmix.reporting.elements import (
     Bullets,
     Cell,
@@ -56,6 +56,8 @@ def section(view: FittedView) -> Section:
         elements.append(_correlations(view, correlations))
     if len(view.clusters) > 1:
         elements += [Heading(text="Differences between clusters"), contrast_table(view)]
+    if view.model.encoding is not None:
+        elements += [Heading(text="Terms of the predictors"), term_table(view)]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
 
 

@@ -87,7 +87,7 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = F
     for twin in twins(spec):
         found[twin.column] += twin.size(parameters, rows)
     features, response = found["x"], found["y"]
-    weight = np.log(parameters.weight)[..., None, :]
+    weight = parameters.log_weight[..., None, :]
     joint = component_log_density(spec.blocks, rows, parameters)
     share = np.exp(joint - joint.max(-1, keepdims=True))
     total = (features + response + np.abs(weight)) * rows.weights[:, None]

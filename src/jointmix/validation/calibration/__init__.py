@@ -9,7 +9,6 @@ quantities to rank).
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,11 +25,11 @@ from jointmix.base.errors import (
     SpecError,
     StorageError,
 )
-from jointmix.base.processes import check_scheduler, on_cluster, side_by_side
+from jointmix.base.pools import Pool, chosen_pool, own_share, run_jobs
 from jointmix.base.progress import ProgressOption, show_progress
 from jointmix.families.priors.priors import Fixed
 from jointmix.fitting.workflow import fit
-from jointmix.model.dataset import minimum_rows
+from jointmix.model.dataset import make_dataset, minimum_rows
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.storage.files import check_writable
 from jointmix.validation.calibration.quantities import free_quantities
@@ -44,6 +43,7 @@ from jointmix.validation.calibration.replicates import (
 from jointmix.validation.calibration.result import (
     Calibration,
     keep_calibration,
+    merge_calibrations,
     read_calibration,
     require_same_model,
     spec_digest,
@@ -55,7 +55,9 @@ __all__ = [
     "Replicate",
     "calibrate",
     "keep_calibration",
+    "merge_calibrations",
     "read_calibration",
+    "require_same_calibration",
     "require_same_model",
     "write_calibration",
 ]
@@ -75,9 +77,11 @@ def calibrate(
     seed: int = 1,
     jobs: int = 1,
     store: str | Path | None = None,
-    dask: str | None = None,
+    pool: Pool = None,
+    part: tuple[int, int] | None = None,
     analyse: Analysis | None = None,
     progress: ProgressOption = None,
+    table: object = None,
 ) -> Calibration:
     """Fit tables drawn from the prior, and rank the truths among their posterior draws.
 
@@ -103,14 +107,21 @@ def calibrate(
     store
         A .json file that keeps what is finished every 15 seconds, and at the end; a calibration
         that was interrupted goes on from it.
-    dask
-        Address of a Dask scheduler, such as "tcp://host:8786", whose workers fit in the place of
-        ``jobs`` processes.
+    pool
+        Where tables are fitted in the place of ``jobs`` processes: a Dask client, or the address
+        of its scheduler, such as "tcp://host:8786"; an executor of concurrent.futures; None for
+        the backend that `joblib.parallel_config` names, where it names one.
+    part
+        Only the i-th of n parts of the tables, as ``(i, n)``; `merge_calibrations` puts the parts'
+        stores together.
     analyse
         Called as ``analyse(table, spec, seed)`` for a fitted tree: what is calibrated in the
         place of `jointmix.fit`.
     progress
         As for `jointmix.fit`; a function is called as ``progress("calibrate", done, total, note)``.
+    table
+        Rows from which a formula, or listed columns of words, learn which predictors they make; not
+        needed of a specification that knows them, as that of a fit. None of its numbers enters.
 
     Returns
     -------
@@ -120,34 +131,43 @@ def calibrate(
     Raises
     ------
     SpecError
-        If a count is no whole number or too small, everything is fixed, rows have weights, or a
-        value is fixed on the users' scale of a model whose priors are on another.
+        If a count is no whole number or too small, everything is fixed, rows have weights, a
+        formula has no table, or a value is fixed on the users' scale of a model whose priors are
+        on another.
     DataError
-        If there are fewer rows than the model needs.
+        If there are fewer rows than the model needs, or ``table`` cannot be the model's.
     StorageError
         If the store cannot be written, or holds the calibration of something else.
     SamplingError
-        If a worker died, or the Dask scheduler does not answer, has no workers or is lost.
+        If workers died time and again, or the Dask scheduler does not answer, has no workers or is
+        lost.
     MissingExtraError
         If Dask is asked for and not installed.
     """
-    if require_spec(spec).pending:
+    if require_spec(spec).row_weights is not None:
+        raise SpecError(
+            "calibrate draws rows, and a row that counts several times says as much as several "
+            "that happen to be alike, which drawn rows are not: ranks would not be uniform even if "
+            "the fit were right; leave out row_weights, whole ones being those of repeated rows."
+        )
+    if table is not None:
+        spec = make_dataset(table, spec, for_fit=False).spec
+    if spec.pending:
         raise SpecError(
             "calibrate draws its own tables, and cannot know which columns a formula makes of "
-            "yours; take the specification of a fit (jm.compare's spec), or list as many "
-            "predictors."
+            "yours; give it one of them, calibrate(…, table=table)."
         )
     spec, seed = _own_scale(spec.plain), whole_number("seed", seed, 0)
     function_or_none("analyse", analyse)
     progress_option(progress)
     _check_counts(spec, n_rows, replicates, jobs)
-    if dask is not None:
-        check_scheduler(dask)
+    pool = chosen_pool(pool, jobs)
     known: dict[int, Replicate] = {}
     date = ""
     if store is not None:
         known, date = _stored(check_writable(store), spec, n_rows, seed)
-    todo = [number for number in range(replicates) if number not in known]
+    asked = range(replicates) if part is None else own_share(range(replicates), part)
+    todo = [number for number in asked if number not in known]
     written = time.monotonic()
 
     def result() -> Calibration:
@@ -158,18 +178,18 @@ def calibrate(
 
     try:
         with show_progress(progress) as tell:
-            for each in _run(spec, n_rows, todo, seed, jobs, dask, analyse or fit_one):
+            for each in _run(spec, n_rows, todo, seed, pool, analyse or fit_one):
                 known[each.number] = each
                 date = datetime.now(UTC).date().isoformat()
-                tell("calibrate", len(known), replicates, each.failure)
+                tell("calibrate", len(known), len(asked), each.failure)
                 if store is not None and time.monotonic() - written > _WRITE_SECONDS:
                     write_calibration(result(), store)
                     written = time.monotonic()
-    except BrokenProcessPool as error:
-        kept = f"; {len(known)} tables are kept in {store}" if store is not None else ""
-        raise SamplingError(
-            f"A worker process was killed, perhaps for want of memory{kept}; use fewer jobs."
-        ) from error
+    except SamplingError as error:
+        n = len(known)
+        tables = "1 table is" if n == 1 else f"{n} tables are"
+        kept = "" if store is None else f" {tables} kept in {store}."
+        raise SamplingError(f"{error}{kept}") from error
     finally:
         if store is not None and todo and known:
             write_calibration(result(), store)
@@ -187,8 +207,7 @@ def _run(
     n_rows: int,
     todo: Sequence[int],
     seed: int,
-    jobs: int,
-    dask: str | None,
+    pool: Pool,
     analyse: Analysis,
 ) -> Iterator[Replicate]:
     if not todo:
@@ -212,7 +231,8 @@ def _run(
         )
         for number in todo
     )
-    yield from side_by_side(tasks, jobs) if dask is None else on_cluster(tasks, dask)
+    for _, found in run_jobs(tasks, pool):
+        yield found
 
 
 def _own_scale(spec: ModelSpec) -> ModelSpec:
@@ -246,8 +266,6 @@ def _own_scale(spec: ModelSpec) -> ModelSpec:
 
 
 def _check_counts(spec: ModelSpec, n_rows: int, replicates: int, jobs: int) -> None:
-    if spec.row_weights is not None:
-        raise SpecError("calibrate draws rows that count once each; leave out row_weights.")
     whole_number("replicates", replicates, 2)
     whole_number("jobs", jobs, 1)
     needed = minimum_rows(spec)
@@ -264,10 +282,23 @@ def _stored(
     if not store.exists():
         return {}, ""
     found = read_calibration(store)
+    require_same_calibration(found, spec, n_rows, seed, store)
+    return {each.number: each for each in found.replicates}, found.date
+
+
+def require_same_calibration(
+    found: Calibration, spec: ModelSpec, n_rows: int, seed: int, path: Path
+) -> None:
+    """Refuse a file, or a folder of parts, that is about something else.
+
+    Raises
+    ------
+    StorageError
+        If it holds the calibration of another model, number of rows or seed.
+    """
     same = (spec_digest(found.spec), found.n_rows, found.seed, found.n_ranked)
-    if same != (spec_digest(spec), n_rows, seed, _RANKED):
+    if same != (spec_digest(_own_scale(spec.plain)), n_rows, seed, _RANKED):
         raise StorageError(
-            f"{store}: holds the calibration of another model, number of rows or seed; name "
+            f"{path}: holds the calibration of another model, number of rows or seed; name "
             "another file."
         )
-    return {each.number: each for each in found.replicates}, found.date

@@ -1,5 +1,6 @@
 """One replicate: parameters and a table from the prior, a fit, and the truth's ranks in it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from jointmix.base.schema import (
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset, minimum_rows
+from jointmix.model.discrete import labelled
 from jointmix.model.graph import prior_draws
 from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
@@ -86,7 +88,8 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
         columns[str(spec.response)] = np.arange(n) % 2.0 + spec.blocks[-1].positive
     if spec.trials is not None:
         columns[spec.trials] = np.full(n, 2.0)
-    rows = make_dataset(columns, spec)
+    codes = {own.column: np.arange(n) % len(own.levels) for own in spec.discrete}
+    rows = make_dataset(columns | labelled(codes, spec.discrete), spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
     return prior_draws(rows, BLOCK, own)
 
@@ -161,7 +164,8 @@ def _table(
     table |= {
         name: drawn[f"column {name}"][0] for name in spec.columns if f"column {name}" in drawn
     }
-    return {name: table[name] for name in spec.columns}, drawn["cluster"]
+    table = {name: table[name] for name in spec.columns}
+    return table | labelled(table, spec.discrete), drawn["cluster"]
 
 
 def _fit(
@@ -198,7 +202,7 @@ def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
     found = {}
     for name, draws in posterior.data_vars.items():
         values = draws.transpose(CHAIN, DRAW, CLUSTER, ...).values
-        found[str(name)] = values.reshape(-1, *values.shape[2:])
+        found[str(name)] = values.reshape(math.prod(values.shape[:2]), *values.shape[2:])
     return found
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -321,6 +322,30 @@ def read_calibration(path: str | Path) -> Calibration:
         raise StorageError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise StorageError(f"{path}: is no calibration that jointmix wrote.") from error
+
+
+def merge_calibrations(paths: Sequence[str | Path]) -> Calibration:
+    """One calibration of the replicates that several files hold.
+
+    Parameters
+    ----------
+    paths
+        Files of the same specification, number of rows and seed, written by `write_calibration`.
+
+    Raises
+    ------
+    StorageError
+        If one cannot be read, or they are of different calibrations.
+    """
+    found = [read_calibration(path) for path in paths]
+    first = found[0]
+    for path, each in zip(paths, found, strict=True):
+        same = (spec_digest(each.spec), each.n_rows, each.seed, each.n_ranked)
+        if same != (spec_digest(first.spec), first.n_rows, first.seed, first.n_ranked):
+            raise StorageError(f"{path}: holds another calibration than {paths[0]}.")
+    replicates = {item.number: item for each in found for item in each.replicates}
+    ordered = tuple(replicates[number] for number in sorted(replicates))
+    return replace(first, replicates=ordered, date=max(each.date for each in found))
 
 
 def require_same_model(tree: xr.DataTree, spec: ModelSpec) -> xr.DataTree:
