@@ -22,8 +22,8 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
     allocation      responsibility [obs cluster]: posterior mean of p(k | x, y);
                     responsibility_features [obs cluster]: of p(k | x); allocation [obs]
     checks          status, value, threshold, message, remedy, source [check]
-    observed_data   x [obs feature], y [obs]; discrete [obs discrete_feature]: counts, and codes of
-                    the levels of other features, from 0, in the order of the level dims
+    observed_data   x [obs feature], y [obs]; discrete [obs discrete_feature]: codes of
+                    levels, from 0, in the order of the level dims
     constant_data   u [obs predictor], offset, trials [obs], where the response has them;
                     row [obs]: the row's number in the table, from 0; group [obs], where one is
                     kept: the row's known group, from 0, -1 for none, its names in the attribute

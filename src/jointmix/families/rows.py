@@ -48,8 +48,8 @@ class Rows:
     ``weight`` (obs) says how often a row counts in the likelihood; None for once each. ``unit``
     (obs) is the part of a row's weight that is one observation: all of it, or, None, one where
     weights are whole numbers, so that a row stands for as many equal ones.
-    ``discrete`` (obs, discrete) are the features beside x, codes of levels and counts, NaN where
-    one is not known; ``levels`` (discrete,) is added to the lines of those that have a link.
+    ``discrete`` (obs, discrete) are the features beside x, codes of levels, NaN where one is not
+    known.
     """
 
     x: np.ndarray
@@ -61,7 +61,6 @@ class Rows:
     weight: np.ndarray | None = None
     unit: np.ndarray | None = None
     discrete: np.ndarray | None = None
-    levels: np.ndarray | None = None
 
     @cached_property
     def made_of_them(self) -> dict[Any, np.ndarray]:
@@ -162,7 +161,7 @@ class Rows:
         names = ("label", "offset", "trials", "weight", "unit", "discrete")
         given = {name: getattr(self, name) for name in names}
         some = {name: None if own is None else own[index] for name, own in given.items()}
-        return Rows(self.x[index], self.u[index], self.y[index], **some, levels=self.levels)
+        return Rows(self.x[index], self.u[index], self.y[index], **some)
 
 
 def with_weight(rows: Rows, weight: np.ndarray | None) -> Rows:

@@ -20,7 +20,7 @@ class Discrete:
     stem
         Its name as it enters names of parameters.
     levels
-        Labels of its codes, in their order; none of counts, and where a table has yet to say.
+        Labels of its codes, in their order; none where a table has yet to say.
     """
 
     column: str
@@ -81,8 +81,6 @@ class Scaled(Protocol):
     def response(self) -> tuple[float, float]: ...
     @property
     def line(self) -> tuple[float, float]: ...
-    @property
-    def levels(self) -> np.ndarray: ...
 
 
 class Table(Protocol):

@@ -124,8 +124,8 @@ class Dataset:
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        values = self.scaling.transform(self.values)
-        return by_role(values, self.spec, self.scaling, self.weight)
+        values, level = self.scaling.transform(self.values), self.scaling.level
+        return by_role(values, self.spec, level, self.weight)
 
     @cached_property
     def users_rows(self) -> Rows:

@@ -234,6 +234,15 @@ def new_codes(
     return found.codes, found.issues
 
 
+def labelled(columns: Mapping[str, np.ndarray], types: Sequence[Discrete]) -> dict[str, np.ndarray]:
+    """Labels of codes, of the columns (n,) that are features of levels."""
+    return {
+        own.column: np.array(own.levels)[columns[own.column].astype(int)]
+        for own in types
+        if own.levels and own.column in columns
+    }
+
+
 def source_values(
     codes: np.ndarray, own: tuple[str, ...] | None, source: tuple[str, ...] | None
 ) -> np.ndarray:

@@ -15,27 +15,23 @@ def of_column(values: np.ndarray, spec: ModelSpec, name: str) -> np.ndarray:
 
 
 def by_role(
-    values: np.ndarray,
-    spec: ModelSpec,
-    scaling: Scaling | None = None,
-    weight: np.ndarray | None = None,
+    values: np.ndarray, spec: ModelSpec, level: float = 0.0, weight: np.ndarray | None = None
 ) -> Rows:
     """Columns (obs, column), in the order of ``spec.columns``, by role, and the rows' weights.
 
-    Where they are scaled, lines of what has a link are centred as their ``scaling`` says.
+    ``level`` is added to the offset of a linked response.
     """
     predictors = [spec.columns.index(name) for name in spec.predictors]
     y = values[:, -1] if spec.response is not None else np.zeros(len(values))
     offset = None
     if spec.linked:
         own = np.zeros(len(values)) if spec.offset is None else of_column(values, spec, spec.offset)
-        offset = own + (0.0 if scaling is None else scaling.level)
+        offset = own + level
     trials = None if spec.trials is None else of_column(values, spec, spec.trials)
     d, x = len(spec.features), values[:, : len(spec.features)]
     rows = Rows(x, values[:, predictors], y, offset=offset, trials=trials)
     if spec.discrete:
-        levels = None if scaling is None else scaling.levels
-        rows = replace(rows, discrete=values[:, d : d + len(spec.discrete)], levels=levels)
+        rows = replace(rows, discrete=values[:, d : d + len(spec.discrete)])
     return with_weight(rows, weight)
 
 
@@ -43,8 +39,6 @@ def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     """Rows on the users' scale as rows on the model's."""
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
     found = replace(rows, x=(rows.x - x) / x_scale, u=(rows.u - u) / u_scale)
-    if rows.discrete is not None:
-        found = replace(found, levels=scaling.levels)
     if rows.offset is not None:
         return replace(found, y=rows.y / y_scale, offset=rows.offset + scaling.level)
     return replace(found, y=(rows.y - y) / y_scale)

@@ -20,8 +20,8 @@ class Scaling:
         The model, which says which column plays which role.
     center, scale
         Shape (column,), in the order of ``spec.columns``, in the columns' units; of a linked
-        response, where the line is centred, and its unit, mostly 1. An offset and trials stay as
-        they are.
+        response, where the line is centred, and its unit, mostly 1. Codes, an offset and trials
+        stay as they are.
     """
 
     spec: ModelSpec
@@ -57,11 +57,6 @@ class Scaling:
         center, scale = self.response
         return center, 1.0 if self.spec.linked else scale
 
-    @cached_property
-    def levels(self) -> np.ndarray:
-        """Where the lines of discrete features that have a link are centred, (discrete,)."""
-        return self._of(tuple(own.column for own in self.spec.discrete))[0]
-
     @property
     def level(self) -> float:
         """Where the line of a linked response is centred, the response in its own unit; else 0."""
@@ -70,10 +65,9 @@ class Scaling:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Scaled columns of ``values`` (N, column); a linked response in its own unit."""
-        center = self.center.copy()
-        center[self._index(tuple(own.column for own in self.spec.discrete))] = 0.0
+        center = self.center
         if self.spec.linked:
-            center[-1] = 0.0
+            center = np.append(center[:-1], 0.0)
         return (values - center) / self.scale
 
     @property
@@ -130,13 +124,9 @@ def standard_scaling(
         block, trials = spec.blocks[-1], given.get(str(spec.trials))
         center[-1] = block.level(y, offset, counts, None if trials is None else trials[there])
         scale[-1] = block.unit(y, counts)
-    for block in spec.blocks:
-        if not block.of_response and block.columns[0] not in spec.features:
-            place = spec.columns.index(block.columns[0])
-            counts = np.ones(len(values)) if weight is None else weight
-            none = np.zeros(len(values))
-            center[place] = block.level(values[:, place], none, counts, None)
-            scale[place] = 1.0
+    for own in spec.discrete:
+        place = spec.columns.index(own.column)
+        center[place], scale[place] = 0.0, 1.0
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
     return Scaling(spec, center, scale)

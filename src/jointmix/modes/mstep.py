@@ -107,7 +107,7 @@ class Problem:
     @cached_property
     def rows(self) -> Rows:
         """The scaled columns by role."""
-        return by_role(self.values, self.spec, self.scaling, self.weight)
+        return by_role(self.values, self.spec, self.scaling.level, self.weight)
 
 
 def make_problem(dataset: Dataset) -> Problem:

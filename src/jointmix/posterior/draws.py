@@ -21,6 +21,7 @@ from jointmix.base.schema import (
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
 from jointmix.model.demands import require_possible
+from jointmix.model.discrete import labelled
 from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
@@ -127,14 +128,7 @@ def id_columns(tree: xr.DataTree) -> tuple[str, ...]:
 def observed_table(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The rows of a fitted tree as columns by name, each (obs,), on the users' scale."""
     found = observed_columns(tree, spec)
-    for own in spec.discrete:
-        if own.levels:
-            codes = found[own.column]
-            known = ~np.isnan(codes)
-            words = np.full(len(codes), None, dtype=object)
-            words[known] = np.array(own.levels)[codes[known].astype(int)]
-            found[own.column] = words if not known.all() else words.astype(str)
-    return found
+    return found | labelled({own.column: found[own.column] for own in spec.discrete}, spec.discrete)
 
 
 def observed_columns(tree: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:

@@ -10,6 +10,10 @@ import numpy as np
 from numba import carray
 
 from jointmix.families.compiling import Family, jit
+from jointmix.families.loops import SUMS
+
+#: Levels, and no known one, up to which passes over the rows, one a level, are faster than one.
+_FEW = 12
 
 
 def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
@@ -21,10 +25,29 @@ def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
     return 0.0
 
 
-@jit()
+@jit(fastmath=SUMS)
 def _add(codes: np.ndarray, log_p: np.ndarray, out: np.ndarray) -> None:
-    for b in range(codes.size):
-        out[b] += log_p[int(codes[b])]
+    if log_p.size > _FEW:
+        for b in range(codes.size):
+            out[b] += log_p[int(codes[b])]
+        return
+    for j in range(log_p.size - 1):
+        own = log_p[j]
+        for b in range(codes.size):
+            out[b] += own if codes[b] == j else 0.0
+
+
+@jit(fastmath=SUMS)
+def _count(codes: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
+    if out.size > _FEW:
+        for b in range(codes.size):
+            out[int(codes[b])] += share[b]
+        return
+    for j in range(out.size - 1):
+        total = 0.0
+        for b in range(codes.size):
+            total += share[b] if codes[b] == j else 0.0
+        out[j] += total
 
 
 def _terms(setup, state, rows, m, _kept, _scratch, out):  # type: ignore[no-untyped-def]
@@ -36,8 +59,7 @@ def _terms(setup, state, rows, m, _kept, _scratch, out):  # type: ignore[no-unty
 def _sums(setup, _state, rows, m, share, _kept, _scratch, sums):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
     codes, own, out = carray(rows, (m,)), carray(share, (m,)), carray(sums, (n + 1,))
-    for b in range(m):
-        out[int(codes[b])] += own[b]
+    _count(codes, own, out)
     return 0.0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from jointmix.base.schema import FEATURE, POINT, PREDICTOR, VARIABLE
+from jointmix.base.schema import POINT, VARIABLE
 from jointmix.families.mixture import component_log_density, log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Parameter
@@ -47,8 +47,7 @@ def sorting_variable(spec: ModelSpec) -> tuple[str, int | None] | None:
 
 def _columns(parameter: Parameter, spec: ModelSpec) -> tuple[str | None, ...]:
     """Columns of a parameter's entries; one entry without a column where it has no dims."""
-    names = {FEATURE: spec.features, PREDICTOR: spec.predictors}
-    return tuple(names[parameter.dims[0]]) if parameter.dims else (None,)
+    return spec.entries[parameter.dims[0]] if parameter.dims else (None,)
 
 
 def sorting(arrays: Arrays, spec: ModelSpec) -> np.ndarray:

@@ -20,6 +20,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.demands import minimum_rows
+from jointmix.model.discrete import labelled
 from jointmix.model.graph import prior_draws
 from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
@@ -88,7 +89,8 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
         columns[str(spec.response)] = np.arange(n) % 2.0 + spec.blocks[-1].positive
     if spec.trials is not None:
         columns[spec.trials] = np.full(n, 2.0)
-    rows = make_dataset(columns, spec)
+    codes = {own.column: np.arange(n) % len(own.levels) for own in spec.discrete}
+    rows = make_dataset(columns | labelled(codes, spec.discrete), spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
     return prior_draws(rows, BLOCK, own)
 
@@ -163,7 +165,8 @@ def _table(
     table |= {
         name: drawn[f"column {name}"][0] for name in spec.columns if f"column {name}" in drawn
     }
-    return {name: table[name] for name in spec.columns}, drawn["cluster"]
+    table = {name: table[name] for name in spec.columns}
+    return table | labelled(table, spec.discrete), drawn["cluster"]
 
 
 def _fit(
