@@ -23,7 +23,7 @@ from jointmix.model.gaps import Available, gap_issues, observed_anything, regain
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.tables.columns import convert
+from jointmix.tables.columns import Columns, convert
 from jointmix.tables.design import Source
 from jointmix.tables.issues import (
     Issue,
@@ -241,22 +241,12 @@ def inspect_table(
         # What a row holds that does not enter is nobody's concern.
         enters = weight != 0
         values[~enters] = 0.0
-    issues += magnitude_issues(values, names, read.labels)
-    absent = np.isnan(values)
-    if spec.missing == "error":
-        issues += missing_issues(absent, names, True, read.labels)
-    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
-    if spec.missing == "model":
-        issues += gap_issues(absent, names, spec, read.labels)
-        possible = absent | (np.abs(values) <= LARGEST)
-        usable = possible.all(axis=1) & enters & observed_anything(absent, names, spec)
-        if any(issue.code == "missing" for issue in issues):
-            return None, tuple(issues)
+    usable, missing, kept, found = _usable(values, names, enters, spec, read)
+    issues += found
+    if usable is None:
+        return None, tuple(issues)
     source = None
     used, row = np.ascontiguousarray(values[usable]), np.flatnonzero(usable)
-    kept = (0, 0) if spec.missing == "model" else regained(absent & enters[:, None], needed, spec)
-    counts = absent[~usable].sum(axis=0)
-    missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
     n = n_copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or spec.discrete or read.levels:
         if len(row) == 0 or len(names) < len(needed):
@@ -288,6 +278,48 @@ def inspect_table(
         spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros, kept
     )
     return dataset, warnings
+
+
+def _usable(
+    values: np.ndarray, names: tuple[str, ...], enters: np.ndarray, spec: ModelSpec, read: Columns
+) -> tuple[np.ndarray | None, dict[str, int], tuple[int, int], list[Issue]]:
+    """Which rows (obs,) can be used, None where that is refused; what the others miss.
+
+    Parameters
+    ----------
+    values
+        The columns ``names`` as they were ``read``, (obs, column).
+    enters
+        Rows that count, (obs,).
+
+    Returns
+    -------
+    usable
+        (obs,).
+    missing
+        Column -> number of missing entries in rows that are left out.
+    kept
+        How many of those rows ``missing="model"`` would use, and of how many patterns.
+    issues
+    """
+    issues, absent = magnitude_issues(values, names, read.labels), np.isnan(values)
+    if spec.missing == "error":
+        issues += missing_issues(absent, names, True, read.labels)
+    usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
+    words = frozenset(read.levels)
+    kept = (0, 0)
+    if spec.missing == "model":
+        refused = gap_issues(absent, names, spec, read.labels, words)
+        issues += refused
+        possible = absent | (np.abs(values) <= LARGEST)
+        usable = possible.all(axis=1) & enters & observed_anything(absent, names, spec)
+        if refused:
+            return None, {}, kept, issues
+    elif absent.shape[1] == len(sources(spec)):
+        kept = regained(absent & enters[:, None], names, spec, words)
+    counts = absent[~usable].sum(axis=0)
+    missing = {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+    return usable, missing, kept, issues
 
 
 def _counted(source: Source, weight: np.ndarray | None, row: np.ndarray) -> Source:

@@ -142,10 +142,9 @@ def _learned(
     own: Discrete, labels: tuple[str, ...], place: np.ndarray, concentration: float
 ) -> tuple[Discrete, list[Issue]]:
     """The feature with the levels that rows have, and what is to be said of them."""
-    name, n = own.column, len(place)
-    count = dict(
-        zip(labels, np.bincount(place.astype(int), minlength=len(labels)).tolist(), strict=True)
-    )
+    name, known = own.column, place[~np.isnan(place)].astype(int)
+    n = len(known)
+    count = dict(zip(labels, np.bincount(known, minlength=len(labels)).tolist(), strict=True))
     levels = tuple(label for label in labels if count[label])
     issues: list[Issue] = []
     most = most_levels(own.family)
@@ -235,12 +234,21 @@ def new_codes(
 
 
 def labelled(columns: Mapping[str, np.ndarray], types: Sequence[Discrete]) -> dict[str, np.ndarray]:
-    """Labels of codes, of the columns (n,) that are features of levels."""
-    return {
-        own.column: np.array(own.levels)[columns[own.column].astype(int)]
-        for own in types
-        if own.levels and own.column in columns
-    }
+    """Labels of codes, of the columns (n,) that are features of levels; None of missing ones."""
+    found: dict[str, np.ndarray] = {}
+    for own in types:
+        if own.levels and own.column in columns:
+            codes = columns[own.column]
+            known = ~np.isnan(codes)
+            labels = np.array(own.levels)[np.where(known, codes, 0).astype(int)]
+            found[own.column] = labels if known.all() else _with_gaps(labels, known)
+    return found
+
+
+def _with_gaps(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    found = labels.astype(object)
+    found[~known] = None
+    return found
 
 
 def source_values(
@@ -250,7 +258,9 @@ def source_values(
     if own is None:
         return codes
     place = [float(label) if source is None else source.index(label) for label in own]
-    return np.array(place, dtype=float)[codes.astype(int)]
+    known = ~np.isnan(codes)
+    found = np.array(place, dtype=float)[np.where(known, codes, 0).astype(int)]
+    return np.where(known, found, np.nan)
 
 
 def may_hold(features: Collection[str], types: tuple[Discrete, ...] | None) -> dict[str, bool]:

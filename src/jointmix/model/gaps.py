@@ -1,6 +1,6 @@
 """Missing entries that a model integrates over: where they may be, and how many there are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,11 @@ def observed_anything(absent: np.ndarray, names: Sequence[str], spec: ModelSpec)
 
 
 def gap_issues(
-    absent: np.ndarray, names: Sequence[str], spec: ModelSpec, labels: np.ndarray | None
+    absent: np.ndarray,
+    names: Sequence[str],
+    spec: ModelSpec,
+    labels: np.ndarray | None,
+    words: Collection[str] = (),
 ) -> list[Issue]:
     """Errors of missing entries that no density of the model can be integrated over.
 
@@ -55,10 +59,12 @@ def gap_issues(
     absent
         Whether an entry is missing, (obs, column) of the columns ``names``, whose rows have
         ``labels`` (obs,).
+    words
+        Columns that hold words or categories.
     """
     issues = []
     for name, column in zip(names, absent.T, strict=True):
-        why = _why_not(name, spec)
+        why = _why_not(name, spec, words)
         if why is None or not column.any():
             continue
         row, count = int(column.argmax()), int(column.sum())
@@ -70,29 +76,31 @@ def gap_issues(
     return issues
 
 
-def regained(absent: np.ndarray, names: Sequence[str], spec: ModelSpec) -> tuple[int, int]:
+def regained(
+    absent: np.ndarray, names: Sequence[str], spec: ModelSpec, words: Collection[str] = ()
+) -> tuple[int, int]:
     """Rows with missing entries that the model could integrate over, and of how many patterns.
 
     Parameters
     ----------
     absent
         Whether an entry is missing, (obs, column) of the columns ``names``.
+    words
+        Columns that hold words or categories.
     """
-    if absent.shape[1] < len(names) or not absent.any():
+    if not absent.any():
         return 0, 0
-    closed = np.array([_why_not(name, spec) is not None for name in names])
+    closed = np.array([_why_not(name, spec, words) is not None for name in names])
     open_rows = absent.any(axis=1) & ~absent[:, closed].any(axis=1)
     open_rows &= observed_anything(absent, names, spec)
     return int(open_rows.sum()), len(np.unique(absent[open_rows], axis=0))
 
 
-def _why_not(name: str, spec: ModelSpec) -> tuple[str, str] | None:
+def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, str] | None:
     """Why entries of a column may not be missing, and a way out besides; None where they may."""
     if name == spec.response:
         return None
-    if name in spec.clustering and name not in spec.features:
-        return "only Gaussian features may have some", ""
-    if name not in spec.features:
+    if name not in spec.clustering:
         made = " predictor" if name not in spec.given else ""
         way = "make it a feature too, " if made else ""
         return f"it is no feature, so that nothing says what the{made or ' entry'} was", way
@@ -100,6 +108,8 @@ def _why_not(name: str, spec: ModelSpec) -> tuple[str, str] | None:
         if name in columns:
             return f"{quoted(label)} is made of it, over which there is no exact integral", ""
     block = spec.blocks[-1]
+    if name in _plain_predictors(spec) and (name in words or name not in spec.features):
+        return "it is a predictor too, over whose levels nothing is summed", ""
     if name in _plain_predictors(spec) and not block.integrates_predictors:
         reason = f"it is a predictor of a response of the family {quoted(spec.family)}"
         return f"{reason}, over which there is no exact integral", ""

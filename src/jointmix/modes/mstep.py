@@ -80,14 +80,17 @@ class Problem:
         values = self.values.copy()
         if self.spec.response is not None:
             values[self.answered, -1] = self._working(self.answered_rows)
-        return guessed(values, self.weight)
+        coded = [self.spec.columns.index(own.column) for own in self.spec.discrete]
+        numbers = np.setdiff1d(np.arange(values.shape[1]), coded)
+        values[:, numbers] = guessed(values[:, numbers], self.weight)
+        return values
 
     @cached_property
     def starting(self) -> Rows:
         """The rows as starts take them."""
         if self.rows.complete:
             return self.rows
-        return by_role(self.guesses, self.spec, self.scaling, self.weight)
+        return by_role(self.guesses, self.spec, self.scaling.level, self.weight)
 
     @cached_property
     def answered(self) -> np.ndarray:

@@ -77,8 +77,12 @@ class CategoricalFeature(Feature):
         return csr_array(found, shape=(len(codes), n))
 
     def working(self, rows: Rows) -> np.ndarray:
-        """A column of zeros and ones for each level."""
-        return np.asarray(self._indicators(rows).toarray())
+        """A column of zeros and ones for each level; rows of no known one have all rows' shares."""
+        found = np.asarray(self._indicators(rows).toarray())
+        known = found.any(axis=1)
+        if not known.all() and known.any():
+            found[~known] = np.average(found[known], axis=0, weights=rows.weights[known])
+        return found
 
     def maximise(self, step: Step) -> dict[str, np.ndarray]:
         """Shares of the levels."""
