@@ -51,7 +51,9 @@ def impute(
         A cell for each missing entry, row by row, with the coordinates ``obs``, the row's label,
         and ``column``: `mean` (cell), averaged over clusters and draws; `sd` (cell) and `quantiles`
         (cell, quantile), of the draws; and `draws` (chain, draw, cell), in which entries of a row
-        go together: multiple imputations. All in the columns' units.
+        go together: multiple imputations. All in the columns' units. Of a feature ``f`` of levels,
+        in place of those, the probabilities of its levels where it is missing,
+        ``probability_f`` (cell_f, level_f), with the coordinate ``obs_f``.
 
     Raises
     ------
@@ -76,7 +78,8 @@ def impute(
     spec, used, seed = fitted_spec(tree), some_draws(tree, draws), whole_number("seed", seed, 0)
     probability = probabilities("quantiles", quantiles)
     rows, parameters = observed_rows(tree, spec), posterior_parameters(used)
-    if rows.complete:
+    levels = _of_levels(rows, parameters, spec)
+    if rows.complete and not levels:
         raise DataError("No entry of the fit's rows is missing: there is nothing to impute.")
     gone = np.isnan(_cells(rows, spec))
     place, column = np.nonzero(gone)
@@ -110,7 +113,33 @@ def impute(
             OBS: (CELL, rows.label[place]), "column": (CELL, names[column]),
             "quantile": probability,
         },
-    )  # fmt: skip
+    ).merge(levels)  # fmt: skip
+
+
+def _of_levels(rows: Rows, parameters: Parameters, spec: ModelSpec) -> xr.Dataset:
+    """Probabilities of the levels of features where they are missing; empty where none is."""
+    found = xr.Dataset()
+    for i, own in enumerate(spec.discrete):
+        assert rows.discrete is not None
+        assert rows.label is not None
+        place = np.flatnonzero(np.isnan(rows.discrete[:, i]))
+        if not (own.levels and place.size):
+            continue
+        size = max(1, _BATCH_NUMBERS // parameters.weight.size)
+        of_cluster = parameters[f"probability_{own.stem}"]
+        parts = [
+            allocate(rows.take(place[first : first + size]), parameters, spec.blocks)[0]
+            for first in range(0, len(place), size)
+        ]
+        probability = np.concatenate(
+            [np.einsum("skn,skl->nl", share, of_cluster) / len(share) for share in parts]
+        )
+        cell = f"{CELL}_{own.stem}"
+        found[f"probability_{own.stem}"] = ((cell, own.dim), probability)
+        found = found.assign_coords(
+            {own.dim: list(own.levels), f"{OBS}_{own.stem}": (cell, rows.label[place])}
+        )
+    return found
 
 
 def _cells(rows: Rows, spec: ModelSpec) -> np.ndarray:

@@ -90,12 +90,11 @@ def _statistics(
     numbers = [i for i, name in enumerate(names) if name not in labels]
     found = _of_numbers(columns[numbers], [names[i] for i in numbers], weight)
     mass = np.ones(columns.shape[1]) if weight is None else weight
-    shares = {
-        name: np.bincount(columns[names.index(name)].astype(int), mass, len(own)) / mass.sum()
-        for name, own in labels.items()
-    }
     for name, own in labels.items():
-        found |= {f"share[{name}, {label}]": float(shares[name][i]) for i, label in enumerate(own)}
+        codes = columns[names.index(name)]
+        known = ~np.isnan(codes)
+        share = np.bincount(codes[known].astype(int), mass[known], len(own)) / mass[known].sum()
+        found |= {f"share[{name}, {label}]": float(share[i]) for i, label in enumerate(own)}
     for one, other in combinations(names, 2):
         if one not in labels:
             one, other = other, one
@@ -103,7 +102,7 @@ def _statistics(
             first, second = (columns[names.index(each)] for each in (one, other))
             levels = len(labels[other]) if other in labels else 0
             found[f"association[{one}, {other}]"] = _association(
-                first.astype(int), len(labels[one]), second, levels, mass
+                first, len(labels[one]), second, levels, mass
             )
     return found
 
@@ -111,13 +110,16 @@ def _statistics(
 def _association(
     codes: np.ndarray, n_levels: int, other: np.ndarray, other_levels: int, mass: np.ndarray
 ) -> float:
-    """Cramér's V of two columns of codes, or η of a number over levels, (obs,) each."""
+    """Cramér's V of two columns of codes, or η of a number over levels, (obs,) each.
+
+    Of the rows in which both are known.
+    """
+    there = ~(np.isnan(codes) | np.isnan(other))
+    codes, other, mass = codes[there].astype(int), other[there], mass[there]
     if other_levels:
         place = codes * other_levels + other.astype(int)
         joint = np.bincount(place, mass, n_levels * other_levels).reshape(n_levels, -1)
         return float(cramers_v(joint / joint.sum()))
-    there = ~np.isnan(other)
-    codes, other, mass = codes[there], other[there], mass[there]
     total = np.bincount(codes, mass, n_levels)
     center = np.bincount(codes, mass * other, n_levels) / np.maximum(total, 1e-300)
     mean = np.average(other, weights=mass)

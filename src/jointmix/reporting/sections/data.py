@@ -144,9 +144,10 @@ def _levels(view: FittedView) -> list[Element]:
         for name, labels in source.levels.items():
             columns.setdefault(name, (source.values[name], labels))
     for name, (codes, labels) in columns.items():
-        counts = np.bincount(codes.astype(int), minlength=len(labels))
+        known = codes[~np.isnan(codes)]
+        counts = np.bincount(known.astype(int), minlength=len(labels))
         held = [f"{label} {count:,}" for label, count in zip(labels, counts, strict=True) if count]
-        absent = f"{int(missing.get(name, 0)):,}"
+        absent = f"{int(missing.get(name, 0)) + int(np.isnan(codes).sum()):,}"
         role = _roles(view, name) or _part(view, name)
         cells = (shorten(name, 40), role, shorten(", ".join(held), 400))
         rows.append((*text_cells(*cells), *number_cells(absent)))
@@ -197,16 +198,16 @@ def _columns(view: FittedView) -> Table:
 
 def _patterns(view: FittedView) -> list[Element]:
     """Which entries rows miss, how many rows there are of each kind, and what fills them."""
-    rows = view.rows
-    if rows.complete:
+    columns = {view.names[name]: view.columns[name] for name in modelled(view)}
+    gone = np.isnan(np.column_stack(list(columns.values())))
+    if not gone.any():
         return []
-    names = [view.names[name] for name in modelled(view)]
-    found = []
-    for part in sorted(rows.patterns, key=lambda part: -len(part.place)):
-        gone = [*~part.present, *([not part.answered] if view.response is not None else ())]
-        missing = ", ".join(n for n, one in zip(names, gone, strict=True) if one) or "nothing"
-        share = percent(part.rows.total / rows.total)
-        found.append((Cell(text=missing), *number_cells(f"{len(part.place):,}", share)))
+    weight, found = view.rows.weights, []
+    kinds, group, counts = np.unique(gone, axis=0, return_inverse=True, return_counts=True)
+    for index in np.argsort(-counts, kind="stable"):
+        missing = ", ".join(np.array(list(columns))[kinds[index]]) or "nothing"
+        share = percent(weight[group.ravel() == index].sum() / weight.sum())
+        found.append((Cell(text=missing), *number_cells(f"{counts[index]:,}", share)))
     left_out = len(found) - _MOST_PATTERNS
     notes = ["Rows count by the density of the entries that they have (missing at random)."]
     if left_out > 0:
@@ -226,6 +227,9 @@ def _imputed(view: FittedView) -> Table:
     """What clusters say of missing entries, a row for each column that has such."""
     cells, rows = impute(view.tree, _IMPUTED_DRAWS), []
     for name in modelled(view):
+        if name in view.labels:
+            rows += _imputed_levels(view, name)
+            continue
         own, column = cells.isel(cell=cells["column"].values == name), view.columns[name]
         if not own.sizes["cell"]:
             continue
@@ -252,6 +256,15 @@ def _imputed(view: FittedView) -> Table:
             "column's. jointmix.impute gives entry by entry.",
         ),
     )
+
+
+def _imputed_levels(view: FittedView, name: str) -> list[tuple[Cell, ...]]:
+    """A row for a feature of levels: how many entries are missing, and no numbers."""
+    gone = np.isnan(view.columns[name])
+    if not gone.any():
+        return []
+    numbers = (f"{gone.sum():,}", percent(gone.mean()), *["–"] * 4)
+    return [(Cell(text=view.names[name]), *number_cells(*numbers))]
 
 
 def _histograms(view: FittedView) -> Figure:

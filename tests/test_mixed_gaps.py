@@ -1,0 +1,136 @@
+"""Features of levels with missing entries: their factor drops out of the row's density."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from scipy.special import logsumexp
+
+import jointmix as jm
+from jointmix.base.errors import DataError
+from jointmix.families.mixture import component_log_density
+from jointmix.kernel.entry import value_and_gradient
+from jointmix.kernel.problem import make_problem, n_free
+from jointmix.model.dataset import make_dataset
+from jointmix.modes.em import fit_em
+from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
+
+LEVELS = ("high", "low", "mid")
+
+
+def table_of(n: int = 120, gaps: bool = True) -> pd.DataFrame:
+    """Two clusters in two numbers and a word, with holes in all columns."""
+    rng = np.random.default_rng(5)
+    z = rng.integers(2, size=n)
+    x = rng.normal(size=(n, 2)) + 3 * z[:, None]
+    word = np.array(LEVELS, dtype=object)[np.where(rng.random(n) < 0.8, z, 2)]
+    y = x[:, 0] * np.where(z == 1, -1, 1) + 0.3 * rng.normal(size=n)
+    table = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "word": word, "y": y})
+    if gaps:
+        for name, rows in {"word": [0, 3, 5], "a": [1, 3], "y": [2, 3], "b": [4]}.items():
+            table.loc[rows, name] = None if name == "word" else np.nan
+    return table
+
+
+def spec_of(**options: object) -> jm.ModelSpec:
+    given: dict = {"n_clusters": 2, "features": ["a", "b", "word"], "predictors": ["a"],
+                   "response": "y", "missing": "model",
+                   "sampler": jm.SamplerSpec(sampler="laplace", draws=200, chains=2, starts=4),
+                   **options}  # fmt: skip
+    return jm.ModelSpec(**given)
+
+
+@pytest.fixture(scope="module")
+def tree() -> xr.DataTree:
+    return jm.fit(table_of(), spec_of(), seed=1, progress=False)
+
+
+def test_the_density_is_the_sum_over_levels(tree: xr.DataTree) -> None:
+    spec, table = fitted_spec(tree), table_of()
+    parameters = posterior_parameters(tree).take([0, 7])
+    rows = [0, 3, 5]
+
+    def density(word: pd.Series) -> np.ndarray:
+        dataset = make_dataset(table.assign(word=word), spec, for_fit=False)
+        return component_log_density(spec.blocks, dataset.users_rows, parameters)[:, rows]
+
+    found = density(table["word"])
+    each = [density(table["word"].fillna(level)) for level in LEVELS]
+    np.testing.assert_allclose(found, logsumexp(each, axis=0), rtol=1e-12)
+
+
+def test_gradients_are_those_of_differences() -> None:
+    dataset = make_dataset(table_of(), spec_of())
+    problem = make_problem(dataset)
+    point = np.random.default_rng(2).normal(0, 0.4, n_free(dataset.spec))
+    value, gradient = value_and_gradient(problem, point)
+    step = 1e-5
+    for i in range(len(point)):
+        ahead, behind = point.copy(), point.copy()
+        ahead[i] += step
+        behind[i] -= step
+        slope = value_and_gradient(problem, ahead)[0] - value_and_gradient(problem, behind)[0]
+        # Differences of the log density carry its rounding, 1e-16 of it, over the step.
+        bound = 1e-7 * abs(gradient[i]) + 1e-14 * abs(value) / step
+        assert abs(slope / (2 * step) - gradient[i]) < bound
+
+
+def test_em_climbs_and_takes_what_rows_have() -> None:
+    census = fit_em(table_of(), spec_of(), seed=2)
+    whole = fit_em(table_of(gaps=False), spec_of(), seed=2)
+    found, other = (each.best.parameters["probability_word"] for each in (census, whole))
+    order = np.argsort(census.best.parameters["mean"][:, 0])
+    turned = np.argsort(whole.best.parameters["mean"][:, 0])
+    # Three of 120 words are missing: each moves a share of about 60 rows by 1/60 at most.
+    np.testing.assert_allclose(found[order], other[turned], atol=3 / 60)
+
+
+def test_imputed_levels_are_bayes_rule(tree: xr.DataTree) -> None:
+    spec = fitted_spec(tree)
+    found = jm.impute(tree)
+    assert found["obs_word"].values.tolist() == [0, 3, 5]
+    assert found["level_word"].values.tolist() == list(LEVELS)
+    parameters = posterior_parameters(tree)
+    rows = observed_rows(tree, spec).take(np.array([0, 3, 5]))
+    joint = component_log_density(spec.blocks, rows, parameters)
+    share = np.exp(joint - logsumexp(joint, axis=-1, keepdims=True))
+    by_hand = np.einsum("snk,skl->nl", share, parameters["probability_word"]) / len(share)
+    np.testing.assert_allclose(found["probability_word"].values, by_hand, rtol=1e-10)
+    assert set(found["column"].values) == {"a", "b", "y"}
+
+
+def test_replicates_and_checks_keep_the_holes(tree: xr.DataTree) -> None:
+    drawn = jm.replicate(tree, 5)
+    group = drawn["posterior_predictive"].to_dataset()
+    holes = group["word"].isnull().all(("chain", "draw")).values
+    assert np.flatnonzero(holes).tolist() == [0, 3, 5]
+    checked = jm.predictive_checks(drawn)
+    assert not checked.isna().any(axis=None)
+    assert "share[word, low]" in set(checked.index)
+
+
+def test_a_saved_fit_and_its_report_have_the_holes(tree: xr.DataTree, tmp_path: Path) -> None:
+    loaded = jm.load(jm.save(tree, tmp_path / "f.nc"))
+    xr.testing.assert_equal(jm.impute(loaded), jm.impute(tree))
+    page = jm.report(loaded, tmp_path / "r.md", sections=["data"]).read_text("utf-8")
+    assert "| word | feature |" in page
+    assert "What rows miss" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"predictors": ["a", "word"]}, "'word' has missing entries.* over whose levels nothing"),
+        ({"features": ["a", "b"], "predictors": ["a", "word"]}, "'word' has missing entries"),
+    ],
+)
+def test_missing_factors_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        jm.fit(table_of(), spec_of(**options), progress=False)
+
+
+def test_check_says_what_would_be_kept() -> None:
+    found = jm.check(table_of(), spec_of(missing="drop"))
+    assert any("6 of them enter too" in issue.remedy for issue in found.issues)
