@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -29,6 +30,7 @@ from jointmix.modes.starts import allocations
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
+    observed_table,
     posterior_parameters,
     spread,
 )
@@ -348,6 +350,16 @@ def test_responsibilities_of_rows_with_gaps_are_bayes_rule(fitted: xr.DataTree) 
     parameters, rows = posterior_parameters(fitted), observed_rows(fitted, spec)
     each = responsibility(component_log_density(spec.blocks, rows, parameters))
     assert np.allclose(found, each.mean(axis=0), atol=1e-9)
+
+
+def test_new_rows_may_have_the_holes_that_rows_of_the_fit_have(fitted: xr.DataTree) -> None:
+    spec = fitted_spec(fitted)
+    table = pd.DataFrame(observed_table(fitted, spec))
+    assert table[[*spec.features, "y"]].isna().to_numpy().any()
+    for function in (jm.responsibilities, jm.log_density):
+        own, new = function(fitted), function(fitted, table)
+        for name, array in own.data_vars.items():
+            np.testing.assert_array_equal(new[name].values, array.values)
 
 
 def test_imputed_entries_are_conditional_expectations(fitted: xr.DataTree) -> None:

@@ -23,6 +23,8 @@ from jointmix.base.processes import side_by_side
 #: executor of concurrent.futures; so many processes of this machine; None for joblib's backend.
 type Pool = Any
 
+#: Times in succession that a process is killed without a job that ended between.
+_LOST_AT_MOST = 2
 #: joblib's active backend, where one is named.
 JOBLIB: Any = object()
 
@@ -147,12 +149,12 @@ def _by_processes(numbered: Sequence[tuple[int, Job]], processes: int) -> Iterat
     Raises
     ------
     SamplingError
-        If one is killed before any job has ended since the last was.
+        If one is killed twice in succession before any job has ended.
     """
     if processes == 1:
         yield from (_run(*each, available_cores()) for each in numbered)
         return
-    left = dict(numbered)
+    left, lost = dict(numbered), 0
     while left:
         before = len(left)
         tasks = [_placed(*each, _share(processes)) for each in left.items()]
@@ -161,7 +163,8 @@ def _by_processes(numbered: Sequence[tuple[int, Job]], processes: int) -> Iterat
                 del left[place]
                 yield place, found
         except BrokenProcessPool as error:
-            if len(left) == before:
+            lost = lost + 1 if len(left) == before else 0
+            if lost == _LOST_AT_MOST:
                 raise SamplingError(
                     "A worker process was killed, perhaps for want of memory; use fewer jobs."
                 ) from error

@@ -38,6 +38,7 @@ from jointmix.posterior.draws import (
     posterior_parameters,
     spread,
     table_rows,
+    with_holes,
 )
 
 Loss = Literal["vi", "binder"]
@@ -86,13 +87,16 @@ def responsibilities(
     Raises
     ------
     DataError
-        If a column is absent, or one that is no feature holds missing entries.
+        If a column is absent, or one that is no feature holds missing entries; with
+        ``missing="model"`` the response may.
     SpecError
         If a quantile lies outside (0, 1).
     """
     probability = probabilities("quantiles", quantiles)
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
-    rows, has_response = table_rows(tree, spec, table, spec.response, spec.clustering)
+    rows, has_response = table_rows(
+        tree, spec, table, spec.response, (*spec.clustering, *with_holes(spec))
+    )
     clusters = tree["posterior"].to_dataset()[CLUSTER].values
     known = {"responsibility_features": 0}
     if has_response or spec.response is None:
@@ -150,7 +154,9 @@ def allocation_draws(tree: xr.DataTree, table: object = None, seed: int = 1) -> 
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     seed = whole_number("seed", seed, 0)
     posterior = require_group(tree, "posterior")
-    rows, has_response = table_rows(tree, spec, table, spec.response, spec.clustering)
+    rows, has_response = table_rows(
+        tree, spec, table, spec.response, (*spec.clustering, *with_holes(spec))
+    )
     n_draws = len(parameters.weight)
     if n_draws * len(rows.y) > _MOST_NUMBERS:
         raise DataError(

@@ -269,6 +269,13 @@ def table_rows(
     return found, has_response
 
 
+def with_holes(spec: ModelSpec) -> tuple[str, ...]:
+    """Columns in which new rows may miss entries as the fit's may: those that have a density."""
+    if spec.missing != "model":
+        return ()
+    return (*spec.clustering, *(() if spec.response is None else (spec.response,)))
+
+
 def one_row(table: object) -> object:
     """A single row, given as numbers by name, as a table."""
     if isinstance(table, pd.Series):

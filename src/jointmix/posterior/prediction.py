@@ -42,6 +42,7 @@ from jointmix.posterior.draws import (
     row_batches,
     spread,
     table_rows,
+    with_holes,
 )
 from jointmix.posterior.pointwise import log_densities
 
@@ -70,7 +71,8 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
     tree
         A fitted tree.
     table
-        New rows with all columns of the model; None takes the rows of the fit.
+        New rows with all columns of the model; None takes the rows of the fit. Entries may be
+        missing where the model takes such rows (``missing="model"``).
 
     Returns
     -------
@@ -86,7 +88,7 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
         If a column is missing, or the result would not fit in 12 GB.
     """
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
-    rows, has_response = table_rows(tree, spec, table, spec.response)
+    rows, has_response = table_rows(tree, spec, table, spec.response, with_holes(spec))
     if spec.response is not None and not has_response:
         raise DataError(f"The log density needs the response; the table lacks {spec.response!r}.")
     n_draws, n_rows = len(parameters.weight), len(rows.x)
