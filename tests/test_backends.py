@@ -101,7 +101,7 @@ def test_an_accelerator_is_chosen_for_many_rows_only(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(backends, "has_accelerator", lambda: True)
     backend, reason = choose_backend(WIDE, 10**7)
     assert backend == "jax"
-    assert reason.startswith("The least expected time: jax ")
+    assert reason.startswith("The least expected time of nutpie: jax ")
     assert "on an accelerator" in reason
     assert choose_backend(WIDE, 200)[0] == "kernel"
 
