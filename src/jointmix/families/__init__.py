@@ -31,10 +31,15 @@ _GAUSSIAN = "mvnormal"
 _FEATURES = {
     _GAUSSIAN: ("jointmix.families.mvnormal.block", "GaussianFeatures"),
     "categorical": ("jointmix.families.categorical.block", "CategoricalFeature"),
+    "poisson_feature": ("jointmix.families.poisson_feature.block", "PoissonFeature"),
 }
 #: What a feature may be: one of the Gaussian ones, or the block of its own that it has.
 NORMAL = "normal"
-_DISCRETE = {"categorical": "categorical", "bernoulli": "categorical"}
+_DISCRETE = {
+    "categorical": "categorical",
+    "bernoulli": "categorical",
+    "poisson": "poisson_feature",
+}
 #: The family of words, categories and truth values where none is named.
 OF_LEVELS = "categorical"
 

@@ -58,6 +58,8 @@ class Parameter:
         What it is, in a few words.
     measured
         Of a shape: whether it has the columns' unit.
+    stated
+        The field of `Priors` that its prior stands in, where that is not its name.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Parameter:
     labels: tuple[str | None, ...] = ()
     meaning: str
     measured: bool = False
+    stated: str = ""
 
     @property
     def n_free(self) -> int:

@@ -164,8 +164,8 @@ def _contrasted(spec: ModelSpec, parameters: Iterable[str] | None) -> tuple[str,
             parameter.name
             for block in spec.blocks
             for parameter in block.parameters
-            if parameter.role in ("location", "probability")
-            or (block.of_response and parameter.role in ("scale", "shape"))
+            if parameter.role in ("location", "probability", "shape")
+            or (block.of_response and parameter.role == "scale")
         )
     names = several("parameters", parameters, "parameters' names")
     # Those that other models have are known too.

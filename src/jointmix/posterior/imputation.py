@@ -53,7 +53,8 @@ def impute(
         (cell, quantile), of the draws; and `draws` (chain, draw, cell), in which entries of a row
         go together: multiple imputations. All in the columns' units. Of a feature ``f`` of levels,
         in place of those, the probabilities of its levels where it is missing,
-        ``probability_f`` (cell_f, level_f), with the coordinate ``obs_f``.
+        ``probability_f`` (cell_f, level_f), with the coordinate ``obs_f``; of one of counts its
+        expectation, ``rate_f`` (cell_f).
 
     Raises
     ------
@@ -78,8 +79,8 @@ def impute(
     spec, used, seed = fitted_spec(tree), some_draws(tree, draws), whole_number("seed", seed, 0)
     probability = probabilities("quantiles", quantiles)
     rows, parameters = observed_rows(tree, spec), posterior_parameters(used)
-    levels = _of_levels(rows, parameters, spec)
-    if rows.complete and not levels:
+    beside = _beside(rows, parameters, spec)
+    if rows.complete and not beside:
         raise DataError("No entry of the fit's rows is missing: there is nothing to impute.")
     gone = np.isnan(_cells(rows, spec))
     place, column = np.nonzero(gone)
@@ -113,32 +114,34 @@ def impute(
             OBS: (CELL, rows.label[place]), "column": (CELL, names[column]),
             "quantile": probability,
         },
-    ).merge(levels)  # fmt: skip
+    ).merge(beside)  # fmt: skip
 
 
-def _of_levels(rows: Rows, parameters: Parameters, spec: ModelSpec) -> xr.Dataset:
-    """Probabilities of the levels of features where they are missing; empty where none is."""
+def _beside(rows: Rows, parameters: Parameters, spec: ModelSpec) -> xr.Dataset:
+    """What is expected of features beside the Gaussian ones where they are missing."""
     found = xr.Dataset()
+    size = max(1, _BATCH_NUMBERS // parameters.weight.size)
     for i, own in enumerate(spec.discrete):
         assert rows.discrete is not None
         assert rows.label is not None
         place = np.flatnonzero(np.isnan(rows.discrete[:, i]))
-        if not (own.levels and place.size):
+        if not place.size:
             continue
-        size = max(1, _BATCH_NUMBERS // parameters.weight.size)
-        of_cluster = parameters[f"probability_{own.stem}"]
+        (block,) = (each for each in spec.blocks if each.columns == (own.column,))
+        name = block.parameters[0].name
+        of_cluster, n_draws = parameters[name], len(parameters.weight)
         parts = [
             allocate(rows.take(place[first : first + size]), parameters, spec.blocks)[0]
             for first in range(0, len(place), size)
         ]
-        probability = np.concatenate(
-            [np.einsum("skn,skl->nl", share, of_cluster) / len(share) for share in parts]
-        )
+        share = np.concatenate(parts, axis=-1) / n_draws
         cell = f"{CELL}_{own.stem}"
-        found[f"probability_{own.stem}"] = ((cell, own.dim), probability)
-        found = found.assign_coords(
-            {own.dim: list(own.levels), f"{OBS}_{own.stem}": (cell, rows.label[place])}
-        )
+        if own.levels:
+            found[name] = ((cell, own.dim), np.einsum("skn,skl->nl", share, of_cluster))
+            found = found.assign_coords({own.dim: list(own.levels)})
+        else:
+            found[name] = (cell, np.einsum("skn,sk->n", share, of_cluster))
+        found = found.assign_coords({f"{OBS}_{own.stem}": (cell, rows.label[place])})
     return found
 
 

@@ -136,7 +136,7 @@ def _beside(
     unitless = parameter.role == "shape" and not parameter.measured
     response = "" if unitless else spec.response
     names = spec.entries[parameter.dims[0]] if parameter.dims else [response]
-    own = not spec.standardize or prior != getattr(Priors(), parameter.name)
+    own = not spec.standardize or prior != getattr(Priors(), parameter.stated or parameter.name)
     return [
         Stated(
             parameter=parameter,
