@@ -1,5 +1,6 @@
 """Columns that hold few whole numbers, and columns that are functions of others."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -24,6 +25,12 @@ _FEWEST_VALUES = 7
 _FAMILY = {
     "binary": 'Give it as 0 and 1 and take family="bernoulli"',
     "counts": 'If it counts events, take family="poisson"',
+}
+
+#: And of a feature, in a mapping of features.
+_OF_FEATURE = {
+    "binary": 'features={{{0}: "bernoulli", …}}',
+    "counts": 'features={{{0}: "poisson", …}} for counts, "categorical" for codes',
 }
 
 
@@ -57,11 +64,12 @@ def kind_warning(
         else "a Gaussian spreads over values that it never takes, and clusters may form on single "
         "ones"
     )
-    remedy = (
-        f"{_FAMILY[code]}; or read predicted means only, not densities or intervals of single rows."
-        if of_response
-        else "Leave it out of the features; as a predictor it may stay."
-    )
+    if of_response:
+        remedy = "; or read predicted means only, not densities or intervals of single rows."
+        remedy = _FAMILY[code] + remedy
+    else:
+        own = _OF_FEATURE[code].format(json.dumps(name, ensure_ascii=False))
+        remedy = f"Say what it is, {own}; as a predictor it may stay."
     message = f"Column {quoted(name)} {what}: {effect}."
     return warning(code, message, remedy, name, None, float(len(values)))
 
