@@ -67,11 +67,6 @@ def test_a_list_counts_what_it_leaves_out() -> None:
             "Column 'a' must hold numbers, but row 0 (from 0) holds the complex (1+0j); convert "
             "the column first.",
         ),
-        (
-            {"a": pd.Series(pd.Categorical([1, 2]))},
-            ColumnTypeError,
-            "Column 'a' holds categories; replace them by numbers or by columns of 0 and 1.",
-        ),
         ({"a": []}, DataError, "The table has no rows; give at least one."),
         (
             {"a": [1, 2, 1.1 * LARGEST]},
@@ -100,6 +95,13 @@ def test_a_list_counts_what_it_leaves_out() -> None:
 )
 def test_the_whole_sentence(table: object, kind: type[Exception], message: str) -> None:
     assert said(kind, table) == message
+
+
+def test_categories_are_no_numbers() -> None:
+    spec = ModelSpec(n_clusters=1, features={"a": "normal"})
+    assert said(ColumnTypeError, {"a": pd.Series(pd.Categorical([1, 2]))}, spec) == (
+        "Column 'a' holds categories; replace them by numbers or by columns of 0 and 1."
+    )
 
 
 def test_the_kinds_of_table_are_listed() -> None:
