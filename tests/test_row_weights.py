@@ -344,8 +344,8 @@ def test_replicated_tables_hold_the_copies(fits: tuple[xr.DataTree, xr.DataTree]
 def test_one_copy_is_left_out(frame: pd.DataFrame, fits: tuple[xr.DataTree, xr.DataTree]) -> None:
     at = int(np.flatnonzero(frame["w"] == 3)[0])
     first = int(frame["w"].iloc[:at].sum())
-    (ours,) = _each_without(fits[0], [np.array([at])], 1, "reloo", None, one_copy=True)
-    (theirs,) = _each_without(fits[1], [np.array([first])], 1, "reloo", None, one_copy=True)
+    (ours,) = _each_without(fits[0], [np.array([at])], 1, None, "reloo", None, one_copy=True)
+    (theirs,) = _each_without(fits[1], [np.array([first])], 1, None, "reloo", None, one_copy=True)
     for name in ("joint", "feature", "pit", "crps"):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
 

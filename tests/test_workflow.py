@@ -260,7 +260,7 @@ def test_tables_of_any_kind_give_the_same(
         (lambda data: data.drop(columns="a"), DataError),
         (lambda data: data.assign(a=np.where(data.index == 3, np.nan, data["a"])), DataError),
         (lambda data: data.assign(y=np.inf), DataError),
-        (lambda data: data.assign(a="text"), ColumnTypeError),
+        (lambda data: data.assign(y="text"), ColumnTypeError),
         (lambda data: data.assign(b=1.0), DataError),
         (lambda data: data.assign(b=2 * data["a"]), DataError),
         (lambda data: data.iloc[:3], DataError),
