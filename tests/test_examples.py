@@ -31,7 +31,8 @@ def test_a_recipe_describes_its_table(path: Path) -> None:
         table = read_table(recipe.data_path())
     dataset = make_dataset(table, recipe.spec)
     assert recipe.spec.formula is not None or dataset.columns == recipe.spec.columns
-    assert len(dataset.values) == len(table) - (2 if recipe.package else 0)
+    left_out = 2 if recipe.spec.missing == "drop" else 0
+    assert len(dataset.values) == len(table) - left_out
     assert not [issue for issue in notes(dataset) if issue.severity == "error"]
 
 
