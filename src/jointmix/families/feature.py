@@ -8,7 +8,7 @@ import numpy as np
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
-from jointmix.families.specified import Discrete
+from jointmix.families.specified import Discrete, Scaled
 
 
 class Feature(Block):
@@ -27,6 +27,11 @@ class Feature(Block):
     def own(self) -> Discrete:
         """What the model says of it."""
         return self.spec.discrete[self.place]
+
+    @property
+    def name(self) -> str:
+        """That of its parameter."""
+        raise NotImplementedError
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -48,3 +53,17 @@ class Feature(Block):
         """Itself: inside a cluster it does not depend on other features."""
         reduced = replace(rows, x=rows.x[:, np.flatnonzero(present)], u=rows.u[:, :0])
         return reduced, {item.name: parameters[item.name] for item in self.parameters}
+
+    def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
+        """It has no locations."""
+        del rows, share
+        return np.zeros((len(parameters.weight), 0, 0))
+
+    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """The same: such features are not scaled."""
+        del scaling
+        return {self.name: parameters[self.name]}
+
+    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
+        """The same."""
+        return self.to_users(parameters, scaling)

@@ -12,7 +12,6 @@ from jointmix.families.feature import Feature
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Parameter, Scores, Step
 from jointmix.families.rows import Rows
-from jointmix.families.specified import Scaled
 
 #: Rows by which the M-step raises each level's count, so that no row is impossible.
 _LEAST_COUNT = 1e-8
@@ -106,20 +105,6 @@ class CategoricalFeature(Feature):
         """Σ_l √(p_1l p_2l)."""
         p = parameters[self.name]
         return np.asarray(np.sqrt(p[..., one, :] * p[..., other, :]).sum(-1))
-
-    def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
-        """It has no locations."""
-        del rows, share
-        return np.zeros((len(parameters.weight), 0, 0))
-
-    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """The same."""
-        del scaling
-        return {self.name: parameters[self.name]}
-
-    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """The same."""
-        return self.to_users(parameters, scaling)
 
     def compiled_rows(self, rows: Rows) -> np.ndarray:
         """The codes, (1, obs)."""

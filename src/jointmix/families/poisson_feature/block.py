@@ -11,7 +11,6 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.poisson_feature.checks import PoissonFeatureChecks
 from jointmix.families.protocol import Parameter, Scores, Step
 from jointmix.families.rows import Rows
-from jointmix.families.specified import Scaled
 
 #: Rows with one count by which the M-step raises a cluster's, so that no count is impossible.
 _LEAST_COUNT = 1e-8
@@ -88,20 +87,6 @@ class PoissonFeature(Feature):
         """exp(−½ (√λ_1 − √λ_2)²)."""
         root = np.sqrt(parameters[self.name])
         return np.asarray(np.exp(-0.5 * (root[..., one] - root[..., other]) ** 2))
-
-    def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
-        """It has no locations."""
-        del rows, share
-        return np.zeros((len(parameters.weight), 0, 0))
-
-    def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """The same."""
-        del scaling
-        return {self.name: parameters[self.name]}
-
-    def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
-        """The same."""
-        return self.to_users(parameters, scaling)
 
     def compiled_rows(self, rows: Rows) -> np.ndarray:
         """n, −log n!, and whether n is known."""
