@@ -154,3 +154,12 @@ def test_priors_of_rates() -> None:
         jm.Priors(rate=jm.Normal())  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="has no rate"):
         jm.ModelSpec(n_clusters=1, features={"a": "normal"}, priors=prior)
+
+
+def test_overlap_is_bhattacharyyas() -> None:
+    dataset = make_dataset(table_of(60), spec_of(**ONLY))
+    (block,) = dataset.blocks
+    parameters = jm.fit_em(table_of(60), dataset.spec, seed=2).best.parameters
+    one, other = (poisson.pmf(np.arange(200), rate) for rate in parameters["rate_visits"])
+    by_hand = np.sqrt(one * other).sum()
+    assert block.overlap(parameters, 0, 1) == pytest.approx(by_hand, rel=1e-10)  # type: ignore[attr-defined]
