@@ -66,9 +66,9 @@ def part_of(spec: ModelSpec) -> oracles.Values:
     return values
 
 
-def known(spec: ModelSpec, seed: int = 1) -> Known:
+def known(spec: ModelSpec, seed: int = 1, n: int = N) -> Known:
     rng, truth = np.random.default_rng(seed), part_of(spec)
-    table = oracles.draw_columns(rng, truth, spec.features, spec.predictors, spec.response, N)
+    table = oracles.draw_columns(rng, truth, spec.features, spec.predictors, spec.response, n)
     dataset = make_dataset(table, spec)
     census, scaling = fit_em(dataset, spec), dataset.scaling
     ordering = choose_ordering(census.best, dataset, 1)
@@ -187,8 +187,6 @@ def test_sums_over_draws_equal_brute_force(name: str) -> None:
     )
     both = np.array([oracles.responsibility(draw, *rows) for draw in case.draws])
     np.testing.assert_allclose(result.gathered.share, both.mean(0), rtol=0, atol=1e-11)
-    by_chain = both.reshape(CHAINS, DRAWS, N, K).mean(1)
-    np.testing.assert_allclose(result.gathered.chain_share, by_chain, rtol=0, atol=1e-11)
     terms = [np.log(draw["weight"]) + oracles.feature_terms(draw, rows[0]) for draw in case.draws]
     features = np.mean([np.exp(t - logsumexp(t, axis=1, keepdims=True)) for t in terms], axis=0)
     np.testing.assert_allclose(result.gathered.share_features, features, rtol=0, atol=1e-11)
@@ -218,16 +216,13 @@ def test_batches_of_draws_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     case = known(SPECS["joint"])
     whole = identified(case)
     # Seven draws at a time: the last batch of each chain is a short one.
-    monkeypatch.setattr("jointmix.labels.draws._BATCH_NUMBERS", 7 * N * K)
+    monkeypatch.setattr("jointmix.labels.gathering._BATCH_NUMBERS", 7 * N * K)
     parts = identified(case)
     np.testing.assert_array_equal(parts.gathered.permutation, whole.gathered.permutation)
     np.testing.assert_allclose(
         parts.gathered.log_likelihood, whole.gathered.log_likelihood, rtol=1e-14
     )
     np.testing.assert_allclose(parts.gathered.share, whole.gathered.share, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(
-        parts.gathered.chain_share, whole.gathered.chain_share, rtol=0, atol=1e-14
-    )
 
 
 @pytest.mark.parametrize(
@@ -305,17 +300,17 @@ def test_chains_are_told_their_modes() -> None:
     other = replace(best, parameters=Parameters(**moved))
     census = Census((other, relabelled(best)), 2)
     draws = draw_parameters(result.posterior, "cluster", case.spec)
-    own = [1.0, 0.0]
+    own, levels = [1.0, 0.0], result.gathered.log_likelihood.reshape(CHAINS, -1)
     # Shares of 25 draws, added up.
-    visits = mode_visits(draws, CHAINS, case.dataset, census)
+    visits = mode_visits(draws, levels, case.dataset, census)
     np.testing.assert_allclose(visits, [own[::-1]] * CHAINS, rtol=1e-12)
     census = Census((relabelled(best), other), 2)
-    visits = mode_visits(draws, CHAINS, case.dataset, census)
+    visits = mode_visits(draws, levels, case.dataset, census)
     np.testing.assert_allclose(visits, [own] * CHAINS, rtol=1e-12)
     # Draws cannot sit below an optimum whose likelihood they exceed.
     level = result.gathered.log_likelihood.min()
     census = Census((replace(best, log_likelihood=level - 1), other), 2)
-    visits = mode_visits(draws, CHAINS, case.dataset, census)
+    visits = mode_visits(draws, levels, case.dataset, census)
     np.testing.assert_allclose(visits, [own[::-1]] * CHAINS, rtol=1e-12)
 
 

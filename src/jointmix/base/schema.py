@@ -20,7 +20,9 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
                     log_likelihood, mcse [scout]
     modes           the census of EM optima (see ``MODES``)
     allocation      responsibility [obs cluster]: posterior mean of p(k | x, y);
-                    responsibility_features [obs cluster]: of p(k | x); allocation [obs]
+                    responsibility_features [obs cluster]: of p(k | x); allocation [obs];
+                    of large fits the attributes draws and error say over how many draws the
+                    means are taken, and their Monte Carlo error
     checks          status, value, threshold, message, remedy, source [check]
     observed_data   x [obs feature], y [obs]; discrete [obs discrete_feature]: codes of
                     levels, from 0, in the order of the level dims

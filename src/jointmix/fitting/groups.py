@@ -25,7 +25,8 @@ from jointmix.base.schema import (
     WEIGHT,
 )
 from jointmix.fitting.scouts import Levels
-from jointmix.labels.draws import Gathered, Identified
+from jointmix.labels.draws import Identified
+from jointmix.labels.gathering import Gathered
 from jointmix.model.dataset import Dataset
 from jointmix.model.packing import unpacked
 from jointmix.model.serialised import spec_to_dict
@@ -53,6 +54,7 @@ def tree_groups(
         What the sampler gave.
     """
     spec, scaling = dataset.spec, dataset.scaling
+    statistics = raw["sample_stats"].to_dataset()
     posterior, gathered = identified.posterior, identified.gathered
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     clusters = {CLUSTER: posterior[CLUSTER].values}
@@ -64,7 +66,7 @@ def tree_groups(
     }
     return {
         "posterior": posterior,
-        "sample_stats": raw["sample_stats"].to_dataset(),
+        "sample_stats": statistics.drop_vars("log_likelihood", errors="ignore"),
         "invariant": invariants(
             draw_parameters(posterior, CLUSTER, spec),
             gathered.log_likelihood.reshape(shape),
@@ -224,6 +226,7 @@ def allocation_group(found: Gathered, clusters: np.ndarray, label: np.ndarray) -
         Of the rows, (obs,).
     """
     share = found.share
+    some = {"draws": found.share_draws, "error": found.share_error} if found.share_error else {}
     return xr.Dataset(
         {
             "responsibility": ((OBS, CLUSTER), share),
@@ -231,4 +234,5 @@ def allocation_group(found: Gathered, clusters: np.ndarray, label: np.ndarray) -
             "allocation": (OBS, clusters[share.argmax(-1)]),
         },
         coords={OBS: label, CLUSTER: clusters},
+        attrs=some,
     )

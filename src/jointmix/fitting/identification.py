@@ -29,7 +29,7 @@ from jointmix.labels.confidence import (
     confidence,
     label_parameters,
 )
-from jointmix.labels.draws import Gathered, gather
+from jointmix.labels.gathering import Gathered, gather
 from jointmix.labels.relabel import Draws, ecr, ecr_iterative, pivotal, stephens
 from jointmix.model.rows import scaled_rows
 from jointmix.posterior.draws import (
@@ -354,10 +354,14 @@ def _identified_fit(
     posterior, labels = require_group(tree, "posterior"), require_group(tree, "labels")
     clusters = posterior[CLUSTER].values
 
-    def choose(part: slice, *_: object) -> np.ndarray:
-        return permutation[part]
+    def choose(part: slice, *_: object) -> tuple[np.ndarray, np.ndarray]:
+        return permutation[part], np.ones(len(permutation[part]), dtype=bool)
 
-    found = gather(values.rows, values.parameters, posterior.sizes[CHAIN], choose, values.spec)
+    likelihood = flat(require_group(tree, "invariant")["log_likelihood"], ())
+    found = gather(
+        values.rows, values.parameters, posterior.sizes[CHAIN], choose, values.spec,
+        require_group(tree, "allocation")["allocation"].values - 1, likelihood,
+    )  # fmt: skip
     pivot = None
     if method == "order_by":
         pivot = _pivot_allocation(tree, material, Allocations(values), "em")

@@ -56,11 +56,8 @@ def levels_of(identified: Identified, dataset: Dataset, census: Census) -> Level
     posterior = identified.posterior
     n_chains = posterior.sizes[CHAIN]
     parameters = draw_parameters(posterior, CLUSTER, dataset.spec)
-    return Levels(
-        identified.gathered.log_likelihood.reshape(n_chains, -1),
-        mode_visits(parameters, n_chains, dataset, census),
-        posterior,
-    )
+    likelihood = identified.gathered.log_likelihood.reshape(n_chains, -1)
+    return Levels(likelihood, mode_visits(parameters, likelihood, dataset, census), posterior)
 
 
 def scout(

@@ -17,6 +17,7 @@ from jointmix.base.arguments import (
 )
 from jointmix.base.errors import SpecError
 from jointmix.base.progress import Progress, ProgressOption, show_progress
+from jointmix.base.schema import CHAIN, DRAW
 from jointmix.checks import judge
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
 from jointmix.fitting.retries import retried
@@ -275,7 +276,10 @@ def finish(
     clock.start("labels")
     dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
     posterior = raw["posterior"].to_dataset()
-    identified = identify_draws(posterior, dataset, census, prepared.ordering)
+    # Where the sampler knows it; the identified draws keep it elsewhere.
+    likelihood = raw["sample_stats"].data_vars.get("log_likelihood")
+    known = None if likelihood is None else likelihood.transpose(CHAIN, DRAW).values
+    identified = identify_draws(posterior, dataset, census, prepared.ordering, known)
     main = levels_of(identified, dataset, census)
     scouts: list[tuple[int, Levels]] = []
     why = ""

@@ -1,6 +1,7 @@
 """Responsibilities of many parameter values at once: EM's starts, or a sampler's draws."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,11 +22,16 @@ def _allocate(
     problem: np.ndarray,
     values: np.ndarray,
     n_given: int,
+    slot: np.ndarray,
+    order: np.ndarray,
     joint: np.ndarray,
     features: np.ndarray,
     likelihood: np.ndarray,
 ) -> None:
-    """See `allocate`; the first n_given blocks are those of the features."""
+    """See `allocate`; the first n_given blocks are those of the features.
+
+    What is found for component c of draw s is added at [slot[s], order[s, c]].
+    """
     header = header_of(problem)
     blocks, k = blocks_of(problem, header), header.n_clusters
     n, length = header.n_rows, header.length
@@ -50,26 +56,28 @@ def _allocate(
                     terms[c, b] = constant[0, c]
             for i in range(blocks.size):
                 if i == n_given:
-                    _put(terms, m, alone)
+                    alone[:, :m] = terms[:, :m]
                 subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
             if n_given == blocks.size:
-                _put(terms, m, alone)
+                alone[:, :m] = terms[:, :m]
             for c in range(k):
                 for b in range(m):
                     terms[c, b] += constant[1, c]
             weights = weights_of(problem, header, start, m)
             likelihood[s] += softmax(terms, work, bits, m, weights)
-            _put(terms, m, joint[s, :, start:])
+            if joint.size > 0:
+                _add(terms, m, order[s], joint[slot[s], :, start:])
             if features.size > 0:
                 softmax(alone, work, bits, m, weights)
-                _put(alone, m, features[s, :, start:])
+                _add(alone, m, order[s], features[slot[s], :, start:])
 
 
 @jit()
-def _put(terms: np.ndarray, m: int, out: np.ndarray) -> None:
+def _add(terms: np.ndarray, m: int, order: np.ndarray, out: np.ndarray) -> None:
     for c in range(terms.shape[0]):
+        own = out[order[c]]
         for b in range(m):
-            out[c, b] = terms[c, b]
+            own[b] += terms[c, b]
 
 
 def allocate(
@@ -98,47 +106,85 @@ def allocate(
     likelihood
         Log likelihoods, (draw,), rows counting as often as they weigh.
     """
-    if rows.complete:
-        return _allocated(rows, parameters, blocks, with_features)
-    return _allocate_patterns(rows, parameters, blocks, with_features)
+    n_draws, k = parameters.weight.shape
+    each = np.broadcast_to(np.arange(k), (n_draws, k))
+    own = _Sums(np.arange(n_draws), each, True, with_features)
+    return own.of(rows, parameters, blocks)
 
 
-def _allocated(
-    rows: Rows,
-    parameters: Parameters,
-    blocks: Sequence[protocol.Block],
-    with_features: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`allocate` of rows all of whose blocks are there."""
-    (n_draws, k), n = parameters.weight.shape, len(rows.y)
-    compiled = compiled_blocks(blocks, rows, parameters)
-    problem = rows_problem(compiled, k, blocks, rows)
-    joint, likelihood = np.empty((n_draws, k, n)), np.empty(n_draws)
-    features = np.empty((n_draws, k, n) if with_features else (0, 0, 0))
-    n_given = sum(not block.of_response for block in blocks)
-    values = values_of(parameters, blocks, compiled)
-    _allocate(problem, values, n_given, joint, features, likelihood)
-    return joint, features, likelihood
+def mean_shares(
+    rows: Rows, parameters: Parameters, labels: np.ndarray, blocks: Sequence[protocol.Block]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means over draws of p(k | x, y) and p(k | x), each (cluster, obs).
+
+    Parameters
+    ----------
+    rows, parameters, blocks
+        As for `allocate`.
+    labels
+        The component that is each cluster in each draw, (draw, cluster).
+    """
+    own = _Sums(np.zeros(len(labels), dtype=np.int64), np.argsort(labels, axis=1), True, True)
+    joint, features, _ = own.of(rows, parameters, blocks)
+    return joint[0] / len(labels), features[0] / len(labels)
 
 
-def _allocate_patterns(
-    rows: Rows,
-    parameters: Parameters,
-    blocks: Sequence[protocol.Block],
-    with_features: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`allocate` of rows with missing entries, those that miss the same together."""
-    (n_draws, k), n = parameters.weight.shape, len(rows.y)
-    joint, likelihood = np.empty((n_draws, k, n)), np.zeros(n_draws)
-    features = np.empty((n_draws, k, n) if with_features else (0, 0, 0))
-    for part in by_pattern(rows, parameters, blocks):
-        joint[..., part.place], own, value = _allocated(
-            part.rows, part.parameters, part.blocks, with_features
+def likelihoods(rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Block]) -> np.ndarray:
+    """Log likelihoods (draw,) alone; arguments as for `allocate`."""
+    k = parameters.weight.shape[1]
+    own = _Sums(np.zeros(0, dtype=np.int64), np.zeros((0, k), dtype=np.int64), False, False)
+    return own.of(rows, parameters, blocks)[2]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Where responsibilities are added up: of draw s and component c at [slot[s], order[s, c]]."""
+
+    slot: np.ndarray
+    order: np.ndarray
+    with_joint: bool
+    with_features: bool
+
+    def of(
+        self, rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Block]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `allocate`."""
+        if rows.complete:
+            return self._complete(rows, parameters, blocks)
+        # Rows that miss the same together.
+        joint, features = self._zeros(len(rows.y))
+        likelihood = np.zeros(len(parameters.weight))
+        for part in by_pattern(rows, parameters, blocks):
+            found = self._complete(part.rows, part.parameters, part.blocks)
+            if self.with_joint:
+                joint[..., part.place] = found[0]
+            if self.with_features:
+                features[..., part.place] = found[1]
+            likelihood += found[2]
+        return joint, features, likelihood
+
+    def _complete(
+        self, rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Block]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n_draws, k = parameters.weight.shape
+        compiled = compiled_blocks(blocks, rows, parameters)
+        problem = rows_problem(compiled, k, blocks, rows)
+        joint, features = self._zeros(len(rows.y))
+        likelihood = np.empty(n_draws)
+        n_given = sum(not block.of_response for block in blocks)
+        values = values_of(parameters, blocks, compiled)
+        _allocate(
+            problem, values, n_given, self.slot, self.order, joint, features, likelihood
+        )  # fmt: skip
+        return joint, features, likelihood
+
+    def _zeros(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (int(self.slot.max(initial=-1)) + 1, self.order.shape[1], n_rows)
+        empty = (0, 0, 0)
+        return (
+            np.zeros(shape if self.with_joint else empty),
+            np.zeros(shape if self.with_features else empty),
         )
-        likelihood += value
-        if with_features:
-            features[..., part.place] = own
-    return joint, features, likelihood
 
 
 def mode_share(rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Block]) -> np.ndarray:

@@ -37,6 +37,17 @@ def _densities(problem: np.ndarray, points: np.ndarray, out: np.ndarray) -> None
 
 
 @jit(inner=False, fastmath=SUMS)
+def _prior_densities(problem: np.ndarray, points: np.ndarray, out: np.ndarray) -> None:
+    header = header_of(problem)
+    table, k = parameters_of(problem, header), header.n_clusters
+    values = np.empty(header.n_values)
+    for p in range(points.shape[0]):
+        for i in range(values.size):
+            values[i] = problem[header.known + i]
+        out[p] = header.constant + forward(problem, table, k, points[p], values)
+
+
+@jit(inner=False, fastmath=SUMS)
 def _likelihood(problem, header, values):  # type: ignore[no-untyped-def]
     """The log likelihood of the rows that one header has."""
     blocks, k, n, length = (
@@ -88,4 +99,12 @@ def densities(problem: np.ndarray, points: np.ndarray, cores: int | None = None)
     edges = np.linspace(0, len(points), n_parts + 1).astype(int)
     parts = [slice(first, last) for first, last in pairwise(edges)]
     on_cores(lambda part: _densities(problem, points[part], found[part]), parts, n_parts)
+    return found
+
+
+def prior_densities(problem: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Log densities (point,) of the prior alone, such that `densities` adds the likelihood."""
+    points = np.ascontiguousarray(points, dtype=float)
+    found = np.empty(len(points))
+    _prior_densities(problem, points, found)
     return found

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointmix.families.parameters import Parameters
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Rows, with_weight
 from jointmix.kernel.allocate import allocate
 from jointmix.labels.assignment import inverse, permute, switch_rate
 from jointmix.labels.relabel import ecr, stephens
+from jointmix.labels.sample import stratified
 from jointmix.model.spec import ModelSpec
 
 #: Responsibilities (draws × rows × components) that a pass of the comparison may evaluate, and the
-#: fewest and most draws it takes: larger problems are compared on evenly spaced draws.
-_MOST_NUMBERS, _LEAST_DRAWS, _MOST_DRAWS = 400_000_000, 200, 10_000
+#: fewest and most draws it takes: larger problems are compared on a sample of the rows and, if need
+#: be, on evenly spaced draws.
+_MOST_NUMBERS, _SAMPLED_NUMBERS, _LEAST_DRAWS, _MOST_DRAWS = 400_000_000, 20_000_000, 200, 10_000
 _MOST_ROUNDS = 20
 #: Added to probabilities of levels before their logarithms are taken.
 _LEAST_PROBABILITY = 0.01
@@ -110,7 +112,15 @@ def confidence(
         return Confidence(
             agreement=1.0, other="none", n_compared=0, true_permutations=1.0, switch_rate=0.0
         )
-    kept = compared_draws(len(permutation), len(rows.y) * k)
+    most = _MOST_NUMBERS
+    if len(permutation) * len(rows.y) * k > most:
+        most = _SAMPLED_NUMBERS
+        if pivot is None:
+            first, _, _ = allocate(rows, parameters.take([0]), spec.blocks)
+            pivot = np.argsort(permutation[0])[first[0].argmax(axis=0)]
+        sample = stratified(rows, pivot, k)
+        rows, pivot = with_weight(sample.rows, sample.weight), sample.pivot
+    kept = compared_draws(len(permutation), len(rows.y) * k, most)
     values = Responsibilities(rows, parameters.take(kept.tolist()), spec)
     other, found = other_method(values, permutation[kept], method, pivot)
     points = permute(label_parameters(values.parameters, spec), permutation[kept])
@@ -123,10 +133,10 @@ def confidence(
     )
 
 
-def compared_draws(n_draws: int, numbers: int) -> np.ndarray:
+def compared_draws(n_draws: int, numbers: int, most: int = _MOST_NUMBERS) -> np.ndarray:
     """Evenly spaced draws whose responsibilities, so many numbers a draw, can be compared."""
-    most = min(max(_LEAST_DRAWS, _MOST_NUMBERS // max(1, numbers)), _MOST_DRAWS)
-    return np.unique(np.linspace(0, n_draws - 1, min(n_draws, most)).astype(int))
+    count = min(max(_LEAST_DRAWS, most // max(1, numbers)), _MOST_DRAWS)
+    return np.unique(np.linspace(0, n_draws - 1, min(n_draws, count)).astype(int))
 
 
 def other_method(

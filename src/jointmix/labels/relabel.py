@@ -71,7 +71,7 @@ def ecr(
             f"{allocations.shape} and {pivot.shape}."
         )
     k = _number_of_labels("ecr", allocations, pivot, n_clusters)
-    return assign(_cross_counts(allocations, pivot, k, weight))
+    return assign(cross_counts(allocations, pivot, k, weight))
 
 
 def ecr_iterative(
@@ -127,14 +127,14 @@ def ecr_iterative(
     first = _start(start, allocations.shape[0], k)
     if first is None:
         pivot = _best_pivot(allocations, k, weight)
-        first = assign(_cross_counts(allocations, pivot, k, weight))
+        first = assign(cross_counts(allocations, pivot, k, weight))
 
     def improve(permutation: np.ndarray) -> tuple[np.ndarray, float]:
         if responsibilities is None:
             pivot = _votes(allocations, permutation, k).argmax(axis=0)
         else:
             pivot = _mean_responsibility(responsibilities, permutation).argmax(axis=-1)
-        counts = _cross_counts(allocations, pivot, k, weight)
+        counts = cross_counts(allocations, pivot, k, weight)
         better = assign(counts)
         return better, float(_total(counts, better))
 
@@ -316,7 +316,7 @@ def _total(agreement: np.ndarray, permutation: np.ndarray) -> float:
     return float(np.take_along_axis(agreement, permutation[..., None], axis=-1).sum())
 
 
-def _cross_counts(
+def cross_counts(
     allocations: Draws, pivot: np.ndarray, k: int, weight: np.ndarray | None
 ) -> np.ndarray:
     """Rows that lie in each cluster of the pivot and component of a draw, (draw, k, k)."""
@@ -372,7 +372,7 @@ def _best_pivot(allocations: Draws, k: int, weight: np.ndarray | None) -> np.nda
     compared = _taken(allocations, _COMPARED)
 
     def agreement(pivot: np.ndarray) -> float:
-        counts = _cross_counts(compared, pivot, k, weight)
+        counts = cross_counts(compared, pivot, k, weight)
         return _total(counts, assign(counts))
 
     return max(_taken(allocations, _CANDIDATES).astype(np.int64), key=agreement)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.allocate import allocate, share_at
+from jointmix.kernel.allocate import allocate, mode_share
 from jointmix.labels.assignment import assign
 from jointmix.model.dataset import Dataset
 from jointmix.modes.census import Census
@@ -16,7 +16,7 @@ _MOST_NUMBERS = 1_000_000
 
 
 def mode_visits(
-    parameters: Parameters, n_chains: int, dataset: Dataset, census: Census
+    parameters: Parameters, likelihood: np.ndarray, dataset: Dataset, census: Census
 ) -> np.ndarray:
     """Share of each chain's draws that is nearest to each optimum, (chain, mode).
 
@@ -28,27 +28,29 @@ def mode_visits(
     ----------
     parameters
         Draws on the users' scale, chains one after the other.
-    n_chains
-        Number of chains, all of the same length.
+    likelihood
+        Their log likelihoods there, (chain, draw).
     dataset, census
         The model and its rows, and EM's optima.
     """
     blocks, modes = dataset.blocks, census.modes[:_MODES]
     chosen = spread(len(dataset.values), _ROWS)
-    share = [share_at(dataset, mode.parameters)[chosen] for mode in modes]
-    roots = np.sqrt(np.concatenate(share, axis=1))
-    roots = dataset.rows.take(chosen).weighted(roots)
+    rows, users = dataset.rows.take(chosen), dataset.users_rows.take(chosen)
+    to_model = dataset.scaling.to_model
+    share = [mode_share(rows, to_model(mode.parameters), blocks) for mode in modes]
+    roots = rows.weighted(np.sqrt(np.concatenate(share, axis=1)))
     highest = np.array([mode.log_likelihood for mode in modes])
-    n_draws, k = len(parameters.weight) // n_chains, dataset.spec.n_clusters
+    (n_chains, n_draws), k = likelihood.shape, dataset.spec.n_clusters
     at, exchangeable = spread(n_draws, _DRAWS), dataset.spec.exchangeable
     visits = np.zeros((n_chains, len(census.modes)))
     every = (np.arange(n_chains)[:, None] * n_draws + at).ravel()
-    step = max(1, _MOST_NUMBERS // (k * len(dataset.values)))
+    step = max(1, _MOST_NUMBERS // (k * len(chosen)))
     for begin in range(0, len(every), step):
         some = every[begin : begin + step]
-        joint, _, level = allocate(dataset.users_rows, parameters.take(some), blocks)
-        for draw, share_of_draw, reached in zip(some, joint, level, strict=True):
-            together = (np.sqrt(share_of_draw[:, chosen]) @ roots).reshape(k, len(modes), k)
+        joint, _, _ = allocate(users, parameters.take(some), blocks)
+        for draw, share_of_draw in zip(some, joint, strict=True):
+            reached = likelihood[draw // n_draws, draw % n_draws]
+            together = (np.sqrt(share_of_draw) @ roots).reshape(k, len(modes), k)
             together = together.swapaxes(0, 1)
             match = assign(together) if exchangeable else np.arange(k)[None]
             affinity = np.take_along_axis(together, match[..., None], -1).sum((1, 2))

@@ -17,7 +17,7 @@ from scipy.special import gammaln, logsumexp
 from jointmix.base.errors import SamplingError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.progress import Progress
-from jointmix.kernel.densities import densities
+from jointmix.kernel.densities import densities, prior_densities
 from jointmix.kernel.values import parameters as expanded
 from jointmix.model.settings import LARGEST_PARETO_SHAPE, MOST_SHAPE, NEARLY_ALL
 from jointmix.sampling.approximate import smoothed
@@ -345,9 +345,12 @@ class Sampler:
         values, density, rate = (
             np.concatenate([part[i] for part in self._parts]).swapaxes(0, 1) for i in range(3)
         )
+        problem = self._posterior.problem
+        prior = prior_densities(problem, values.reshape(-1, values.shape[-1]))
+        likelihood = density - prior.reshape(density.shape)
         return Draws(
-            expanded(self._posterior.problem, self._spec, values),
-            {"logp": density, "acceptance_rate": rate},
+            expanded(problem, self._spec, values),
+            {"logp": density, "log_likelihood": likelihood, "acceptance_rate": rate},
             np.arange(self._settings.chains),
             {
                 "sample_seconds": time.perf_counter() - self._began,

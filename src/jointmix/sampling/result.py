@@ -21,6 +21,7 @@ from jointmix.tables.screening import LARGEST
 #: density and energy in nats, n_steps in gradients, the others without.
 STATISTICS = {
     "log_density": ("logp", "lp"),
+    "log_likelihood": ("log_likelihood",),
     "diverging": ("diverging",),
     "tree_depth": ("depth", "tree_depth"),
     "n_steps": ("n_steps",),
