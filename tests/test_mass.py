@@ -12,6 +12,7 @@ from jointmix import Fixed, HalfNormal, ModelSpec, Normal, Priors, SamplerSpec, 
 from jointmix.checks import mass
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import make_dataset
+from jointmix.model.simulate import four_clusters, simulate
 from jointmix.modes.census import Mode
 from jointmix.modes.starts import moves
 
@@ -50,6 +51,18 @@ def test_the_mass_is_the_integral(n: int) -> None:
     # Stirling's series gives what Laplace's approximation lacks under flat priors, 11/(12 n); the
     # priors' curvature and the next order, 1/n², are less than a fifth of 1/n here.
     assert integral - mode.log_mass == pytest.approx(11 / (12 * n), abs=0.2 / n)
+
+
+def test_the_mass_of_many_rows_is_climbed_to_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = simulate(four_clusters(4, 2), 2_000, 5)
+    spec = ModelSpec(n_clusters=4, features=("x1", "x2"), predictors=("x1",), response="y")
+    whole = fit_em(table, spec).best
+    monkeypatch.setattr("jointmix.modes.mass._MANY_ROWS", 1_000)
+    monkeypatch.setattr("jointmix.modes.mass._SOME_ROWS", 500)
+    some = fit_em(table, spec).best
+    # Differences to one side are off by their step of 1e-5 times the bend of the density.
+    assert some.log_mass == pytest.approx(whole.log_mass, abs=1e-3)
+    assert some.log_likelihood == whole.log_likelihood
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

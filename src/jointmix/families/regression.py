@@ -185,7 +185,7 @@ class Regression(Line):
         parts = [np.ones((len(rows.u), 1))] if self.spec.free_intercept else []
         parts += [] if isinstance(slopes, Fixed) else [rows.u]
         used = np.concatenate([np.zeros((len(rows.u), 0)), *parts], axis=1)
-        gram = np.einsum("nk,ni,nj->kij", share, used, used)
+        gram = np.stack([(used * each[:, None]).T @ used for each in share.T])
         inverse = np.linalg.pinv(gram, hermitian=True)
         return np.asarray(inverse * parameters.sigma[:, None, None] ** 2)
 

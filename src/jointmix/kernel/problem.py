@@ -15,6 +15,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.priors import coefficients
 from jointmix.families.priors.priors import LKJ, AnyPrior, Dirichlet, Fixed, ScalePrior
 from jointmix.families.protocol import Parameter
+from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import (
     Place,
     add_blocks,
@@ -152,6 +153,7 @@ def make_problem(
     dataset: Dataset,
     direction: np.ndarray | None = None,
     whitening: tuple[np.ndarray, np.ndarray] | None = None,
+    rows: Rows | None = None,
 ) -> np.ndarray:
     """The array that the kernel reads.
 
@@ -164,13 +166,15 @@ def make_problem(
     whitening
         Centre c (dim,) and lower triangular S (dim, dim): the kernel's argument is then z with
         c + S z the unconstrained values. None leaves them as they are.
+    rows
+        On the model's scale, in place of the dataset's.
 
     Returns
     -------
     numpy.ndarray
         One-dimensional, of doubles.
     """
-    spec, scaling, table = dataset.spec, dataset.scaling, dataset.rows
+    spec, scaling, table = dataset.spec, dataset.scaling, dataset.rows if rows is None else rows
     k, known = spec.n_clusters, known_values(spec, scaling)
     blocks = compiled_blocks(spec.blocks, table, known)
     free, place, width = free_parameters(spec), dict(places(blocks, k)), n_values(blocks, k)

@@ -5,14 +5,16 @@ Densities are of the unconstrained values of the kernel, in natural logs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from jointmix.base.errors import SamplingError
+from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
+from jointmix.families.rows import Rows, with_weight
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import make_problem
 from jointmix.kernel.values import parameters as expanded
@@ -33,6 +35,8 @@ _STANDARD_ERRORS = 1e-5
 _LEAST_CURVATURE = 1e-10
 #: What may be left to gain at a mode, in nats, by its own curvature.
 _LEFT_TO_GAIN = 0.01
+#: Rows beyond which coordinates are made round by some of them, and how many.
+_MANY_ROWS, _SOME_ROWS = 40_000, 10_000
 #: Draws of a normal approximation at which the density must have fallen as it says, up to a factor:
 #: 0.6 to 6 times as much was seen at modes with few rows or clusters too many, and at spikes more
 #: than 40 times as much or no density at all.
@@ -67,11 +71,22 @@ class Normal:
         return self.center + z @ self.stretch.T, log_density
 
 
-def normal_at(log_density: LogDensity, start: np.ndarray) -> Normal:
+def normal_at(
+    log_density: LogDensity, start: np.ndarray, rough: LogDensity | None = None
+) -> Normal:
     """The normal approximation at the mode that is climbed to from a start (dim,).
 
     The mode by L-BFGS in coordinates that the curvature where it sets out makes round; curvatures
-    by central differences of the gradient.
+    by differences of the gradient, central ones unless there is a rough density.
+
+    Parameters
+    ----------
+    log_density
+        Called from several threads.
+    rough
+        A density much like it that costs less, by which coordinates are made round: that of some
+        of many rows. Over a step a density of many rows bends by so little that differences to one
+        side do.
 
     Raises
     ------
@@ -81,11 +96,11 @@ def normal_at(log_density: LogDensity, start: np.ndarray) -> Normal:
     """
     center, value = start, -np.inf
     for _ in range(_ROUNDS):
-        center, value, ended = _climbed(log_density, center)
+        center, value, ended = _climbed(log_density, center, rough or log_density)
         if ended:
             break
     try:
-        curvature = _curvature(log_density, center)
+        curvature = _curvature(log_density, center, central=rough is None)
         if not np.isfinite(curvature).all():
             raise np.linalg.LinAlgError
         factor = np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
@@ -120,9 +135,11 @@ def _is_near(normal: Normal, log_density: LogDensity) -> bool:
     return bool(((ratio > 1 / _FALLS_WITHIN) & (ratio < _FALLS_WITHIN)).all())
 
 
-def _climbed(log_density: LogDensity, start: np.ndarray) -> tuple[np.ndarray, float, bool]:
+def _climbed(
+    log_density: LogDensity, start: np.ndarray, rough: LogDensity
+) -> tuple[np.ndarray, float, bool]:
     """Where some steps uphill lead, the log density there, and whether that is the end."""
-    rounding = _rounding(_curvature(log_density, start))
+    rounding = _rounding(_curvature(rough, start))
 
     def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = log_density(start + rounding @ z)
@@ -141,14 +158,17 @@ def _climbed(log_density: LogDensity, start: np.ndarray) -> tuple[np.ndarray, fl
     return start + rounding @ found.x, -float(found.fun), bool(found.success)
 
 
-def _curvature(log_density: LogDensity, at: np.ndarray) -> np.ndarray:
+def _curvature(log_density: LogDensity, at: np.ndarray, central: bool = True) -> np.ndarray:
     """The negative Hessian, (dim, dim)."""
-    curvature = np.empty((len(at), len(at)))
-    for i in range(len(at)):
-        step = np.zeros(len(at))
-        step[i] = _STEP
-        ahead, behind = log_density(at + step)[1], log_density(at - step)[1]
-        curvature[i] = (behind - ahead) / (2 * _STEP)
+    here = None if central else log_density(at)[1]
+
+    def along(step: np.ndarray) -> np.ndarray:
+        ahead = log_density(at + step)[1]
+        if here is not None:
+            return (here - ahead) / _STEP
+        return (log_density(at - step)[1] - ahead) / (2 * _STEP)
+
+    curvature = np.array(on_cores(along, _STEP * np.eye(len(at))))
     return (curvature + curvature.T) / 2
 
 
@@ -162,6 +182,13 @@ def _rounding(curvature: np.ndarray) -> np.ndarray:
         value, vector = np.linalg.eigh(curvature)
     size = np.abs(value)
     return np.asarray(vector / np.sqrt(np.maximum(size, _LEAST_CURVATURE * size.max(initial=1.0))))
+
+
+def _some(rows: Rows) -> Rows:
+    """Some of many rows, that together weigh as much as all."""
+    chosen = np.random.default_rng(0).choice(len(rows.y), _SOME_ROWS, replace=False)
+    some = rows.take(np.sort(chosen))
+    return with_weight(some, some.weights * (rows.total / some.total))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +205,8 @@ class Landscape:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._problem = make_problem(dataset)
+        n = len(dataset.values)
+        self._rough = make_problem(dataset, rows=_some(dataset.rows)) if n > _MANY_ROWS else None
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density at unconstrained values (dim,), and its gradient (dim,)."""
@@ -195,8 +224,10 @@ class Landscape:
         None where there is none: the climb does not end, or not at a maximum that the posterior
         falls off from as its curvature says.
         """
+        some = self._rough
+        rough = None if some is None else partial(value_and_gradient, some)
         try:
-            normal = normal_at(self.log_density, self.point(parameters))
+            normal = normal_at(self.log_density, self.point(parameters), rough)
         except SamplingError:
             return None
         spec = self._dataset.spec
