@@ -214,7 +214,7 @@ def test_separation_inside_a_cluster_is_named() -> None:
     rows = make_dataset(table, spec).users_rows
     issue = spec.blocks[-1].checks.mode_issue(rows, z)
     assert issue is not None
-    assert issue.code == "separation"
+    assert issue.code == "complete_separation"
     assert "In 1 of EM's 2 clusters (60 rows)" in issue.message
     assert spec.blocks[-1].checks.mode_issue(rows, np.zeros(120, dtype=int)) is None
 

@@ -196,8 +196,8 @@ def test_run_writes_fit_and_report_and_prints_the_verdict(engine: Engine, folder
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "verdict: CAUTION",
-        "fail: ess:bulk: bad Run longer.",
-        "caution: ties:y: column '[red]x[/red]  [31m' ties Look at it.",
+        "fail: ess:bulk: bad Run longer. [JM102]",
+        "caution: ties:y: column '[red]x[/red]  [31m' ties Look at it. [JM401]",
         f"report: {folder / 'spec.html'}",
         f"fit: {folder / 'spec.nc'}",
     ]
@@ -268,6 +268,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
     concerns = [
         {
             "check": "ess:bulk",
+            "code": "JM102",
             "status": "fail",
             "value": 3.5,
             "threshold": None,
@@ -278,6 +279,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
         },
         {
             "check": "ties:y",
+            "code": "JM401",
             "status": "caution",
             "value": None,
             "threshold": 0.3,
@@ -289,6 +291,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
     ]
     fine = {
         "check": "rhat:parameters",
+        "code": "JM101",
         "status": "ok",
         "value": 1.0,
         "threshold": 1.01,
@@ -300,6 +303,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
     assert found == {
         "verdict": "DO NOT USE",
         "findings": concerns,
+        "put_aside": [],
         "checks": [fine, *concerns[::-1]],
         "report": str(folder / "spec.html"),
         "fit": str(folder / "spec.nc"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from jointmix.base.codes import Reference, explain
     from jointmix.base.errors import JointmixError
     from jointmix.checks import Diagnosis, diagnose
     from jointmix.families.priors.priors import (
@@ -99,6 +100,7 @@ __all__ = [
     "Normal",
     "Priors",
     "Recipe",
+    "Reference",
     "ReportSpec",
     "SamplerSpec",
     "Scores",
@@ -116,6 +118,7 @@ __all__ = [
     "crosscheck",
     "crosstab",
     "diagnose",
+    "explain",
     "fit",
     "fit_em",
     "four_clusters",
@@ -158,6 +161,7 @@ _HOME = {
     "validation.agreement": ("Certificate", "crosscheck"),
     "posterior.allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
     "validation.calibration": ("Calibration", "calibrate"),
+    "base.codes": ("Reference", "explain"),
     "checks": ("Diagnosis", "diagnose"),
     "fitting.selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
     "fitting.crossvalidation": ("kfold", "reloo"),

@@ -1,11 +1,13 @@
 """Checks of a fitted tree, one a file, and the verdict they lead to."""
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 
 import numpy as np
 import xarray as xr
 
+from jointmix.base.codes import named
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks import (
@@ -43,7 +45,9 @@ __all__ = [
     "diagnose",
     "findings_from_dataset",
     "findings_to_dataset",
+    "ignored_by",
     "judge",
+    "put_aside",
     "run_checks",
     "stored_diagnosis",
     "verdict",
@@ -128,17 +132,43 @@ def judge(tree: xr.DataTree) -> xr.DataTree:
     """
     findings = run_checks(tree)
     tree["checks"] = xr.DataTree(findings_to_dataset(findings))
-    tree.attrs["verdict"] = verdict(findings)
+    tree.attrs["verdict"] = verdict(findings, ignored_by(tree))
     return tree
 
 
-def diagnose(tree: xr.DataTree) -> Diagnosis:
+def put_aside(tree: xr.DataTree, codes: Iterable[str]) -> xr.DataTree:
+    """The same tree, judged, with findings put aside from now on (see `diagnose`).
+
+    Raises
+    ------
+    SpecError
+        If a code means no finding.
+    """
+    ignored = ignored_by(tree) | named(codes, "ignore")
+    tree.attrs["ignored"] = json.dumps(sorted(ignored))
+    tree.attrs["verdict"] = verdict(stored_diagnosis(tree).findings, ignored)
+    return tree
+
+
+def ignored_by(tree: xr.DataTree) -> frozenset[str]:
+    """Names of the findings that a fit puts aside."""
+    return frozenset(json.loads(tree.attrs.get("ignored", "[]")))
+
+
+def diagnose(
+    tree: xr.DataTree, *, ignore: Iterable[str] = (), select: Iterable[str] | None = None
+) -> Diagnosis:
     """Run every check on a fitted tree and sum up.
 
     Parameters
     ----------
     tree
         A fitted tree, or part of one: ``tree.sel(chain=[0, 1])`` is judged by those chains.
+    ignore
+        Findings that are put aside: numbers such as "JM401", their beginnings ("JM4"), or names
+        ("ties"). They are kept and shown as such, and a failure among them leaves CAUTION.
+    select
+        Findings that alone are looked at, in the same words; None for all.
 
     Returns
     -------
@@ -149,9 +179,25 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     ------
     SchemaError
         If the tree lacks a group, or its draws' labels were never identified.
+    SpecError
+        If a code means no finding.
+
+    Examples
+    --------
+    >>> import jointmix as jm
+    >>> from jointmix.model.simulate import simulate
+    >>> quick = jm.SamplerSpec(sampler="laplace")
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1"], sampler=quick)
+    >>> tree = jm.fit(simulate(jm.four_clusters(2, 1), 100, seed=1), spec)
+    >>> [each.number for each in jm.diagnose(tree, select=["approximation"]).concerns]
+    ['JM109']
     """
+    ignored = ignored_by(tree) | named(ignore, "ignore")
     findings = run_checks(tree)
-    return Diagnosis(verdict(findings), findings)
+    if select is not None:
+        wanted = named(select, "select")
+        findings = tuple(each for each in findings if each.code in wanted)
+    return Diagnosis(verdict(findings, ignored), findings, ignored)
 
 
 def stored_diagnosis(tree: xr.DataTree) -> Diagnosis:
@@ -163,15 +209,18 @@ def stored_diagnosis(tree: xr.DataTree) -> Diagnosis:
         If the tree has no such group.
     """
     findings = findings_from_dataset(require_group(tree, "checks"))
-    return Diagnosis(tree.attrs["verdict"], findings)
+    return Diagnosis(tree.attrs["verdict"], findings, ignored_by(tree))
 
 
-def verdict(findings: Iterable[Finding]) -> Verdict:
-    """Sum up: "DO NOT USE" if any check failed, "CAUTION" if any cautions, else "OK"."""
-    statuses = {finding.status for finding in findings}
-    if "fail" in statuses:
+def verdict(findings: Iterable[Finding], ignored: frozenset[str] = frozenset()) -> Verdict:
+    """Sum up: "DO NOT USE" if any check failed, "CAUTION" if any cautions, else "OK".
+
+    Cautions that are ignored do not count, and failures that are ignored count as cautions.
+    """
+    found = [(finding.status, finding.code in ignored) for finding in findings]
+    if ("fail", False) in found:
         return "DO NOT USE"
-    return "CAUTION" if "caution" in statuses else "OK"
+    return "CAUTION" if ("caution", False) in found or ("fail", True) in found else "OK"
 
 
 def findings_to_dataset(findings: Iterable[Finding]) -> xr.Dataset:

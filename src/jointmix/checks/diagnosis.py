@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -28,23 +29,32 @@ class Diagnosis(Shown):
         "OK", "CAUTION" or "DO NOT USE".
     findings
         Of all checks, in their order.
+    ignored
+        Names of the findings that the verdict puts aside.
     """
 
     verdict: Verdict
     findings: tuple[Finding, ...]
+    ignored: frozenset[str] = frozenset()
 
     @property
     def concerns(self) -> tuple[Finding, ...]:
-        """Findings that are not ok, failures first."""
-        found = [finding for finding in self.findings if finding.status != "ok"]
-        return tuple(sorted(found, key=lambda finding: _GRAVITY[finding.status]))
+        """Findings that are neither ok nor put aside, failures first."""
+        return _gravest(each for each in self.findings if each.code not in self.ignored)
+
+    @property
+    def put_aside(self) -> tuple[Finding, ...]:
+        """Findings that are not ok, and were put aside; a failure leaves CAUTION."""
+        return _gravest(each for each in self.findings if each.code in self.ignored)
 
     def lines(self) -> list[str]:
-        """The verdict, and a line for each concern: status, check, finding and remedy."""
-        return [f"verdict: {self.verdict}"] + [
-            f"{each.status}: {each.code}:{each.subject}: {each.message} {each.remedy}".rstrip()
+        """The verdict, and a line for each concern: status, check, finding, remedy and number."""
+        concerns = [
+            f"{_line(each)} {each.remedy}".rstrip() + (f" [{each.number}]" if each.number else "")
             for each in self.concerns
         ]
+        aside = [f"put aside: {_line(each)} [{each.number}]" for each in self.put_aside]
+        return [f"verdict: {self.verdict}", *concerns, *aside]
 
     def _printed(self) -> list[str]:
         return self.lines()
@@ -60,16 +70,27 @@ class Diagnosis(Shown):
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: the verdict, the concerns, and all checks."""
+        """Plain values, ready for JSON: the verdict, concerns, what was put aside, all checks."""
         return {
             "verdict": self.verdict,
             "findings": [_plain(finding) for finding in self.concerns],
+            "put_aside": [_plain(finding) for finding in self.put_aside],
             "checks": [_plain(finding) for finding in self.findings],
         }
 
     def to_json(self) -> str:
         """One JSON object; numbers that JSON lacks are null."""
         return json.dumps(self.as_dict(), allow_nan=False)
+
+
+def _gravest(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Those that are not ok, failures first."""
+    found = [finding for finding in findings if finding.status != "ok"]
+    return tuple(sorted(found, key=lambda finding: _GRAVITY[finding.status]))
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.status}: {finding.code}:{finding.subject}: {finding.message}"
 
 
 def _plain(finding: Finding) -> dict[str, Any]:
@@ -80,4 +101,4 @@ def _plain(finding: Finding) -> dict[str, Any]:
         for key, value in fields.items()
     }
     bound = None if finite["threshold"] is None else finding.bound
-    return {"check": name, **finite, "bound": bound}
+    return {"check": name, "code": finding.number or None, **finite, "bound": bound}

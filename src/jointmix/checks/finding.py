@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from jointmix.base.codes import code_of
+
 Status = Literal["ok", "caution", "fail", "skipped"]
 Bound = Literal["at least", "at most"]
 
@@ -41,6 +43,11 @@ class Finding:
     message: str
     remedy: str
     source: str
+
+    @property
+    def number(self) -> str:
+        """The code's stable number, such as "JM101"; `jointmix.explain` says what it means."""
+        return code_of(self.code)
 
     @property
     def bound(self) -> Bound:

@@ -27,6 +27,7 @@ from jointmix.cli.arguments import parse_part, parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
+from jointmix.cli.judging import diagnose_command, explain_command
 from jointmix.cli.options import (
     AsJson,
     Dask,
@@ -39,7 +40,7 @@ from jointmix.cli.options import (
     Strict,
 )
 from jointmix.cli.output import (
-    conclude,
+    conclude_fit,
     prediction_columns,
     put_built,
     put_csv,
@@ -143,7 +144,7 @@ def run_command(
             tree = run_recipe(recipe, at, seed, progress, stream)
     if not (quiet or as_json):
         put_estimates(tree)
-    conclude(tree, {"report": at.report, "fit": at.fit}, started, strict, as_json)
+    conclude_fit(tree, {"report": at.report, "fit": at.fit}, started, strict, as_json)
 
 
 @app.command("build")
@@ -197,7 +198,7 @@ def fit_command(
     tree = _fit_and_save(spec, recipe, seed, fit_path, quiet, stream)
     if not (quiet or as_json):
         put_estimates(tree)
-    conclude(tree, {"fit": fit_path}, started, strict, as_json)
+    conclude_fit(tree, {"fit": fit_path}, started, strict, as_json)
 
 
 @app.command("report")
@@ -222,16 +223,6 @@ def report_command(
     from jointmix.reporting import report
 
     typer.echo(f"report: {one_line(str(report(tree, path, title, sections)))}")
-
-
-@app.command("diagnose")
-def diagnose_command(fit: FitPath, strict: Strict = False, as_json: AsJson = False) -> None:
-    """Judge a saved fit again, and say what the verdict rests on."""
-    from jointmix.checks import judge
-    from jointmix.storage.trees import load
-
-    started = time.monotonic()
-    conclude(judge(load(fit)), {"fit": fit}, started, strict, as_json)
 
 
 @app.command("predict")
@@ -293,6 +284,8 @@ app.command("score")(score_command)
 app.command("compare")(compare_command)
 app.command("crosscheck")(crosscheck_command)
 app.command("calibrate")(calibrate_command)
+app.command("diagnose")(diagnose_command)
+app.command("explain")(explain_command)
 
 
 @app.command("simulate")
@@ -353,7 +346,7 @@ def recover_command(
     tree = recover(table, recipe.spec, recipe.seed if seed is None else seed, stream, recipe.start)
     tree = recipe.completed(tree, table)
     save(tree, fit_path)
-    conclude(tree, {"fit": fit_path}, started, strict, as_json)
+    conclude_fit(tree, {"fit": fit_path}, started, strict, as_json)
 
 
 def _fit_and_save(

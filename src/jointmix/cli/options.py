@@ -34,6 +34,10 @@ Store = Annotated[
 Merge = Annotated[
     bool, typer.Option("--merge", help="All parts are in --store: put them together.")
 ]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option("--ignore", metavar="CODE", help="Finding to put aside, such as JM401; repeat."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The verdict as one JSON object.")]
 ReportPath = Annotated[
     Path | None,

@@ -17,6 +17,7 @@ from jointmix.base.text import one_line
 if TYPE_CHECKING:
     import xarray as xr
 
+    from jointmix.checks import Diagnosis
     from jointmix.cli.building import Built
     from jointmix.fitting.selection import Comparison
     from jointmix.posterior.scores import Scores
@@ -38,12 +39,13 @@ def _finite(value: Any) -> Any:
 
 
 def conclude(
-    tree: "xr.DataTree", paths: Mapping[str, Path], started: float, strict: bool, as_json: bool
+    diagnosis: "Diagnosis",
+    paths: Mapping[str, Path],
+    started: float,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Print the verdict and the findings behind it, and exit with 1 if that was asked for."""
-    from jointmix.checks import stored_diagnosis
-
-    diagnosis = stored_diagnosis(tree)
     places = {name: str(path) for name, path in paths.items()}
     if as_json:
         seconds = round(time.monotonic() - started, 3)
@@ -55,6 +57,15 @@ def conclude(
             typer.echo(f"{name}: {one_line(place)}")
     if strict and diagnosis.verdict != "OK":
         raise typer.Exit(1)
+
+
+def conclude_fit(
+    tree: "xr.DataTree", paths: Mapping[str, Path], started: float, strict: bool, as_json: bool
+) -> None:
+    """`conclude` with the diagnosis that a fit carries."""
+    from jointmix.checks import stored_diagnosis
+
+    conclude(stored_diagnosis(tree), paths, started, strict, as_json)
 
 
 def put_estimates(tree: "xr.DataTree") -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from jointmix.base.arguments import file_path, shown
+from jointmix.base.codes import named
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import SECTION_IDS
 from jointmix.model.serialised import (
@@ -57,19 +58,24 @@ class ReportSpec:
     compare_with
         A column of known groups, no part of the model, that the clusters are held against; None
         for none.
+    ignore
+        Findings that the verdict puts aside, as `jointmix.diagnose` takes them.
 
     Raises
     ------
     SpecError
-        If a part is not text, or a section unknown.
+        If a part is not text, or a section or a finding unknown.
     """
 
     path: str | None = None
     title: str | None = None
     sections: tuple[str, ...] | list[str] | None = None
     compare_with: str | None = None
+    ignore: tuple[str, ...] | list[str] = ()
 
     def __post_init__(self) -> None:
+        named(self.ignore, "ignore of [report]")
+        object.__setattr__(self, "ignore", tuple(self.ignore))
         _text_or_none("compare_with of [report]", self.compare_with)
         _text_or_none("path of [report]", self.path)
         _text_or_none("title of [report]", self.title)
@@ -201,11 +207,14 @@ class Recipe:
         table
             The recipe's `table`, to which it was fitted.
         """
+        from jointmix.checks import put_aside
         from jointmix.posterior.draws import with_id_columns
         from jointmix.posterior.known_groups import with_groups
 
         if self.id_columns:
             tree = with_id_columns(tree, self.id_columns)
+        if self.report.ignore:
+            tree = put_aside(tree, self.report.ignore)
         groups = self.report.compare_with
         return tree if groups is None else with_groups(tree, table[groups])
 

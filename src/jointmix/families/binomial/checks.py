@@ -52,7 +52,8 @@ class BernoulliChecks(LinkedChecks):
             "the slopes alone bounds them there."
         )
         remedy = "Take fewer clusters or predictors, or a prior of the slopes that you stand by."
-        return warning("separation", message, remedy, str(self.spec.response), None, len(found))
+        response = str(self.spec.response)
+        return warning("complete_separation", message, remedy, response, None, len(found))
 
     def _separated(self, rows: Rows) -> bool:
         """Whether some line is at least one on the side of every row (Albert and Anderson 1984)."""
