@@ -301,6 +301,7 @@ def test_json_is_one_object(engine: Engine, folder: Path) -> None:
         "bound": "at most",
     }
     assert found == {
+        "schema": 1,
         "verdict": "DO NOT USE",
         "findings": concerns,
         "put_aside": [],

@@ -16,6 +16,8 @@ STATUS_OF: dict[str, Literal["ok", "caution", "fail"]] = {
     "CAUTION": "caution",
     "DO NOT USE": "fail",
 }
+#: Version of the verdict's JSON.
+VERDICT_SCHEMA = 1
 _GRAVITY = {"fail": 0, "caution": 1, "skipped": 2, "ok": 3}
 
 
@@ -70,8 +72,21 @@ class Diagnosis(Shown):
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: the verdict, concerns, what was put aside, all checks."""
+        """Plain values, ready for JSON.
+
+        Returns
+        -------
+        dict
+            ``schema``, the version of what follows, which changes only where a key goes or means
+            something else; ``verdict``; and ``findings`` (the concerns, gravest first),
+            ``put_aside`` and ``checks`` (all), each a list of dicts: ``check``, code and subject;
+            ``code``, such as "JM101"; ``status``, "ok", "caution", "fail" or "skipped"; ``value``,
+            ``threshold`` and ``bound``, the number, from where on it is no longer ok, and whether
+            it should be "at least" or "at most" that, None where there are none; ``message``,
+            ``remedy`` and ``source``, texts.
+        """
         return {
+            "schema": VERDICT_SCHEMA,
             "verdict": self.verdict,
             "findings": [_plain(finding) for finding in self.concerns],
             "put_aside": [_plain(finding) for finding in self.put_aside],
