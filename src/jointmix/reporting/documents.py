@@ -1,6 +1,7 @@
 """Documents of a fit, a comparison over K, a cross-check and a calibration."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -12,14 +13,17 @@ from jointmix.base.errors import JointmixError, SpecError
 from jointmix.base.schema import SECTION_IDS
 from jointmix.fitting.candidates import N_CLUSTERS
 from jointmix.fitting.selection import Comparison
-from jointmix.reporting.elements import Callout, Document, Section
+from jointmix.reporting.elements import Callout, Document, Prose, Section
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.sections import SECTIONS, agreement
 from jointmix.reporting.sections.calibration import calibration_sections
 from jointmix.reporting.sections.comparison import comparison_sections
+from jointmix.reporting.sections.verdict import withheld
 from jointmix.reporting.text import clean, rows_text, shorten
 
 _TITLE_WIDTH = 120
+#: Sections of what was estimated, which a failed check withholds.
+_RESULTS = ("clusters", "assignment", "groups", "predictive", "scores", "estimates")
 
 
 def fit_document(
@@ -114,7 +118,11 @@ def _known(sections: Sequence[str] | None) -> tuple[ModuleType, ...]:
 def _section(module: ModuleType, view: FittedView) -> Section:
     """One section, or in its place the reason why it cannot be computed."""
     try:
-        return module.section(view)
+        found: Section = module.section(view)
+        if found.id not in _RESULTS or not withheld(view):
+            return found
+        warned = Prose(text="The checks failed: nothing in this section may be used.")
+        return replace(found, withheld=True, elements=(warned, *found.elements))
     except JointmixError as error:
         callout = Callout(tone="note", title="Not computed", text=f"Not computed, because {error}")
         return Section(id=module.ID, title=module.TITLE, elements=(callout,))

@@ -89,7 +89,8 @@ class Estimate:
         return f"{self.value} {self.bounds}" if not self.fixed else f"{self.value} (fixed)"
 
 
-def _estimate(entry: xr.Dataset, share: bool = False) -> Estimate:
+def estimate_of(entry: xr.Dataset, share: bool = False) -> Estimate:
+    """The estimate of one entry of what `statistics` gives."""
     numbers = {str(name): float(value) for name, value in entry.data_vars.items()}
     return Estimate(**numbers, share=share)
 
@@ -105,6 +106,11 @@ class FittedView:
     """
 
     tree: xr.DataTree
+
+    @cached_property
+    def made(self) -> dict[str, Any]:
+        """What sections have made of it once, by what it is."""
+        return {}
 
     def attribute(self, name: str) -> Any:
         """A root attribute that is stored as JSON."""
@@ -259,7 +265,7 @@ class FittedView:
     def estimate(self, parameter: str, **position: int) -> Estimate:
         """The estimate of one entry, at positions counted from 0 along each dim."""
         share = self.model.parameters[parameter].role in ("weight", "probability")
-        return _estimate(self.statistics[parameter].isel(position), share)
+        return estimate_of(self.statistics[parameter].isel(position), share)
 
     @cached_property
     def levels(self) -> tuple[Estimate, ...]:
@@ -273,7 +279,7 @@ class FittedView:
         lines = (self.posterior["slope"] * xr.DataArray(average, dims=PREDICTOR)).sum(PREDICTOR)
         lines = self.line_words.expected(lines + self.posterior["intercept"])
         found = statistics(lines, INTERVAL)
-        return tuple(_estimate(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
+        return tuple(estimate_of(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
 
     @property
     def line_words(self) -> LineWords:
@@ -286,7 +292,7 @@ class FittedView:
     def typical(self) -> tuple[Estimate, ...]:
         """The response that each cluster expects where there are no predictors."""
         found = statistics(self.line_words.expected(self.posterior["intercept"]), INTERVAL)
-        return tuple(_estimate(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
+        return tuple(estimate_of(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
 
     @cached_property
     def _ratios(self) -> xr.Dataset:
@@ -296,7 +302,7 @@ class FittedView:
         """A slope as people read it: its exponential where the words have a name for that."""
         if not self.line_words.block.ratio:
             return self.estimate("slope", cluster=cluster, predictor=predictor)
-        return _estimate(self._ratios.isel({CLUSTER: cluster, PREDICTOR: predictor}))
+        return estimate_of(self._ratios.isel({CLUSTER: cluster, PREDICTOR: predictor}))
 
     def own(self, block: Block, cluster: int) -> dict[str, Estimate]:
         """Estimates of the scales and shapes that a cluster has one of, by name."""
