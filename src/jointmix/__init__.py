@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from jointmix.model.simulate import Truth, four_clusters, simulate
     from jointmix.model.spec import ModelSpec
     from jointmix.modes.em import fit_em
+    from jointmix.plots.clusters import plot_clusters
+    from jointmix.plots.profiles import plot_profiles
     from jointmix.posterior.allocations import (
         allocation_draws,
         coclustering,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from jointmix.posterior.frames import assign, to_frame
     from jointmix.posterior.imputation import impute
     from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
+    from jointmix.posterior.naming import with_names
     from jointmix.posterior.pointwise import with_log_likelihood
     from jointmix.posterior.prediction import log_density, predict, predictive_density
     from jointmix.posterior.predictive_checks import predictive_checks
@@ -128,6 +131,8 @@ __all__ = [
     "loo",
     "occupied_clusters",
     "partition",
+    "plot_clusters",
+    "plot_profiles",
     "predict",
     "predictive_checks",
     "predictive_density",
@@ -150,6 +155,7 @@ __all__ = [
     "to_frame",
     "with_groups",
     "with_log_likelihood",
+    "with_names",
     "write_recipe",
 ]
 
@@ -166,6 +172,9 @@ _HOME = {
     "kernel.fused": ("build_model",),
     "modes.em": ("fit_em",),
     "fitting.identification": ("identify", "raw_draws"),
+    "plots.clusters": ("plot_clusters",),
+    "plots.profiles": ("plot_profiles",),
+    "posterior.naming": ("with_names",),
     "base.errors": ("JointmixError",),
     "fitting.inspection": ("Inspection", "check"),
     "tables.issues": ("Issue",),

@@ -146,7 +146,7 @@ def _expected(view: FittedView) -> xr.DataArray:
     """Draws [chain, draw, cluster]."""
     words, posterior = view.line_words, view.posterior
     origin = xr.zeros_like(posterior["weight"])
-    level = posterior["intercept"] if "intercept" in posterior else origin
+    level = posterior.get("intercept", origin)
     if not view.predictors:
         return words.expected(level).transpose(CHAIN, DRAW, CLUSTER)
     u = np.stack([view.columns[name] for name in view.predictors], axis=1)
@@ -172,7 +172,7 @@ def _expected(view: FittedView) -> xr.DataArray:
 
 
 def response_of_all(view: FittedView) -> float:
-    """The response's mean over all rows: a unit of exposure's, or a trial's, where there are such."""
+    """The response's mean over all rows; of a unit of exposure, or of a trial, if there are."""
     y = view.columns[view.response or ""]
     if view.trials is not None:
         return view.average(y) / view.average(view.columns[view.trials])
@@ -264,7 +264,7 @@ def separation(view: FittedView, cluster: int) -> str:
             f"{view.names[view.response]} ({levels[cluster].value} against {levels[other].value})"
         )
     shared = probability(overlap, 0.001)
-    text = f"Nearest is cluster {view.clusters[other]}, whose density overlaps with it by {shared}"
+    text = f"Nearest is {view.called[other]}, whose density overlaps with it by {shared}"
     return f"{text}; they differ in {listed(parts)}." if parts else f"{text}."
 
 

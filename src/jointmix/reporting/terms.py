@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from jointmix.plots.along import Along, along_columns
 from jointmix.reporting import figures
-from jointmix.reporting.along import Along, along_columns
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells, text_cells
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned

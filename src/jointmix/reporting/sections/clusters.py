@@ -5,9 +5,12 @@ import numpy as np
 from jointmix.base.numbers import percent, probability
 from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.families.mixture import block_terms
+from jointmix.plots.along import Along, along_columns
+from jointmix.plots.clusters import answered
+from jointmix.plots.geometry import regression_line
+from jointmix.plots.reading import thinned
 from jointmix.posterior.draws import draw_parameters, spread
 from jointmix.reporting import figures
-from jointmix.reporting.along import Along, along_columns
 from jointmix.reporting.dots import Dot, Strip, strips
 from jointmix.reporting.elements import (
     Cell,
@@ -22,7 +25,6 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.quantities import regression_line, thinned
 from jointmix.reporting.telling import (
     Trait,
     expected,
@@ -165,13 +167,11 @@ def _numbers(view: FittedView, cluster: int, own: list[Trait]) -> Table:
 
 def _along(view: FittedView, cluster: int) -> Panel | None:
     """The response of the cluster's rows along the predictor that moves it most."""
-    response = view.names[view.response or ""]
     own = view.allocation["allocation"].values == view.clusters[cluster]
     rows = np.flatnonzero(own)
     rows = rows[thinned(rows.size, _MOST_DRAWN)]
-    y = view.columns[view.response or ""][rows]
-    if view.trials is not None:
-        response, y = f"{response} / {view.names[view.trials]}", y / view.columns[view.trials][rows]
+    values, response = answered(view)
+    y = values[rows]
     place = np.full(rows.size, cluster)
     if view.model.encoding is not None:
         each = _strongest_column(view, cluster)
@@ -256,7 +256,7 @@ def densities(view: FittedView) -> np.ndarray:
 def row_columns(view: FittedView, most: int = _MOST_VALUES) -> list[str]:
     """Columns by which rows are shown: those that tell clusters apart most, and the response."""
     own = [each for k in view.occupied for each in traits(view)[k]]
-    best = {view_name: 0.0 for view_name in view.model.clustering}
+    best = dict.fromkeys(view.model.clustering, 0.0)
     of_label = {view.names[name]: name for name in view.model.clustering}
     for each in own:
         name = of_label[each.column]

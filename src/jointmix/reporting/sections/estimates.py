@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from jointmix.plots.geometry import regression_line
+from jointmix.plots.reading import thinned
 from jointmix.reporting import diagrams, figures, terms
 from jointmix.reporting.contrasted import contrast_table, term_table
 from jointmix.reporting.dots import Dot, Strip, strips
@@ -20,10 +22,6 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.estimated import Row, estimates, overview, precision
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.quantities import (
-    regression_line,
-    thinned,
-)
 from jointmix.reporting.text import decimals, places_for
 
 ID, TITLE = "estimates", "Estimates"

@@ -9,6 +9,7 @@ from jointmix.checks.finding import listed
 from jointmix.model.settings import APPROXIMATIONS
 from jointmix.reporting.elements import Code, Element, Prose, Section
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.prior_meaning import described
 from jointmix.reporting.references import on_pymc, sampler_of, used
 from jointmix.reporting.sections.verdict import sentence
 from jointmix.reporting.text import decimals, number, rows_text, with_minus
@@ -34,7 +35,7 @@ _SAMPLERS = {
 _LABELS = {
     "ecr": "by matching each draw to the allocation at the best mode (ECR) [papastamoulis2010]",
     "ecr_iterative_1": "by iterative ECR [papastamoulis2010; papastamoulis2016]",
-    "ecr_iterative_2": "by iterative ECR on responsibilities [papastamoulis2010; papastamoulis2016]",
+    "ecr_iterative_2": "by ECR on responsibilities [papastamoulis2010; papastamoulis2016]",
     "stephens": "by Stephens' method [stephens2000]",
     "pivotal": "by pivotal relabelling [papastamoulis2016]",
 }
@@ -105,8 +106,6 @@ def _model(view: FittedView) -> str:
 
 def _priors(view: FittedView) -> str:
     where = "centred and scaled columns" if view.model.standardize else "the columns' own scale"
-    from jointmix.reporting.prior_meaning import described
-
     said = [
         f"{parameter.name} {described(view, parameter)}"
         for parameter in view.model.parameters.values()

@@ -15,8 +15,8 @@ from jointmix.reporting.elements import (
     Prose,
     Section,
 )
-from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.first_picture import first_picture
+from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share
 from jointmix.reporting.sections.clusters import card_title, strongest
 from jointmix.reporting.telling import describe, expected, response_of_all
@@ -100,7 +100,7 @@ def _folded(found: list[Concern]) -> list[Element]:
 
 def _opening(view: FittedView) -> list[Element]:
     items = tuple(Cell(text=sentence(view, k), cluster=k) for k in range(len(view.clusters)))
-    return [*first_picture(view), Bullets(items=items), *_assignment(view)]
+    return [first_picture(view), Bullets(items=items), *_assignment(view)]
 
 
 def sentence(view: FittedView, cluster: int) -> str:
