@@ -205,12 +205,13 @@ def report_command(
     fit: FitPath,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="FIT.html by default; .md and .json work too."),
+        typer.Option(metavar="PATH", help="FIT.html by default; .pdf, .md and .json work too."),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
     sections: Annotated[
         list[str] | None, typer.Option("--section", metavar="ID", help="Only these; repeat.")
     ] = None,
+    short: Annotated[bool, typer.Option("--short", help="Two to four pages.")] = False,
 ) -> None:
     """Write the report of a saved fit."""
     from jointmix.storage.files import beside_fit, check_writable, refuse_same
@@ -221,7 +222,7 @@ def report_command(
     tree = load(fit)
     from jointmix.reporting import report
 
-    typer.echo(f"report: {one_line(str(report(tree, path, title, sections)))}")
+    typer.echo(f"report: {one_line(str(report(tree, path, title, sections, short)))}")
 
 
 @app.command("diagnose")

@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from jointmix.reporting.figures import COLOURS, INK, MARKERS, MUTED, PAPER, RULE, axis_label, mark
+from jointmix.plots.style import COLOURS, INK, MARKERS, MUTED, PAPER, RULE, axis_label, mark
 from jointmix.reporting.text import MINUS, clean, shorten
 
 #: Width of the plot, height of a line and between its dots, and what a character takes, in points.

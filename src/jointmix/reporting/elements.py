@@ -115,11 +115,12 @@ class Equation:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """Text in a fixed-width face."""
+    """Text in a fixed-width face; on paper a ``narrow`` one stands in two columns."""
 
     kind: ClassVar[str] = "code"
     caption: str
     text: str
+    narrow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """What each cluster is: a card with its profile, neighbour, equation, rows and response."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from jointmix.base.numbers import percent, probability
@@ -49,9 +51,24 @@ _READING = (
 
 def section(view: FittedView) -> Section:
     """How to read the cards, and a card for each cluster that holds rows."""
-    cards = [_card(view, k) for k in view.occupied]
-    prose = Prose(text=f"{_READING}{view.left_out}")
-    return Section(id=ID, title=TITLE, elements=(prose, *cards))
+    cards = [
+        replace(card, elements=(*card.elements, _rows(view, k)))
+        for k, card in zip(view.occupied, _cards(view), strict=True)
+    ]
+    return Section(id=ID, title=TITLE, elements=(_reading(view), *cards))
+
+
+def brief(view: FittedView) -> Section:
+    """The cards without rows."""
+    return Section(id=ID, title=TITLE, elements=(_reading(view), *_cards(view)))
+
+
+def _reading(view: FittedView) -> Prose:
+    return Prose(text=f"{_READING}{view.left_out}")
+
+
+def _cards(view: FittedView) -> list[Group]:
+    return [_card(view, k) for k in view.occupied]
 
 
 def _card(view: FittedView, cluster: int) -> Group:
@@ -64,7 +81,6 @@ def _card(view: FittedView, cluster: int) -> Group:
         elements.append(pictures)
     if view.response is not None:
         elements += _equation(view, cluster)
-    elements.append(_rows(view, cluster))
     return Group(form="card", title=card_title(view, cluster), elements=tuple(elements))
 
 

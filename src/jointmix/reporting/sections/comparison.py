@@ -1,5 +1,7 @@
 """How many clusters, and of which structure? Models side by side."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -27,6 +29,7 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.sections.moves import moves
 from jointmix.reporting.text import MISSING, decimals, number, with_minus
 
 #: Curves over K by their names, as `diagrams.by_number` takes them.
@@ -36,7 +39,33 @@ _HEADERS = {N_CLUSTERS: "clusters"}
 
 
 def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
-    """The choice, the criteria, the clusters of each fit, and how to repeat it."""
+    """The choice, the criteria, how rows move, the clusters of each fit, and how to repeat it."""
+    table = comparison.table
+    features = bool(FittedView(comparison.tree).model.clustering)
+    return (
+        _choice(comparison),
+        Section(
+            id="criteria",
+            title="Criteria",
+            elements=(
+                _curves(table, features),
+                _criteria(table),
+                *([_evidences(table)] if "log_evidence" in table else []),
+            ),
+        ),
+        *moves(comparison),
+        Section(id="fits", title="Clusters of each fit", elements=(_fits(comparison),)),
+        Section(id="reproduce", title="How to repeat this", elements=(_command(comparison),)),
+    )
+
+
+def choice_sections(comparison: Comparison) -> tuple[Section, ...]:
+    """The choice, with the table of criteria: what a short report says of it."""
+    found = _choice(comparison)
+    return (replace(found, elements=(*found.elements, _criteria(comparison.table))),)
+
+
+def _choice(comparison: Comparison) -> Section:
     table, best = comparison.table, comparison.best
     criteria = (("bic", "by BIC"), ("icl", "by ICL"))
     choice = (
@@ -52,22 +81,8 @@ def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
             )
         ),
     )
-    features = bool(FittedView(comparison.trees[comparison.best]).model.clustering)
     title = "How many clusters" if table.index.nlevels == 1 else "How many clusters, of which kind"
-    return (
-        Section(id="choice", title=title, elements=choice),
-        Section(
-            id="criteria",
-            title="Criteria",
-            elements=(
-                _curves(table, features),
-                _criteria(table),
-                *([_evidences(table)] if "log_evidence" in table else []),
-            ),
-        ),
-        Section(id="fits", title="Clusters of each fit", elements=(_fits(comparison),)),
-        Section(id="reproduce", title="How to repeat this", elements=(_command(comparison),)),
-    )
+    return Section(id="choice", title=title, elements=choice)
 
 
 def _headers(table: pd.DataFrame) -> tuple[Cell, ...]:

@@ -50,6 +50,7 @@ def section(view: FittedView) -> Section:
         Code(
             caption="BibTeX of what this fit used",
             text="\n\n".join(source.bibtex(key) for key, source in used(view).items()),
+            narrow=True,
         ),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))

@@ -39,9 +39,9 @@ def section(view: FittedView) -> Section:
     start = ", start=recipe.start" if view.tree.attrs.get("start") else ""
     elements: list[Element] = [
         Heading(text="Limits"),
-        Bullets(items=tuple(Cell(text=limit) for limit in _limits(view))),
+        Bullets(items=tuple(Cell(text=limit) for limit in limits(view))),
         Heading(text="Repeat this fit"),
-        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(_tables(view))),
+        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(_tables(view)), narrow=True),
         Prose(text=_PLACE),
         Code(caption="From the command line", text=_COMMAND.format(seed=seed)),
         Code(caption="From Python", text=_PYTHON.format(seed=seed, start=start)),
@@ -65,7 +65,7 @@ def _tables(view: FittedView) -> dict[str, Any]:
     return tables
 
 
-def _limits(view: FittedView) -> list[str]:
+def limits(view: FittedView) -> list[str]:
     """What the reader must keep in mind, as far as it applies to this model."""
     n = len(view.clusters)
     found = [
