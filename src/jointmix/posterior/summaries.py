@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
+from arviz_base import rcParams
+from arviz_stats.base import array_stats
 
 from jointmix.base.arguments import proportion
 from jointmix.base.errors import SchemaError
@@ -158,25 +159,29 @@ def statistics(draws: xr.DataArray, interval: float = 0.89) -> xr.Dataset:
         remaining dims; the last four are NaN where the draws are constant.
     """
     bound_names(interval)
-    tails = draws.quantile([(1 - interval) / 2, (1 + interval) / 2], dim=(CHAIN, DRAW))
+    last = draws.transpose(..., CHAIN, DRAW)
+    values, both = last.values, (-2, -1)
+    # Labelled arrays take longer to set out than what is computed of them.
+    quantile = np.nanquantile if np.isnan(values).any() else np.quantile
+    lower, upper = quantile(values, [(1 - interval) / 2, (1 + interval) / 2], axis=both)
+    free = ~_is_one_value(values.min(both), values.max(both))
     # R-hat divides by the variance within chains, which is 0 for a constant.
     with np.errstate(invalid="ignore", divide="ignore"):
         diagnostics = {
-            "mcse_mean": arviz_stats.mcse(draws, method="mean"),
-            "ess_bulk": arviz_stats.ess(draws, method="bulk"),
-            "ess_tail": arviz_stats.ess(draws, method="tail"),
-            "r_hat": arviz_stats.rhat(draws),
+            "mcse_mean": array_stats.mcse(values, method="mean"),
+            "ess_bulk": array_stats.ess(values, method="bulk"),
+            "ess_tail": array_stats.ess(values, method="tail", prob=rcParams["stats.ci_prob"]),
+            "r_hat": array_stats.rhat(values),
         }
-    free = ~is_constant(draws)
-    return xr.Dataset(
-        {
-            "mean": draws.mean((CHAIN, DRAW)),
-            "sd": draws.std((CHAIN, DRAW), ddof=1).where(free, 0.0),
-            "lower": tails.isel(quantile=0, drop=True),
-            "upper": tails.isel(quantile=1, drop=True),
-            **{name: value.where(free) for name, value in diagnostics.items()},
-        }
-    )
+    found = {
+        "mean": np.nanmean(values, axis=both),
+        "sd": np.where(free, np.nanstd(values, axis=both, ddof=1), 0.0),
+        "lower": lower,
+        "upper": upper,
+        **{name: np.where(free, value, np.nan) for name, value in diagnostics.items()},
+    }
+    rest = last.isel({CHAIN: 0, DRAW: 0}, drop=True)
+    return xr.Dataset({name: rest.copy(data=np.asarray(value)) for name, value in found.items()})
 
 
 def entries(array: xr.DataArray, parameter: str) -> Iterator[tuple[str, float]]:
