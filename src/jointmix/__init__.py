@@ -47,8 +47,14 @@ if TYPE_CHECKING:
     from jointmix.model.simulate import Truth, four_clusters, simulate
     from jointmix.model.spec import ModelSpec
     from jointmix.modes.em import fit_em
+    from jointmix.plots.assignment import plot_assignment
+    from jointmix.plots.calibrated import plot_calibration
     from jointmix.plots.clusters import plot_clusters
+    from jointmix.plots.compared import plot_comparison
+    from jointmix.plots.optima import plot_modes
+    from jointmix.plots.predicted import plot_prediction
     from jointmix.plots.profiles import plot_profiles
+    from jointmix.plots.regressions import plot_regressions
     from jointmix.posterior.allocations import (
         allocation_draws,
         coclustering,
@@ -131,8 +137,14 @@ __all__ = [
     "loo",
     "occupied_clusters",
     "partition",
+    "plot_assignment",
+    "plot_calibration",
     "plot_clusters",
+    "plot_comparison",
+    "plot_modes",
+    "plot_prediction",
     "plot_profiles",
+    "plot_regressions",
     "predict",
     "predictive_checks",
     "predictive_density",
@@ -173,6 +185,12 @@ _HOME = {
     "modes.em": ("fit_em",),
     "fitting.identification": ("identify", "raw_draws"),
     "plots.clusters": ("plot_clusters",),
+    "plots.regressions": ("plot_regressions",),
+    "plots.assignment": ("plot_assignment",),
+    "plots.predicted": ("plot_prediction",),
+    "plots.calibrated": ("plot_calibration",),
+    "plots.optima": ("plot_modes",),
+    "plots.compared": ("plot_comparison",),
     "plots.profiles": ("plot_profiles",),
     "posterior.naming": ("with_names",),
     "base.errors": ("JointmixError",),
