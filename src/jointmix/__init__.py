@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         occupied_clusters,
         sparse,
     )
+    from jointmix.fitting.side_by_side import Side, diff
     from jointmix.fitting.workflow import fit, recover
     from jointmix.kernel.fused import build_model
     from jointmix.model.settings import SamplerSpec
@@ -111,6 +112,7 @@ __all__ = [
     "ReportSpec",
     "SamplerSpec",
     "Scores",
+    "Side",
     "StudentT",
     "Truth",
     "allocation_draws",
@@ -125,6 +127,7 @@ __all__ = [
     "crosscheck",
     "crosstab",
     "diagnose",
+    "diff",
     "fit",
     "fit_em",
     "four_clusters",
@@ -221,6 +224,7 @@ _HOME = {
     "storage.trees": ("save",),
     "posterior.summaries": ("summary",),
     "posterior.term_contrasts": ("term_contrasts",),
+    "fitting.side_by_side": ("Side", "diff"),
     "fitting.workflow": ("fit", "recover"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
