@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -36,6 +37,7 @@ from jointmix.checks import (
 from jointmix.checks.diagnosis import Diagnosis, Verdict
 from jointmix.checks.finding import Finding, listed, skipped
 from jointmix.posterior.draws import fitted_spec
+from jointmix.posterior.naming import explained, given_names
 
 __all__ = [
     "Diagnosis",
@@ -47,6 +49,7 @@ __all__ = [
     "run_checks",
     "stored_diagnosis",
     "verdict",
+    "with_cluster_names",
 ]
 
 CHECKS = (
@@ -151,7 +154,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
         If the tree lacks a group, or its draws' labels were never identified.
     """
     findings = run_checks(tree)
-    return Diagnosis(verdict(findings), findings)
+    return Diagnosis(verdict(findings), with_cluster_names(tree, findings))
 
 
 def stored_diagnosis(tree: xr.DataTree) -> Diagnosis:
@@ -163,7 +166,20 @@ def stored_diagnosis(tree: xr.DataTree) -> Diagnosis:
         If the tree has no such group.
     """
     findings = findings_from_dataset(require_group(tree, "checks"))
-    return Diagnosis(tree.attrs["verdict"], findings)
+    return Diagnosis(tree.attrs["verdict"], with_cluster_names(tree, findings))
+
+
+def with_cluster_names(tree: xr.DataTree, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings whose sentences name the clusters that have names, behind their numbers."""
+    given = given_names(tree)
+    return tuple(
+        replace(
+            each,
+            message=explained(each.message, given),
+            remedy=explained(each.remedy, given),
+        )
+        for each in findings
+    )
 
 
 def verdict(findings: Iterable[Finding]) -> Verdict:

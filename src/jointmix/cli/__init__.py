@@ -26,7 +26,7 @@ from jointmix.cli.ahead import compiling_ahead
 from jointmix.cli.arguments import parse_part, parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
-from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
+from jointmix.cli.comparing import compare_command, crosscheck_command, diff_command, score_command
 from jointmix.cli.options import (
     AsJson,
     Dask,
@@ -292,6 +292,7 @@ def predict_command(
 app.command("check")(check_command)
 app.command("score")(score_command)
 app.command("compare")(compare_command)
+app.command("diff")(diff_command)
 app.command("crosscheck")(crosscheck_command)
 app.command("calibrate")(calibrate_command)
 

@@ -26,7 +26,7 @@ class Along:
     levels
         Its levels; empty where it holds numbers.
     values
-        The column in the fit's rows, (obs,).
+        The column in the fit's rows, (obs,); of levels which of them, NaN where it has none.
     lines
         Of each cluster; ``at`` counts the levels where there are any.
     """
@@ -73,6 +73,9 @@ def _along(view: Reading, encoding: Encoding, source: Source, name: str) -> Alon
         design = np.stack([_average(encoding, source, few, name, each, weight) for each in at])
         shown = at if choices is None else np.arange(len(levels), dtype=float)
         lines.append(response_line(view, k, design, shown))
+    if choices is not None:
+        same = column[:, None] == choices
+        column = np.where(same.any(axis=1), same.argmax(axis=1), np.nan)
     return Along(name, tuple(levels), column, tuple(lines))
 
 

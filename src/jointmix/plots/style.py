@@ -31,7 +31,9 @@ GREY, BLUE, AMBER, RED = "#c3c9d4", "#0067a5", "#e0b45c", "#a3232f"
 #: Marks of one picture beyond which they are stored as pixels.
 VECTOR_LIMIT = 500
 #: Signs of a label at an axis and in a legend.
-_LABEL, _LONG, _LEGEND = 36, 46, 28
+_LABEL, _LONG, _LEGEND = 36, 60, 28
+#: Signs of a label that an inch of axes has room for, and those that any has.
+_SIGNS, _LEAST = 11, 16
 _MOST_ROWS_OF_LEGEND = 8
 
 
@@ -56,11 +58,13 @@ def axis_label(text: str, width: int = _LABEL) -> str:
 
 def labelled(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
     """Name the axes. A name such as "cost ($)" is not mathematics."""
-    for text, place in (
-        (x, axes.set_xlabel), (y, axes.set_ylabel), (title, axes.set_title),
+    width, height = axes.figure.get_size_inches() * axes.get_position().size
+    for text, place, room in (
+        (x, axes.set_xlabel, width), (y, axes.set_ylabel, height), (title, axes.set_title, width),
     ):  # fmt: skip
         if text:
-            place(axis_label(text, _LONG), parse_math=False)
+            signs = min(max(int(room * _SIGNS), _LEAST), _LONG)
+            place(axis_label(text, signs), parse_math=False)
 
 
 def canvas(ax: object, size: tuple[float, float] = (6.4, 4.4)) -> Axes:

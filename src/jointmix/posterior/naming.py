@@ -1,18 +1,22 @@
 """What clusters are called: by their number, or as whoever looked at them calls them."""
 
 import json
+import re
 from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
+from scipy.optimize import linear_sum_assignment
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import SchemaError, SpecError
-from jointmix.base.schema import CLUSTER, require_dims, require_group
+from jointmix.base.schema import CLUSTER, OBS, require_dims, require_group
 
 #: The attribute of a tree that holds the names given, JSON by the cluster's number.
 NAMES = "cluster_names"
 _MOST_SIGNS = 200
+#: "cluster 3", "Clusters 1, 2 and 4", "clusters, 1 and 2,", "cluster 1 − cluster 2".
+_NUMBERS = re.compile(r"\b[Cc]lusters? \d+(?:(?:, | and )\d+)*\b|\b[Cc]lusters, \d+ and \d+\b")
 
 
 def with_names(tree: xr.DataTree, names: Mapping[int, str]) -> xr.DataTree:
@@ -135,6 +139,36 @@ def given_names(tree: xr.DataTree) -> dict[int, str]:
         raise SchemaError(
             f"The tree's attribute {NAMES!r} is damaged; name the clusters again (with_names)."
         ) from error
+
+
+def explained(text: str, given: Mapping[int, str]) -> str:
+    """A sentence in which names stand behind the numbers of clusters: "cluster 1 (small)"."""
+
+    def named(number: re.Match[str]) -> str:
+        name = given.get(int(number[0]))
+        return number[0] if name is None else f"{number[0]} ({name})"
+
+    return _NUMBERS.sub(lambda found: re.sub(r"\d+", named, found[0]), text)
+
+
+def carried_names(tree: xr.DataTree, identified: xr.DataTree) -> xr.DataTree:
+    """A fit identified anew, whose names stay with the rows that had them.
+
+    Clusters are matched one to one, so that most responsibility stays (Kuhn 1955).
+    """
+    given = given_names(tree)
+    if not given:
+        return identified
+    before, after = (
+        each["allocation"]["responsibility"].transpose(OBS, CLUSTER).values
+        for each in (tree, identified)
+    )
+    _, moved = linear_sum_assignment(before.T @ after, maximize=True)
+    old, new = cluster_numbers(tree), cluster_numbers(identified)
+    return with_names(
+        identified,
+        {new[moved[k]]: given[number] for k, number in enumerate(old) if number in given},
+    )
 
 
 def cluster_names(tree: xr.DataTree) -> dict[int, str]:

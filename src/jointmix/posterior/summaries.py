@@ -24,6 +24,7 @@ from jointmix.base.schema import (
     require_dims,
     require_group,
 )
+from jointmix.posterior.naming import cluster_names
 from jointmix.posterior.printed import Estimates
 
 PAIR = "pair"
@@ -184,10 +185,20 @@ def statistics(draws: xr.DataArray, interval: float = 0.89) -> xr.Dataset:
     return xr.Dataset({name: rest.copy(data=np.asarray(value)) for name, value in found.items()})
 
 
-def entries(array: xr.DataArray, parameter: str) -> Iterator[tuple[str, float]]:
-    """Name and value of each entry of ``array``, such as "mean[cluster 1, width]"."""
+def entries(
+    array: xr.DataArray, parameter: str, called: Mapping[int, str] | None = None
+) -> Iterator[tuple[str, float]]:
+    """Name and value of each entry of ``array``, such as "mean[cluster 1, width]".
+
+    Parameters
+    ----------
+    called
+        What clusters are called, by number, where they have names.
+    """
     labels = [
-        [f"{_NUMBERED[str(dim)]} {value}" for value in array[dim].values]
+        [called[int(value)] for value in array[dim].values]
+        if dim == CLUSTER and called is not None
+        else [f"{_NUMBERED[str(dim)]} {value}" for value in array[dim].values]
         if dim in _NUMBERED
         else _pair_labels(array)
         if dim == PAIR
@@ -219,7 +230,8 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
     pandas.DataFrame
         One that prints rounded by its sd, in the width of a window (``display.width`` of pandas):
         mean, sd, the interval's bounds (``eti89_lb``, ``eti89_ub``), mcse_mean, ess_bulk,
-        ess_tail and r_hat, on the users' scale; rows such as "mean[cluster 1, width]".
+        ess_tail and r_hat, on the users' scale; rows such as "mean[cluster 1, width]", or by the
+        names that `with_names` gave.
         Fixed constants have NaN for the last four.
 
     Raises
@@ -230,11 +242,12 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
         If ``interval`` is not a probability in (0, 1).
     """
     lower, upper = bound_names(interval)
+    called = cluster_names(tree)
     names: list[str] = []
     frames: list[pd.DataFrame] = []
     for parameter, draws in identified_parameters(tree).items():
         values = statistics(draws, interval)
-        names += [name for name, _ in entries(values["mean"], parameter)]
+        names += [name for name, _ in entries(values["mean"], parameter, called)]
         frames.append(pd.DataFrame({key: values[key].values.ravel() for key in values.data_vars}))
     table = pd.concat(frames, ignore_index=True).rename(columns={"lower": lower, "upper": upper})
     return Estimates(table.set_axis(names, axis="index"))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 
+from jointmix.plots import marks
 from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, axis_label, drawn, mark
 from jointmix.reporting.text import MINUS, shorten
 
@@ -167,24 +168,8 @@ def by_number(
     """
 
     def plot(axes: Axes) -> None:
-        lines = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
-        for i, (name, (numbers, values, errors)) in enumerate(series.items()):
-            colour, marker = mark(i)
-            axes.errorbar(
-                # Side by side, so that bars do not hide one another.
-                numbers + 0.07 * (i - (len(series) - 1) / 2),
-                values,
-                yerr=None if errors is None else 2 * errors,
-                color=colour,
-                marker=marker,
-                linestyle=lines[i % len(lines)],
-                capsize=3,
-                linewidth=1.5,
-                label=name,
-            )
+        marks.over_numbers(axes, series)
         axes.set(xlabel="clusters", ylabel=label)
-        axes.set_xticks(np.unique(np.concatenate([each[0] for each in series.values()])))
         axes.legend(frameon=False, loc="best", fontsize=8 if len(series) > 3 else None)
-        axes.grid(axis="x", visible=False)
 
     return drawn(plot, PANEL)

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from jointmix.base.text import shorten
 from jointmix.plots import marks
 from jointmix.plots.geometry import Line
+from jointmix.plots.regressions import draw_levels
 from jointmix.plots.style import COLOURS as COLOURS
 from jointmix.plots.style import INK, MUTED, PAPER, RULE, VECTOR_LIMIT, axis_label, mark
 from jointmix.plots.style import glyph as glyph
@@ -161,17 +161,12 @@ def regression(
     return drawn(plot)
 
 
-def at_levels(lines: Mapping[int, Line], levels: Sequence[str], labels: tuple[str, str]) -> bytes:
+def at_levels(lines: dict[int, Line], levels: Sequence[str], labels: tuple[str, str]) -> bytes:
     """Values of clusters at levels, with their intervals, side by side."""
 
     def plot(axes: Axes) -> None:
-        marks.beside(axes, lines)
-        axes.set_xticks(range(len(levels)), [shorten(level, 14) for level in levels])
+        draw_levels(axes, lines, levels)
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
-        axes.set_xlim(-0.6, len(levels) - 0.4)
-        axes.grid(axis="x", visible=False)
-        if sum(map(len, levels)) > 24:
-            axes.tick_params(axis="x", rotation=30)
 
     return drawn(plot)
 
@@ -266,10 +261,8 @@ def band(
     """A distribution function's difference from the uniform one, in its simultaneous band."""
 
     def plot(axes: Axes) -> None:
-        axes.fill_between(at, lower, upper, color="#c3c9d4", lw=0)
-        axes.plot(at, difference, color="#0067a5", linewidth=1.6)
-        axes.axhline(0, color=INK, linewidth=0.8)
-        axes.set(xlabel=label, ylabel="ECDF − uniform", xlim=(0, 1))
+        marks.band(axes, at, difference, lower, upper)
+        axes.set(xlabel=label, ylabel="ECDF − uniform")
 
     return drawn(plot, PANEL)
 

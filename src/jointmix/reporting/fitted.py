@@ -13,7 +13,7 @@ from jointmix.base.schema import (
     PREDICTOR,
     require_group,
 )
-from jointmix.checks import Finding, findings_from_dataset, run_checks
+from jointmix.checks import Finding, findings_from_dataset, run_checks, with_cluster_names
 from jointmix.checks.finding import listed
 from jointmix.families.protocol import Block, Parameter
 from jointmix.plots.reading import INTERVAL, Reading
@@ -202,8 +202,9 @@ class FittedView(Reading):
     def findings(self) -> tuple[Finding, ...]:
         """Results of the checks: those stored, or computed where none are."""
         if "checks" in self.tree.children:
-            return findings_from_dataset(require_group(self.tree, "checks"))
-        return run_checks(self.tree)
+            stored = findings_from_dataset(require_group(self.tree, "checks"))
+            return with_cluster_names(self.tree, stored)
+        return with_cluster_names(self.tree, run_checks(self.tree))
 
     @cached_property
     def row_labels(self) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from jointmix.fitting.candidates import (
     short_words,
 )
 from jointmix.fitting.selection import Comparison
+from jointmix.plots.compared import Curves, curves, numbers_of
 from jointmix.reporting import diagrams
 from jointmix.reporting.elements import (
     Callout,
@@ -31,9 +32,6 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.sections.moves import moves
 from jointmix.reporting.text import MISSING, decimals, number, with_minus
-
-#: Curves over K by their names, as `diagrams.by_number` takes them.
-Curves = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 
 _HEADERS = {N_CLUSTERS: "clusters"}
 
@@ -100,7 +98,8 @@ def _curves(table: pd.DataFrame, features: bool) -> Figure:
     if table.index.nlevels == 1:
         left, right, words = _of_numbers(table, both)
     else:
-        left, right, words = _of_structures(table)
+        left, right = curves(table, "elpd"), curves(table, "bic")
+        words = "BIC of EM's best modes"
     elpd = "; ".join(
         f"K = {short_words(table, key)} {decimals(difference, 1)}"
         for key, difference in fitted["elpd_diff"].items()
@@ -126,43 +125,14 @@ def _curves(table: pd.DataFrame, features: bool) -> Figure:
 
 def _of_numbers(table: pd.DataFrame, both: bool) -> tuple[Curves, Curves, str]:
     """Curves where only the number of clusters varies: one a density, one a criterion."""
-    numbers = table.index.to_numpy()
-    left: Curves = {"joint": (numbers, table["elpd_diff"].to_numpy(), table["diff_se"].to_numpy())}
+    (joint,) = curves(table, "elpd").values()
+    left: Curves = {"joint": joint}
     if both:
-        left["response given features"] = (
-            numbers,
-            table["conditional_diff"].to_numpy(),
-            table["conditional_diff_se"].to_numpy(),
-        )
-    right: Curves = {name.upper(): (numbers, _below(table, name), None) for name in ("bic", "icl")}
-    return left, right, "BIC and ICL"
-
-
-def _of_structures(table: pd.DataFrame) -> tuple[Curves, Curves, str]:
-    """Curves where structures vary too: one a structure."""
-    left: Curves = {}
+        (left["response given features"],) = curves(table, "conditional").values()
     right: Curves = {}
-    frame = table.assign(below=_below(table, "bic"))
-    for _, part in frame.groupby(level=table.index.names[1:], sort=False):
-        name = ", ".join(str(value) for value in part.index[0][1:])
-        fitted = part[part["elpd"].notna()]
-        right[name] = (_numbers_of(part), part["below"].to_numpy(), None)
-        left[name] = (
-            _numbers_of(fitted),
-            fitted["elpd_diff"].to_numpy(),
-            fitted["diff_se"].to_numpy(),
-        )
-    return left, right, "BIC of EM's best modes"
-
-
-def _numbers_of(table: pd.DataFrame) -> np.ndarray:
-    return np.asarray(table.index.get_level_values(N_CLUSTERS))
-
-
-def _below(table: pd.DataFrame, criterion: str) -> np.ndarray:
-    """How far a criterion is from its best value, multiplied by −½; NaN for collapsed modes."""
-    below = (table.loc[least(table, criterion), criterion] - table[criterion]) / 2
-    return np.asarray(below.where(~table["collapsed"]))
+    for name in ("bic", "icl"):
+        (right[name.upper()],) = curves(table, name).values()
+    return left, right, "BIC and ICL"
 
 
 def _densities(table: pd.DataFrame, both: bool) -> Table:
@@ -292,7 +262,7 @@ def _fits(comparison: Comparison) -> Table:
 
 def _command(comparison: Comparison) -> Code:
     table = comparison.table
-    numbers = _numbers_of(table)
+    numbers = numbers_of(table)
     options = [f"--clusters {numbers.min()}-{numbers.max()}"]
     for name in table.index.names[1:]:
         values = dict.fromkeys(table.index.get_level_values(name))
