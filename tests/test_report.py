@@ -295,7 +295,7 @@ def labels(svg: bytes) -> list[tuple[float, float]]:
 def test_labels_stand_inside_their_picture(scale: float) -> None:
     x, y = np.linspace(-3, 5, 40) * scale, np.linspace(1, 2, 40) * scale
     rows = np.zeros(40, dtype=int)
-    svg = figures.scatter(x, y, rows, {}, ("a name of some length, cut", "another (unit)"))
+    svg = figures.regression(x, y, rows, {}, ("a name of some length, cut", "another (unit)"))
     width, height = (float(v) for v in re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
     found = labels(svg)
     assert len(found) > 6

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 
 from jointmix.plots import marks
-from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, axis_label, drawn, mark
+from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, drawn
 from jointmix.reporting.text import MINUS, shorten
 
 Sign = Literal["free", "observed", "fixed"]
@@ -84,27 +84,6 @@ def graph(
         axes.axis("off")
 
     return drawn(plot, (5.5, 3.0))
-
-
-def parallel(
-    means: Mapping[int, np.ndarray], rows: np.ndarray, cluster: np.ndarray, labels: Sequence[str]
-) -> bytes:
-    """Profiles across columns: rows (row, column) thin, means of clusters (column) thick."""
-
-    def plot(axes: Axes) -> None:
-        at = np.arange(len(labels))
-        for row, k in zip(rows, cluster, strict=True):
-            axes.plot(at, row, color=mark(int(k))[0], linewidth=0.5, alpha=0.18, rasterized=True)
-        for k, mean in means.items():
-            colour, marker = mark(k)
-            axes.plot(at, mean, color=PAPER, linewidth=3.6)
-            axes.plot(at, mean, color=colour, marker=marker, linewidth=1.8, markersize=6)
-        names = [axis_label(label) for label in labels]
-        axes.set_xticks(at, names, rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_ylabel("standard units")
-        axes.grid(axis="x", visible=True)
-
-    return drawn(plot, (6.2, 3.4))
 
 
 def matrix(values: np.ndarray, ends: Sequence[int]) -> bytes:

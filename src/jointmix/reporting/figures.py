@@ -16,7 +16,7 @@ from jointmix.plots import marks
 from jointmix.plots.geometry import Line
 from jointmix.plots.regressions import draw_levels
 from jointmix.plots.style import COLOURS as COLOURS
-from jointmix.plots.style import INK, MUTED, PAPER, RULE, VECTOR_LIMIT, axis_label, mark
+from jointmix.plots.style import INK, MUTED, PAPER, RULE, VECTOR_LIMIT, axis_label
 from jointmix.plots.style import glyph as glyph
 
 PANEL, WIDE, SMALL = (3.5, 2.8), (5.5, 2.3), (3.5, 2.0)
@@ -95,52 +95,6 @@ def histogram(edges: np.ndarray, counts: np.ndarray, label: str) -> bytes:
         axes.grid(axis="x", visible=False)
 
     return drawn(plot, SMALL)
-
-
-def forest(intervals: Mapping[int, tuple[float, float, float]], n: int, label: str) -> bytes:
-    """Lower bound, mean and upper bound of some of ``n`` clusters, the first on top."""
-
-    def plot(axes: Axes) -> None:
-        for i, (lower, mean, upper) in intervals.items():
-            colour, marker = mark(i)
-            axes.plot([lower, upper], [i, i], color=colour, linewidth=2.4, solid_capstyle="round")
-            size = 11 if marker == "*" else 7.5
-            axes.plot(
-                mean,
-                i,
-                marker,
-                color=colour,
-                markersize=size,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.5,
-            )
-        for i in set(range(n)) - set(intervals):
-            place = axes.get_yaxis_transform()
-            axes.text(0.5, i, "no rows", ha="center", va="center", color=MUTED, transform=place)
-        axes.set(xlabel=axis_label(label), ylim=(n - 0.4, -0.6))
-        axes.set_yticks(range(n), [str(i + 1) for i in range(n)])
-        axes.set_ylabel("cluster")
-        axes.grid(axis="y", visible=False)
-        axes.locator_params(axis="x", nbins=5)
-
-    return drawn(plot, (3.5, 0.95 + 0.24 * n))
-
-
-def scatter(
-    x: np.ndarray,
-    y: np.ndarray,
-    cluster: np.ndarray,
-    outlines: Mapping[int, np.ndarray],
-    labels: tuple[str, str],
-) -> bytes:
-    """Rows in two columns, marked by cluster, and outlines of clusters, (points, 2)."""
-
-    def plot(axes: Axes) -> None:
-        marks.rows(axes, x, y, cluster)
-        marks.outlines(axes, outlines)
-        axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
-
-    return drawn(plot, (5.5, 3.9))
 
 
 def regression(

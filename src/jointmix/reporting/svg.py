@@ -1,4 +1,4 @@
-"""Pictures made smaller: what matplotlib writes, with two decimals and without what says nothing."""
+"""Pictures made smaller: as matplotlib writes them, with two decimals and no more than is seen."""
 
 import re
 

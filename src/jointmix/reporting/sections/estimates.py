@@ -27,8 +27,8 @@ from jointmix.reporting.text import decimals, places_for
 ID, TITLE = "estimates", "Estimates"
 
 MAX_ROWS = 5000
-#: Features beyond which rows are drawn as profiles too, and rows drawn so.
-_PLANE, _MOST_PROFILES = 3, 300
+#: Features beyond which clusters are drawn as profiles too.
+_PLANE = 3
 
 
 def section(view: FittedView) -> Section:
@@ -68,26 +68,25 @@ def _positions(view: FittedView) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def _profiles(view: FittedView) -> Figure:
-    """Clusters' means and some rows across all features, in units of the columns' scales."""
+    """Clusters' means across all features, in units of the columns' scales."""
     center, scale = np.array([view.scaling[name] for name in view.features]).T
     means = (view.point["mean"].values - center) / scale
-    kept = thinned(view.n_obs, _MOST_PROFILES)
-    values = np.stack([view.columns[name][kept] for name in view.features], axis=1)
-    cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[kept])
     labels = [view.names[name] for name in view.features]
-    drawn = {k: means[k] for k in view.occupied}
     held = means[list(view.occupied)]
     far, column = np.unravel_index(int(np.abs(held).argmax()), held.shape)
     farthest = view.occupied[int(far)]
-    some = f" {kept.size:,} of {view.n_obs:,} rows are drawn." if kept.size < view.n_obs else ""
+    lines = [
+        Strip(label=label, dots=tuple(_standard(view, k, j) for k in view.occupied))
+        for j, label in enumerate(labels)
+    ]
     return Figure(
-        caption="Profiles: mean of each feature in each cluster (thick) and rows (thin), each "
-        f"column centred and scaled.{some}{view.left_out}",
+        caption="Profiles: mean of each feature in each cluster with its 89% interval, each column "
+        f"centred and scaled.{view.left_out}",
         panels=(
             Panel(
-                svg=diagrams.parallel(drawn, (values - center) / scale, cluster, labels),
+                svg=strips(lines, "standard units", 0.0),
                 alt=f"Profiles of {len(means)} clusters over {len(labels)} features; farthest from "
-                f"the centre is cluster {view.clusters[farthest]} in {labels[int(column)]}, at "
+                f"the centre is {view.called[farthest]} in {labels[int(column)]}, at "
                 f"{decimals(float(means[farthest, column]), 2)}.",
                 wide=True,
             ),
@@ -104,6 +103,13 @@ def _profiles(view: FittedView) -> Figure:
     )
 
 
+def _standard(view: FittedView, cluster: int, feature: int) -> Dot:
+    center, scale = view.scaling[view.features[feature]]
+    own = view.estimate("mean", cluster=cluster, feature=feature)
+    lower, mean, upper = ((each - center) / scale for each in (own.lower, own.mean, own.upper))
+    return Dot(cluster=cluster, lower=lower, mean=mean, upper=upper)
+
+
 def _regressions(view: FittedView) -> Figure:
     rows, cluster, left_out = _positions(view)
     response = view.names[view.response or ""]
@@ -117,8 +123,7 @@ def _regressions(view: FittedView) -> Figure:
         slopes = [view.estimate("slope", cluster=k, predictor=j) for k in range(len(lines))]
         label = view.names[name]
         words = "; ".join(
-            f"cluster {value} {slope.text}"
-            for value, slope in zip(view.clusters, slopes, strict=True)
+            f"{called} {slope.text}" for called, slope in zip(view.called, slopes, strict=True)
         )
         panels.append(
             Panel(
@@ -174,7 +179,7 @@ def _correlations(view: FittedView, rows: list[Row]) -> Figure:
     panels = []
     shared = all(row.shared for row in rows)
     for k in view.occupied[:1] if shared else view.occupied:
-        whose = "all clusters" if shared else f"cluster {view.clusters[k]}"
+        whose = "all clusters" if shared else view.called[k]
         far = max(rows, key=lambda row: abs(row.estimates[k].mean))
         panels.append(
             Panel(
@@ -216,8 +221,8 @@ def _group_caption(view: FittedView, rows: list[Row]) -> str:
 
 def _forest(view: FittedView, row: Row) -> Panel:
     numbers = "; ".join(
-        f"cluster {value} {estimate.text}"
-        for value, estimate in zip(view.clusters, row.estimates, strict=True)
+        f"{called} {estimate.text}"
+        for called, estimate in zip(view.called, row.estimates, strict=True)
     )
     lines = [
         Strip(
