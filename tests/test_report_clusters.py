@@ -70,7 +70,7 @@ def test_a_sentence_says_what_is_high_and_low(view: FittedView) -> None:
         for trait in telling(traits(view)[k]):
             if abs(trait.gap) < 0.5:
                 continue
-            assert f"{trait.column} ({trait.value}, all rows {trait.of_all})" in said
+            assert f"{trait.column} ({trait.brief}, all rows {trait.whole_brief})" in said
             before = said[: said.index(f"{trait.column} (")].lower()
             assert (before.rfind("low") > before.rfind("high")) == (trait.gap < 0)
 

@@ -36,14 +36,17 @@ class Trait:
         The cluster's mean, or the level's probability there.
     whole
         The mean of all rows that have an entry, or the level's share of them.
+    sd
+        Standard deviation of all rows.
     gap, lower, upper
-        (Mean − whole) / standard deviation of all rows, and its 89% interval.
+        (Mean − whole) / sd, and its 89% interval.
     """
 
     column: str
     level: str
     estimate: Estimate
     whole: float
+    sd: float
     gap: float
     lower: float
     upper: float
@@ -64,6 +67,21 @@ class Trait:
         if self.level and not self.estimate.fixed:
             return f"[{percent(self.estimate.lower)}, {percent(self.estimate.upper)}]"
         return self.estimate.bounds
+
+    @property
+    def brief(self) -> str:
+        """The cluster's value, to the digits that tell rows apart."""
+        return self._brief(self.estimate.mean)
+
+    @property
+    def whole_brief(self) -> str:
+        """The value of all rows, likewise."""
+        return self._brief(self.whole)
+
+    def _brief(self, value: float) -> str:
+        if self.level:
+            return percent(value, 0)
+        return decimals(value, places_for(self.sd, self.whole))
 
     @property
     def of_all(self) -> str:
@@ -120,6 +138,7 @@ def _across(
             level=shorten(level, 40) if level else "",
             estimate=view.estimate(parameter, cluster=k, **at),
             whole=whole,
+            sd=sd,
             gap=float(gaps[..., k].mean()),
             lower=float(tails[0, k]),
             upper=float(tails[1, k]),
@@ -201,7 +220,7 @@ def describe(view: FittedView, cluster: int) -> str:
     if not own:
         return ""
     if len(view.clusters) == 1:
-        said = [f"{each.label} {each.value}" for each in telling(own)]
+        said = [f"{each.label} {each.brief}" for each in telling(own)]
         return f"On average: {listed(said)}."
     notable = [each for each in telling(own) if abs(each.gap) >= NOTABLE]
     if not notable:
@@ -221,7 +240,7 @@ def describe(view: FittedView, cluster: int) -> str:
 
 def _against(trait: Trait) -> str:
     name = f"{trait.column} {trait.level}" if trait.level else trait.column
-    return f"{name} ({trait.value}, all rows {trait.of_all})"
+    return f"{name} ({trait.brief}, all rows {trait.whole_brief})"
 
 
 def nearest(view: FittedView) -> dict[int, tuple[int, float]]:
@@ -256,7 +275,7 @@ def separation(view: FittedView, cluster: int) -> str:
     for i in order:
         if abs(gaps[i]) >= NOTABLE and mine[i].column not in named and len(named) < _MOST_SAID:
             what = f"{mine[i].column} {mine[i].level}" if mine[i].level else mine[i].column
-            named[mine[i].column] = f"{what} ({mine[i].value} against {theirs[i].value})"
+            named[mine[i].column] = f"{what} ({mine[i].brief} against {theirs[i].brief})"
     parts = list(named.values())
     if view.response is not None:
         levels = expected(view)
