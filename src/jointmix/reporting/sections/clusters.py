@@ -1,5 +1,6 @@
 """What each cluster is: a card with its profile, neighbour, equation, rows and response."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -198,7 +199,7 @@ def _along(view: FittedView, cluster: int) -> Panel | None:
             drawn = each.values[rows]
             svg = figures.regression(drawn, y, place, {cluster: line}, (label, response))
     else:
-        j = strongest(view, cluster)
+        j = strongest(view, cluster, range(len(view.predictors)))
         label = view.names[view.predictors[j]]
         line = regression_line(view, cluster, j)
         drawn = view.columns[view.predictors[j]][rows]
@@ -210,13 +211,14 @@ def _along(view: FittedView, cluster: int) -> Panel | None:
     )
 
 
-def strongest(view: FittedView, cluster: int) -> int:
-    """The predictor whose slope, over the column's scale, is largest in a cluster."""
-    sizes = [
-        abs(view.estimate("slope", cluster=cluster, predictor=j).mean) * view.scaling[name][1]
-        for j, name in enumerate(view.predictors)
-    ]
-    return int(np.argmax(sizes))
+def strongest(view: FittedView, cluster: int, among: Sequence[int]) -> int:
+    """Of some predictors, the one whose slope over the column's scale is largest in a cluster."""
+    return max(among, key=lambda j: _size(view, cluster, j))
+
+
+def _size(view: FittedView, cluster: int, predictor: int) -> float:
+    slope = view.estimate("slope", cluster=cluster, predictor=predictor).mean
+    return abs(slope) * view.scaling[view.predictors[predictor]][1]
 
 
 def _strongest_column(view: FittedView, cluster: int) -> Along:
@@ -231,13 +233,7 @@ def _equation(view: FittedView, cluster: int) -> list[Element]:
     words, terms = view.line_words, []
     if "intercept" in view.statistics:
         terms.append(view.estimate("intercept", cluster=cluster).value)
-    order = sorted(
-        range(len(view.predictors)),
-        key=lambda j: (
-            -abs(view.estimate("slope", cluster=cluster, predictor=j).mean)
-            * view.scaling[view.predictors[j]][1]
-        ),
-    )
+    order = sorted(range(len(view.predictors)), key=lambda j: -_size(view, cluster, j))
     for j in sorted(order[:_MOST_TERMS]):
         slope = view.estimate("slope", cluster=cluster, predictor=j)
         terms.append(f"{slope.value} · {view.names[view.predictors[j]]}")

@@ -122,14 +122,17 @@ def _response(view: FittedView, cluster: int) -> str:
     if len(view.clusters) > 1:
         level += f" (all rows {number(response_of_all(view))})"
     encoding = view.model.encoding
-    if not view.predictors or encoding is not None:
+    curved = frozenset[str]() if encoding is None else encoding.curved
+    straight = [j for j, name in enumerate(view.predictors) if name not in curved]
+    rest = " (its curves are drawn below)" if curved else ""
+    if not straight:
         said = words.typical(response, level).removeprefix("There ")
-        return f"{said[0].upper()}{said[1:]}."
-    j = strongest(view, cluster)
+        return f"{said[0].upper()}{said[1:]}{rest}."
+    j = strongest(view, cluster, straight)
     held = ", the others held equal," if len(view.predictors) > 1 else ","
     change = f"{view.effect(cluster, j).text} with {view.names[view.predictors[j]]}"
     said = words.sentence(response, "On average ", level, change, held)
-    return f"{said}."
+    return f"{said}{rest}."
 
 
 def _assignment(view: FittedView) -> list[Element]:
