@@ -265,7 +265,7 @@ def used(view: FittedView) -> dict[str, Source]:
 def _software(view: FittedView, name: str) -> Source:
     version = str(view.attribute("versions").get(name, ""))
     title, author = {
-        "jointmix": ("jointmix: Bayesian joint mixtures of covariates and response",
+        "jointmix": ("jointmix: Bayesian joint mixtures",
                      "{The jointmix developers}"),
         "nutpie": ("nutpie: fast sampling for Bayesian models", "{The PyMC developers}"),
     }[name]  # fmt: skip
