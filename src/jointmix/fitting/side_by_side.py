@@ -1,5 +1,6 @@
 """Two fits side by side: which clusters are which, and what changed beyond its error."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -305,7 +306,7 @@ def _line(here: dict[str, float], there: dict[str, float], same: bool) -> list[f
     """First, second, difference, error and z of one quantity."""
     kind = "mcse_mean" if same else "sd"
     # Constants have no Monte Carlo error.
-    error = float(np.hypot(*(np.nan_to_num(each[kind]) for each in (here, there))))
+    error = math.hypot(*(float(np.nan_to_num(each[kind])) for each in (here, there)))
     gap = there["mean"] - here["mean"]
     if error == 0:
         size = max(abs(here["mean"]), abs(there["mean"]))

@@ -184,7 +184,7 @@ def _profile(
         k: Line(at=at, mean=mean[k, kept], lower=lower[k, kept], upper=upper[k, kept])
         for k in view.occupied
     }
-    names = tuple(labels[j] for j in kept)
+    names = tuple(labels[j] for j in kept.tolist())
     return Profile(names, lines, axis, len(labels) - kept.size, connected)
 
 
