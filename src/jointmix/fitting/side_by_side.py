@@ -209,10 +209,8 @@ def diff(first: xr.DataTree, second: xr.DataTree, *, level: float = 0.05) -> Sid
     >>> import jointmix as jm
     >>> table = jm.simulate(jm.four_clusters(2), 200, seed=1)
     >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> fits = [
-    ...     jm.fit(table, n_clusters=2, features=["x1", "x2"], sampler=quick, seed=seed)
-    ...     for seed in (1, 2)
-    ... ]
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> fits = [jm.fit(table, spec, seed=seed) for seed in (1, 2)]
     >>> jm.diff(*fits).matching
     {1: 1, 2: 2}
     """

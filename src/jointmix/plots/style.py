@@ -58,7 +58,7 @@ def axis_label(text: str, width: int = _LABEL) -> str:
 
 def labelled(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
     """Name the axes. A name such as "cost ($)" is not mathematics."""
-    width, height = axes.bbox.size / axes.figure.dpi
+    width, height = (side / axes.figure.dpi for side in axes.bbox.size)
     for text, place, room in (
         (x, axes.set_xlabel, width), (y, axes.set_ylabel, height), (title, axes.set_title, width),
     ):  # fmt: skip
