@@ -174,7 +174,7 @@ def _parameter_distances(first: xr.DataTree, second: xr.DataTree) -> np.ndarray:
 
 def _points(tree: xr.DataTree) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Mean and variance (cluster,) of each entry of the parameters, weights left out."""
-    found = {}
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, draws in identified_parameters(tree).items():
         if name == "weight":
             continue

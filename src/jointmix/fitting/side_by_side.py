@@ -1,5 +1,6 @@
 """Two fits side by side: which clusters are which, and what changed beyond its error."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -208,10 +209,8 @@ def diff(first: xr.DataTree, second: xr.DataTree, *, level: float = 0.05) -> Sid
     >>> import jointmix as jm
     >>> table = jm.simulate(jm.four_clusters(2), 200, seed=1)
     >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> fits = [
-    ...     jm.fit(table, n_clusters=2, features=["x1", "x2"], sampler=quick, seed=seed)
-    ...     for seed in (1, 2)
-    ... ]
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> fits = [jm.fit(table, spec, seed=seed) for seed in (1, 2)]
     >>> jm.diff(*fits).matching
     {1: 1, 2: 2}
     """
@@ -305,7 +304,7 @@ def _line(here: dict[str, float], there: dict[str, float], same: bool) -> list[f
     """First, second, difference, error and z of one quantity."""
     kind = "mcse_mean" if same else "sd"
     # Constants have no Monte Carlo error.
-    error = float(np.hypot(*(np.nan_to_num(each[kind]) for each in (here, there))))
+    error = math.hypot(*(float(np.nan_to_num(each[kind])) for each in (here, there)))
     gap = there["mean"] - here["mean"]
     if error == 0:
         size = max(abs(here["mean"]), abs(there["mean"]))

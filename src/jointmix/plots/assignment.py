@@ -45,7 +45,7 @@ def plot_assignment(tree: xr.DataTree, ax: object = None) -> np.ndarray:
     >>> import jointmix as jm
     >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
     >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> tree = jm.fit(table, n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> tree = jm.fit(table, jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick))
     >>> [axes.get_title(loc="left") for axes in jm.plot_assignment(tree)]
     ['Cluster 1', 'Cluster 2']
     """

@@ -106,7 +106,7 @@ def plot_clusters(
     >>> import jointmix as jm
     >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
     >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> tree = jm.fit(table, n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> tree = jm.fit(table, jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick))
     >>> axes = jm.plot_clusters(tree)
     >>> axes.get_xlabel(), axes.get_ylabel()
     ('x1', 'x2')

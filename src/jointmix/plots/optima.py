@@ -43,7 +43,7 @@ def plot_modes(tree: xr.DataTree, ax: object = None) -> Axes:
     >>> import jointmix as jm
     >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
     >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> tree = jm.fit(table, n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> tree = jm.fit(table, jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick))
     >>> jm.plot_modes(tree).get_xlabel()
     'share'
     """
@@ -57,8 +57,10 @@ def plot_modes(tree: xr.DataTree, ax: object = None) -> Axes:
     if "mass" in shown:
         axes.barh(at - 0.18, np.nan_to_num(shown["mass"].values), 0.34, color=BLUE)
         handles.append(Patch(color=BLUE, label="posterior mass"))
-        for row in np.flatnonzero(np.isnan(shown["mass"].values)):
-            axes.text(0.01, row - 0.18, "not computed", va="center", color=MUTED, fontsize="small")
+        for place in np.flatnonzero(np.isnan(shown["mass"].values)):
+            axes.text(
+                0.01, place - 0.18, "not computed", va="center", color=MUTED, fontsize="small"
+            )
     if "visits" in shown:
         axes.barh(at + 0.18, shown["visits"].values, 0.34, color=AMBER, hatch="////",
                   edgecolor=PAPER, linewidth=0.4)  # fmt: skip

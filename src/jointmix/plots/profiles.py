@@ -84,7 +84,7 @@ def plot_profiles(
     >>> import jointmix as jm
     >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
     >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> tree = jm.fit(table, n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> tree = jm.fit(table, jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick))
     >>> (axes,) = jm.plot_profiles(tree)
     >>> [tick.get_text() for tick in axes.get_yticklabels()]
     ['x1', 'x2']
@@ -184,7 +184,7 @@ def _profile(
         k: Line(at=at, mean=mean[k, kept], lower=lower[k, kept], upper=upper[k, kept])
         for k in view.occupied
     }
-    names = tuple(labels[j] for j in kept)
+    names = tuple(labels[j] for j in kept.tolist())
     return Profile(names, lines, axis, len(labels) - kept.size, connected)
 
 

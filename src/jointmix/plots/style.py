@@ -58,7 +58,7 @@ def axis_label(text: str, width: int = _LABEL) -> str:
 
 def labelled(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
     """Name the axes. A name such as "cost ($)" is not mathematics."""
-    width, height = axes.figure.get_size_inches() * axes.get_position().size
+    width, height = (side / axes.figure.dpi for side in axes.bbox.size)
     for text, place, room in (
         (x, axes.set_xlabel, width), (y, axes.set_ylabel, height), (title, axes.set_title, width),
     ):  # fmt: skip
@@ -147,7 +147,7 @@ def split(axes: Axes, heights: Sequence[float]) -> list[Axes]:
     if place is not None:
         parts = place.subgridspec(len(heights), 1, height_ratios=heights)
         axes.set_subplotspec(parts[0])
-        found = [axes, *(figure.add_subplot(part) for part in list(parts)[1:])]
+        found = [axes, *(figure.add_subplot(parts[i]) for i in range(1, len(heights)))]
     else:
         box, gap = axes.get_position(), 0.25
         unit = box.height / (sum(heights) + gap * sum(heights) * (len(heights) - 1))

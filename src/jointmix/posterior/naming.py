@@ -48,7 +48,7 @@ def with_names(tree: xr.DataTree, names: Mapping[int, str]) -> xr.DataTree:
     >>> import jointmix as jm
     >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
     >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> tree = jm.fit(table, n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> tree = jm.fit(table, jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick))
     >>> named = jm.with_names(tree, {1: "low", 2: "high"})
     >>> jm.summary(named).index[0]
     'weight[low]'
