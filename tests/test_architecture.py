@@ -24,6 +24,7 @@ STEPS = (
     ("modes", "posterior"),
     ("sampling", "labels", "checks"),
     ("fitting",),
+    ("plots",),
     ("validation", "reporting"),
     ("cli",),
 )
@@ -40,8 +41,8 @@ HOMES = {
     "blackjax": {"sampling"},
     "numpyro": {"validation/twin", "validation/agreement"},
     "funsor": {"validation/twin", "validation/agreement"},
-    "matplotlib": {"reporting"},
-    "mpl_toolkits": {"reporting"},
+    "matplotlib": {"plots", "reporting"},
+    "mpl_toolkits": {"plots"},
     "arviz_plots": {"reporting"},
     "jinja2": {"reporting"},
     "markupsafe": {"reporting"},

@@ -123,13 +123,22 @@ def test_correlations_of_a_feature_with_itself_are_one(tree: xr.DataTree) -> Non
 
 @pytest.mark.parametrize(
     "plot",
-    ["plot_dist", "plot_trace_dist", "plot_trace", "plot_forest", "plot_rank", "plot_autocorr",
-     "plot_ess", "plot_mcse", "plot_energy"],
+    ["plot_dist", "plot_trace_dist", "plot_trace", "plot_forest", "plot_rank", "plot_rank_dist",
+     "plot_autocorr", "plot_ess", "plot_mcse", "plot_energy"],
 )  # fmt: skip
 def test_plots(plot: str, tree: xr.DataTree) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = getattr(az, plot)(tree)
+    assert found.viz is not None
+    mpl.pyplot.close("all")
+
+
+def test_pairs(tree: xr.DataTree) -> None:
+    """Of all variables there are hundreds of pairs: those of two, for each cluster."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = az.plot_pair(tree, var_names=["weight", "sigma"])
     assert found.viz is not None
     mpl.pyplot.close("all")
 

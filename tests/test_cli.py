@@ -81,8 +81,9 @@ class Engine:
         self.start = start
         return fitted("CAUTION")
 
-    def report(self, tree, path, title=None, sections=None) -> Path:
+    def report(self, tree, path, title=None, sections=None, short=False) -> Path:
         self.calls.append(("report", (tree, path, title, sections)))
+        self.short = short
         path.write_text("<html></html>")
         return path
 

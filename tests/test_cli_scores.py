@@ -87,7 +87,7 @@ def test_a_report_in_other_forms(four_cluster_fit: xr.DataTree, tmp_path: Path) 
     assert lines[0] == "# Mine"
     assert [line for line in lines if line.startswith("## ")] == [
         "## Predictive scores",
-        "## Verdict and key results",
+        "## Verdict and clusters",
     ]
     assert call(*told, "--out", tmp_path / "r.json").exit_code == 0
     assert len(json.loads((tmp_path / "r.json").read_text("utf-8"))["sections"]) == 2

@@ -69,6 +69,8 @@ def results() -> dict[str, Any]:
         "calibration": made_up(),
         "not calibrated": made_up(wrong=True),
         "crosstab": jm.crosstab(tree, groups),
+        "diff": jm.diff(tree, tree),
+        "evidence": jm.Evidence(-1234.5678, 0.0123),
         "summary": jm.summary(tree),
     }
 
@@ -104,6 +106,7 @@ def test_all_results_are_tables_in_a_notebook(shown: dict[str, Any]) -> None:
     assert found["crosstab"][1:] == [
         [str(group), *map(str, counts)] for group, counts in shown["crosstab"].counts.iterrows()
     ]
+    assert found["evidence"][1] == ["this model", "-1,234.57", "0.012"]
     where = f"kernel and SciPy at point 3, {MARKUP}[1, 0]"
     assert found["certificate"][1] == ["✕ gradient", "1.0e+00", "1e-09", where]
     table = shown["not calibrated"].table

@@ -193,8 +193,9 @@ def test_the_verdict_is_in_words(tree: xr.DataTree) -> None:
 
 
 def test_the_specification_is_given_back(tree: xr.DataTree, page: str) -> None:
-    codes = [texts_as_written(code) for code in parsed(page).iter(f"{XHTML}code")]
-    assert spec_from_dict(tomllib.loads(codes[0])) == fitted_spec(tree)
+    boxes = [box for box in parsed(page).iter(f"{XHTML}div") if "code" in box.get("class", "")]
+    (code,) = (box for box in boxes if texts(box[0]).startswith("Specification"))
+    assert spec_from_dict(tomllib.loads(texts_as_written(code[1]))) == fitted_spec(tree)
 
 
 def relative_luminance(colour: str) -> float:
@@ -294,7 +295,7 @@ def labels(svg: bytes) -> list[tuple[float, float]]:
 def test_labels_stand_inside_their_picture(scale: float) -> None:
     x, y = np.linspace(-3, 5, 40) * scale, np.linspace(1, 2, 40) * scale
     rows = np.zeros(40, dtype=int)
-    svg = figures.scatter(x, y, rows, {}, ("a name of some length, cut", "another (unit)"))
+    svg = figures.regression(x, y, rows, {}, ("a name of some length, cut", "another (unit)"))
     width, height = (float(v) for v in re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
     found = labels(svg)
     assert len(found) > 6

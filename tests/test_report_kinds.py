@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from synthetic import fitted_tree
 from test_certificate import certificate
 from test_report import HOSTILE, STRUCTURES, parsed, shared_document
+from test_report_numbers import flattened
 
 import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
@@ -107,7 +108,7 @@ def test_json_holds_every_section_and_table(tmp_path_factory: pytest.TempPathFac
     found = json.loads(to_json(shared_document("full", tmp_path_factory)))
     assert [section["id"] for section in found["sections"]] == list(SECTION_IDS)
     assert found["title"] == "Cluster-weighted regression of y in 3 clusters"
-    elements = [element for section in found["sections"] for element in section["elements"]]
+    elements = flattened([each for section in found["sections"] for each in section["elements"]])
     assert elements[0]["verdict"] == tree.attrs["verdict"]
     figures = [element for element in elements if element["kind"] == "figure"]
     assert len(figures) > 10

@@ -32,10 +32,17 @@ def tables_of(tree: xr.DataTree, folder: Path) -> dict[str, list[dict]]:
         elements = section["elements"]
         found[section["id"]] = [
             element.get("table", element)
-            for element in elements
+            for element in flattened(elements)
             if element["kind"] in ("table", "figure")
         ]
     return found
+
+
+def flattened(elements: list[dict]) -> list[dict]:
+    """Elements and those of groups, the groups left out."""
+    nested = [flattened(each["elements"]) if each["kind"] == "group" else [each]
+              for each in elements]  # fmt: skip
+    return [each for members in nested for each in members]
 
 
 def cells(tables: list[dict], caption: str) -> dict[str, list[str]]:
@@ -52,7 +59,7 @@ def value(text: str) -> float:
 
 
 def test_contrasts_are_differences_of_draws(tree: xr.DataTree, tables: dict) -> None:
-    rows = cells(tables["clusters"], "Differences between pairs")
+    rows = cells(tables["estimates"], "Differences between pairs")
     posterior = tree["posterior"]
     checked = 0
     for parameter, dim, column in (("mean", "feature", "x2"), ("slope", "predictor", "x3")):
@@ -70,7 +77,7 @@ def test_contrasts_are_differences_of_draws(tree: xr.DataTree, tables: dict) -> 
 
 
 def test_profiles_are_means_in_standard_units(tree: xr.DataTree, tables: dict) -> None:
-    rows = cells(tables["clusters"], "Means in standard units")
+    rows = cells(tables["estimates"], "Means in standard units")
     scaling = tree["scaling"].to_dataset()
     at = {name: i for i, name in enumerate(scaling["column"].values.tolist())}
     for name in ("x1", "x4"):

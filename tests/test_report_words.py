@@ -23,9 +23,10 @@ from jointmix.checks import (
 from jointmix.checks.finding import Finding
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import report
+from jointmix.reporting.elements import flat
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.model_graph import model_graph
-from jointmix.reporting.sections import clusters, convergence, model, scores
+from jointmix.reporting.sections import clusters, convergence, estimates, model, scores
 from jointmix.reporting.text import compact
 
 
@@ -186,7 +187,7 @@ def test_levels_are_lines_at_the_average_of_all_rows() -> None:
         line = draws["intercept"].values + draws["slope"].values @ average
         assert level.mean == pytest.approx(line.mean())
         assert [level.lower, level.upper] == pytest.approx(np.quantile(line, [0.055, 0.945]))
-    texts = [element for element in clusters.section(view).elements if hasattr(element, "notes")]
+    texts = [element for element in estimates.section(view).elements if hasattr(element, "notes")]
     overview = next(table for table in texts if table.caption.startswith("Estimates by cluster"))
     row = next(row for row in overview.rows if row[0].text == "intercept at the averages")
     assert [cell.text for cell in row[2:]] == [level.value for level in view.levels]
@@ -196,12 +197,13 @@ def test_levels_are_lines_at_the_average_of_all_rows() -> None:
 
 def test_empty_clusters_are_said_and_set_no_axes(tmp_path: Path) -> None:
     def pictures(tree: xr.DataTree) -> list[bytes]:
-        elements = clusters.section(FittedView(tree)).elements
-        return [panel.svg for each in elements for panel in getattr(each, "panels", ())]
+        view = FittedView(tree)
+        elements = (*clusters.section(view).elements, *estimates.section(view).elements)
+        return [panel.svg for each in flat(elements) for panel in getattr(each, "panels", ())]
 
     near, far = emptied(), emptied(1e6)
     assert pictures(near) == pictures(far)
-    text = report(far, tmp_path / "r.md", sections=["verdict", "clusters"]).read_text("utf-8")
+    text = report(far, tmp_path / "r.md", sections=["verdict", "estimates"]).read_text("utf-8")
     assert "Cluster 3 holds no rows (89% interval" in text
     assert "Cluster 3 holds no rows: its parameters are the prior's, and are not drawn." in text
     assert "cluster 1 − cluster 2" in text

@@ -142,7 +142,7 @@ def test_a_model_without_predictors_is_refused() -> None:
 
 
 def test_the_report_says_what_terms_change(tree: xr.DataTree, tmp_path: Path) -> None:
-    jm.report(tree, tmp_path / "r.md", sections=["clusters"])
+    jm.report(tree, tmp_path / "r.md", sections=["estimates"])
     text = (tmp_path / "r.md").read_text().replace("\\", "")
     assert "What terms change in the line" in text
     assert "| year[cluster 1, 2009 − 2007] |" in text

@@ -23,7 +23,7 @@ from jointmix.reporting.estimated import estimates, overview
 from jointmix.reporting.fitted import Estimate, FittedView
 from jointmix.reporting.model_graph import model_graph
 from jointmix.reporting.prior_meaning import meanings
-from jointmix.reporting.sections import clusters, model, verdict
+from jointmix.reporting.sections import clusters, model
 
 USUAL = {"n_clusters": 2, "features": ["a", "b"], "predictors": ["a"], "response": "y"}
 LINE = (
@@ -121,17 +121,17 @@ def test_tables_of_a_student_fit_show_its_degrees_of_freedom() -> None:
     name, column, bounds = meanings(view)[-1]
     assert (name, column) == ("df", "")
     assert bounds == pytest.approx([low, high], rel=1e-12)
-    shown = {row[0].text: row for row in overview(view, estimates(view)).rows}
+    shown = {row[0].text: row for row in overview(view, estimates(view))[0].rows}
     assert [cell.text for cell in shown["df"][2:]] == [
         view.estimate("df", cluster=k).value for k in range(2)
     ]
-    remarks = [cell.text for cell in clusters._remarks(view)[0].items]
-    assert "heavier tails than normal" in remarks[0]
-    assert "hardly different from normal" in remarks[1]
-    said = verdict._cluster_sentence(view, 0)
+    said = [clusters._equation(view, k)[1].text for k in range(2)]
+    assert "heavier tails than normal" in said[0]
+    assert "hardly different from normal" in said[1]
     sigma, df = (view.estimate(name, cluster=0).text for name in ("sigma", "df"))
-    assert said.endswith(f"rows scatter about the line with a scale of {sigma} and {df} degrees of "
-                         "freedom.")  # fmt: skip
+    assert said[0].startswith(
+        f"Rows scatter about the line with a scale of {sigma} and {df} degrees of freedom;"
+    )
 
 
 def test_priors_on_the_users_scale_by_hand() -> None:
@@ -264,13 +264,13 @@ def test_a_package_brings_its_own_words(tmp_path: Path, monkeypatch: pytest.Monk
     spec["model"]["family"] = "heavy"
     tree.attrs["spec"] = json.dumps(spec)
     view = FittedView(tree)
-    page = render_html(tree, sections=("model", "clusters", "verdict"))
+    page = render_html(tree, sections=("model", "clusters", "estimates", "verdict"))
     assert "Each cluster has its own spread σ." in page
     assert "times a heavy density" in page
     # What it does not say is plain.
     assert view.words[-1].kind("regression") == "heavy regression"
     assert view.words[-1].term.count("<msub><mi>ν</mi><mi>k</mi></msub>") == 1
-    assert "rows scatter about the line with scale of the response about its line" in page
+    assert "Rows scatter about the line with scale of the response about its line" in page
     assert "Df: degrees of freedom of the response about its line" in page
     for name in [name for name in sys.modules if name.startswith("elsewhere")]:
         monkeypatch.delitem(sys.modules, name)

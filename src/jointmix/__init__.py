@@ -42,12 +42,21 @@ if TYPE_CHECKING:
         occupied_clusters,
         sparse,
     )
+    from jointmix.fitting.side_by_side import Side, diff
     from jointmix.fitting.workflow import fit, recover
     from jointmix.kernel.fused import build_model
     from jointmix.model.settings import SamplerSpec
     from jointmix.model.simulate import Truth, four_clusters, simulate
     from jointmix.model.spec import ModelSpec
     from jointmix.modes.em import fit_em
+    from jointmix.plots.assignment import plot_assignment
+    from jointmix.plots.calibrated import plot_calibration
+    from jointmix.plots.clusters import plot_clusters
+    from jointmix.plots.compared import plot_comparison
+    from jointmix.plots.optima import plot_modes
+    from jointmix.plots.predicted import plot_prediction
+    from jointmix.plots.profiles import plot_profiles
+    from jointmix.plots.regressions import plot_regressions
     from jointmix.posterior.allocations import (
         allocation_draws,
         coclustering,
@@ -60,6 +69,7 @@ if TYPE_CHECKING:
     from jointmix.posterior.frames import assign, to_frame
     from jointmix.posterior.imputation import impute
     from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
+    from jointmix.posterior.naming import with_names
     from jointmix.posterior.pointwise import with_log_likelihood
     from jointmix.posterior.prediction import log_density, predict, predictive_density
     from jointmix.posterior.predictive_checks import predictive_checks
@@ -104,6 +114,7 @@ __all__ = [
     "ReportSpec",
     "SamplerSpec",
     "Scores",
+    "Side",
     "StudentT",
     "Truth",
     "allocation_draws",
@@ -118,6 +129,7 @@ __all__ = [
     "crosscheck",
     "crosstab",
     "diagnose",
+    "diff",
     "explain",
     "fit",
     "fit_em",
@@ -131,6 +143,14 @@ __all__ = [
     "loo",
     "occupied_clusters",
     "partition",
+    "plot_assignment",
+    "plot_calibration",
+    "plot_clusters",
+    "plot_comparison",
+    "plot_modes",
+    "plot_prediction",
+    "plot_profiles",
+    "plot_regressions",
     "predict",
     "predictive_checks",
     "predictive_density",
@@ -153,6 +173,7 @@ __all__ = [
     "to_frame",
     "with_groups",
     "with_log_likelihood",
+    "with_names",
     "write_recipe",
 ]
 
@@ -170,6 +191,15 @@ _HOME = {
     "kernel.fused": ("build_model",),
     "modes.em": ("fit_em",),
     "fitting.identification": ("identify", "raw_draws"),
+    "plots.clusters": ("plot_clusters",),
+    "plots.regressions": ("plot_regressions",),
+    "plots.assignment": ("plot_assignment",),
+    "plots.predicted": ("plot_prediction",),
+    "plots.calibrated": ("plot_calibration",),
+    "plots.optima": ("plot_modes",),
+    "plots.compared": ("plot_comparison",),
+    "plots.profiles": ("plot_profiles",),
+    "posterior.naming": ("with_names",),
     "base.errors": ("JointmixError",),
     "fitting.inspection": ("Inspection", "check"),
     "tables.issues": ("Issue",),
@@ -198,6 +228,7 @@ _HOME = {
     "storage.trees": ("save",),
     "posterior.summaries": ("summary",),
     "posterior.term_contrasts": ("term_contrasts",),
+    "fitting.side_by_side": ("Side", "diff"),
     "fitting.workflow": ("fit", "recover"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

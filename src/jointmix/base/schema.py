@@ -75,19 +75,21 @@ MODES: dict[str, tuple[str, ...]] = {
 #: Sections of the report, in their order.
 SECTION_IDS = (
     "verdict",
-    "data",
-    "model",
-    "prior",
-    "computation",
-    "convergence",
     "clusters",
     "assignment",
     "groups",
     "predictive",
     "scores",
+    "estimates",
+    "data",
+    "model",
+    "prior",
     "sensitivity",
+    "convergence",
+    "computation",
     "agreement",
     "calibration",
+    "methods",
     "reproduce",
 )
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -38,6 +39,7 @@ from jointmix.checks import (
 from jointmix.checks.diagnosis import Diagnosis, Verdict
 from jointmix.checks.finding import Finding, listed, skipped
 from jointmix.posterior.draws import fitted_spec
+from jointmix.posterior.naming import explained, given_names
 
 __all__ = [
     "Diagnosis",
@@ -51,6 +53,7 @@ __all__ = [
     "run_checks",
     "stored_diagnosis",
     "verdict",
+    "with_cluster_names",
 ]
 
 CHECKS = (
@@ -197,7 +200,7 @@ def diagnose(
     if select is not None:
         wanted = named(select, "select")
         findings = tuple(each for each in findings if each.code in wanted)
-    return Diagnosis(verdict(findings, ignored), findings, ignored)
+    return Diagnosis(verdict(findings, ignored), with_cluster_names(tree, findings), ignored)
 
 
 def stored_diagnosis(tree: xr.DataTree) -> Diagnosis:
@@ -209,7 +212,21 @@ def stored_diagnosis(tree: xr.DataTree) -> Diagnosis:
         If the tree has no such group.
     """
     findings = findings_from_dataset(require_group(tree, "checks"))
-    return Diagnosis(tree.attrs["verdict"], findings, ignored_by(tree))
+    named_now = with_cluster_names(tree, findings)
+    return Diagnosis(tree.attrs["verdict"], named_now, ignored_by(tree))
+
+
+def with_cluster_names(tree: xr.DataTree, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings whose sentences name the clusters that have names, behind their numbers."""
+    given = given_names(tree)
+    return tuple(
+        replace(
+            each,
+            message=explained(each.message, given),
+            remedy=explained(each.remedy, given),
+        )
+        for each in findings
+    )
 
 
 def verdict(findings: Iterable[Finding], ignored: frozenset[str] = frozenset()) -> Verdict:

@@ -26,7 +26,7 @@ from jointmix.cli.ahead import compiling_ahead
 from jointmix.cli.arguments import parse_part, parse_quantiles
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
-from jointmix.cli.comparing import compare_command, crosscheck_command, score_command
+from jointmix.cli.comparing import compare_command, crosscheck_command, diff_command, score_command
 from jointmix.cli.judging import diagnose_command, explain_command
 from jointmix.cli.options import (
     AsJson,
@@ -206,12 +206,13 @@ def report_command(
     fit: FitPath,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="FIT.html by default; .md and .json work too."),
+        typer.Option(metavar="PATH", help="FIT.html by default; .pdf, .md and .json work too."),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
     sections: Annotated[
         list[str] | None, typer.Option("--section", metavar="ID", help="Only these; repeat.")
     ] = None,
+    short: Annotated[bool, typer.Option("--short", help="Two to four pages.")] = False,
 ) -> None:
     """Write the report of a saved fit."""
     from jointmix.storage.files import beside_fit, check_writable, refuse_same
@@ -222,7 +223,7 @@ def report_command(
     tree = load(fit)
     from jointmix.reporting import report
 
-    typer.echo(f"report: {one_line(str(report(tree, path, title, sections)))}")
+    typer.echo(f"report: {one_line(str(report(tree, path, title, sections, short)))}")
 
 
 @app.command("predict")
@@ -282,6 +283,7 @@ def predict_command(
 app.command("check")(check_command)
 app.command("score")(score_command)
 app.command("compare")(compare_command)
+app.command("diff")(diff_command)
 app.command("crosscheck")(crosscheck_command)
 app.command("calibrate")(calibrate_command)
 app.command("diagnose")(diagnose_command)

@@ -20,7 +20,7 @@ from jointmix.cli.options import (
     SpecPath,
     Store,
 )
-from jointmix.cli.output import put_certificate, put_comparison, put_part, put_scores
+from jointmix.cli.output import put_certificate, put_comparison, put_json, put_part, put_scores
 
 if TYPE_CHECKING:
     from jointmix.fitting.selection import Comparison
@@ -44,6 +44,30 @@ def score_command(
     from jointmix.posterior.scores import loo
 
     put_scores(loo(tree, most_rows), as_json)
+
+
+def diff_command(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A saved fit.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 if anything changed beyond its error.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+) -> None:
+    """Say what changed between two saved fits, cluster by cluster."""
+    from jointmix.storage.trees import load
+
+    trees = load(first), load(second)
+    from jointmix.fitting.side_by_side import diff
+
+    found = diff(*trees)
+    if as_json:
+        put_json(found.as_dict())
+    else:
+        for line in found.lines():
+            typer.echo(one_line(line))
+    if strict and found.changed:
+        raise typer.Exit(1)
 
 
 def compare_command(

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from jointmix.families.line import Line
 from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, sign, under
 from jointmix.families.protocol import Block, Parameter
 
@@ -146,6 +147,7 @@ class BlockWords:
 class LineWords(BlockWords):
     """What responses share that depend on their predictors through a line."""
 
+    block: Line
     captions: ClassVar[Mapping[str, str]] = {
         "slope": "Slope: change of the response per unit of a predictor",
     }
@@ -158,6 +160,13 @@ class LineWords(BlockWords):
     def intercept_note(self) -> str:
         """What the intercept is, in a table's note."""
         return "The intercept is the response where every predictor is 0"
+
+    def left(self, response: str) -> str:
+        """What the line is, with the response's name: the left side of an equation."""
+        said = self.block.line_of
+        if "response" not in said:
+            return f"{said} of {response}"
+        return said.replace("the response", response).replace("response", response)
 
     def expected(self, line: Any) -> Any:
         """The response's mean where its line is so, of arrays."""

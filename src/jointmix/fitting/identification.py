@@ -40,6 +40,7 @@ from jointmix.posterior.draws import (
     observed_rows,
     posterior_parameters,
 )
+from jointmix.posterior.naming import carried_names
 from jointmix.tables.issues import listed
 
 METHODS = ("ecr", "ecr_iterative_1", "ecr_iterative_2", "stephens", "pivotal", "order_by")
@@ -376,7 +377,7 @@ def _identified_fit(
     sure = replace(sure, switch_rate=switch_rate(together))
     identification = {"method": method, "text": text, **asdict(sure)}
     result.attrs["identification"] = json.dumps(identification)
-    return judge(result)
+    return judge(carried_names(tree, result))
 
 
 def _occupied(group: xr.Dataset, found: Gathered) -> xr.DataArray:

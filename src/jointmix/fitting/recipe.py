@@ -60,11 +60,13 @@ class ReportSpec:
         for none.
     ignore
         Findings that the verdict puts aside, as `jointmix.diagnose` takes them.
+    names
+        What clusters are called, by number (see `with_names`); None for their numbers.
 
     Raises
     ------
     SpecError
-        If a part is not text, or a section or a finding unknown.
+        If a part is not text, a section or a finding unknown, or names are none of clusters.
     """
 
     path: str | None = None
@@ -72,6 +74,7 @@ class ReportSpec:
     sections: tuple[str, ...] | list[str] | None = None
     compare_with: str | None = None
     ignore: tuple[str, ...] | list[str] = ()
+    names: Mapping[int, str] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         named(self.ignore, "ignore of [report]")
@@ -79,6 +82,8 @@ class ReportSpec:
         _text_or_none("compare_with of [report]", self.compare_with)
         _text_or_none("path of [report]", self.path)
         _text_or_none("title of [report]", self.title)
+        if self.names is not None:
+            object.__setattr__(self, "names", _by_number(self.names))
         if self.sections is None:
             return
         given = self.sections
@@ -144,6 +149,11 @@ class Recipe:
         if self.package is not None and self.path is None:
             raise SpecError(f"The package {shown(self.package)} needs a path inside it; got none.")
         self._check_columns()
+        if self.report.names is not None:
+            # Trees load slowly, and most recipes name no cluster.
+            from jointmix.posterior.naming import checked_names
+
+            checked_names(self.report.names, tuple(range(1, self.spec.n_clusters + 1)))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise SpecError(f"seed must be a whole number, at least 0; got {shown(self.seed)}.")
 
@@ -210,13 +220,16 @@ class Recipe:
         from jointmix.checks import put_aside
         from jointmix.posterior.draws import with_id_columns
         from jointmix.posterior.known_groups import with_groups
+        from jointmix.posterior.naming import with_names
 
         if self.id_columns:
             tree = with_id_columns(tree, self.id_columns)
         if self.report.ignore:
             tree = put_aside(tree, self.report.ignore)
         groups = self.report.compare_with
-        return tree if groups is None else with_groups(tree, table[groups])
+        if groups is not None:
+            tree = with_groups(tree, table[groups])
+        return tree if self.report.names is None else with_names(tree, self.report.names)
 
     def data_path(self) -> Path:
         """The data file.
@@ -313,6 +326,8 @@ def recipe_text(recipe: Recipe) -> str:
     tables["data"] = {**places, **tables["data"]}
     tables["sampler"] = {"seed": recipe.seed, **tables["sampler"]}
     report = without_none(vars(recipe.report))
+    if "names" in report:
+        report["names"] = {str(number): name for number, name in report["names"].items()}
     text = tomli_w.dumps(tables | ({"report": report} if report else {}))
     return "".join([*said, text])
 
@@ -332,6 +347,18 @@ def write_recipe(recipe: Recipe, path: str | Path) -> Path:
         If the file cannot be written.
     """
     return write_file(path, recipe_text(recipe).encode())
+
+
+def _by_number(names: object) -> dict[Any, Any]:
+    """Names by whole numbers, which are texts in TOML."""
+    if not isinstance(names, Mapping):
+        raise SpecError(
+            f'names of [report] must be a table such as {{ 1 = "small" }}; got {shown(names)}.'
+        )
+    return {
+        int(number) if isinstance(number, str) and number.isdecimal() else number: name
+        for number, name in names.items()
+    }
 
 
 def _refuse_large(document: Mapping[str, Any]) -> None:

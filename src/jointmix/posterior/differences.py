@@ -30,6 +30,7 @@ from jointmix.model.serialised import PRIOR_KEYS
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
 from jointmix.posterior.invariants import outside_moments
+from jointmix.posterior.naming import cluster_names
 from jointmix.posterior.summaries import (
     bound_names,
     entries,
@@ -80,13 +81,13 @@ def contrasts(
     draws = identified_parameters(tree)
     spec = fitted_spec(tree)
     parameters, ratios = _contrasted(spec, parameters), _ratios(spec)
-    found = Differences(interval, bool(ratios))
+    found, called = Differences(interval, bool(ratios)), cluster_names(tree)
     for name in (name for name in parameters if name in draws):
-        labels = draws[name][CLUSTER].values
+        labels = draws[name][CLUSTER].values.tolist()
         for one, other in combinations(range(len(labels)), 2):
             first = draws[name].isel({CLUSTER: one}, drop=True)
             gap = first - draws[name].isel({CLUSTER: other}, drop=True)
-            pair = f"cluster {labels[one]} − cluster {labels[other]}"
+            pair = f"{called[labels[one]]} − {called[labels[other]]}"
             names = [_named(entry, name, pair) for entry, _ in entries(gap[0, 0], name)]
             found.add(names, gap, name in ratios)
     return found.table()

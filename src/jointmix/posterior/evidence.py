@@ -8,11 +8,12 @@ import xarray as xr
 
 from jointmix.base.errors import SamplingError, SchemaError
 from jointmix.base.numbers import fixed
+from jointmix.base.shown import Glance, Shown
 from jointmix.model.settings import LARGEST_PARETO_SHAPE, NEARLY_ALL
 
 
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, repr=False)
+class Evidence(Shown):
     """log p(data | model), natural log, on the users' scale.
 
     Attributes
@@ -26,8 +27,15 @@ class Evidence:
     value: float
     error: float
 
-    def __str__(self) -> str:
-        return f"log p(data) = {fixed(self.value, 2)} ± {fixed(self.error, 3)}"
+    def _printed(self) -> list[str]:
+        return [f"log p(data) = {fixed(self.value, 2)} ± {fixed(self.error, 3)}"]
+
+    def _glance(self) -> Glance:
+        return Glance(
+            head="Evidence",
+            columns=("", "log p(data)", "Monte Carlo error"),
+            rows=(("this model", fixed(self.value, 2), fixed(self.error, 3)),),
+        )
 
 
 def log_evidence(tree: xr.DataTree) -> Evidence:

@@ -1,7 +1,8 @@
 """Groups that are known from elsewhere, held against the clusters: cross table and Rand index."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from jointmix.posterior.draws import (
     posterior_parameters,
     spread,
 )
+from jointmix.posterior.naming import given_names
 from jointmix.tables.groups import GROUP, Groups, joined_groups
 
 #: Draws whose allocations are compared, evenly spaced.
@@ -59,6 +61,8 @@ class CrossTab(Shown):
         Rows of the fit whose group is not known: the column has no entry, or no row of that label.
     n_left_out
         Entries of the column whose row is not in the fit.
+    called
+        Names of clusters by number, of those that have one, by which tables are printed.
     """
 
     counts: pd.DataFrame
@@ -72,6 +76,7 @@ class CrossTab(Shown):
     n_rows: float
     n_missing: int
     n_left_out: int
+    called: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def error_rate(self) -> float:
@@ -100,16 +105,22 @@ class CrossTab(Shown):
         return said
 
     def _printed(self) -> list[str]:
-        counts = self.counts.rename(index=lambda label: shortened(str(label), _LONGEST_NAME))
+        counts = self.counts.rename(
+            index=lambda label: shortened(str(label), _LONGEST_NAME),
+            columns=lambda number: shortened(self._name(number), _LONGEST_NAME),
+        )
         counts.index.name = shortened(str(counts.index.name or ""), _LONGEST_NAME)
         shown = counts.to_string(line_width=WIDTH, max_rows=_MOST_SHOWN)
         return [*shown.splitlines(), self.text]
+
+    def _name(self, number: int) -> str:
+        return self.called.get(number, str(number))
 
     def _glance(self) -> Glance:
         agreement, *others = self._sentences()
         return Glance(
             head="Known groups against clusters",
-            columns=(str(self.counts.index.name or "group"), *map(str, self.counts.columns)),
+            columns=(str(self.counts.index.name or "group"), *map(self._name, self.counts.columns)),
             rows=tuple(
                 (str(group), *map(str, line))
                 for group, line in zip(self.counts.index, self.counts.to_numpy(), strict=True)
@@ -217,6 +228,7 @@ def crosstab(
         n_rows=_plain_number(rows.total),
         n_missing=len(codes) - len(known),
         n_left_out=n_left_out,
+        called=given_names(tree),
     )
 
 

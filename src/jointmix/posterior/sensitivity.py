@@ -12,6 +12,7 @@ from jointmix.families.priors.priors import InverseGamma
 from jointmix.families.protocol import Parameter
 from jointmix.model.packing import unpacked
 from jointmix.posterior.draws import fitted_scaling, fitted_spec, posterior_parameters
+from jointmix.posterior.naming import cluster_names
 from jointmix.posterior.summaries import entries, identified_parameters, is_constant
 
 #: Kallioinen, Paananen, Bürkner and Vehtari (2024), section 4.
@@ -93,6 +94,7 @@ def sensitivity(tree: xr.DataTree) -> pd.DataFrame:
             "log_likelihood": xr.Dataset({"log_likelihood": likelihood}),
         }
     )
+    called = cluster_names(tree)
     # Entries that never vary have no distribution to change.
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         by_prior, by_data = (psense(groups, group=group) for group in ("prior", "likelihood"))
@@ -100,8 +102,8 @@ def sensitivity(tree: xr.DataTree) -> pd.DataFrame:
         label: (value, other)
         for name in draws
         for (label, value), (_, other) in zip(
-            entries(_labelled(by_prior[name], draws[name]), name),
-            entries(_labelled(by_data[name], draws[name]), name),
+            entries(_labelled(by_prior[name], draws[name]), name, called),
+            entries(_labelled(by_data[name], draws[name]), name, called),
             strict=True,
         )
     }

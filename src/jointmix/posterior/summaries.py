@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
+from arviz_base import rcParams
+from arviz_stats.base import array_stats
 
 from jointmix.base.arguments import proportion
 from jointmix.base.errors import SchemaError
@@ -23,6 +24,7 @@ from jointmix.base.schema import (
     require_dims,
     require_group,
 )
+from jointmix.posterior.naming import cluster_names
 from jointmix.posterior.printed import Estimates
 
 PAIR = "pair"
@@ -158,31 +160,45 @@ def statistics(draws: xr.DataArray, interval: float = 0.89) -> xr.Dataset:
         remaining dims; the last four are NaN where the draws are constant.
     """
     bound_names(interval)
-    tails = draws.quantile([(1 - interval) / 2, (1 + interval) / 2], dim=(CHAIN, DRAW))
+    last = draws.transpose(..., CHAIN, DRAW)
+    values, both = last.values, (-2, -1)
+    # Labelled arrays take longer to set out than what is computed of them.
+    quantile = np.nanquantile if np.isnan(values).any() else np.quantile
+    lower, upper = quantile(values, [(1 - interval) / 2, (1 + interval) / 2], axis=both)
+    free = ~_is_one_value(values.min(both), values.max(both))
     # R-hat divides by the variance within chains, which is 0 for a constant.
     with np.errstate(invalid="ignore", divide="ignore"):
         diagnostics = {
-            "mcse_mean": arviz_stats.mcse(draws, method="mean"),
-            "ess_bulk": arviz_stats.ess(draws, method="bulk"),
-            "ess_tail": arviz_stats.ess(draws, method="tail"),
-            "r_hat": arviz_stats.rhat(draws),
+            "mcse_mean": array_stats.mcse(values, method="mean"),
+            "ess_bulk": array_stats.ess(values, method="bulk"),
+            "ess_tail": array_stats.ess(values, method="tail", prob=rcParams["stats.ci_prob"]),
+            "r_hat": array_stats.rhat(values),
         }
-    free = ~is_constant(draws)
-    return xr.Dataset(
-        {
-            "mean": draws.mean((CHAIN, DRAW)),
-            "sd": draws.std((CHAIN, DRAW), ddof=1).where(free, 0.0),
-            "lower": tails.isel(quantile=0, drop=True),
-            "upper": tails.isel(quantile=1, drop=True),
-            **{name: value.where(free) for name, value in diagnostics.items()},
-        }
-    )
+    found = {
+        "mean": np.nanmean(values, axis=both),
+        "sd": np.where(free, np.nanstd(values, axis=both, ddof=1), 0.0),
+        "lower": lower,
+        "upper": upper,
+        **{name: np.where(free, value, np.nan) for name, value in diagnostics.items()},
+    }
+    rest = last.isel({CHAIN: 0, DRAW: 0}, drop=True)
+    return xr.Dataset({name: rest.copy(data=np.asarray(value)) for name, value in found.items()})
 
 
-def entries(array: xr.DataArray, parameter: str) -> Iterator[tuple[str, float]]:
-    """Name and value of each entry of ``array``, such as "mean[cluster 1, width]"."""
+def entries(
+    array: xr.DataArray, parameter: str, called: Mapping[int, str] | None = None
+) -> Iterator[tuple[str, float]]:
+    """Name and value of each entry of ``array``, such as "mean[cluster 1, width]".
+
+    Parameters
+    ----------
+    called
+        What clusters are called, by number, where they have names.
+    """
     labels = [
-        [f"{_NUMBERED[str(dim)]} {value}" for value in array[dim].values]
+        [called[int(value)] for value in array[dim].values]
+        if dim == CLUSTER and called is not None
+        else [f"{_NUMBERED[str(dim)]} {value}" for value in array[dim].values]
         if dim in _NUMBERED
         else _pair_labels(array)
         if dim == PAIR
@@ -214,7 +230,8 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
     pandas.DataFrame
         One that prints rounded by its sd, in the width of a window (``display.width`` of pandas):
         mean, sd, the interval's bounds (``eti89_lb``, ``eti89_ub``), mcse_mean, ess_bulk,
-        ess_tail and r_hat, on the users' scale; rows such as "mean[cluster 1, width]".
+        ess_tail and r_hat, on the users' scale; rows such as "mean[cluster 1, width]", or by the
+        names that `with_names` gave.
         Fixed constants have NaN for the last four.
 
     Raises
@@ -225,11 +242,12 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
         If ``interval`` is not a probability in (0, 1).
     """
     lower, upper = bound_names(interval)
+    called = cluster_names(tree)
     names: list[str] = []
     frames: list[pd.DataFrame] = []
     for parameter, draws in identified_parameters(tree).items():
         values = statistics(draws, interval)
-        names += [name for name, _ in entries(values["mean"], parameter)]
+        names += [name for name, _ in entries(values["mean"], parameter, called)]
         frames.append(pd.DataFrame({key: values[key].values.ravel() for key in values.data_vars}))
     table = pd.concat(frames, ignore_index=True).rename(columns={"lower": lower, "upper": upper})
     return Estimates(table.set_axis(names, axis="index"))

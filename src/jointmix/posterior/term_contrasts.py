@@ -14,6 +14,7 @@ from jointmix.base.schema import CLUSTER, PREDICTOR, WEIGHT, require_group
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.differences import Differences
 from jointmix.posterior.draws import fitted_spec, observed_rows, observed_source
+from jointmix.posterior.naming import cluster_names
 from jointmix.posterior.summaries import identified_parameters
 from jointmix.tables.design import Encoding, Source, TermColumns
 from jointmix.tables.factors import OutsideError
@@ -93,7 +94,7 @@ def term_contrasts(
     _refuse_unread("between", asked, chosen)
     held = None if at is None else _held_at(encoding, source, chosen, at)
     ratio = bool(spec.blocks[-1].ratio)
-    found = Differences(interval, ratio)
+    found, called = Differences(interval, ratio), cluster_names(tree)
     for term in chosen:
         axes = [_settings(tree, encoding, source, each, asked) for each in _axes(term)]
         for pairs in product(*(combinations(axis, 2) for axis in axes)):
@@ -102,7 +103,7 @@ def term_contrasts(
                 dims=PREDICTOR,
                 coords={PREDICTOR: [*spec.predictors]},
             )
-            _add(found, term.label, _words(pairs), (slope * change).sum(PREDICTOR), ratio)
+            _add(found, called, term.label, _words(pairs), (slope * change).sum(PREDICTOR), ratio)
     return found.table()
 
 
@@ -310,11 +311,18 @@ def _words(pairs: Sequence[tuple[Setting, Setting]]) -> str:
     return said[0] if len(said) == 1 else " × ".join(f"({each})" for each in said)
 
 
-def _add(found: Differences, label: str, words: str, change: xr.DataArray, ratio: bool) -> None:
+def _add(
+    found: Differences,
+    called: Mapping[int, str],
+    label: str,
+    words: str,
+    change: xr.DataArray,
+    ratio: bool,
+) -> None:
     """The change in each cluster, and differences of it between clusters."""
-    clusters = change[CLUSTER].values
-    found.add([f"{label}[cluster {value}, {words}]" for value in clusters], change, ratio)
+    clusters = [called[value] for value in change[CLUSTER].values.tolist()]
+    found.add([f"{label}[{name}, {words}]" for name in clusters], change, ratio)
     for one, other in combinations(range(len(clusters)), 2):
-        pair = f"cluster {clusters[one]} − cluster {clusters[other]}"
+        pair = f"{clusters[one]} − {clusters[other]}"
         gap = change.isel({CLUSTER: one}, drop=True) - change.isel({CLUSTER: other}, drop=True)
         found.add([f"{label}[{pair}, {words}]"], gap, ratio)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from jointmix.reporting.figures import INK, MUTED, PANEL, axis_label, drawn
+from jointmix.plots import marks
+from jointmix.plots.style import BLUE
+from jointmix.reporting.figures import PANEL, axis_label, drawn
 
-_BAND, _LINE, _WORST = "#c3c9d4", "#7d8798", "#0067a5"
 _ROW_HEIGHT = 0.19
 
 
@@ -31,14 +32,9 @@ def rank_functions(
     """
 
     def plot(axes: Axes) -> None:
-        axes.fill_between(at, lower, upper, color=_BAND, lw=0)
-        for name, values in curves.items():
-            if name != marked:
-                axes.plot(at, values, color=_LINE, linewidth=0.7)
-        axes.plot(at, curves[marked], color=_WORST, linewidth=2)
-        axes.axhline(0, color=INK, linewidth=0.8)
-        axes.set(xlabel="rank, as a share", ylabel="ECDF − uniform", xlim=(0, 1))
-        axes.set_title(axis_label(marked), color=_WORST)
+        marks.rank_functions(axes, at, curves, np.array([lower, upper]), marked)
+        axes.set(xlabel="rank, as a share", ylabel="ECDF − uniform")
+        axes.set_title(axis_label(marked), color=BLUE)
 
     return drawn(plot, PANEL)
 
@@ -48,15 +44,7 @@ def coverages(names: Sequence[str], shares: np.ndarray, n: int, expected: float 
     error = 3 * np.sqrt(expected * (1 - expected) / n)
 
     def plot(axes: Axes) -> None:
-        row = np.arange(len(names))
-        axes.axvspan(expected - error, min(expected + error, 1.0), color=_BAND, lw=0)
-        axes.axvline(expected, color=INK, linewidth=0.8)
-        far = np.abs(shares - expected) > error
-        axes.plot(shares[~far], row[~far], "o", color=_WORST, markersize=5)
-        axes.plot(shares[far], row[far], "X", color="#a3232f", markersize=7)
-        axes.set_yticks(row, [axis_label(name) for name in names], fontsize=8)
-        axes.set(xlabel="share of 90% intervals with the truth", ylim=(len(names) - 0.4, -0.6))
-        axes.tick_params(axis="y", length=0, labelcolor=MUTED)
-        axes.grid(axis="y", visible=False)
+        marks.coverages(axes, names, shares, expected, error)
+        axes.set(xlabel="share of 90% intervals with the truth")
 
     return drawn(plot, (5.5, 1.0 + _ROW_HEIGHT * len(names)))

@@ -1,7 +1,5 @@
 """Differences between clusters, draw by draw, as a table."""
 
-import re
-
 import numpy as np
 import pandas as pd
 
@@ -17,14 +15,11 @@ from jointmix.reporting.text import decimals, interval, number, places_for
 _MOST = 40
 
 
-_CLUSTERS = re.compile(r"\[(cluster \d+)(?: − (cluster \d+))?[,\]]")
-
-
-def _of(label: object) -> tuple[str, ...]:
-    """The clusters in a label such as "mean[cluster 1 − cluster 2, width]"."""
-    match = _CLUSTERS.search(str(label))
-    assert match is not None
-    return match.groups(default="")
+def _is_of(label: object, name: str) -> bool:
+    """Whether a label such as "mean[cluster 1 − cluster 2, width]" is of a cluster."""
+    ends = (",", "]", " −")
+    text = str(label)
+    return any(f"[{name}{end}" in text or f" − {name}{end}" in text for end in ends)
 
 
 def _ratio(line: pd.Series) -> list[str]:
@@ -64,10 +59,8 @@ def term_table(view: FittedView) -> Table:
 
 
 def _table(view: FittedView, found: pd.DataFrame, caption: str, function: str, note: str) -> Table:
-    empty = [value for k, value in enumerate(view.clusters) if k not in view.occupied]
-    of_empty = [
-        any(f"cluster {value}" in clusters for value in empty) for clusters in map(_of, found.index)
-    ]
+    empty = [name for k, name in enumerate(view.called) if k not in view.occupied]
+    of_empty = [any(_is_of(label, name) for name in empty) for label in found.index]
     free = found[(found["sd"] > 0) & ~np.array(of_empty, dtype=bool)]
     strength = (free["mean"].abs() / free["sd"]).sort_values(ascending=False, kind="stable")
     shown = free if len(free) <= _MOST else free.loc[strength.index[:_MOST]]
@@ -98,7 +91,7 @@ def _table(view: FittedView, found: pd.DataFrame, caption: str, function: str, n
             f"deviation; jointmix.{function} gives the other {left_out:,}."
         )
     if empty:
-        notes.append(f"Clusters without rows are left out: {listed([str(v) for v in empty])}.")
+        notes.append(f"Clusters without rows are left out: {listed(empty)}.")
     return Table(
         caption=caption,
         columns=(

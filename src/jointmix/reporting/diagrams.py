@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 
-from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, axis_label, drawn, mark
+from jointmix.plots import marks
+from jointmix.reporting.figures import INK, MUTED, PANEL, PAPER, RULE, drawn
 from jointmix.reporting.text import MINUS, shorten
 
 Sign = Literal["free", "observed", "fixed"]
@@ -85,27 +86,6 @@ def graph(
     return drawn(plot, (5.5, 3.0))
 
 
-def parallel(
-    means: Mapping[int, np.ndarray], rows: np.ndarray, cluster: np.ndarray, labels: Sequence[str]
-) -> bytes:
-    """Profiles across columns: rows (row, column) thin, means of clusters (column) thick."""
-
-    def plot(axes: Axes) -> None:
-        at = np.arange(len(labels))
-        for row, k in zip(rows, cluster, strict=True):
-            axes.plot(at, row, color=mark(int(k))[0], linewidth=0.5, alpha=0.18, rasterized=True)
-        for k, mean in means.items():
-            colour, marker = mark(k)
-            axes.plot(at, mean, color=PAPER, linewidth=3.6)
-            axes.plot(at, mean, color=colour, marker=marker, linewidth=1.8, markersize=6)
-        names = [axis_label(label) for label in labels]
-        axes.set_xticks(at, names, rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_ylabel("standard units")
-        axes.grid(axis="x", visible=True)
-
-    return drawn(plot, (6.2, 3.4))
-
-
 def matrix(values: np.ndarray, ends: Sequence[int]) -> bytes:
     """A square of probabilities, rows sorted by cluster; lines after each cluster's last row."""
 
@@ -167,24 +147,8 @@ def by_number(
     """
 
     def plot(axes: Axes) -> None:
-        lines = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
-        for i, (name, (numbers, values, errors)) in enumerate(series.items()):
-            colour, marker = mark(i)
-            axes.errorbar(
-                # Side by side, so that bars do not hide one another.
-                numbers + 0.07 * (i - (len(series) - 1) / 2),
-                values,
-                yerr=None if errors is None else 2 * errors,
-                color=colour,
-                marker=marker,
-                linestyle=lines[i % len(lines)],
-                capsize=3,
-                linewidth=1.5,
-                label=name,
-            )
+        marks.over_numbers(axes, series)
         axes.set(xlabel="clusters", ylabel=label)
-        axes.set_xticks(np.unique(np.concatenate([each[0] for each in series.values()])))
         axes.legend(frameon=False, loc="best", fontsize=8 if len(series) > 3 else None)
-        axes.grid(axis="x", visible=False)
 
     return drawn(plot, PANEL)

@@ -1,6 +1,7 @@
 """Documents of a fit, a comparison over K, a cross-check and a calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -12,30 +13,38 @@ from jointmix.base.errors import JointmixError, SpecError
 from jointmix.base.schema import SECTION_IDS
 from jointmix.fitting.candidates import N_CLUSTERS
 from jointmix.fitting.selection import Comparison
-from jointmix.reporting.elements import Callout, Document, Section
+from jointmix.reporting.elements import Callout, Document, Prose, Section
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.sections import SECTIONS, agreement
+from jointmix.reporting.sections import SECTIONS, agreement, clusters, verdict
+from jointmix.reporting.sections import short as short_form
 from jointmix.reporting.sections.calibration import calibration_sections
-from jointmix.reporting.sections.comparison import comparison_sections
+from jointmix.reporting.sections.comparison import choice_sections, comparison_sections
 from jointmix.reporting.text import clean, rows_text, shorten
 
 _TITLE_WIDTH = 120
+#: Sections of what was estimated, which a failed check withholds.
+_RESULTS = ("clusters", "assignment", "groups", "predictive", "scores", "estimates", "limits")
 
 
 def fit_document(
-    tree: xr.DataTree, title: str | None = None, sections: Sequence[str] | None = None
+    tree: xr.DataTree,
+    title: str | None = None,
+    sections: Sequence[str] | None = None,
+    short: bool = False,
 ) -> Document:
-    """The report of a fit.
+    """The report of a fit, or its short form.
 
     Raises
     ------
     SpecError
-        If a section is unknown.
+        If a section is unknown, or sections are chosen for the short form.
     """
+    if short and sections is not None:
+        raise SpecError("A short report has its own sections; leave out sections or short.")
     wanted, view = _known(sections), FittedView(tree)
     made_by = view.attribute("versions").get("jointmix", "")
     return Document(
-        sections=tuple(_section(module, view) for module in wanted),
+        sections=_short(view) if short else tuple(_section(module, view) for module in wanted),
         title=_heading(title, _default_title(view)),
         subtitle=_subtitle(view),
         footer=f"Made by jointmix {made_by} from a fit with schema "
@@ -43,8 +52,13 @@ def fit_document(
     )
 
 
-def comparison_document(comparison: Comparison, title: str | None = None) -> Document:
-    """The report of fits with several numbers of clusters, and structures."""
+def comparison_document(
+    comparison: Comparison, title: str | None = None, short: bool = False
+) -> Document:
+    """The report of fits with several numbers of clusters, and structures.
+
+    Its short form has the choice, and the short form of the fit that was chosen.
+    """
     view, table = FittedView(comparison.tree), comparison.table
     numbers = table.index.get_level_values(N_CLUSTERS)
     what = f"of {view.names[view.response]} " if view.response is not None else ""
@@ -56,7 +70,9 @@ def comparison_document(comparison: Comparison, title: str | None = None) -> Doc
         else f"{numbers.min()} to {numbers.max()} clusters"
     )
     return Document(
-        sections=comparison_sections(comparison),
+        sections=(*choice_sections(comparison), *_short(view))
+        if short
+        else comparison_sections(comparison),
         title=_heading(title, f"Joint mixture {what}with {clusters}{many}"),
         subtitle=_subtitle(view),
         footer=f"Made by jointmix {version('jointmix')}.",
@@ -112,12 +128,31 @@ def _known(sections: Sequence[str] | None) -> tuple[ModuleType, ...]:
 
 
 def _section(module: ModuleType, view: FittedView) -> Section:
+    return _made(module.ID, module.TITLE, module.section, view)
+
+
+def _short(view: FittedView) -> tuple[Section, ...]:
+    parts = (
+        (verdict, verdict.section),
+        (clusters, clusters.brief),
+        (short_form, short_form.section),
+    )
+    return tuple(_made(module.ID, module.TITLE, make, view) for module, make in parts)
+
+
+def _made(
+    name: str, title: str, make: Callable[[FittedView], Section], view: FittedView
+) -> Section:
     """One section, or in its place the reason why it cannot be computed."""
     try:
-        return module.section(view)
+        found = make(view)
+        if name not in _RESULTS or not verdict.withheld(view):
+            return found
+        warned = Prose(text="The checks failed: nothing in this section may be used.")
+        return replace(found, withheld=True, elements=(warned, *found.elements))
     except JointmixError as error:
         callout = Callout(tone="note", title="Not computed", text=f"Not computed, because {error}")
-        return Section(id=module.ID, title=module.TITLE, elements=(callout,))
+        return Section(id=name, title=title, elements=(callout,))
 
 
 def _default_title(view: FittedView) -> str:

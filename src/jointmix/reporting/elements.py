@@ -1,5 +1,6 @@
 """What a section is made of: plain data, worded and escaped only when it is rendered."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -114,11 +115,12 @@ class Equation:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """Text in a fixed-width face."""
+    """Text in a fixed-width face; on paper a ``narrow`` one stands in two columns."""
 
     kind: ClassVar[str] = "code"
     caption: str
     text: str
+    narrow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,18 +143,57 @@ class Badge:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Elements that belong together.
+
+    Parameters
+    ----------
+    form
+        "opening" sets text and picture side by side where there is room, "card" frames what is
+        said of one cluster, "fold" shows the title alone until it is opened.
+    title
+        Its heading; an opening has none.
+    elements
+        In their order.
+    withheld
+        Whether it stands in grey, as it must not be used.
+    """
+
+    kind: ClassVar[str] = "group"
+    form: Literal["opening", "card", "fold"]
+    elements: tuple["Element", ...]
+    title: Cell | None = None
+    withheld: bool = False
+
+
 Element = (
-    Heading | Prose | Bullets | Facts | Tiles | Table | Figure | Equation | Code | Callout | Badge
+    Heading
+    | Prose
+    | Bullets
+    | Facts
+    | Tiles
+    | Table
+    | Figure
+    | Equation
+    | Code
+    | Callout
+    | Badge
+    | Group
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A titled part of the report; ``id`` selects and links it."""
+    """A titled part of the report; ``id`` selects and links it.
+
+    What is ``withheld`` stands in grey: it must not be used.
+    """
 
     id: str
     title: str
     elements: tuple[Element, ...]
+    withheld: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +215,15 @@ class Document:
     subtitle: str
     footer: str
     kicker: str = "Joint mixture report"
+
+
+def flat(elements: Iterable[Element]) -> Iterator[Element]:
+    """All elements, those inside groups among them, without the groups."""
+    for element in elements:
+        if isinstance(element, Group):
+            yield from flat(element.elements)
+        else:
+            yield element
 
 
 def text_cells(*texts: str) -> tuple[Cell, ...]:

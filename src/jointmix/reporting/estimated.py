@@ -7,7 +7,7 @@ import xarray as xr
 from jointmix.checks.finding import listed
 from jointmix.families.protocol import Parameter
 from jointmix.posterior.summaries import PAIR
-from jointmix.reporting.elements import Cell, Table, number_cells
+from jointmix.reporting.elements import Cell, Element, Table, number_cells
 from jointmix.reporting.fitted import Estimate, FittedView
 from jointmix.reporting.text import number
 
@@ -38,6 +38,11 @@ class Row:
     def fixed(self) -> bool:
         """Whether no cluster's value was sampled."""
         return all(estimate.fixed for estimate in self.estimates)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the clusters have one value in common."""
+        return len(self.estimates) > 1 and self.parameter.role != "weight" and self.parameter.shared
 
 
 def estimates(view: FittedView) -> list[Row]:
@@ -74,28 +79,40 @@ def estimates(view: FittedView) -> list[Row]:
     return found
 
 
-def overview(view: FittedView, rows: list[Row]) -> Table:
-    """Estimates of all parameters but correlations, a row an entry and a column a cluster."""
-    return Table(
-        caption="Estimates by cluster: posterior mean and 89% interval",
-        columns=(
-            *(Cell(text=text) for text in ("parameter", "column")),
-            *(replace(mark, numeric=True) for mark in view.marks),
-        ),
-        rows=tuple(
-            (
-                Cell(text=row.parameter.name),
-                Cell(text=row.column or "–"),
-                *(
-                    Cell(text=estimate.value, detail=estimate.bounds, numeric=True)
-                    for estimate in row.estimates
-                ),
+def overview(view: FittedView, rows: list[Row]) -> list[Element]:
+    """Estimates of all parameters but correlations, a row an entry and a column a cluster.
+
+    What the clusters share stands in a table of its own, once.
+    """
+    shown = [row for row in rows if row.parameter.role != "correlation"]
+    own = [row for row in shown if not row.shared]
+    shared = [row for row in shown if row.shared]
+    head = tuple(Cell(text=text) for text in ("parameter", "column"))
+    found: list[Element] = [
+        Table(
+            caption="Estimates by cluster: posterior mean and 89% interval",
+            columns=(*head, *(replace(mark, numeric=True) for mark in view.marks)),
+            rows=tuple((*_head(row), *map(_cell, row.estimates)) for row in own),
+            notes=_averages(view),
+        )
+    ]
+    if shared:
+        found.append(
+            Table(
+                caption="Estimates that all clusters share",
+                columns=(*head, *number_cells("all clusters")),
+                rows=tuple((*_head(row), _cell(row.estimates[0])) for row in shared),
             )
-            for row in rows
-            if row.parameter.role != "correlation"
-        ),
-        notes=_averages(view),
-    )
+        )
+    return found
+
+
+def _head(row: Row) -> tuple[Cell, Cell]:
+    return Cell(text=row.parameter.name), Cell(text=row.column or "–")
+
+
+def _cell(estimate: Estimate) -> Cell:
+    return Cell(text=estimate.value, detail=estimate.bounds, numeric=True)
 
 
 def _averages(view: FittedView) -> tuple[str, ...]:
@@ -111,6 +128,13 @@ def _averages(view: FittedView) -> tuple[str, ...]:
     )
 
 
+def _by_cluster(view: FittedView, row: Row) -> list[tuple[Cell, Estimate]]:
+    """A mark and an estimate for each cluster; one of both where they share it."""
+    if row.shared:
+        return [(Cell(text="all"), row.estimates[0])]
+    return list(zip(view.marks, row.estimates, strict=True))
+
+
 def precision(view: FittedView, rows: list[Row]) -> Table:
     """Estimates with their Monte Carlo standard errors, a row an entry and cluster."""
     return Table(
@@ -121,8 +145,7 @@ def precision(view: FittedView, rows: list[Row]) -> Table:
         ),
         rows=tuple(
             (
-                Cell(text=row.parameter.name),
-                Cell(text=row.column or "–"),
+                *_head(row),
                 mark,
                 *number_cells(
                     estimate.value,
@@ -132,6 +155,6 @@ def precision(view: FittedView, rows: list[Row]) -> Table:
                 ),
             )
             for row in rows
-            for mark, estimate in zip(view.marks, row.estimates, strict=True)
+            for mark, estimate in _by_cluster(view, row)
         ),
     )

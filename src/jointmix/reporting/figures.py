@@ -12,19 +12,12 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from jointmix.reporting.quantities import Line
-from jointmix.reporting.text import clean, shorten
-
-INK, MUTED, RULE, PAPER = "#1f2430", "#5b6270", "#d5d9e0", "#ffffff"
-#: After Okabe and Ito, darkened until each has a contrast of 4.5 to 1 on white.
-COLOURS = (
-    "#0067a5", "#c04a00", "#00785a", "#a23e7c", "#8c6400", "#3a3f4b", "#0f7f97", "#a3232f",
-)  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-#: The same marks as text.
-GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")
-#: Marks of one picture beyond which they are stored as pixels.
-VECTOR_LIMIT = 500
+from jointmix.plots import marks
+from jointmix.plots.geometry import Line
+from jointmix.plots.regressions import draw_levels
+from jointmix.plots.style import COLOURS as COLOURS
+from jointmix.plots.style import INK, MUTED, PAPER, RULE, VECTOR_LIMIT, axis_label
+from jointmix.plots.style import glyph as glyph
 
 PANEL, WIDE, SMALL = (3.5, 2.8), (5.5, 2.3), (3.5, 2.0)
 
@@ -61,25 +54,6 @@ _STYLE: dict[str, Any] = {
     "text.color": INK,
     "savefig.dpi": 150,
 }
-
-
-def mark(cluster: int) -> tuple[str, str]:
-    """Colour and marker of a cluster; no two of the first 64 have both alike."""
-    return COLOURS[cluster % 8], MARKERS[_shape(cluster)]
-
-
-def glyph(cluster: int) -> str:
-    """A cluster's marker as a character."""
-    return GLYPHS[_shape(cluster)]
-
-
-def _shape(cluster: int) -> int:
-    return (cluster + cluster // 8) % 8
-
-
-def axis_label(text: str) -> str:
-    """A name short enough for an axis."""
-    return shorten(clean(text), 36)
 
 
 def drawn(plot: Callable[[Axes], None], size: tuple[float, float] = PANEL) -> bytes:
@@ -123,70 +97,6 @@ def histogram(edges: np.ndarray, counts: np.ndarray, label: str) -> bytes:
     return drawn(plot, SMALL)
 
 
-def forest(intervals: Mapping[int, tuple[float, float, float]], n: int, label: str) -> bytes:
-    """Lower bound, mean and upper bound of some of ``n`` clusters, the first on top."""
-
-    def plot(axes: Axes) -> None:
-        for i, (lower, mean, upper) in intervals.items():
-            colour, marker = mark(i)
-            axes.plot([lower, upper], [i, i], color=colour, linewidth=2.4, solid_capstyle="round")
-            size = 11 if marker == "*" else 7.5
-            axes.plot(
-                mean,
-                i,
-                marker,
-                color=colour,
-                markersize=size,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.5,
-            )
-        for i in set(range(n)) - set(intervals):
-            place = axes.get_yaxis_transform()
-            axes.text(0.5, i, "no rows", ha="center", va="center", color=MUTED, transform=place)
-        axes.set(xlabel=axis_label(label), ylim=(n - 0.4, -0.6))
-        axes.set_yticks(range(n), [str(i + 1) for i in range(n)])
-        axes.set_ylabel("cluster")
-        axes.grid(axis="y", visible=False)
-        axes.locator_params(axis="x", nbins=5)
-
-    return drawn(plot, (3.5, 0.95 + 0.24 * n))
-
-
-def _rows(axes: Axes, x: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> None:
-    for i in np.unique(cluster):
-        colour, marker = mark(int(i))
-        rows = cluster == i
-        axes.scatter(
-            x[rows],
-            y[rows],
-            s=13,
-            color=colour,
-            marker=marker,
-            alpha=0.5,
-            linewidths=0,
-            rasterized=x.size > VECTOR_LIMIT,
-        )
-
-
-def scatter(
-    x: np.ndarray,
-    y: np.ndarray,
-    cluster: np.ndarray,
-    outlines: Mapping[int, np.ndarray],
-    labels: tuple[str, str],
-) -> bytes:
-    """Rows in two columns, marked by cluster, and outlines of clusters, (points, 2)."""
-
-    def plot(axes: Axes) -> None:
-        _rows(axes, x, y, cluster)
-        for i, outline in outlines.items():
-            axes.plot(*outline.T, color=PAPER, linewidth=3.2)
-            axes.plot(*outline.T, color=mark(i)[0], linewidth=1.6)
-        axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
-
-    return drawn(plot, (5.5, 3.9))
-
-
 def regression(
     x: np.ndarray,
     y: np.ndarray,
@@ -197,33 +107,20 @@ def regression(
     """Rows along one predictor, and lines of clusters with their bands."""
 
     def plot(axes: Axes) -> None:
-        _rows(axes, x, y, cluster)
-        for i, line in lines.items():
-            colour = mark(i)[0]
-            axes.fill_between(line.at, line.lower, line.upper, color=colour, alpha=0.25, lw=0)
-            axes.plot(line.at, line.mean, color=PAPER, linewidth=3.4)
-            axes.plot(line.at, line.mean, color=colour, linewidth=1.9)
+        marks.rows(axes, x, y, cluster)
+        marks.lines(axes, lines)
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
         axes.locator_params(axis="x", nbins=6)
 
     return drawn(plot)
 
 
-def at_levels(lines: Mapping[int, Line], levels: Sequence[str], labels: tuple[str, str]) -> bytes:
+def at_levels(lines: dict[int, Line], levels: Sequence[str], labels: tuple[str, str]) -> bytes:
     """Values of clusters at levels, with their intervals, side by side."""
 
     def plot(axes: Axes) -> None:
-        for place, (i, line) in enumerate(lines.items()):
-            colour, marker = mark(i)
-            beside = line.at + 0.5 * (place - (len(lines) - 1) / 2) / max(1, len(lines))
-            around = np.abs([line.mean - line.lower, line.upper - line.mean])
-            axes.errorbar(beside, line.mean, around, fmt=marker, color=colour, markersize=5)
-        axes.set_xticks(range(len(levels)), [shorten(level, 14) for level in levels])
+        draw_levels(axes, lines, levels)
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))
-        axes.set_xlim(-0.6, len(levels) - 0.4)
-        axes.grid(axis="x", visible=False)
-        if sum(map(len, levels)) > 24:
-            axes.tick_params(axis="x", rotation=30)
 
     return drawn(plot)
 
@@ -318,10 +215,8 @@ def band(
     """A distribution function's difference from the uniform one, in its simultaneous band."""
 
     def plot(axes: Axes) -> None:
-        axes.fill_between(at, lower, upper, color="#c3c9d4", lw=0)
-        axes.plot(at, difference, color="#0067a5", linewidth=1.6)
-        axes.axhline(0, color=INK, linewidth=0.8)
-        axes.set(xlabel=label, ylabel="ECDF − uniform", xlim=(0, 1))
+        marks.band(axes, at, difference, lower, upper)
+        axes.set(xlabel=label, ylabel="ECDF − uniform")
 
     return drawn(plot, PANEL)
 
@@ -330,7 +225,7 @@ def residuals(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, label: str) -> 
     """Residuals against predictions, marked by cluster."""
 
     def plot(axes: Axes) -> None:
-        _rows(axes, x, y, cluster)
+        marks.rows(axes, x, y, cluster)
         for level, style in ((0.0, "-"), (-2.0, (0, (4, 2))), (2.0, (0, (4, 2)))):
             axes.axhline(level, color=INK, linewidth=0.9, linestyle=style)
         axes.set(xlabel=axis_label(label), ylabel="quantile residual")

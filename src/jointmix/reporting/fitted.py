@@ -1,6 +1,5 @@
 """One reading of a fitted tree, shared by the sections: names, draws and estimates."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,41 +7,29 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jointmix.base.errors import SchemaError
 from jointmix.base.numbers import probability
 from jointmix.base.schema import (
-    CHAIN,
     CLUSTER,
-    DRAW,
     PREDICTOR,
-    require_dims,
     require_group,
 )
-from jointmix.checks import Finding, findings_from_dataset, run_checks
+from jointmix.checks import Finding, findings_from_dataset, run_checks, with_cluster_names
 from jointmix.checks.finding import listed
 from jointmix.families.protocol import Block, Parameter
-from jointmix.families.rows import Rows
-from jointmix.families.words import BlockWords, LineWords, words_of
-from jointmix.model.serialised import spec_from_dict
-from jointmix.model.spec import ModelSpec
+from jointmix.plots.reading import INTERVAL, Reading
 from jointmix.posterior.draws import (
-    expected_rows,
     id_columns,
-    observed_columns,
     observed_labels,
-    observed_rows,
     observed_table,
 )
 from jointmix.posterior.scores import Scores, loo
 from jointmix.posterior.summaries import identified_parameters, invariant_quantities, statistics
 from jointmix.reporting.elements import Cell
-from jointmix.reporting.text import clean, decimals, places_for, short_labels, shorten
+from jointmix.reporting.text import clean, decimals, places_for, shorten
 from jointmix.tables.labels import label_text
 
 #: Rows that are left out one by one, and numbers in the tables that are drawn.
 MOST_SCORED, _MOST_DRAWN = 2_000, 20_000_000
-#: Probability inside every interval of the report.
-INTERVAL = 0.89
 
 
 @dataclass(frozen=True)
@@ -89,14 +76,15 @@ class Estimate:
         return f"{self.value} {self.bounds}" if not self.fixed else f"{self.value} (fixed)"
 
 
-def _estimate(entry: xr.Dataset, share: bool = False) -> Estimate:
+def estimate_of(entry: xr.Dataset, share: bool = False) -> Estimate:
+    """The estimate of one entry of what `statistics` gives."""
     numbers = {str(name): float(value) for name, value in entry.data_vars.items()}
     return Estimate(**numbers, share=share)
 
 
 @dataclass(frozen=True)
-class FittedView:
-    """A fitted tree as the report reads it; every derived quantity is computed once.
+class FittedView(Reading):
+    """A fitted tree as the report reads it: what pictures read, and estimates in words.
 
     Raises
     ------
@@ -104,56 +92,10 @@ class FittedView:
         On access of a quantity whose group is missing.
     """
 
-    tree: xr.DataTree
-
-    def attribute(self, name: str) -> Any:
-        """A root attribute that is stored as JSON."""
-        try:
-            return json.loads(self.tree.attrs[name])
-        except (KeyError, TypeError, ValueError) as error:
-            raise SchemaError(
-                f"The tree's attribute {name!r} is missing or damaged; fit the model again."
-            ) from error
-
     @cached_property
-    def model(self) -> ModelSpec:
-        """The specification."""
-        return spec_from_dict(self.attribute("spec"))
-
-    @cached_property
-    def words(self) -> tuple[BlockWords, ...]:
-        """How people read each of the model's blocks."""
-        return tuple(words_of(block) for block in self.model.blocks)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Names of the Gaussian features."""
-        return tuple(self.model.features)
-
-    @property
-    def labels(self) -> dict[str, tuple[str, ...]]:
-        """Labels of the codes of features that have levels, by column."""
-        return {own.column: own.levels for own in self.model.discrete if own.levels}
-
-    @property
-    def predictors(self) -> tuple[str, ...]:
-        """Names of the columns that explain the response."""
-        return tuple(self.model.predictors)
-
-    @property
-    def response(self) -> str | None:
-        """Name of the response."""
-        return self.model.response
-
-    @property
-    def offset(self) -> str | None:
-        """Name of the offset."""
-        return self.model.offset
-
-    @property
-    def trials(self) -> str | None:
-        """Name of the trials."""
-        return self.model.trials
+    def made(self) -> dict[str, Any]:
+        """What sections have made of it once, by what it is."""
+        return {}
 
     @property
     def given(self) -> str:
@@ -163,33 +105,6 @@ class FittedView:
             ["features"] * bool(self.model.clustering) + ["predictors"] * bool(further)
         )
 
-    @property
-    def n_obs(self) -> int:
-        """Number of rows used."""
-        return int(self.tree.attrs["n_obs"])
-
-    @cached_property
-    def rows(self) -> Rows:
-        """The rows used, on the users' scale."""
-        return observed_rows(self.tree, self.model)
-
-    @property
-    def total(self) -> float:
-        """The sum of the rows' weights: their number where they have none."""
-        return self.rows.total
-
-    def average(self, values: np.ndarray | xr.DataArray) -> float:
-        """Mean over the rows of values (obs,) that are there, as often as they weigh."""
-        given = np.asarray(values)
-        there = ~np.isnan(given)
-        weight = None if self.rows.weight is None else self.rows.weight[there]
-        return float(np.average(given[there], weights=weight))
-
-    @cached_property
-    def names(self) -> dict[str, str]:
-        """Short label of each column."""
-        return short_labels(self.model.columns)
-
     def shortened(self, label: str) -> str:
         """A label such as "slope[cluster 1, width]" with its columns' short labels."""
         for name, short in self.names.items():
@@ -198,46 +113,23 @@ class FittedView:
         return shorten(clean(label), 120)
 
     @cached_property
-    def posterior(self) -> xr.Dataset:
-        """Identified draws, [chain, draw, cluster, ...]."""
-        posterior = require_group(self.tree, "posterior")
-        for array in posterior.data_vars.values():
-            require_dims(array, (CHAIN, DRAW, CLUSTER))
-        return posterior
-
-    @cached_property
-    def point(self) -> xr.Dataset:
-        """Posterior means."""
-        return self.posterior.mean((CHAIN, DRAW))
-
-    @cached_property
-    def clusters(self) -> tuple[int, ...]:
-        """Values of the coordinate ``cluster``."""
-        return tuple(int(value) for value in self.posterior[CLUSTER].values)
-
-    @cached_property
-    def occupied(self) -> tuple[int, ...]:
-        """Positions of the clusters that hold rows: at least one is expected there."""
-        expected = expected_rows(self.tree).values
-        return tuple(int(k) for k in np.flatnonzero(expected >= 1))
-
-    @cached_property
     def left_out(self) -> str:
         """A sentence, with a space before it, on clusters that pictures leave out; "" if none."""
-        empty = [str(v) for k, v in enumerate(self.clusters) if k not in self.occupied]
+        empty = [name for k, name in enumerate(self.called) if k not in self.occupied]
         if not empty:
             return ""
         one = len(empty) == 1
-        return (
-            f" {'Cluster' if one else 'Clusters'} {listed(empty)} {'holds' if one else 'hold'} no "
-            f"rows: {'its' if one else 'their'} parameters are the prior's, and are not drawn."
+        text = (
+            f"{listed(empty)} {'holds' if one else 'hold'} no rows: {'its' if one else 'their'} "
+            "parameters are the prior's, and are not drawn."
         )
+        return f" {text[:1].upper()}{text[1:]}"
 
     @property
     def marks(self) -> tuple[Cell, ...]:
         """A cell with each cluster's name and mark."""
         return tuple(
-            Cell(text=f"Cluster {value}", cluster=i) for i, value in enumerate(self.clusters)
+            Cell(text=shorten(clean(title), 60), cluster=i) for i, title in enumerate(self.titles)
         )
 
     @cached_property
@@ -259,7 +151,7 @@ class FittedView:
     def estimate(self, parameter: str, **position: int) -> Estimate:
         """The estimate of one entry, at positions counted from 0 along each dim."""
         share = self.model.parameters[parameter].role in ("weight", "probability")
-        return _estimate(self.statistics[parameter].isel(position), share)
+        return estimate_of(self.statistics[parameter].isel(position), share)
 
     @cached_property
     def levels(self) -> tuple[Estimate, ...]:
@@ -273,20 +165,13 @@ class FittedView:
         lines = (self.posterior["slope"] * xr.DataArray(average, dims=PREDICTOR)).sum(PREDICTOR)
         lines = self.line_words.expected(lines + self.posterior["intercept"])
         found = statistics(lines, INTERVAL)
-        return tuple(_estimate(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
-
-    @property
-    def line_words(self) -> LineWords:
-        """Those of the response's block."""
-        words = self.words[-1]
-        assert isinstance(words, LineWords)
-        return words
+        return tuple(estimate_of(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
 
     @cached_property
     def typical(self) -> tuple[Estimate, ...]:
         """The response that each cluster expects where there are no predictors."""
         found = statistics(self.line_words.expected(self.posterior["intercept"]), INTERVAL)
-        return tuple(_estimate(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
+        return tuple(estimate_of(found.isel({CLUSTER: k})) for k in range(len(self.clusters)))
 
     @cached_property
     def _ratios(self) -> xr.Dataset:
@@ -296,7 +181,7 @@ class FittedView:
         """A slope as people read it: its exponential where the words have a name for that."""
         if not self.line_words.block.ratio:
             return self.estimate("slope", cluster=cluster, predictor=predictor)
-        return _estimate(self._ratios.isel({CLUSTER: cluster, PREDICTOR: predictor}))
+        return estimate_of(self._ratios.isel({CLUSTER: cluster, PREDICTOR: predictor}))
 
     def own(self, block: Block, cluster: int) -> dict[str, Estimate]:
         """Estimates of the scales and shapes that a cluster has one of, by name."""
@@ -317,13 +202,9 @@ class FittedView:
     def findings(self) -> tuple[Finding, ...]:
         """Results of the checks: those stored, or computed where none are."""
         if "checks" in self.tree.children:
-            return findings_from_dataset(require_group(self.tree, "checks"))
-        return run_checks(self.tree)
-
-    @cached_property
-    def allocation(self) -> xr.Dataset:
-        """Responsibilities and allocation, [obs, cluster] and [obs]."""
-        return require_group(self.tree, "allocation")
+            stored = findings_from_dataset(require_group(self.tree, "checks"))
+            return with_cluster_names(self.tree, stored)
+        return with_cluster_names(self.tree, run_checks(self.tree))
 
     @cached_property
     def row_labels(self) -> np.ndarray | None:
@@ -371,19 +252,3 @@ class FittedView:
 
         table = observed_table(self.tree, self.model)
         return prior_predictive(table, self.model.plain, self.n_tables)
-
-    @cached_property
-    def columns(self) -> dict[str, np.ndarray]:
-        """Values of each column used, by name, (obs)."""
-        found = observed_columns(self.tree, self.model)
-        return {name: found[name] for name in self.names}
-
-    @cached_property
-    def scaling(self) -> dict[str, tuple[float, float]]:
-        """Centre and scale of each column."""
-        group = require_group(self.tree, "scaling")
-        triples = zip(
-            group["column"].values.tolist(), group["center"].values, group["scale"].values,
-            strict=True,
-        )  # fmt: skip
-        return {name: (float(center), float(scale)) for name, center, scale in triples}

@@ -17,6 +17,7 @@ from jointmix.reporting.elements import (
     Equation,
     Facts,
     Figure,
+    Group,
     Heading,
     Prose,
     Table,
@@ -57,6 +58,7 @@ def to_json(document: Document) -> str:
             {
                 "id": section.id,
                 "title": section.title,
+                "withheld": section.withheld,
                 "elements": [_plain(element) for element in section.elements],
             }
             for section in document.sections
@@ -72,6 +74,14 @@ def _plain(element: Element) -> dict[str, Any]:
             "caption": element.caption,
             "panels": [panel.alt for panel in element.panels],
             "table": asdict(element.table),
+        }
+    if isinstance(element, Group):
+        return {
+            "kind": element.kind,
+            "form": element.form,
+            "withheld": element.withheld,
+            "title": None if element.title is None else asdict(element.title),
+            "elements": [_plain(each) for each in element.elements],
         }
     return {"kind": element.kind, **asdict(element)}
 
@@ -128,6 +138,9 @@ def _markdown(element: Element) -> str:
             return f"> **{_escaped(element.title)}** {_escaped(element.text)}"
         case Badge():
             return f"**{_escaped(element.verdict)}** {_escaped(element.text)}"
+        case Group():
+            head = [] if element.title is None else [f"### {_cell(element.title)}"]
+            return "\n\n".join([*head, *(_markdown(each) for each in element.elements)])
 
 
 def markdown_table(table: Table) -> str:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from jointmix.base.shown import SYMBOLS
 from jointmix.reporting.elements import Document
 from jointmix.reporting.figures import COLOURS, glyph
+from jointmix.reporting.svg import smaller
 from jointmix.reporting.text import clean
 
 
@@ -19,7 +20,7 @@ def _visible(value: object) -> object:
 
 def _data_uri(svg: bytes) -> str:
     # An image from a data address is inert, and its ids cannot meet those of another figure.
-    return f"data:image/svg+xml;base64,{b64encode(svg).decode('ascii')}"
+    return f"data:image/svg+xml;base64,{b64encode(smaller(svg)).decode('ascii')}"
 
 
 def _environment() -> Environment:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from jointmix.plots.along import Along, along_columns
 from jointmix.reporting import figures
-from jointmix.reporting.along import Along, along_columns
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells, text_cells
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import thinned
@@ -29,8 +29,8 @@ def curves(view: FittedView) -> Figure:
             svg = figures.regression(each.values[rows], y, cluster, drawn, (label, response))
         cells = [_cells(each, k) for k in lines]
         words = "; ".join(
-            f"cluster {value} from {own[1].text} to {own[-1].text}"
-            for value, own in zip(view.clusters, cells, strict=True)
+            f"{called} from {own[1].text} to {own[-1].text}"
+            for called, own in zip(view.called, cells, strict=True)
         )
         alt = f"{response} along {label}: {words}."
         panels.append(Panel(svg=svg, alt=alt, wide=len(found) == 1))

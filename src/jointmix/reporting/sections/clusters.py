@@ -1,297 +1,327 @@
-"""What the clusters are: estimates, and pictures of them."""
+"""What each cluster is: a card with its profile, neighbour, equation, rows and response."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from jointmix.reporting import diagrams, figures, terms
-from jointmix.reporting.contrasted import contrast_table, term_table
+from jointmix.base.numbers import percent, probability
+from jointmix.base.schema import CLUSTER, OBS, require_group
+from jointmix.families.mixture import block_terms
+from jointmix.plots.along import Along, along_columns
+from jointmix.plots.clusters import answered
+from jointmix.plots.geometry import regression_line
+from jointmix.plots.reading import thinned
+from jointmix.posterior.draws import draw_parameters, spread
+from jointmix.reporting import figures
+from jointmix.reporting.dots import Dot, Strip, strips
 from jointmix.reporting.elements import (
-    Bullets,
     Cell,
+    Code,
     Element,
     Figure,
-    Heading,
+    Group,
     Panel,
     Prose,
     Section,
     Table,
     number_cells,
 )
-from jointmix.reporting.estimated import Row, estimates, overview, precision
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.quantities import (
-    ellipse,
-    feature_covariance,
-    regression_line,
-    separating_pair,
-    thinned,
+from jointmix.reporting.telling import (
+    Trait,
+    expected,
+    response_of_all,
+    separation,
+    telling,
+    traits,
 )
-from jointmix.reporting.text import decimals, places_for
+from jointmix.reporting.text import decimals, number, shorten
 
 ID, TITLE = "clusters", "Clusters"
 
-MAX_ROWS = 5000
-_ELLIPSE = 0.90
-#: Features beyond which rows are drawn as profiles too, and rows drawn so.
-_PLANE, _MOST_PROFILES = 3, 300
+#: Rows of each kind on a card, and their columns; draws that densities of rows are averaged over.
+_ROWS, _MOST_VALUES, _DENSITY_DRAWS = 3, 6, 20
+#: Lines of a profile, rows in its picture of the response, and terms of an equation.
+_MOST_TRAITS, _MOST_DRAWN, _MOST_TERMS = 16, 250, 8
+_READING = (
+    "Each number is a posterior mean with its 89% equal-tailed interval [a, b]. Profiles are in "
+    "standard deviations of all rows: 0 is their mean, or their share of a level."
+)
 
 
 def section(view: FittedView) -> Section:
-    """Pictures of the clusters and their regressions, then every estimate."""
+    """How to read the cards, and a card for each cluster that holds rows."""
+    cards = [
+        replace(card, elements=(*card.elements, _rows(view, k)))
+        for k, card in zip(view.occupied, _cards(view), strict=True)
+    ]
+    return Section(id=ID, title=TITLE, elements=(_reading(view), *cards))
+
+
+def brief(view: FittedView) -> Section:
+    """The cards without rows."""
+    return Section(id=ID, title=TITLE, elements=(_reading(view), *_cards(view)))
+
+
+def _reading(view: FittedView) -> Prose:
+    return Prose(text=f"{_READING}{view.left_out}")
+
+
+def _cards(view: FittedView) -> list[Group]:
+    return [_card(view, k) for k in view.occupied]
+
+
+def _card(view: FittedView, cluster: int) -> Group:
     elements: list[Element] = []
-    if len(view.features) > 1:
-        elements.append(_scatter(view))
-    if len(view.features) > _PLANE:
-        elements.append(_profiles(view))
-    if view.predictors:
-        made = view.model.encoding is not None
-        elements.append(terms.curves(view) if made else _regressions(view))
-    rows = estimates(view)
-    elements += [Heading(text="Estimates"), Prose(text=_reading()), overview(view, rows)]
-    elements += _remarks(view)
-    elements += _forests(view, rows)
-    correlations = [row for row in rows if row.parameter.role == "correlation" and not row.fixed]
-    if correlations:
-        elements.append(_correlations(view, correlations))
-    if len(view.clusters) > 1:
-        elements += [Heading(text="Differences between clusters"), contrast_table(view)]
-    if view.model.encoding is not None:
-        elements += [Heading(text="Terms of the predictors"), term_table(view)]
-    return Section(id=ID, title=TITLE, elements=tuple(elements))
+    apart = separation(view, cluster)
+    if apart:
+        elements.append(Prose(text=apart))
+    pictures = _pictures(view, cluster)
+    if pictures is not None:
+        elements.append(pictures)
+    if view.response is not None:
+        elements += _equation(view, cluster)
+    return Group(form="card", title=card_title(view, cluster), elements=tuple(elements))
 
 
-def _reading() -> str:
-    return (
-        "Each number is a posterior mean with its 89% equal-tailed interval [a, b]; MCSE is the "
-        "Monte Carlo standard error of the mean, what sampling longer would reduce."
+def card_title(view: FittedView, cluster: int) -> Cell:
+    """A cluster's name with its share of the rows."""
+    if len(view.clusters) == 1:
+        return Cell(text=f"All {view.n_obs:,} rows", cluster=cluster)
+    weight = view.estimate("weight", cluster=cluster)
+    bounds = "" if weight.fixed else f" [{percent(weight.lower)}, {percent(weight.upper)}]"
+    return Cell(
+        text=f"{view.marks[cluster].text}: {percent(weight.mean)} of the rows{bounds}",
+        cluster=cluster,
     )
 
 
-def _positions(view: FittedView) -> tuple[np.ndarray, np.ndarray, str]:
-    """Rows to draw, each one's cluster by position, and a sentence where some are left out."""
-    rows = thinned(view.n_obs, MAX_ROWS)
-    allocated = view.allocation["allocation"].values[rows]
-    cluster = np.searchsorted(view.clusters, allocated)
-    text = f" {MAX_ROWS:,} of {view.n_obs:,} rows are drawn." if view.n_obs > MAX_ROWS else ""
-    return rows, cluster, text
+def shown_traits(view: FittedView, cluster: int) -> list[Trait]:
+    """Those of a profile, in the order of the columns: all, or the farthest from all rows."""
+    own = traits(view)[cluster]
+    # Of two levels one says it all.
+    both = {each.column for each in own if sum(other.column == each.column for other in own) == 2}
+    own = tuple(
+        each for i, each in enumerate(own)
+        if not (each.level and each.column in both and own[i - 1].column == each.column)
+    )  # fmt: skip
+    far = sorted(range(len(own)), key=lambda i: -abs(own[i].gap))[:_MOST_TRAITS]
+    return [own[i] for i in sorted(far)]
 
 
-def _scatter(view: FittedView) -> Figure:
-    pair = separating_pair(view) if len(view.occupied) > 1 else (0, 1)
-    names = [view.features[j] for j in pair]
-    first, second = (view.names[name] for name in names)
-    rows, cluster, left_out = _positions(view)
-    mean, covariance = view.point["mean"].values, feature_covariance(view)
-    outlines = {
-        k: ellipse(mean[k, list(pair)], covariance[k][np.ix_(pair, pair)], _ELLIPSE)
-        for k in view.occupied
-    }
-    centers = [
-        [view.estimate("mean", cluster=k, feature=j) for j in pair]
-        for k in range(len(view.clusters))
-    ]
-    where = "; ".join(
-        f"cluster {value} centred at {x.value}, {y.value}"
-        for value, (x, y) in zip(view.clusters, centers, strict=True)
-    )
-    x, y = (view.columns[name][rows] for name in names)
-    chosen = "the two features that separate the clusters best" if len(view.features) > 2 else ""
+def _pictures(view: FittedView, cluster: int) -> Figure | None:
+    """The profile, and the response along its main predictor."""
+    panels, own = [], shown_traits(view, cluster)
+    if own:
+        panels.append(_profile(view, cluster, own))
+    along = _along(view, cluster) if view.predictors else None
+    if along is not None:
+        panels.append(along)
+    if not panels:
+        return None
     return Figure(
-        caption=f"Rows in {first} and {second}{', ' if chosen else ''}{chosen}, each marked by "
-        f"its most probable cluster, with the ellipse that holds 90% of each cluster."
-        f"{left_out}{view.left_out}",
-        panels=(
-            Panel(
-                svg=figures.scatter(x, y, cluster, outlines, (first, second)),
-                alt=f"Scatter of {second} against {first}: {where}.",
-                wide=True,
-            ),
-        ),
-        table=Table(
-            caption="Centres of the ellipses",
-            columns=(Cell(text="cluster"), *number_cells(first, second)),
-            rows=tuple(
-                (mark, *number_cells(*(center.text for center in pair_of)))
-                for mark, pair_of in zip(view.marks, centers, strict=True)
-            ),
-        ),
-        legend=view.marks,
-    )
-
-
-def _profiles(view: FittedView) -> Figure:
-    """Clusters' means and some rows across all features, in units of the columns' scales."""
-    center, scale = np.array([view.scaling[name] for name in view.features]).T
-    means = (view.point["mean"].values - center) / scale
-    kept = thinned(view.n_obs, _MOST_PROFILES)
-    values = np.stack([view.columns[name][kept] for name in view.features], axis=1)
-    cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[kept])
-    labels = [view.names[name] for name in view.features]
-    drawn = {k: means[k] for k in view.occupied}
-    held = means[list(view.occupied)]
-    far, column = np.unravel_index(int(np.abs(held).argmax()), held.shape)
-    farthest = view.occupied[int(far)]
-    some = f" {kept.size:,} of {view.n_obs:,} rows are drawn." if kept.size < view.n_obs else ""
-    return Figure(
-        caption="Profiles: mean of each feature in each cluster (thick) and rows (thin), each "
-        f"column centred and scaled.{some}{view.left_out}",
-        panels=(
-            Panel(
-                svg=diagrams.parallel(drawn, (values - center) / scale, cluster, labels),
-                alt=f"Profiles of {len(means)} clusters over {len(labels)} features; farthest from "
-                f"the centre is cluster {view.clusters[farthest]} in {labels[int(column)]}, at "
-                f"{decimals(float(means[farthest, column]), 2)}.",
-                wide=True,
-            ),
-        ),
-        table=Table(
-            caption="Means in standard units",
-            columns=(Cell(text="feature"), *(replace(mark, numeric=True) for mark in view.marks)),
-            rows=tuple(
-                (Cell(text=label), *number_cells(*(decimals(float(m), 2) for m in means[:, j])))
-                for j, label in enumerate(labels)
-            ),
-        ),
-        legend=view.marks,
-    )
-
-
-def _regressions(view: FittedView) -> Figure:
-    rows, cluster, left_out = _positions(view)
-    response = view.names[view.response or ""]
-    y = view.columns[view.response or ""][rows]
-    if view.trials is not None:
-        response, y = f"{response} / {view.names[view.trials]}", y / view.columns[view.trials][rows]
-    panels = []
-    table: list[tuple[Cell, ...]] = []
-    for j, name in enumerate(view.predictors):
-        lines = [regression_line(view, k, j) for k in range(len(view.clusters))]
-        slopes = [view.estimate("slope", cluster=k, predictor=j) for k in range(len(lines))]
-        label = view.names[name]
-        words = "; ".join(
-            f"cluster {value} {slope.text}"
-            for value, slope in zip(view.clusters, slopes, strict=True)
-        )
-        panels.append(
-            Panel(
-                svg=figures.regression(
-                    view.columns[name][rows],
-                    y,
-                    cluster,
-                    {k: lines[k] for k in view.occupied},
-                    (label, response),
-                ),
-                alt=f"{response} against {label}, slopes: {words}.",
-                wide=len(view.predictors) == 1,
-            )
-        )
-        table += [
-            (Cell(text=label), mark, *_line_cells(line.at, line.mean))
-            for mark, line in zip(view.marks, lines, strict=True)
-        ]
-    others = ", the other predictors held at the cluster's mean" if len(view.predictors) > 1 else ""
-    return Figure(
-        caption=f"{response} along each predictor, with each cluster's {view.line_words.curve} "
-        "and its "
-        f"89% band{others}. Lines span the central 95% of the cluster's rows.{left_out}"
-        f"{view.left_out}",
+        caption=_caption(view, cluster, bool(own), along is not None),
         panels=tuple(panels),
-        table=Table(
-            caption="Ends of the regression lines",
-            columns=(
-                Cell(text="predictor"),
-                Cell(text="cluster"),
-                *number_cells("from", "response there", "to", "response there"),
-            ),
-            rows=tuple(table),
-        ),
-        legend=view.marks,
+        table=_numbers(view, cluster, own),
     )
 
 
-def _line_cells(at: np.ndarray, mean: np.ndarray) -> tuple[Cell, ...]:
-    across, up = float(np.ptp(at)) / 20, float(np.ptp(mean)) / 20
-    return number_cells(
-        *(
-            decimals(float(value), places_for(spread, float(value)))
-            for end in (0, -1)
-            for value, spread in ((at[end], across), (mean[end], up))
-        )
-    )
+def _caption(view: FittedView, cluster: int, profile: bool, along: bool) -> str:
+    left_out = len(traits(view)[cluster]) - len(shown_traits(view, cluster))
+    parts = ["Profile: means and 89% intervals against all rows"] if profile else []
+    if left_out and len(traits(view)[cluster]) > _MOST_TRAITS:
+        parts[0] += ", the farthest from them"
+    if along:
+        parts.append(f"{view.names[view.response or '']} in the cluster's rows, with its 89% band")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
-def _remarks(view: FittedView) -> list[Element]:
-    """What scales and shapes of each cluster mean, where a family says it."""
-    items = []
-    for k, value in enumerate(view.clusters):
-        said = [words.remark(view.own(words.block, k)) for words in view.words]
-        text = "; ".join(sentence for sentence in said if sentence)
-        if text:
-            items.append(Cell(text=f"Cluster {value}: {text}.", cluster=k))
-    return [Bullets(items=tuple(items))] if items else []
-
-
-def _correlations(view: FittedView, rows: list[Row]) -> Figure:
-    """The correlation matrix of each cluster at its posterior mean."""
-    labels = [view.names[name] for name in view.features]
-    panels = []
-    for k in view.occupied:
-        value = view.clusters[k]
-        far = max(rows, key=lambda row: abs(row.estimates[k].mean))
-        panels.append(
-            Panel(
-                svg=diagrams.correlations(
-                    view.point["correlation"].values[k], labels, f"cluster {value}"
-                ),
-                alt=f"Correlations in cluster {value}; the strongest is that of {far.column}, "
-                f"{far.estimates[k].text}.",
-            )
-        )
-    return Figure(
-        caption="Correlations of the features inside each cluster, posterior means."
-        f"{view.left_out}",
-        panels=tuple(panels),
-        table=precision(view, rows),
-    )
-
-
-def _forests(view: FittedView, rows: list[Row]) -> list[Figure]:
-    """Intervals of the free parameters; those with one entry a cluster share a figure."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        if not row.fixed and row.parameter.role != "correlation":
-            groups.setdefault(row.parameter.name if row.column else "", []).append(row)
-    return [
-        Figure(
-            caption=_group_caption(view, members),
-            panels=tuple(_forest(view, row) for row in members),
-            table=precision(view, members),
-        )
-        for members in groups.values()
+def _profile(view: FittedView, cluster: int, own: list[Trait]) -> Panel:
+    lines = [
+        Strip(label=each.label, value=each.value, dots=(dot_of(each, cluster),)) for each in own
     ]
-
-
-def _group_caption(view: FittedView, rows: list[Row]) -> str:
-    words = dict.fromkeys(view.caption(row.parameter) for row in rows)
-    all_drawn = all(row.parameter.role == "weight" for row in rows)
-    return f"{'. '.join(words)}. Lines are 89% intervals.{'' if all_drawn else view.left_out}"
-
-
-def _forest(view: FittedView, row: Row) -> Panel:
-    numbers = "; ".join(
-        f"cluster {value} {estimate.text}"
-        for value, estimate in zip(view.clusters, row.estimates, strict=True)
-    )
+    farthest = telling(tuple(own), 1)[0]
     return Panel(
-        svg=figures.forest(
-            {
-                k: (estimate.lower, estimate.mean, estimate.upper)
-                for k, estimate in enumerate(row.estimates)
-                if k in view.occupied or row.parameter.role == "weight"
-            },
-            len(row.estimates),
-            row.column or row.parameter.name,
-        ),
-        alt=f"{row.parameter.name}{f' of {row.column}' if row.column else ''}: {numbers}.",
+        svg=strips(lines, "standard deviations of all rows", 0.0),
+        alt=f"Profile of {len(own)} means and shares; farthest from all rows is "
+        f"{farthest.label}, at {decimals(farthest.gap, 2)} standard deviations.",
+        wide=view.response is None or not view.predictors,
     )
+
+
+def dot_of(trait: Trait, cluster: int) -> Dot:
+    """A cluster's mean or share in standard deviations of all rows."""
+    return Dot(cluster=cluster, lower=trait.lower, mean=trait.gap, upper=trait.upper)
+
+
+def _numbers(view: FittedView, cluster: int, own: list[Trait]) -> Table:
+    rows = [
+        (
+            Cell(text=each.label),
+            *number_cells(f"{each.value} {each.bounds}", each.of_all, decimals(each.gap, 2)),
+        )
+        for each in own
+    ]
+    if view.response is not None:
+        level = expected(view)[cluster]
+        rows.append(
+            (
+                Cell(text=f"{view.names[view.response]}, expected"),
+                *number_cells(level.text, number(response_of_all(view)), "–"),
+            )
+        )
+    return Table(
+        caption="The cluster against all rows",
+        columns=(
+            Cell(text="column"),
+            *number_cells("mean or share, 89% interval", "all rows", "standard deviations apart"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _along(view: FittedView, cluster: int) -> Panel | None:
+    """The response of the cluster's rows along the predictor that moves it most."""
+    own = view.allocation["allocation"].values == view.clusters[cluster]
+    rows = np.flatnonzero(own)
+    rows = rows[thinned(rows.size, _MOST_DRAWN)]
+    values, response = answered(view)
+    y = values[rows]
+    place = np.full(rows.size, cluster)
+    if view.model.encoding is not None:
+        each = _strongest_column(view, cluster)
+        line, label = each.lines[cluster], shorten(each.name, 40)
+        if each.levels:
+            svg = figures.at_levels({cluster: line}, each.levels, (label, response))
+        else:
+            drawn = each.values[rows]
+            svg = figures.regression(drawn, y, place, {cluster: line}, (label, response))
+    else:
+        j = strongest(view, cluster, range(len(view.predictors)))
+        label = view.names[view.predictors[j]]
+        line = regression_line(view, cluster, j)
+        drawn = view.columns[view.predictors[j]][rows]
+        svg = figures.regression(drawn, y, place, {cluster: line}, (label, response))
+    return Panel(
+        svg=svg,
+        alt=f"{response} along {label}: from {number(float(line.mean[0]))} to "
+        f"{number(float(line.mean[-1]))}; {rows.size:,} rows.",
+    )
+
+
+def strongest(view: FittedView, cluster: int, among: Sequence[int]) -> int:
+    """Of some predictors, the one whose slope over the column's scale is largest in a cluster."""
+    return max(among, key=lambda j: _size(view, cluster, j))
+
+
+def _size(view: FittedView, cluster: int, predictor: int) -> float:
+    slope = view.estimate("slope", cluster=cluster, predictor=predictor).mean
+    return abs(slope) * view.scaling[view.predictors[predictor]][1]
+
+
+def _strongest_column(view: FittedView, cluster: int) -> Along:
+    if "along" not in view.made:
+        view.made["along"] = along_columns(view)
+    found: list[Along] = view.made["along"]
+    return max(found, key=lambda each: float(np.ptp(each.lines[cluster].mean)))
+
+
+def _equation(view: FittedView, cluster: int) -> list[Element]:
+    """The line with its numbers, and what scales and shapes mean."""
+    words, terms = view.line_words, []
+    if "intercept" in view.statistics:
+        terms.append(view.estimate("intercept", cluster=cluster).value)
+    order = sorted(range(len(view.predictors)), key=lambda j: -_size(view, cluster, j))
+    for j in sorted(order[:_MOST_TERMS]):
+        slope = view.estimate("slope", cluster=cluster, predictor=j)
+        terms.append(f"{slope.value} · {view.names[view.predictors[j]]}")
+    if len(order) > _MOST_TERMS:
+        terms.append(f"{len(order) - _MOST_TERMS} smaller terms")
+    if view.offset is not None:
+        terms.append(view.names[view.offset])
+    right = " + ".join(terms).replace("+ −", "− ") or "0"
+    left = words.left(view.names[view.response or ""])
+    found: list[Element] = [Code(caption="Equation", text=f"{left} = {right}")]
+    own = view.own(words.block, cluster)
+    said = [words.scattered("the line", own), words.remark(own)]
+    sentences = "; ".join(each for each in said if each)
+    if sentences:
+        found.append(Prose(text=f"{sentences[0].upper()}{sentences[1:]}."))
+    return found
+
+
+def densities(view: FittedView) -> np.ndarray:
+    """Log density of each row inside each cluster, averaged over draws, (obs, cluster)."""
+    if "densities" not in view.made:
+        parameters = draw_parameters(require_group(view.tree, "posterior"), CLUSTER, view.model)
+        kept = parameters.take(spread(len(parameters.weight), _DENSITY_DRAWS))
+        with np.errstate(all="ignore"):
+            features, response = block_terms(view.model.blocks, view.rows, kept)
+            found = (features + response).mean(axis=0)
+        view.made["densities"] = np.nan_to_num(found, nan=-np.inf)
+    made: np.ndarray = view.made["densities"]
+    return made
+
+
+def row_columns(view: FittedView, most: int = _MOST_VALUES) -> list[str]:
+    """Columns by which rows are shown: those that tell clusters apart most, and the response."""
+    own = [each for k in view.occupied for each in traits(view)[k]]
+    best = dict.fromkeys(view.model.clustering, 0.0)
+    of_label = {view.names[name]: name for name in view.model.clustering}
+    for each in own:
+        name = of_label[each.column]
+        best[name] = max(best[name], abs(each.gap))
+    kept = sorted(best, key=lambda name: -best[name])[:most]
+    chosen = [name for name in view.model.clustering if name in kept]
+    if not chosen:
+        chosen = [name for name in view.predictors if name in view.columns][:most]
+    return chosen + ([view.response] if view.response is not None else [])
+
+
+def row_values(view: FittedView, place: int, columns: list[str]) -> list[str]:
+    """A row's entries as texts, levels by their labels."""
+    found = []
+    for name in columns:
+        value = float(view.columns[name][place])
+        if name in view.labels and not np.isnan(value):
+            found.append(shorten(view.labels[name][int(value)], 24))
+        else:
+            found.append(number(value))
+    return found
+
+
+def _rows(view: FittedView, cluster: int) -> Table:
+    """Rows that are most like the cluster, and rows of it that are least sure."""
+    share = view.allocation["responsibility"].transpose(OBS, CLUSTER).values
+    own = np.flatnonzero(view.allocation["allocation"].values == view.clusters[cluster])
+    whole = own[_complete(view)[own]]
+    candidates = whole if whole.size else own
+    typical = candidates[np.argsort(-densities(view)[candidates, cluster], kind="stable")[:_ROWS]]
+    least = own[np.argsort(share[own, cluster], kind="stable")[:_ROWS]]
+    least = least[~np.isin(least, typical)] if len(view.clusters) > 1 else least[:0]
+    columns = row_columns(view)
+    rows = [
+        (
+            Cell(text=view.row_name(place)),
+            Cell(text=what),
+            *number_cells(*row_values(view, place, columns), probability(share[place, cluster])),
+        )
+        for what, places in (("most typical", typical), ("least sure", least))
+        for place in places
+    ]
+    return Table(
+        caption="Rows of this cluster",
+        columns=(
+            Cell(text=view.row_header),
+            Cell(text="which"),
+            *number_cells(*(view.names[name] for name in columns), "probability"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _complete(view: FittedView) -> np.ndarray:
+    """Whether rows lack nothing, (obs,)."""
+    return ~np.isnan(np.stack(list(view.columns.values()))).any(axis=0)

@@ -1,5 +1,7 @@
 """How many clusters, and of which structure? Models side by side."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -14,6 +16,7 @@ from jointmix.fitting.candidates import (
     short_words,
 )
 from jointmix.fitting.selection import Comparison
+from jointmix.plots.compared import Curves, curves, numbers_of
 from jointmix.reporting import diagrams
 from jointmix.reporting.elements import (
     Callout,
@@ -27,16 +30,40 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.sections.moves import moves
 from jointmix.reporting.text import MISSING, decimals, number, with_minus
-
-#: Curves over K by their names, as `diagrams.by_number` takes them.
-Curves = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 
 _HEADERS = {N_CLUSTERS: "clusters"}
 
 
 def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
-    """The choice, the criteria, the clusters of each fit, and how to repeat it."""
+    """The choice, the criteria, how rows move, the clusters of each fit, and how to repeat it."""
+    table = comparison.table
+    features = bool(FittedView(comparison.tree).model.clustering)
+    return (
+        _choice(comparison),
+        Section(
+            id="criteria",
+            title="Criteria",
+            elements=(
+                _curves(table, features),
+                _criteria(table),
+                *([_evidences(table)] if "log_evidence" in table else []),
+            ),
+        ),
+        *moves(comparison),
+        Section(id="fits", title="Clusters of each fit", elements=(_fits(comparison),)),
+        Section(id="reproduce", title="How to repeat this", elements=(_command(comparison),)),
+    )
+
+
+def choice_sections(comparison: Comparison) -> tuple[Section, ...]:
+    """The choice, with the table of criteria: what a short report says of it."""
+    found = _choice(comparison)
+    return (replace(found, elements=(*found.elements, _criteria(comparison.table))),)
+
+
+def _choice(comparison: Comparison) -> Section:
     table, best = comparison.table, comparison.best
     criteria = (("bic", "by BIC"), ("icl", "by ICL"))
     choice = (
@@ -52,22 +79,8 @@ def comparison_sections(comparison: Comparison) -> tuple[Section, ...]:
             )
         ),
     )
-    features = bool(FittedView(comparison.trees[comparison.best]).model.clustering)
     title = "How many clusters" if table.index.nlevels == 1 else "How many clusters, of which kind"
-    return (
-        Section(id="choice", title=title, elements=choice),
-        Section(
-            id="criteria",
-            title="Criteria",
-            elements=(
-                _curves(table, features),
-                _criteria(table),
-                *([_evidences(table)] if "log_evidence" in table else []),
-            ),
-        ),
-        Section(id="fits", title="Clusters of each fit", elements=(_fits(comparison),)),
-        Section(id="reproduce", title="How to repeat this", elements=(_command(comparison),)),
-    )
+    return Section(id="choice", title=title, elements=choice)
 
 
 def _headers(table: pd.DataFrame) -> tuple[Cell, ...]:
@@ -85,7 +98,8 @@ def _curves(table: pd.DataFrame, features: bool) -> Figure:
     if table.index.nlevels == 1:
         left, right, words = _of_numbers(table, both)
     else:
-        left, right, words = _of_structures(table)
+        left, right = curves(table, "elpd"), curves(table, "bic")
+        words = "BIC of EM's best modes"
     elpd = "; ".join(
         f"K = {short_words(table, key)} {decimals(difference, 1)}"
         for key, difference in fitted["elpd_diff"].items()
@@ -111,43 +125,14 @@ def _curves(table: pd.DataFrame, features: bool) -> Figure:
 
 def _of_numbers(table: pd.DataFrame, both: bool) -> tuple[Curves, Curves, str]:
     """Curves where only the number of clusters varies: one a density, one a criterion."""
-    numbers = table.index.to_numpy()
-    left: Curves = {"joint": (numbers, table["elpd_diff"].to_numpy(), table["diff_se"].to_numpy())}
+    (joint,) = curves(table, "elpd").values()
+    left: Curves = {"joint": joint}
     if both:
-        left["response given features"] = (
-            numbers,
-            table["conditional_diff"].to_numpy(),
-            table["conditional_diff_se"].to_numpy(),
-        )
-    right: Curves = {name.upper(): (numbers, _below(table, name), None) for name in ("bic", "icl")}
-    return left, right, "BIC and ICL"
-
-
-def _of_structures(table: pd.DataFrame) -> tuple[Curves, Curves, str]:
-    """Curves where structures vary too: one a structure."""
-    left: Curves = {}
+        (left["response given features"],) = curves(table, "conditional").values()
     right: Curves = {}
-    frame = table.assign(below=_below(table, "bic"))
-    for _, part in frame.groupby(level=table.index.names[1:], sort=False):
-        name = ", ".join(str(value) for value in part.index[0][1:])
-        fitted = part[part["elpd"].notna()]
-        right[name] = (_numbers_of(part), part["below"].to_numpy(), None)
-        left[name] = (
-            _numbers_of(fitted),
-            fitted["elpd_diff"].to_numpy(),
-            fitted["diff_se"].to_numpy(),
-        )
-    return left, right, "BIC of EM's best modes"
-
-
-def _numbers_of(table: pd.DataFrame) -> np.ndarray:
-    return np.asarray(table.index.get_level_values(N_CLUSTERS))
-
-
-def _below(table: pd.DataFrame, criterion: str) -> np.ndarray:
-    """How far a criterion is from its best value, multiplied by −½; NaN for collapsed modes."""
-    below = (table.loc[least(table, criterion), criterion] - table[criterion]) / 2
-    return np.asarray(below.where(~table["collapsed"]))
+    for name in ("bic", "icl"):
+        (right[name.upper()],) = curves(table, name).values()
+    return left, right, "BIC and ICL"
 
 
 def _densities(table: pd.DataFrame, both: bool) -> Table:
@@ -277,7 +262,7 @@ def _fits(comparison: Comparison) -> Table:
 
 def _command(comparison: Comparison) -> Code:
     table = comparison.table
-    numbers = _numbers_of(table)
+    numbers = numbers_of(table)
     options = [f"--clusters {numbers.min()}-{numbers.max()}"]
     for name in table.index.names[1:]:
         values = dict.fromkeys(table.index.get_level_values(name))

@@ -7,12 +7,14 @@ from scipy.stats import rankdata
 from jointmix.base.numbers import percent
 from jointmix.base.schema import CHAIN, DRAW, require_group
 from jointmix.checks import Finding
+from jointmix.checks.finding import counted
 from jointmix.checks.modes import chain_log_likelihood
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
     Cell,
     Element,
     Figure,
+    Group,
     Heading,
     Panel,
     Prose,
@@ -28,15 +30,55 @@ from jointmix.reporting.text import compact, decimals, number, shorten
 ID, TITLE = "convergence", "Convergence"
 
 _MOST_BINS, _MAX_PANELS, _TRACE_DRAWS, _MOST_MODES = 20, 8, 500, 12
+#: Checks of how chains went, whose concerns open what is drawn of them.
+_OF_CHAINS = ("rhat", "ess", "divergences", "frozen", "energy", "modes", "tree depth", "scouts")
 _SIGNS = {"at least": "≥", "at most": "≤"}
 _METHODS = {"stephens": "Stephens' method", "ecr": "ECR"}
 _STATUS = {"ok": "ok", "caution": "caution", "fail": "fail", "skipped": "not computed"}
 
 
 def section(view: FittedView) -> Section:
-    """The checks with their thresholds, and what they rest on."""
-    elements: list[Element] = [
-        _checks(view.findings),
+    """The checks with their thresholds, and what they rest on; what all is well with is folded."""
+    concerns = tuple(each for each in view.findings if each.status in ("fail", "caution"))
+    others = tuple(each for each in view.findings if each not in concerns)
+    elements: list[Element] = [_checks(concerns)] if concerns else []
+    if others:
+        elements.append(_fold(_passed(others), _checks(others)))
+    details: list[Element] = [*_worst(view), Heading(text="Chains"), _level_figure(view)]
+    details.append(_rank_figure(view))
+    shaky = any(each.code in _OF_CHAINS for each in concerns)
+    elements += details if shaky else [_fold(_diagnosed(view), *details)]
+    elements += [Heading(text="Labels"), *_labels(view), Heading(text="Modes"), *_modes(view)]
+    return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _fold(title: str, *elements: Element) -> Group:
+    return Group(form="fold", title=Cell(text=title), elements=elements)
+
+
+def _passed(findings: tuple[Finding, ...]) -> str:
+    passed = sum(each.status == "ok" for each in findings)
+    text = f"{counted(passed, 'check')} passed"
+    skipped = len(findings) - passed
+    return f"{text}, {skipped} not computed" if skipped else text
+
+
+def _diagnosed(view: FittedView) -> str:
+    """The worst diagnostics of all, in a line."""
+    tables = [*view.free_statistics.values(), *view.statistics.values()]
+    free = [each for each in tables if bool(each["r_hat"].notnull().any())]
+    if not free:
+        return "Chains and their diagnostics"
+    r_hat = max(float(each["r_hat"].max()) for each in free)
+    ess = min(float(each["ess_bulk"].min()) for each in free)
+    return (
+        f"Chains agree: the largest R-hat is {decimals(r_hat, 3)}, the smallest bulk effective "
+        f"sample size {decimals(ess, 0)}"
+    )
+
+
+def _worst(view: FittedView) -> list[Element]:
+    return [
         _blocks(
             view.free_statistics,
             "Worst diagnostics of the quantities that labels do not enter",
@@ -50,15 +92,7 @@ def section(view: FittedView) -> Section:
             "Computed on identified draws: R-hat across permuted labels would measure the "
             "permutation.",
         ),
-        Heading(text="Labels"),
-        *_labels(view),
-        Heading(text="Chains"),
-        _level_figure(view),
-        _rank_figure(view),
-        Heading(text="Modes"),
-        *_modes(view),
     ]
-    return Section(id=ID, title=TITLE, elements=tuple(elements))
 
 
 def _checks(findings: tuple[Finding, ...]) -> Table:

@@ -7,6 +7,7 @@ from jointmix.checks.finding import counted
 from jointmix.posterior.draws import observed_source
 from jointmix.posterior.imputation import impute
 from jointmix.reporting import figures
+from jointmix.reporting.concerns import gathered_notes
 from jointmix.reporting.elements import (
     Callout,
     Cell,
@@ -40,12 +41,8 @@ def section(view: FittedView) -> Section:
         lines = [f"{view.names[name]} = {name!r}" for name in shortened]
         elements.append(Code(caption="Names in full", text="\n".join(lines)))
     elements += [
-        Callout(
-            tone="note",
-            title=shorten(f"{note['code'].replace('_', ' ')}: {note['subject'] or 'table'}", 80),
-            text=shorten(str(note["message"]), 600),
-        )
-        for note in view.attribute("notes")
+        Callout(tone="note", title=shorten(title, 120), text=shorten(text, 600))
+        for title, text in gathered_notes(view.attribute("notes"))
     ]
     elements += [_histograms(view), _facts(view)]
     return Section(id=ID, title=TITLE, elements=tuple(elements))

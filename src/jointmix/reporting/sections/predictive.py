@@ -1,6 +1,7 @@
 """Does the fitted model make tables like the one it was fitted to, and is y given x calibrated?"""
 
 import numpy as np
+import pandas as pd
 from arviz_stats.ecdf_utils import ecdf_pit
 from scipy.stats import norm
 
@@ -12,6 +13,7 @@ from jointmix.reporting.elements import (
     Cell,
     Element,
     Figure,
+    Group,
     Heading,
     Panel,
     Prose,
@@ -50,11 +52,20 @@ def section(view: FittedView) -> Section:
             "Share of rows along each column: observed (grey), and in drawn tables (line: median, "
             "band: central 90%).",
         ),
-        check_table(view, checks, _STATISTICS, _MOST_STATISTICS),
+        _statistics(view, checks, unusual),
     ]
     if view.response is not None:
         elements += [Heading(text="Calibration of the response"), *_calibration(view)]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _statistics(view: FittedView, checks: pd.DataFrame, unusual: int) -> Element:
+    """The table of statistics, folded where none is unusual."""
+    table = check_table(view, checks, _STATISTICS, _MOST_STATISTICS)
+    if unusual:
+        return table
+    title = Cell(text=f"All {len(checks)} statistics lie where drawn tables have them")
+    return Group(form="fold", title=title, elements=(table,))
 
 
 def _calibration(view: FittedView) -> list[Element]:

@@ -17,6 +17,7 @@ from jointmix.reporting.elements import (
     Section,
 )
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.references import used
 
 ID, TITLE = "reproduce", "Limits and how to repeat this"
 
@@ -30,28 +31,6 @@ _PLACE = (
     "Add to its table [data] the path of the data file. The data are the same where the SHA-256 "
     "of the values used is the one under Data."
 )
-_SOURCES = (
-    "Ingrassia, Minotti and Vittadini (2012). Local statistical modeling via a cluster-weighted "
-    "approach with elliptical distributions. Journal of Classification 29, 363–401. "
-    "doi:10.1007/s00357-012-9114-3",
-    "Gershenfeld (1997). Nonlinear inference and cluster-weighted modeling. Annals of the New "
-    "York Academy of Sciences 808, 18–24. doi:10.1111/j.1749-6632.1997.tb51651.x",
-    "Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021). Rank-normalization, folding, and "
-    "localization: an improved R-hat. Bayesian Analysis 16, 667–718. doi:10.1214/20-BA1221",
-    "Stephens (2000). Dealing with label switching in mixture models. Journal of the Royal "
-    "Statistical Society B 62, 795–809. doi:10.1111/1467-9868.00265",
-    "Kallioinen, Paananen, Bürkner and Vehtari (2024). Detecting and diagnosing prior and "
-    "likelihood sensitivity with power-scaling. Statistics and Computing 34, 57. "
-    "doi:10.1007/s11222-023-10366-5",
-    "Vehtari, Gelman and Gabry (2017). Practical Bayesian model evaluation using leave-one-out "
-    "cross-validation and WAIC. Statistics and Computing 27, 1413–1432. "
-    "doi:10.1007/s11222-016-9696-4",
-    "Säilynoja, Bürkner and Vehtari (2022). Graphical test for discrete uniformity and its "
-    "applications in goodness-of-fit evaluation and multiple sample comparison. Statistics and "
-    "Computing 32, 32. doi:10.1007/s11222-022-10090-6",
-    "Papastamoulis (2016). label.switching: an R package for dealing with the label switching "
-    "problem in MCMC outputs. Journal of Statistical Software 69. doi:10.18637/jss.v069.c01",
-)
 
 
 def section(view: FittedView) -> Section:
@@ -60,14 +39,14 @@ def section(view: FittedView) -> Section:
     start = ", start=recipe.start" if view.tree.attrs.get("start") else ""
     elements: list[Element] = [
         Heading(text="Limits"),
-        Bullets(items=tuple(Cell(text=limit) for limit in _limits(view))),
+        Bullets(items=tuple(Cell(text=limit) for limit in limits(view))),
         Heading(text="Repeat this fit"),
-        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(_tables(view))),
+        Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(_tables(view)), narrow=True),
         Prose(text=_PLACE),
         Code(caption="From the command line", text=_COMMAND.format(seed=seed)),
         Code(caption="From Python", text=_PYTHON.format(seed=seed, start=start)),
         Heading(text="Sources"),
-        Bullets(items=tuple(Cell(text=source) for source in _SOURCES)),
+        Bullets(items=tuple(Cell(text=source.text) for source in used(view).values())),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
 
@@ -86,7 +65,7 @@ def _tables(view: FittedView) -> dict[str, Any]:
     return tables
 
 
-def _limits(view: FittedView) -> list[str]:
+def limits(view: FittedView) -> list[str]:
     """What the reader must keep in mind, as far as it applies to this model."""
     n = len(view.clusters)
     found = [

@@ -8,6 +8,7 @@ from jointmix.reporting.elements import (
     Cell,
     Element,
     Figure,
+    Group,
     Panel,
     Prose,
     Section,
@@ -42,8 +43,11 @@ def section(view: FittedView) -> Section:
             "prior, or the likelihood, is made slightly stronger or weaker. Changes above "
             f"{THRESHOLD} count. {said}"
         ),
-        _picture(view, found.sort_values("prior", ascending=False, kind="stable")),
     ]
+    picture = _picture(view, found.sort_values("prior", ascending=False, kind="stable"))
+    title = Cell(text="Sensitivity of each parameter")
+    fold = Group(form="fold", title=title, elements=(picture,))
+    elements.append(picture if len(high) else fold)
     return Section(id=ID, title=TITLE, elements=tuple(elements))
 
 

@@ -1,24 +1,28 @@
-"""Page one: may these results be used, and what are they?"""
+"""Page one: may these results be used, and what are the clusters?"""
 
 from jointmix.base.numbers import percent
 from jointmix.checks import Finding, verdict
 from jointmix.checks.diagnosis import STATUS_OF
-from jointmix.checks.finding import listed
+from jointmix.checks.finding import counted, listed
+from jointmix.reporting.concerns import Concern, gathered
 from jointmix.reporting.elements import (
     Badge,
     Bullets,
     Callout,
     Cell,
     Element,
-    Heading,
+    Group,
+    Prose,
     Section,
-    Tiles,
 )
-from jointmix.reporting.fitted import Estimate, FittedView
+from jointmix.reporting.first_picture import first_picture
+from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share
-from jointmix.reporting.text import bits_text, rows_text, shorten
+from jointmix.reporting.sections.clusters import card_title, strongest
+from jointmix.reporting.telling import describe, expected, response_of_all
+from jointmix.reporting.text import bits_text, number, shorten
 
-ID, TITLE = "verdict", "Verdict and key results"
+ID, TITLE = "verdict", "Verdict and clusters"
 
 _MEANINGS = {
     "OK": "Every check of the sampling, of the labels and of the fit within clusters passed. The "
@@ -26,118 +30,115 @@ _MEANINGS = {
     "CAUTION": "The results may be used with the reservations below.",
     "DO NOT USE": "The draws do not represent the posterior; do not use the numbers below.",
 }
-_MESSAGE_WIDTH = 600
-_SLOPES_IN_WORDS = 3
+_MESSAGE_WIDTH, _MOST_OPEN = 600, 2
 
 
 def section(view: FittedView) -> Section:
-    """The verdict with its findings, and the key results in sentences."""
+    """The verdict with its cause, a sentence for each cluster, and a picture of them."""
     outcome = verdict(view.findings)
     badge = Badge(status=STATUS_OF[outcome], verdict=outcome, text=_MEANINGS[outcome])
-    return Section(
-        id=ID,
-        title=TITLE,
-        elements=(badge, *_concerns(view.findings), _tiles(view), *_results(view)),
-    )
+    opening = Group(form="opening", elements=tuple(_opening(view)), withheld=withheld(view))
+    concerns = _failed(view.findings) if outcome == "DO NOT USE" else _cautions(view.findings)
+    return Section(id=ID, title=TITLE, elements=(badge, *concerns, opening))
 
 
-def _concerns(findings: tuple[Finding, ...]) -> list[Element]:
-    order = {"fail": 0, "caution": 1}
-    found = sorted(
-        (finding for finding in findings if finding.status in order),
-        key=lambda finding: order[finding.status],
-    )
-    return [
+def withheld(view: FittedView) -> bool:
+    """Whether what was estimated must not be used."""
+    return verdict(view.findings) == "DO NOT USE"
+
+
+def _failed(findings: tuple[Finding, ...]) -> list[Element]:
+    """The most basic failure, what follows from it, and what to do; the others folded."""
+    cause, *others = gathered(findings, ("fail",))
+    elements: list[Element] = [
         Callout(
-            tone="fail" if finding.status == "fail" else "caution",
-            title=shorten(f"{finding.code}: {finding.subject}", 80),
-            text=shorten(f"{finding.message} {finding.remedy}", _MESSAGE_WIDTH),
+            tone="fail",
+            title=shorten(f"Cause: {cause.title}", 80),
+            text=shorten(cause.message, _MESSAGE_WIDTH),
         )
-        for finding in found
     ]
+    if others:
+        also = listed(list(dict.fromkeys(each.code for each in others)))
+        elements.append(
+            Prose(text=f"With it fail {also}; they are judged anew once the cause is gone.")
+        )
+    if cause.remedy:
+        elements.append(
+            Callout(tone="note", title="What to do", text=shorten(cause.remedy, _MESSAGE_WIDTH))
+        )
+    return elements + _folded([*others, *gathered(findings, ("caution",))])
 
 
-def _tiles(view: FittedView) -> Tiles:
-    items = [(f"{view.n_obs:,}", "rows used"), (str(len(view.clusters)), "clusters")]
-    if view.rows.weight is not None:
-        items.insert(1, (rows_text(view.total), "sum of their weights"))
-    if view.model.clustering:
-        items.append((str(len(view.model.clustering)), "features"))
-    if view.response is not None:
-        encoding = view.model.encoding
-        count = len(view.predictors if encoding is None else encoding.terms)
-        items.append((str(count), "predictors" if encoding is None else "terms"))
-    if len(view.clusters) > 1:
-        share = sharp_share(view, view.allocation["responsibility"])
-        items.append((percent(share), "of rows assigned with probability above 0.9"))
-    return Tiles(items=tuple((value, _singular(value, label)) for value, label in items))
+def _cautions(findings: tuple[Finding, ...]) -> list[Element]:
+    """The first reservations, those of a kind in one; the others folded."""
+    found = gathered(findings, ("caution",))
+    shown: list[Element] = [
+        Callout(
+            tone="caution",
+            title=shorten(each.title, 80),
+            text=shorten(f"{each.message} {each.remedy}", _MESSAGE_WIDTH),
+        )
+        for each in found[:_MOST_OPEN]
+    ]
+    return shown + _folded(found[_MOST_OPEN:])
 
 
-def _singular(value: str, label: str) -> str:
-    plural = label in ("clusters", "features", "predictors", "terms")
-    return label[:-1] if plural and value == "1" else label
+def _folded(found: list[Concern]) -> list[Element]:
+    if not found:
+        return []
+    items = tuple(
+        Cell(
+            text=shorten(f"{each.title}. {each.message}", _MESSAGE_WIDTH),
+            detail=shorten(each.remedy, _MESSAGE_WIDTH),
+            status=each.status,
+        )
+        for each in found
+    )
+    title = Cell(text=counted(len(items), "further finding"))
+    return [Group(form="fold", title=title, elements=(Bullets(items=items),))]
 
 
-def _results(view: FittedView) -> list[Element]:
-    items = [Cell(text=_cluster_sentence(view, i), cluster=i) for i in range(len(view.clusters))]
-    if len(view.clusters) > 1:
-        items += [Cell(text=sentence) for sentence in _assignment_sentences(view)]
-    return [Heading(text="Key results"), Bullets(items=tuple(items))]
+def _opening(view: FittedView) -> list[Element]:
+    items = tuple(Cell(text=sentence(view, k), cluster=k) for k in range(len(view.clusters)))
+    return [first_picture(view), Bullets(items=items), *_assignment(view)]
 
 
-def _cluster_sentence(view: FittedView, cluster: int) -> str:
-    value = view.clusters[cluster]
-    if len(view.clusters) == 1:
-        text = f"One cluster holds all {view.n_obs:,} rows."
-    else:
+def sentence(view: FittedView, cluster: int) -> str:
+    """What a cluster is: its share, what is high and low in it, and its response."""
+    if cluster not in view.occupied:
         weight = view.estimate("weight", cluster=cluster)
         bounds = f"89% interval [{percent(weight.lower)}, {percent(weight.upper)}]"
-        if cluster not in view.occupied:
-            return f"Cluster {value} holds no rows ({bounds}); its parameters are the prior's."
-        text = (
-            f"Cluster {value} holds {percent(weight.mean)} of the rows, {bounds}: about "
-            f"{round(weight.mean * view.total):,} rows."
-        )
-    if view.response is None:
-        return text
-    return f"{text} {_regression_sentence(view, cluster)}"
+        name = view.marks[cluster].text
+        return f"{name} holds no rows ({bounds}); its parameters are the prior's."
+    parts = [f"{card_title(view, cluster).text}.", describe(view, cluster)]
+    if view.response is not None:
+        parts.append(_response(view, cluster))
+    return " ".join(part for part in parts if part)
 
 
-def _regression_sentence(view: FittedView, cluster: int) -> str:
-    response = view.names[view.response or ""]
-    words = view.line_words
-    own = view.own(words.block, cluster)
-    if not view.predictors:
-        said = words.typical(response, view.typical[cluster].text)
-        return "; ".join(part for part in (said, words.scattered("it", own)) if part) + "."
+def _response(view: FittedView, cluster: int) -> str:
+    response, words = view.names[view.response or ""], view.line_words
+    level = expected(view)[cluster].text
+    if len(view.clusters) > 1:
+        level += f" (all rows {number(response_of_all(view))})"
     encoding = view.model.encoding
     curved = frozenset[str]() if encoding is None else encoding.curved
-    slopes = {
-        j: view.estimate("slope", cluster=cluster, predictor=j)
-        for j, name in enumerate(view.predictors)
-        if name not in curved
-    }
-    scaling = view.scaling
-    strongest = sorted(slopes, key=lambda j: -abs(slopes[j].mean) * scaling[view.predictors[j]][1])[
-        :_SLOPES_IN_WORDS
-    ]
-    more = len(slopes) - len(strongest)
-    rest = f" ({more} weaker {'slope' if more == 1 else 'slopes'} below)" if more else ""
-    if curved:
-        rest += " (its curves are drawn below)"
-    several = len(view.predictors) > 1
-    held = ", the others held equal," if several else ","
-    where = "every predictor" if several else view.names[view.predictors[0]]
-    at, level = f"At the average of {where} over all rows", view.levels[cluster].text
-    said = f"{at}: {words.typical(response, level)}{rest}"
-    if slopes:
-        changes = listed([_change(view, j, view.effect(cluster, j)) for j in sorted(strongest)])
-        said = words.sentence(response, f"{at}, ", level, f"{changes}{rest}", held)
-    return "; ".join(part for part in (said, words.scattered("the line", own)) if part) + "."
+    straight = [j for j, name in enumerate(view.predictors) if name not in curved]
+    rest = " (its curves are drawn below)" if curved else ""
+    if not straight:
+        said = words.typical(response, level).removeprefix("There ")
+        return f"{said[0].upper()}{said[1:]}{rest}."
+    j = strongest(view, cluster, straight)
+    held = ", the others held equal," if len(view.predictors) > 1 else ","
+    change = f"{view.effect(cluster, j).text} with {view.names[view.predictors[j]]}"
+    said = words.sentence(response, "On average ", level, change, held)
+    return f"{said}{rest}."
 
 
-def _change(view: FittedView, predictor: int, effect: Estimate) -> str:
-    return f"{effect.text} with {view.names[view.predictors[predictor]]}"
+def _assignment(view: FittedView) -> list[Element]:
+    if len(view.clusters) == 1:
+        return []
+    return [Prose(text=" ".join(_assignment_sentences(view)))]
 
 
 def _assignment_sentences(view: FittedView) -> list[str]:

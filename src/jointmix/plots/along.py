@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS, PREDICTOR
+from jointmix.plots.geometry import Line, response_line, span
+from jointmix.plots.reading import Reading, thinned
 from jointmix.posterior.draws import observed_source
-from jointmix.reporting.fitted import INTERVAL, FittedView
-from jointmix.reporting.quantities import Line, thinned
 from jointmix.tables.design import Encoding, Source
 from jointmix.tables.levels import coded_numbers
 
@@ -27,7 +26,7 @@ class Along:
     levels
         Its levels; empty where it holds numbers.
     values
-        The column in the fit's rows, (obs,).
+        The column in the fit's rows, (obs,); of levels which of them, NaN where it has none.
     lines
         Of each cluster; ``at`` counts the levels where there are any.
     """
@@ -38,7 +37,7 @@ class Along:
     lines: tuple[Line, ...]
 
 
-def along_columns(view: FittedView) -> list[Along]:
+def along_columns(view: Reading) -> list[Along]:
     """The response along each column that the terms read.
 
     The other columns are as in the cluster's rows: what terms come to is averaged over them, so
@@ -53,7 +52,7 @@ def along_columns(view: FittedView) -> list[Along]:
     return [_along(view, encoding, source, name) for name in read]
 
 
-def _along(view: FittedView, encoding: Encoding, source: Source, name: str) -> Along:
+def _along(view: Reading, encoding: Encoding, source: Source, name: str) -> Along:
     column, choices = source.values[name], None
     levels: tuple[str, ...] = ()
     of_levels = [each for each in encoding.factors if each.columns == (name,)]
@@ -64,16 +63,19 @@ def _along(view: FittedView, encoding: Encoding, source: Source, name: str) -> A
         choices = _choices(source, name, levels)
     rows = thinned(len(column), _MOST_ROWS)
     few = {each: values[rows] for each, values in source.values.items()}
-    share = view.allocation["responsibility"].transpose(CLUSTER, OBS).values[:, rows]
+    share = view.share[rows].T
     lines = []
     for k in range(len(view.clusters)):
-        at = _span(view, k, column) if choices is None else choices
+        at = span(view, k, column, _GRID) if choices is None else choices
         # A cluster that no row belongs to is drawn at the average of all rows.
         held = share[k] if share[k].sum() > 0 else np.ones(rows.size)
         weight = held / held.sum()
         design = np.stack([_average(encoding, source, few, name, each, weight) for each in at])
         shown = at if choices is None else np.arange(len(levels), dtype=float)
-        lines.append(_line(view, k, design, shown))
+        lines.append(response_line(view, k, design, shown))
+    if choices is not None:
+        same = column[:, None] == choices
+        column = np.where(same.any(axis=1), same.argmax(axis=1), np.nan)
     return Along(name, tuple(levels), column, tuple(lines))
 
 
@@ -83,13 +85,6 @@ def _choices(source: Source, name: str, levels: Sequence[str]) -> np.ndarray:
         return np.array([float(source.levels[name].index(level)) for level in levels])
     codes, labels = coded_numbers(source.values[name])
     return np.array([source.values[name][codes == labels.index(level)][0] for level in levels])
-
-
-def _span(view: FittedView, cluster: int, column: np.ndarray) -> np.ndarray:
-    """Points over the central 95% of the rows allocated to a cluster."""
-    rows = view.allocation["allocation"].values == view.clusters[cluster]
-    low, high = np.quantile(column[rows] if rows.any() else column, [0.025, 0.975])
-    return np.linspace(low, high, _GRID)
 
 
 def _average(
@@ -104,17 +99,3 @@ def _average(
     values = few | {name: np.full(weight.size, value)}
     made = encoding.columns(replace(source, values=values, labels=None, row=None))
     return np.array([weight @ made[each] for each in encoding.names])
-
-
-def _line(view: FittedView, cluster: int, design: np.ndarray, at: np.ndarray) -> Line:
-    draws = view.posterior.isel({CLUSTER: cluster}).stack(sample=(CHAIN, DRAW))
-    slope = draws["slope"].transpose("sample", PREDICTOR).values
-    level = draws["intercept"].values if "intercept" in draws else np.zeros(slope.shape[0])
-    lines = level[:, None] + slope @ design.T
-    if view.offset is not None:
-        offset = view.columns[view.offset]
-        rows = view.allocation["allocation"].values == view.clusters[cluster]
-        lines = lines + (offset[rows] if rows.any() else offset).mean()
-    lines = view.line_words.expected(lines)
-    lower, upper = np.quantile(lines, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=0)
-    return Line(at=at, mean=lines.mean(axis=0), lower=lower, upper=upper)

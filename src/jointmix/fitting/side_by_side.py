@@ -1,0 +1,355 @@
+"""Two fits side by side: which clusters are which, and what changed beyond its error."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.stats import norm
+
+from jointmix.base.arguments import proportion, shown
+from jointmix.base.errors import SchemaError
+from jointmix.base.schema import CLUSTER
+from jointmix.base.shown import Glance, Shown, marked
+from jointmix.checks.finding import listed
+from jointmix.fitting.counterparts import Counterparts, counterparts
+from jointmix.model.serialised import spec_to_dict
+from jointmix.model.spec import ModelSpec
+from jointmix.posterior.draws import fitted_spec
+from jointmix.posterior.naming import cluster_names
+from jointmix.posterior.summaries import entries, identified_parameters, statistics
+from jointmix.tables.issues import listed as quoted_list
+
+_COLUMNS = ("first", "second", "difference", "error", "z", "changed")
+_BY = {
+    "rows": "the rows that both have",
+    "columns": "their distributions of the columns that both have (Bhattacharyya distance)",
+    "parameters": "their common parameters",
+}
+#: Relative difference of constants that is rounding.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Side(Shown):
+    """Two fits side by side.
+
+    Attributes
+    ----------
+    table
+        One row a quantity of a pair of clusters, such as "mean[cluster 1, width]", by the first
+        fit's clusters: ``first`` and ``second``, posterior means; ``difference``, second minus
+        first; its ``error``; ``z``, their ratio; ``changed``, whether |z| exceeds the limit.
+    matching
+        Cluster of the first fit → cluster of the second.
+    only_first, only_second
+        Clusters that have no counterpart.
+    by
+        What clusters were matched by: "rows", "columns" or "parameters".
+    n_common, rand
+        Rows that both fits have, and the adjusted Rand index of their two allocations.
+    same
+        Whether both are fits of the same model to the same values, so that only Monte Carlo errors
+        part them. Errors are then those of the two means; else the two posterior standard
+        deviations as of independent fits, which is too wide where tables share rows.
+    limit, level
+        |z| beyond which a quantity changed, and the probability that any does by chance
+        (Bonferroni over the table's rows).
+    differing
+        What else differs, as sentences: models, columns, tables, verdicts.
+    verdicts
+        Of the two fits.
+    """
+
+    table: pd.DataFrame
+    matching: dict[int, int]
+    only_first: tuple[int, ...]
+    only_second: tuple[int, ...]
+    by: str
+    n_common: int
+    rand: float
+    same: bool
+    limit: float
+    level: float
+    differing: tuple[str, ...]
+    verdicts: tuple[str, str]
+    called: tuple[Mapping[int, str], Mapping[int, str]] = field(repr=False)
+
+    @property
+    def moved(self) -> pd.DataFrame:
+        """The quantities that changed beyond their errors, the clearest first."""
+        found = self.table[self.table["changed"]]
+        order = found["z"].abs().sort_values(ascending=False, kind="stable").index
+        return found.loc[order]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything did: a quantity, the verdict, the number of clusters or the columns."""
+        return bool(self.table["changed"].any()) or bool(self.differing)
+
+    @property
+    def text(self) -> str:
+        """What changed, in sentences."""
+        return " ".join(self._sentences())
+
+    def lines(self) -> list[str]:
+        """The sentences, the matching, and a line for each quantity that changed."""
+        one, other = self.called
+        pairs = [f"{one[number]} → {other[own]}" for number, own in self.matching.items()]
+        return [
+            *self._sentences(),
+            f"Clusters: {'; '.join(pairs)}.",
+            *(
+                f"{name}: {line['first']:.4g} → {line['second']:.4g}, "
+                f"{line['difference']:+.3g} ± {line['error']:.2g} (z = {line['z']:.1f})"
+                for name, line in self.moved.iterrows()
+            ),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "changed": self.changed,
+            "text": self.text,
+            "verdicts": list(self.verdicts),
+            "differing": list(self.differing),
+            "matched_by": self.by,
+            "matching": {str(number): own for number, own in self.matching.items()},
+            "only_first": list(self.only_first),
+            "only_second": list(self.only_second),
+            "common_rows": self.n_common,
+            "adjusted_rand": self.rand,
+            "same_posterior": self.same,
+            "limit": self.limit,
+            "quantities": self.table.rename_axis("quantity").reset_index().to_dict("records"),
+        }
+
+    def _sentences(self) -> list[str]:
+        n, moved = len(self.table), int(self.table["changed"].sum())
+        errors = (
+            "Monte Carlo errors, model and values being the same"
+            if self.same
+            else "posterior standard deviations, as of independent fits"
+        )
+        said = [
+            f"{moved or 'None'} of {n} quantities {'differ' if moved > 1 else 'differs'} by more "
+            f"than {self.limit:.1f} errors ({errors}; any would by chance with probability "
+            f"{self.level:g}).",
+            *self.differing,
+        ]
+        shared = "no rows" if not self.n_common else f"{self.n_common:,} rows"
+        agree = f", whose allocations agree with a Rand index of {self.rand:.3f}"
+        said.append(
+            f"Clusters were matched by {_BY[self.by]}; the fits share {shared}"
+            f"{agree if self.n_common else ''}."
+        )
+        return said
+
+    def _printed(self) -> list[str]:
+        return self.lines()
+
+    def _glance(self) -> Glance:
+        moved = int(self.table["changed"].sum())
+        head = "nothing changed beyond its error"
+        if moved:
+            head = f"{moved} of {len(self.table)} quantities changed beyond their errors"
+        elif self.differing:
+            head = "the fits differ, but none of their common quantities beyond its error"
+        return Glance(
+            head=marked("caution" if self.changed else "ok", head),
+            columns=("quantity", "first", "second", "difference", "error", "z"),
+            rows=tuple(
+                (
+                    str(name),
+                    *(f"{line[column]:.4g}" for column in _COLUMNS[:2]),
+                    f"{line['difference']:+.3g}",
+                    f"{line['error']:.2g}",
+                    f"{line['z']:.1f}",
+                )
+                for name, line in self.moved.iterrows()
+            ),
+            notes=(*self._sentences(), self.lines()[len(self._sentences())]),
+        )
+
+
+def diff(first: xr.DataTree, second: xr.DataTree, *, level: float = 0.05) -> Side:
+    """Hold two fits against each other: last month's and this month's, or one and a changed one.
+
+    Clusters are matched one to one, by the rows that both fits have, known by the table's labels;
+    where they share too few, by how alike the clusters are (Hungarian algorithm on Bhattacharyya
+    distances). Every quantity that both fits have of a pair is compared: weights, means,
+    standard deviations, correlations, slopes and whatever else the model has, entries being known
+    by their columns' names; intercepts only where the predictors are the same.
+
+    Parameters
+    ----------
+    first, second
+        Fitted trees.
+    level
+        Probability that any quantity is said to have changed where none did.
+
+    Returns
+    -------
+    Side
+        What changed beyond its error, as a table, text (``str``, `lines`) and plain values
+        (`as_dict`).
+
+    Raises
+    ------
+    SchemaError
+        If one is not a fit with identified draws.
+    SpecError
+        If ``level`` is no probability.
+
+    Examples
+    --------
+    >>> import jointmix as jm
+    >>> table = jm.simulate(jm.four_clusters(2), 200, seed=1)
+    >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> fits = [jm.fit(table, spec, seed=seed) for seed in (1, 2)]
+    >>> jm.diff(*fits).matching
+    {1: 1, 2: 2}
+    """
+    level = proportion("level", level)
+    for tree in (first, second):
+        if not isinstance(tree, xr.DataTree):
+            raise SchemaError(f"diff takes two fitted DataTrees; got {shown(tree)}.")
+    specs = fitted_spec(first), fitted_spec(second)
+    found = counterparts(first, second)
+    same = _same_posterior(first, second, *specs)
+    table = _compared(first, second, found, same, _comparable(*specs))
+    limit = float(norm.ppf(1 - level / (2 * max(1, len(table)))))
+    table["changed"] = table["z"].abs() > limit
+    verdicts = (str(first.attrs.get("verdict", "")), str(second.attrs.get("verdict", "")))
+    called = cluster_names(first), cluster_names(second)
+    return Side(
+        table=table,
+        matching=found.pairs,
+        only_first=found.only_first,
+        only_second=found.only_second,
+        by=found.by,
+        n_common=found.n_common,
+        rand=found.rand,
+        same=same,
+        limit=limit,
+        level=level,
+        differing=(*_differing(*specs), *_alone(found, *called), *_verdicts(verdicts)),
+        verdicts=verdicts,
+        called=called,
+    )
+
+
+def _same_posterior(
+    first: xr.DataTree, second: xr.DataTree, one: ModelSpec, other: ModelSpec
+) -> bool:
+    def model(spec: ModelSpec) -> dict[str, Any]:
+        tables = spec_to_dict(spec)
+        return {name: tables[name] for name in tables if name != "sampler"}
+
+    values = [tree.attrs.get("data_hash") for tree in (first, second)]
+    return values[0] is not None and values[0] == values[1] and model(one) == model(other)
+
+
+def _comparable(one: ModelSpec, other: ModelSpec) -> set[str]:
+    """Parameters that mean the same in both models."""
+    found = set(one.parameters) & set(other.parameters)
+    if one.response != other.response or one.family != other.family or one.link != other.link:
+        found -= {item.name for item in one.blocks[-1].parameters if one.blocks[-1].of_response}
+    if set(one.predictors) != set(other.predictors) or one.offset != other.offset:
+        found.discard("intercept")
+    return found
+
+
+def _compared(
+    first: xr.DataTree, second: xr.DataTree, found: Counterparts, same: bool, names: set[str]
+) -> pd.DataFrame:
+    called = cluster_names(first)
+    one, other = (
+        {
+            name: statistics(draws)
+            for name, draws in identified_parameters(tree).items()
+            if name in names
+        }
+        for tree in (first, second)
+    )
+    lines: dict[str, list[float]] = {}
+    for number, own in found.pairs.items():
+        for name in one:
+            if name not in other:
+                continue
+            here, there = _entries(one[name], name, number), _entries(other[name], name, own)
+            for label in (label for label in here if label in there):
+                rest = label.removeprefix(name)
+                inside = f", {rest[1:]}" if rest else "]"
+                line = _line(here[label], there[label], same)
+                lines[f"{name}[{called[number]}{inside}"] = line
+    return pd.DataFrame.from_dict(lines, orient="index", columns=list(_COLUMNS[:5]))
+
+
+def _entries(found: xr.Dataset, name: str, cluster: int) -> dict[str, dict[str, float]]:
+    own = found.sel({CLUSTER: cluster}, drop=True)
+    values = {key: [value for _, value in entries(own[key], name)] for key in own.data_vars}
+    labels = [label for label, _ in entries(own["mean"], name)]
+    return {
+        label: {str(key): values[key][place] for key in values}
+        for place, label in enumerate(labels)
+    }
+
+
+def _line(here: dict[str, float], there: dict[str, float], same: bool) -> list[float]:
+    """First, second, difference, error and z of one quantity."""
+    kind = "mcse_mean" if same else "sd"
+    # Constants have no Monte Carlo error.
+    error = math.hypot(*(float(np.nan_to_num(each[kind])) for each in (here, there)))
+    gap = there["mean"] - here["mean"]
+    if error == 0:
+        size = max(abs(here["mean"]), abs(there["mean"]))
+        z = 0.0 if abs(gap) <= _ROUNDING * size else float(np.copysign(np.inf, gap))
+    else:
+        z = gap / error
+    return [here["mean"], there["mean"], gap, error, z]
+
+
+def _differing(one: ModelSpec, other: ModelSpec) -> list[str]:
+    """How the two models differ."""
+    said = []
+    if one.n_clusters != other.n_clusters:
+        plural = "" if one.n_clusters == 1 else "s"
+        said.append(
+            f"The first has {one.n_clusters} cluster{plural}, the second {other.n_clusters}."
+        )
+    for what in ("clustering", "predictors"):
+        mine, theirs = getattr(one, what), getattr(other, what)
+        word = "features" if what == "clustering" else "predictors"
+        for have, lack, which in ((mine, theirs, "first"), (theirs, mine, "second")):
+            if extra := [name for name in have if name not in lack]:
+                said.append(f"Only the {which} has the {word} {quoted_list(extra)}.")
+    for what in ("response", "family", "link", "covariance", "noise", "offset", "missing"):
+        values = [getattr(spec, what) for spec in (one, other)]
+        if values[0] != values[1]:
+            first, second = ("none" if value is None else shown(value) for value in values)
+            said.append(f"The {what} is {first} in the first, {second} in the second.")
+    if one.priors != other.priors:
+        said.append("The priors differ.")
+    return said
+
+
+def _alone(found: Counterparts, called: Mapping[int, str], others: Mapping[int, str]) -> list[str]:
+    said = []
+    for which, numbers, names in (
+        ("first", found.only_first, called), ("second", found.only_second, others),
+    ):  # fmt: skip
+        if numbers:
+            verb = "has" if len(numbers) == 1 else "have"
+            text = listed([names[number] for number in numbers])
+            said.append(f"Of the {which}, {text} {verb} no counterpart.")
+    return said
+
+
+def _verdicts(verdicts: tuple[str, str]) -> list[str]:
+    first, second = (verdict or "none" for verdict in verdicts)
+    return [] if first == second else [f"The verdict went from {first} to {second}."]

@@ -1,0 +1,23 @@
+"""Pictures made smaller: as matplotlib writes them, with two decimals and no more than is seen."""
+
+import re
+
+_HEAD = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+#: A mark in a group of its own, that clips it at the axes' edge.
+_CLIPPED = re.compile(r'<g clip-path="url\(#\w+\)">\s*(<use [^>]*/>)\s*</g>')
+_PLACES = re.compile(r'(?<= )(?:d|x|y|x1|x2|y1|y2|width|height|transform|points)="[^"]*"')
+_LONG = re.compile(r"-?\d+\.\d{3,}")
+_BETWEEN = re.compile(r">\s+<")
+
+
+def smaller(svg: bytes) -> bytes:
+    """The same picture to a hundredth of a point, in fewer bytes."""
+    text = _HEAD.sub("", svg.decode("utf-8"))
+    text = _CLIPPED.sub(r"\1", text)
+    text = _PLACES.sub(lambda match: _LONG.sub(_rounded, " ".join(match[0].split())), text)
+    return _BETWEEN.sub("><", text).strip().encode("utf-8")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
