@@ -16,7 +16,7 @@ import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
 from jointmix.families.compiling import jit
 from jointmix.families.incomplete_beta import beta_height, lower_beta
-from jointmix.families.negative_binomial.rising import digamma_rising, log_rising
+from jointmix.families.rising import digamma_rising, log_rising
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Gamma, HalfNormal, Normal, Priors
 from jointmix.families.rows import Rows

@@ -32,6 +32,10 @@ _FEATURES = {
     _GAUSSIAN: ("jointmix.families.mvnormal.block", "GaussianFeatures"),
     "categorical": ("jointmix.families.categorical.block", "CategoricalFeature"),
     "poisson_feature": ("jointmix.families.poisson_feature.block", "PoissonFeature"),
+    "negative_binomial_feature": (
+        "jointmix.families.negative_binomial_feature.block",
+        "NegativeBinomialFeature",
+    ),
 }
 #: What a feature may be: one of the Gaussian ones, or the block of its own that it has.
 NORMAL = "normal"
@@ -39,6 +43,7 @@ _DISCRETE = {
     "categorical": "categorical",
     "bernoulli": "categorical",
     "poisson": "poisson_feature",
+    "negative_binomial": "negative_binomial_feature",
 }
 #: The family of words, categories and truth values where none is named.
 OF_LEVELS = "categorical"

@@ -62,7 +62,7 @@ class Feature(Block):
     def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """The same: such features are not scaled."""
         del scaling
-        return {self.name: parameters[self.name]}
+        return {item.name: parameters[item.name] for item in self.parameters}
 
     def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """The same."""

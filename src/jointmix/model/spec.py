@@ -59,7 +59,8 @@ class ModelSpec:
         Columns x that cluster; empty for a plain mixture of regressions. A list takes their
         families from the table: numbers are Gaussian together, words, categories and truth values
         "categorical". A mapping names them, {column: family}, "normal" for the Gaussian ones,
-        "categorical", "bernoulli" (of two levels) or "poisson" (counts): independent of the others
+        "categorical", "bernoulli" (of two levels), "poisson" (counts) or "negative_binomial"
+        (counts spread more, variance m + m²/size): independent of the others
         inside a cluster.
         The attribute then holds the Gaussian ones, and `discrete` the others.
     predictors

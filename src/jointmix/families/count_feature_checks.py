@@ -7,8 +7,8 @@ from jointmix.families.specified import Table
 from jointmix.tables.issues import Issue, error, quoted
 
 
-class PoissonFeatureChecks(Checks):
-    """Of Poisson(n | λ_k)."""
+class CountFeatureChecks(Checks):
+    """Of n | k, of any family of counts."""
 
     @property
     def measured(self) -> tuple[str, ...]:
