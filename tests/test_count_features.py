@@ -105,7 +105,7 @@ def test_kernel_numpy_pymc_and_scipy_agree(options: dict) -> None:
         np.testing.assert_allclose(rows, by_hand + np.log(found.weight), rtol=1e-12)
 
 
-@STRUCTURES
+@pytest.mark.parametrize("options", [{}, ONLY], ids=["mixed", "counts alone"])
 def test_em_climbs(options: dict) -> None:
     table = table_of()
     few = jm.SamplerSpec(starts=2)

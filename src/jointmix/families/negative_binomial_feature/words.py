@@ -26,8 +26,8 @@ class NegativeBinomialFeatureWords(FeatureWords):
         own = "a size s" if one else "a size s of their own in each cluster"
         whose = "a size s fixed by the user" if fixed else own
         return (
-            f"Counts of {self.block.own.column} have {whose}: the variance of a mean m is m + m²/s, "
-            "Poisson's where s is large.",
+            f"Counts of {self.block.own.column} have {whose}: the variance of a mean m is "
+            "m + m²/s, Poisson's where s is large.",
         )
 
     @property
