@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
+from itertools import groupby
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jointmix.families.protocol import Block
+    from jointmix.families.protocol import Block, Compiled
     from jointmix.families.specified import Specified
 
 #: Where the blocks of responses and features are: name → (module, class).
@@ -37,6 +38,8 @@ _FEATURES = {
         "NegativeBinomialFeature",
     ),
 }
+#: Several blocks at once, as the kernel takes them.
+_JOINT = {"joint_levels": ("jointmix.families.joint_levels.block", "JointLevels")}
 #: What a feature may be: one of the Gaussian ones, or the block of its own that it has.
 NORMAL = "normal"
 _DISCRETE = {
@@ -45,6 +48,8 @@ _DISCRETE = {
     "poisson": "poisson_feature",
     "negative_binomial": "negative_binomial_feature",
 }
+#: Cells of features of levels that the kernel's tables may have.
+_MOST_CELLS = 30_000
 #: The family of words, categories and truth values where none is named.
 OF_LEVELS = "categorical"
 
@@ -120,9 +125,28 @@ def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
     return tuple(found)
 
 
+def together(blocks: Iterable["Compiled"], n_rows: int) -> tuple["Compiled", ...]:
+    """Blocks as the kernel takes them: neighbours that are features of levels at once.
+
+    Parameters
+    ----------
+    n_rows
+        For how many rows.
+    """
+    module, name = _JOINT["joint_levels"]
+    found: list[Compiled] = []
+    for of_levels, run in groupby(blocks, lambda block: block.family == OF_LEVELS):
+        several = tuple(run)
+        if of_levels and len(several) > 1:
+            joint: Compiled = getattr(import_module(module), name)(several, n_rows)
+            several = (joint,) if joint.compiled_size <= _MOST_CELLS else several
+        found += several
+    return tuple(found)
+
+
 def compiled(family: str) -> ModuleType:
     """The compiled functions of a family: the module ``rows`` beside its block."""
-    module, _ = {**_FEATURES, **_RESPONSES}[family]
+    module, _ = {**_FEATURES, **_RESPONSES, **_JOINT}[family]
     return _rows(module.rpartition(".")[0])
 
 

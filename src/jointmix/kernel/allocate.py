@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jointmix.families import protocol
+from jointmix.families import protocol, together
 from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
 from jointmix.families.parameters import Parameters
@@ -111,12 +111,13 @@ def _allocated(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`allocate` of rows all of whose blocks are there."""
     (n_draws, k), n = parameters.weight.shape, len(rows.y)
-    compiled = compiled_blocks(blocks, rows, parameters)
-    problem = rows_problem(compiled, k, blocks, rows)
+    given = together(blocks, n)
+    compiled = compiled_blocks(given, rows, parameters)
+    problem = rows_problem(compiled, k, given, rows)
     joint, likelihood = np.empty((n_draws, k, n)), np.empty(n_draws)
     features = np.empty((n_draws, k, n) if with_features else (0, 0, 0))
-    n_given = sum(not block.of_response for block in blocks)
-    values = values_of(parameters, blocks, compiled)
+    n_given = sum(not block.of_response for block in given)
+    values = values_of(parameters, given, compiled)
     _allocate(problem, values, n_given, joint, features, likelihood)
     return joint, features, likelihood
 

@@ -16,7 +16,7 @@ from jointmix.kernel.records import HEADER, REDUCTION, Tape
 
 def add_patterns(
     tape: Tape,
-    given: Sequence[protocol.Block],
+    given: Sequence[protocol.Compiled],
     compiled: tuple[Block, ...],
     parts: Sequence[Gaps],
     parameters: Parameters,
@@ -50,14 +50,14 @@ def add_patterns(
 
 def _pattern(
     tape: Tape,
-    given: Sequence[protocol.Block],
+    given: Sequence[protocol.Compiled],
     compiled: tuple[Block, ...],
     part: Gaps,
     parameters: Parameters,
     first: int,
 ) -> tuple[dict[str, int], int]:
     k, place = len(parameters.weight), len(parameters.weight)
-    values: dict[protocol.Block, dict[str, int]] = {}
+    values: dict[protocol.Compiled, dict[str, int]] = {}
     for block, own in zip(given, compiled, strict=True):
         values[block] = {"value": place, "n_values": sum(own.sizes.values())}
         place += k * values[block]["n_values"]
