@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jointmix.families.protocol import Block, Compiled
+    from jointmix.families.rows import Rows
     from jointmix.families.specified import Specified
 
 #: Where the blocks of responses and features are: name → (module, class).
@@ -39,7 +40,10 @@ _FEATURES = {
     ),
 }
 #: Several blocks at once, as the kernel takes them.
-_JOINT = {"joint_levels": ("jointmix.families.joint_levels.block", "JointLevels")}
+_JOINT = {
+    "joint_levels": ("jointmix.families.joint_levels.block", "JointLevels"),
+    "tabled_counts": ("jointmix.families.tabled_counts.block", "TabledCounts"),
+}
 #: What a feature may be: one of the Gaussian ones, or the block of its own that it has.
 NORMAL = "normal"
 _DISCRETE = {
@@ -48,8 +52,10 @@ _DISCRETE = {
     "poisson": "poisson_feature",
     "negative_binomial": "negative_binomial_feature",
 }
-#: Cells of features of levels that the kernel's tables may have.
-_MOST_CELLS = 30_000
+#: Cells that the kernel's tables of features of levels may have; rows for each count of a table.
+_MOST_CELLS, _ROWS_A_COUNT = 30_000, 4
+#: Features whose probabilities take so much work that those of counts that occur are tabled.
+_SPREAD = "negative_binomial_feature"
 #: The family of words, categories and truth values where none is named.
 OF_LEVELS = "categorical"
 
@@ -125,23 +131,29 @@ def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
     return tuple(found)
 
 
-def together(blocks: Iterable["Compiled"], n_rows: int) -> tuple["Compiled", ...]:
-    """Blocks as the kernel takes them: neighbours that are features of levels at once.
+def together(blocks: Iterable["Compiled"], rows: "Rows") -> tuple["Compiled", ...]:
+    """Blocks as the kernel takes them: features of levels at once, spread counts by a table.
 
     Parameters
     ----------
-    n_rows
-        For how many rows.
+    rows
+        All that the kernel is to be given.
     """
-    module, name = _JOINT["joint_levels"]
     found: list[Compiled] = []
-    for of_levels, run in groupby(blocks, lambda block: block.family == OF_LEVELS):
+    for family, run in groupby(blocks, lambda block: block.family):
         several = tuple(run)
-        if of_levels and len(several) > 1:
-            joint: Compiled = getattr(import_module(module), name)(several, n_rows)
+        if family == OF_LEVELS and len(several) > 1:
+            joint: Compiled = _joint("joint_levels").JointLevels(several, len(rows.y))
             several = (joint,) if joint.compiled_size <= _MOST_CELLS else several
+        elif family == _SPREAD:
+            tabled, most = _joint("tabled_counts").tabled, len(rows.y) // _ROWS_A_COUNT
+            several = tuple(each for own in several for each in (*tabled(own, rows, most), own)[:1])
         found += several
     return tuple(found)
+
+
+def _joint(family: str) -> ModuleType:
+    return import_module(_JOINT[family][0])
 
 
 def compiled(family: str) -> ModuleType:

@@ -337,6 +337,12 @@ class Coded(Compiled, Protocol):
     def codes(self, rows: Rows) -> np.ndarray: ...
 
 
+class Counted(Compiled, Protocol):
+    """A feature of counts."""
+
+    def counts(self, rows: Rows) -> np.ndarray: ...
+
+
 @runtime_checkable
 class Predicted(Protocol):
     """A block of a response that can be predicted: its distribution in each component."""

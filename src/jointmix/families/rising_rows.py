@@ -59,13 +59,29 @@ def rising_terms(y: np.ndarray, own: np.ndarray, above: np.ndarray, product: np.
         out[b] += found + (_stirling_left(far + y[b]) - own[3])
 
 
+@jit()
+def log_rising(y: float, own: np.ndarray) -> float:
+    """log Γ(s + y)/(Γ(s) s^y) of one count."""
+    far, product = own[0] + _SHIFT, 1.0
+    for i in range(_SHIFT):
+        product *= 1.0 + y * own[_FIVE + i]
+    found = (far + y - 0.5) * math.log1p(y / far) - y + y * own[2] - math.log1p(product - 1.0)
+    return found + (_stirling_left(far + y) - own[3])
+
+
+@jit()
+def rising_slope(y: float, own: np.ndarray, above: float) -> float:
+    """ψ(s + y) − ψ(s), of log(1 + y/(s + 10))."""
+    size, found = own[0], above + (_digamma_left(own[0] + _SHIFT + y) - own[4])
+    for i in range(_SHIFT):
+        found += y * own[_FIVE + i] / (size + i + y)
+    return found
+
+
 @jit(fastmath=SUMS)
 def rising_sum(y: np.ndarray, own: np.ndarray, share: np.ndarray, above: np.ndarray) -> float:
     """Σ r (ψ(s + y) − ψ(s)), of shares r (block,) and what `rising_terms` filled."""
-    total, size = 0.0, own[0]
+    total = 0.0
     for b in range(y.size):
-        each = above[b] + (_digamma_left(size + _SHIFT + y[b]) - own[4])
-        for i in range(_SHIFT):
-            each += y[b] * own[_FIVE + i] / (size + i + y[b])
-        total += share[b] * each
+        total += share[b] * rising_slope(y[b], own, above[b])
     return total

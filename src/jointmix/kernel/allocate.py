@@ -111,7 +111,7 @@ def _allocated(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`allocate` of rows all of whose blocks are there."""
     (n_draws, k), n = parameters.weight.shape, len(rows.y)
-    given = together(blocks, n)
+    given = together(blocks, rows)
     compiled = compiled_blocks(given, rows, parameters)
     problem = rows_problem(compiled, k, given, rows)
     joint, likelihood = np.empty((n_draws, k, n)), np.empty(n_draws)

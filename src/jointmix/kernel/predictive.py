@@ -325,7 +325,7 @@ def predictive(
         (obs, quantile), of the distribution function itself.
     """
     (n_draws, k), n, tape = parameters.weight.shape, len(rows.y), Tape()
-    given = together(blocks, len(rows.y))
+    given = together(blocks, rows)
     compiled = compiled_blocks(given, rows, parameters)
     n_given = sum(not block.of_response for block in given)
     most = max(1, _MOST_NUMBERS // (n_draws * k * (1 + compiled[-1].family.n_part)))

@@ -173,7 +173,7 @@ def make_problem(
     """
     spec, scaling, table = dataset.spec, dataset.scaling, dataset.rows
     k, known = spec.n_clusters, known_values(spec, scaling)
-    given = together(spec.blocks, len(table.y))
+    given = together(spec.blocks, table)
     blocks = compiled_blocks(given, table, known)
     free, place, width = free_parameters(spec), dict(places(blocks, k)), n_values(blocks, k)
     if coordinates(spec):
