@@ -8,6 +8,7 @@ from scipy.special import gammaln
 from jointmix.families.checks import Checks
 from jointmix.families.count_feature_checks import CountFeatureChecks
 from jointmix.families.feature import Feature
+from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Parameter, Step
 from jointmix.families.rows import Rows
 
@@ -21,6 +22,7 @@ class CountFeature(Feature):
     own_priors: ClassVar[tuple[str, ...]] = ("rate",)
     checked: ClassVar[type[Checks]] = CountFeatureChecks
     letter: ClassVar[str] = "n"
+    shaped: ClassVar[bool] = True
     #: What specifications call the family.
     kind: ClassVar[str]
 
@@ -51,6 +53,21 @@ class CountFeature(Feature):
             known = ~np.isnan(column)
             made[key] = np.stack([np.where(known, column, 0.0), known])
         return made[key]
+
+    def central(self, parameters: Parameters, cluster: int) -> tuple[float, float, float]:
+        """Variance, skewness and kurtosis in a cluster, at parameters without batch dims."""
+        raise NotImplementedError
+
+    def told_apart(
+        self, parameters: Parameters, rows: Rows, cluster: int, held: float
+    ) -> np.ndarray:
+        """The orthogonal polynomials of degrees 1 and 2: where counts lie, how they are spread."""
+        del held
+        n, known = self.counts(rows)
+        variance, skewness, kurtosis = self.central(parameters, cluster)
+        z = (n - parameters[self.name][cluster]) / np.sqrt(variance)
+        square = (z**2 - skewness * z - 1) / np.sqrt(kurtosis - 1 - skewness**2)
+        return np.asarray(np.stack([z, square]) * known)
 
     def filled(self, values: np.ndarray, rows: Rows) -> np.ndarray:
         """Values of the rows (obs,), where no count is known the mean of the others."""

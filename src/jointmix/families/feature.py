@@ -17,6 +17,8 @@ class Feature(Block):
     of_response: ClassVar[bool] = False
     #: What it is called in an equation.
     letter: ClassVar[str]
+    #: Whether its distribution may be of another width or shape than the family's.
+    shaped: ClassVar[bool] = False
 
     @classmethod
     def is_kind_of(cls, family: str) -> bool:
@@ -45,6 +47,25 @@ class Feature(Block):
 
     def overlap(self, parameters: Parameters, one: int, other: int) -> np.ndarray:
         """Bhattacharyya's coefficient Σ √(p_1 p_2) of two clusters, (...)."""
+        raise NotImplementedError
+
+    def told_apart(
+        self, parameters: Parameters, rows: Rows, cluster: int, held: float
+    ) -> np.ndarray:
+        """Functions of it that say how it departs from the model in a cluster, (function, obs).
+
+        There their means are zero, their variances one, and they are uncorrelated; where it is not
+        known they are zero.
+
+        Parameters
+        ----------
+        parameters
+            Without batch dims.
+        cluster
+            From 0.
+        held
+            Rows that the cluster holds.
+        """
         raise NotImplementedError
 
     def marginal(

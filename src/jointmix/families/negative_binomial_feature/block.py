@@ -65,6 +65,12 @@ class NegativeBinomialFeature(CountFeature):
         rate, size = (parameters[item.name][cluster] for item in self.parameters)
         return draws(rate, size, rng)[:, None]
 
+    def central(self, parameters: Parameters, cluster: int) -> tuple[float, float, float]:
+        """v = λ + λ²/s, (1 + 2λ/s)/√v and 3 + 6/s + 1/v."""
+        rate, size = (float(parameters[item.name][cluster]) for item in self.parameters)
+        variance = rate + rate * (rate / size)
+        return variance, (1 + 2 * rate / size) / variance**0.5, 3 + 6 / size + 1 / variance
+
     def working(self, rows: Rows) -> np.ndarray:
         """log(n + ½); of those unknown the mean of the others."""
         return self.filled(np.log(self.counts(rows)[0] + 0.5), rows)

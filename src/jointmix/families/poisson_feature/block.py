@@ -36,6 +36,11 @@ class PoissonFeature(CountFeature):
         del rows
         return rng.poisson(parameters[self.name][cluster]).astype(float)[:, None]
 
+    def central(self, parameters: Parameters, cluster: int) -> tuple[float, float, float]:
+        """λ, 1/√λ and 3 + 1/λ."""
+        rate = float(parameters[self.name][cluster])
+        return rate, rate**-0.5, 3 + 1 / rate
+
     def working(self, rows: Rows) -> np.ndarray:
         """Roots, of which Poisson's have one variance; those unknown at the mean of the others."""
         return self.filled(np.sqrt(self.counts(rows)[0]), rows)
