@@ -143,6 +143,7 @@ def mass_is_one(case: Case, seed: int = 1) -> None:
             assert abs(total - 1) < 1e-6
             continue
         if case.block.columns[0] not in case.spec.features:
+            # A feature of counts has no levels.
             many = np.arange(float(len(case.spec.discrete[0].levels) or 20_000))
             at = replace(own.take(np.zeros(len(many), dtype=int)), discrete=many[:, None])
             density_of_all = np.exp(case.block.log_density(parameters, at)[:, k])
