@@ -37,7 +37,7 @@ def clean(rng: np.random.Generator, n: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 def paired(rng: np.random.Generator, n: int) -> pd.DataFrame:
     table, _ = clean(rng, n)
-    same = rng.random(n) < 0.3
+    same = rng.random(n) < 0.5
     return table.assign(ward=np.where(same & table["sex"], "north", table["ward"]))
 
 

@@ -192,19 +192,24 @@ def _beside(
     for block, each in told.items():
         if block.shaped:
             found["spread", (names[block],)] = _standardised(each[1:], ones, weight, rows)[:, 0]
+    ends = np.cumsum([0, *(len(each) for each in place.values())])
+    own = {block: slice(*ends[i : i + 2]) for i, block in enumerate(place)}
+    every = np.concatenate([np.zeros((0, len(weight))), *place.values()])
+    together = _standardised(every, every, weight, rows)
     for one, other in combinations(told, 2):
-        sums = _standardised(place[one], place[other], weight, rows)
+        sums = together[own[one], own[other]]
         if sums.size:
             found["together", (names[one], names[other])] = sums.ravel()
     known = {*made_of(spec)}
-    for block, white in zip(spec.blocks, each_white, strict=True):
-        if isinstance(block, Feature) or not white.shape[1]:
+    for given, white in zip(spec.blocks, each_white, strict=True):
+        if isinstance(given, Feature) or not white.shape[1]:
             continue
         chance = np.stack([_polynomials(each)[0] for each in ndtr(white).T])
-        for feature, each in place.items():
-            sums = _standardised(each, chance, weight, rows)
-            for i, name in enumerate(block.columns if sums.size else ()):
-                if not block.of_response:
+        along = _standardised(every, chance, weight, rows)
+        for feature in place:
+            sums = along[own[feature]]
+            for i, name in enumerate(given.columns if sums.size else ()):
+                if not given.of_response:
                     found["follows", (names[feature], name)] = sums[:, i]
                 elif names[feature] not in known:
                     found["unused", (name, names[feature])] = sums[:, i]
