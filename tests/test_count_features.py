@@ -154,6 +154,7 @@ def test_it_is_predicted_saved_and_reported(tree: xr.DataTree, tmp_path: Path) -
     assert r"rate\_visits" in page
     assert r"size\_stays" in page
     assert "Counts of stays have a size s of their own in each cluster" in page
+    assert "counts of stays spread more than Poisson's" in page
     contrasts = jm.contrasts(tree).to_string()
     assert all(name in contrasts for name in ("rate_visits", "rate_stays", "size_stays"))
     assert jm.impute(tree)["obs_visits"].values.tolist() == [0, 4]
@@ -214,8 +215,9 @@ def test_priors_of_sizes() -> None:
 def test_overlap_is_bhattacharyyas(options: dict) -> None:
     dataset = make_dataset(table_of(60), spec_of(**options))
     (block,) = dataset.blocks
-    parameters = jm.fit_em(table_of(60), dataset.spec, seed=2).best.parameters
     (name,) = options["features"]
+    given = {f"rate_{name}": np.array([2.5, 8.0]), f"size_{name}": np.array([0.7, 4.0])}
+    parameters = Parameters(weight=np.full(2, 0.5), **given)
     one, other = np.exp(scipys(name, np.arange(2_000), parameters)).T
     by_hand = np.sqrt(one * other).sum()
     assert block.overlap(parameters, 0, 1) == pytest.approx(by_hand, rel=1e-10)  # type: ignore[attr-defined]
@@ -249,6 +251,15 @@ def test_counts_of_poissons_spread_end_at_poissons() -> None:
     spread = rates["negative_binomial"]
     assert spread.parameters["size_visits"].min() > 100
     assert spread.log_likelihood == pytest.approx(rates["poisson"].log_likelihood, abs=0.5)
+    dataset = make_dataset(table.assign(visits=np.arange(300) % 5), spec)
+    allocation = np.zeros(300, dtype=int)
+    issue = dataset.blocks[1].checks.mode_issue(dataset.users_rows, allocation)
+    assert issue is not None
+    # 60 rows each of 0 to 4, about their mean of 2: Σ (n − 2)² = 600 = Σ n.
+    assert issue.value == pytest.approx(0, abs=1e-12)
+    assert "{'visits': \"poisson\"}" in issue.remedy
+    more = make_dataset(table, spec_of(**SPREAD))
+    assert more.blocks[0].checks.mode_issue(more.users_rows, allocation) is None
 
 
 def test_a_feature_of_holes_alone_says_nothing() -> None:

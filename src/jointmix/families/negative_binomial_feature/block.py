@@ -5,8 +5,10 @@ from typing import ClassVar
 import numpy as np
 from scipy.sparse import csr_array
 
+from jointmix.families.checks import Checks
 from jointmix.families.climbing import better_shape
 from jointmix.families.count_feature import CountFeature
+from jointmix.families.negative_binomial_feature.checks import NegativeBinomialFeatureChecks
 from jointmix.families.negative_binomial_feature.overlap import overlap
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
@@ -22,6 +24,7 @@ class NegativeBinomialFeature(CountFeature):
     family: ClassVar[str] = "negative_binomial_feature"
     words: ClassVar[str] = "a negative binomial probability of a feature"
     own_priors: ClassVar[tuple[str, ...]] = ("size",)
+    checked: ClassVar[type[Checks]] = NegativeBinomialFeatureChecks
     kind: ClassVar[str] = "negative_binomial"
 
     @property

@@ -1,11 +1,13 @@
 """How people read features of spread counts."""
 
+from collections.abc import Mapping
+
 from jointmix.families.feature_words import FeatureWords
 from jointmix.families.mathml import density
 from jointmix.families.negative_binomial_feature.block import NegativeBinomialFeature
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Parameter
-from jointmix.families.words import Node
+from jointmix.families.words import Estimated, Node, spread_remark
 
 
 class NegativeBinomialFeatureWords(FeatureWords):
@@ -42,3 +44,7 @@ class NegativeBinomialFeatureWords(FeatureWords):
         if parameter.name == self.block.name:
             return f"Expected {column} of a row, of counts that may be spread more than Poisson's"
         return f"Size s of {column}: its variance is m + m²/s, so that less is more spread"
+
+    def remark(self, estimates: Mapping[str, Estimated]) -> str:
+        """How far the counts are spread beyond Poisson's."""
+        return spread_remark(estimates[self.block.size_name], f"counts of {self.block.own.column}")
