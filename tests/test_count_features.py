@@ -23,6 +23,7 @@ from jointmix.kernel.values import parameters as expanded
 from jointmix.model.dataset import make_dataset
 from jointmix.model.packing import packed
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
+from jointmix.validation.calibration.replicates import true_arrays
 from jointmix.validation.twin.family import twins
 
 RATES = {"visits": (2.0, 9.0), "falls": (0.4, 1.2), "stays": (3.0, 12.0)}
@@ -199,6 +200,15 @@ def test_the_twin_has_the_same_density() -> None:
     ours = block.log_density(Parameters(**own), rows)
     # Log gammas of 1e4 lose eleven digits after the point.
     np.testing.assert_allclose(twin.log_density(own, rows), ours, atol=1e-9)
+
+
+def test_calibration_draws_truths_of_counts() -> None:
+    spec = make_dataset(table_of(60), spec_of()).spec
+    drawn = true_arrays(spec, 0, 1)
+    assert drawn["rate_visits"].shape == drawn["size_stays"].shape == (len(drawn["weight"]), 2)
+    # The prior of rates is log-normal about 1, sd 2: its median's standard error is 2.5/√n.
+    logs = np.log(np.concatenate([drawn["rate_visits"], drawn["rate_stays"]]))
+    assert np.median(logs) == pytest.approx(1.0, abs=5 * 2.5 / np.sqrt(logs.size))
 
 
 def test_priors_of_sizes() -> None:
