@@ -11,8 +11,8 @@ from jointmix.base.arguments import choice, column_names, shown, whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
 from jointmix.families import (
+    OF_LEVELS,
     blocks_of,
-    feature_families,
     foreign_priors,
     has_levels,
     response_families,
@@ -194,7 +194,7 @@ class ModelSpec:
                 f"got {shown(self.noise)}."
             )
         # A table may yet make features of a list categorical.
-        families = feature_families() if self.types is None else self._families
+        families = (OF_LEVELS,) if self.types is None else self._families
         for name in foreign_priors(self.family, families):
             if getattr(self.priors, name) != getattr(Priors(), name):
                 raise SpecError(
