@@ -229,7 +229,7 @@ def steps_end_where_scores_vanish(case: Case, seed: int = 4, n: int = 200) -> No
 
 
 def scores_are_derivatives(case: Case, seed: int = 5, n: int = 20) -> None:
-    """Of locations; and of a response's scales and shapes, on log scales."""
+    """Of locations; and of scales and shapes, on log scales, those of Gaussian features apart."""
     rng = np.random.default_rng(seed)
     parameters = random_parameters(case, rng)
     rows = random_rows(case, parameters, n, rng)
@@ -263,7 +263,7 @@ def scores_are_derivatives(case: Case, seed: int = 5, n: int = 20) -> None:
                 unit[place] = 1
                 unit -= value[place] * (np.arange(len(value)) == place[0])[:, None]
                 rest.append(slope(item.name, unit * value))
-        elif case.block.of_response:
+        elif case.block.of_response or case.block.columns[0] not in case.spec.features:
             value = parameters[item.name]
             for place in range(item.free[0]):
                 unit = np.eye(len(value))[place] if item.free[0] > 1 else np.ones(len(value))

@@ -62,8 +62,12 @@ def factories() -> Iterator[tuple[str, Callable[[], Case]]]:
         types = (Discrete("a", kind, "a", tuple("uvwxyz"[:n])),)
         own = {"features": (), "predictors": (), "types": types}
         yield f"categorical, {n} levels", lambda own=own: cases_of(spec_of(**own))[0]
-    counted = {"features": (), "predictors": (), "types": (Discrete("a", "poisson", "a"),)}
-    yield "poisson_feature", lambda: cases_of(spec_of(**counted))[0]
+    for kind, priors in {"poisson": {}, "negative_binomial": {"fixed": [1.5, 4.0, 30.0]}}.items():
+        types = (Discrete("a", kind, "a"),)
+        own = {"features": (), "predictors": (), "types": types}
+        for name, value in {"free": None, **priors}.items():
+            known = own if value is None else own | {"priors": Priors(size=Fixed(value=value))}
+            yield f"{kind}_feature, {name}", lambda known=known: cases_of(spec_of(**known))[0]
     for family in ("normal", "student_t", LaplaceResponse.family):
         for name, options in LINES.items():
             chosen = {"features": (), **options, "family": family}

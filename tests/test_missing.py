@@ -424,6 +424,28 @@ def test_check_says_what_the_model_would_keep() -> None:
     )
 
 
+def test_check_says_what_both_ways_out_of_an_error_keep() -> None:
+    table = table_of(200)
+    spec = replace(spec_of("full", 3, ("a", "u"), "normal"), missing="error")
+    found = {issue.code: issue for issue in jm.check(table, spec, em=False).issues}
+    gone = np.isnan(np.column_stack([table[name] for name in ("a", "b", "c", "y")]))
+    some, whole = gone[gone.any(axis=1) & ~gone.all(axis=1)], int((~gone.any(axis=1)).sum())
+    assert found["missing"].severity == "error"
+    assert found["rows_kept"].message == (
+        f'missing="drop" would keep {whole} of 200 rows, and missing="model" {whole + len(some)}: '
+        f"{len(some)} by what they have, in {len(np.unique(some, axis=0))} patterns of missing "
+        "entries."
+    )
+    count = replace(spec_of("full", 2, ("a",), "poisson"), missing="error")
+    found = {issue.code: issue for issue in jm.check(table, count, em=False).issues}
+    assert (
+        "rows without 'a' would have to go first, as it is a predictor of a response of the family "
+        "'poisson', over which there is no exact integral."
+    ) in found["rows_kept"].message
+    with pytest.raises(DataError, match=r"Column 'a' has missing entries.*'poisson'.*fill them in"):
+        make_dataset(table, replace(count, missing="model"))
+
+
 def test_what_does_not_know_gaps_refuses_them_by_name(fitted: xr.DataTree) -> None:
     table, spec = table_of(160), fitted_spec(fitted)
     with pytest.raises(DataError, match="The PyMC model takes no rows with missing entries"):

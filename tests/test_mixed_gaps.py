@@ -10,10 +10,12 @@ from scipy.special import logsumexp
 
 import jointmix as jm
 from jointmix.base.errors import DataError
-from jointmix.families.mixture import component_log_density
+from jointmix.families.mixture import component_log_density, log_likelihood
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import make_problem, n_free
+from jointmix.kernel.values import parameters as expanded
 from jointmix.model.dataset import make_dataset
+from jointmix.model.packing import packed
 from jointmix.modes.em import fit_em
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
 
@@ -134,3 +136,17 @@ def test_missing_factors_are_refused(options: dict, message: str) -> None:
 def test_check_says_what_would_be_kept() -> None:
     found = jm.check(table_of(), spec_of(missing="drop"))
     assert any("6 of them enter too" in issue.remedy for issue in found.issues)
+
+
+def test_the_kernel_of_rows_with_holes_is_the_mixtures_density() -> None:
+    """The kernel less the rows' density is the prior, which knows of no holes."""
+    priors = []
+    for gaps in (True, False):
+        dataset = make_dataset(table_of(gaps=gaps), spec_of())
+        problem = make_problem(dataset)
+        point = np.random.default_rng(2).normal(0, 0.4, n_free(dataset.spec))
+        at = packed(expanded(problem, dataset.spec, point), dataset.spec)
+        rows = log_likelihood(component_log_density(dataset.blocks, dataset.rows, at))
+        priors.append(value_and_gradient(problem, point)[0] - rows.sum())
+    # Rounding of totals of a thousand.
+    assert priors[0] == pytest.approx(priors[1], abs=1e-9)

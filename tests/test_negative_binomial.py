@@ -16,9 +16,9 @@ import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
 from jointmix.families.compiling import jit
 from jointmix.families.incomplete_beta import beta_height, lower_beta
-from jointmix.families.negative_binomial.rising import digamma_rising, log_rising
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Gamma, HalfNormal, Normal, Priors
+from jointmix.families.rising import digamma_rising, log_rising
 from jointmix.families.rows import Rows
 from jointmix.kernel.pit_crps import pit_crps
 from jointmix.kernel.predictive import density_at, predictive

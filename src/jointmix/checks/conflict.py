@@ -137,7 +137,7 @@ def _sentence(group: list[Stated]) -> str:
 
 
 def _remedy(worst: Stated, spec: ModelSpec) -> str:
-    name = worst.parameter.name
+    name = worst.parameter.stated or worst.parameter.name
     scale = "the scale of standardised columns" if spec.standardize else "the columns' own scale"
     return (
         f"Priors are stated on {scale}: look whether this one is. Fit again with one that reaches "

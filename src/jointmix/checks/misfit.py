@@ -46,6 +46,18 @@ _WORDS: dict[Kind, tuple[str, str]] = {
         "the slope of {0} on {1} changes with {2} within clusters",
         "Add the product of {1} and {2} to the predictors, or take more clusters.",
     ),
+    "spread": (
+        "counts of {0} are spread about their mean otherwise than the model has it",
+        "Look at the distribution of {0}.",
+    ),
+    "together": (
+        "{0} and {1} depend on each other within clusters",
+        "Take more clusters, or make one column of {0} and {1}.",
+    ),
+    "follows": (
+        "{0} depends on {1} within clusters",
+        "Take more clusters, or make {0} a response, with {1} among its predictors.",
+    ),
 }
 
 
@@ -80,8 +92,10 @@ def _message(beyond: list[Deviation], n_tests: int) -> str:
 
 
 def _remedy(worst: Deviation, spec: ModelSpec) -> str:
-    if worst.kind == "shape" and worst.columns == (spec.response,):
-        return _put(spec.blocks[-1].checks.shape_remedy, worst)
+    if worst.kind in ("shape", "spread"):
+        for block in spec.blocks:
+            if block.columns == worst.columns and block.columns[0] not in spec.features:
+                return _put(block.checks.shape_remedy, worst)
     return _put(_WORDS[worst.kind][1], worst)
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
+from itertools import groupby
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jointmix.families.protocol import Block
+    from jointmix.families.protocol import Block, Compiled
+    from jointmix.families.rows import Rows
     from jointmix.families.specified import Specified
 
 #: Where the blocks of responses and features are: name → (module, class).
@@ -32,6 +34,15 @@ _FEATURES = {
     _GAUSSIAN: ("jointmix.families.mvnormal.block", "GaussianFeatures"),
     "categorical": ("jointmix.families.categorical.block", "CategoricalFeature"),
     "poisson_feature": ("jointmix.families.poisson_feature.block", "PoissonFeature"),
+    "negative_binomial_feature": (
+        "jointmix.families.negative_binomial_feature.block",
+        "NegativeBinomialFeature",
+    ),
+}
+#: Several blocks at once, as the kernel takes them.
+_JOINT = {
+    "joint_levels": ("jointmix.families.joint_levels.block", "JointLevels"),
+    "tabled_counts": ("jointmix.families.tabled_counts.block", "TabledCounts"),
 }
 #: What a feature may be: one of the Gaussian ones, or the block of its own that it has.
 NORMAL = "normal"
@@ -39,7 +50,12 @@ _DISCRETE = {
     "categorical": "categorical",
     "bernoulli": "categorical",
     "poisson": "poisson_feature",
+    "negative_binomial": "negative_binomial_feature",
 }
+#: Cells that the kernel's tables of features of levels may have; rows for each count of a table.
+_MOST_CELLS, _ROWS_A_COUNT = 30_000, 4
+#: Features whose probabilities take so much work that those of counts that occur are tabled.
+_SPREAD = "negative_binomial_feature"
 #: The family of words, categories and truth values where none is named.
 OF_LEVELS = "categorical"
 
@@ -115,9 +131,34 @@ def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
     return tuple(found)
 
 
+def together(blocks: Iterable["Compiled"], rows: "Rows") -> tuple["Compiled", ...]:
+    """Blocks as the kernel takes them: features of levels at once, spread counts by a table.
+
+    Parameters
+    ----------
+    rows
+        All that the kernel is to be given.
+    """
+    found: list[Compiled] = []
+    for family, run in groupby(blocks, lambda block: block.family):
+        several = tuple(run)
+        if family == OF_LEVELS and len(several) > 1:
+            joint: Compiled = _joint("joint_levels").JointLevels(several, len(rows.y))
+            several = (joint,) if joint.compiled_size <= _MOST_CELLS else several
+        elif family == _SPREAD:
+            tabled, most = _joint("tabled_counts").tabled, len(rows.y) // _ROWS_A_COUNT
+            several = tuple(each for own in several for each in (*tabled(own, rows, most), own)[:1])
+        found += several
+    return tuple(found)
+
+
+def _joint(family: str) -> ModuleType:
+    return import_module(_JOINT[family][0])
+
+
 def compiled(family: str) -> ModuleType:
     """The compiled functions of a family: the module ``rows`` beside its block."""
-    module, _ = {**_FEATURES, **_RESPONSES}[family]
+    module, _ = {**_FEATURES, **_RESPONSES, **_JOINT}[family]
     return _rows(module.rpartition(".")[0])
 
 

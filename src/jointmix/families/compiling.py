@@ -33,7 +33,7 @@ from numba.extending import intrinsic
 #: Below families/: what compiled functions of other folders contain.
 _SHARED = (
     *("compiling.py", "loops.py", "gamma_functions.py", "incomplete_gamma.py"),
-    *("incomplete_beta.py", "orthogonal.py"),
+    *("incomplete_beta.py", "orthogonal.py", "rising_rows.py"),
     *("membership/rows.py", "priors/rows.py"),
 )
 _DOUBLES, _WHOLE = types.CPointer(types.float64), types.int64

@@ -17,6 +17,8 @@ class Feature(Block):
     of_response: ClassVar[bool] = False
     #: What it is called in an equation.
     letter: ClassVar[str]
+    #: Whether its distribution may be of another width or shape than the family's.
+    shaped: ClassVar[bool] = False
 
     @classmethod
     def is_kind_of(cls, family: str) -> bool:
@@ -47,6 +49,25 @@ class Feature(Block):
         """Bhattacharyya's coefficient Σ √(p_1 p_2) of two clusters, (...)."""
         raise NotImplementedError
 
+    def told_apart(
+        self, parameters: Parameters, rows: Rows, cluster: int, held: float
+    ) -> np.ndarray:
+        """Functions of it that say how it departs from the model in a cluster, (function, obs).
+
+        There their means are zero, their variances one, and they are uncorrelated; where it is not
+        known they are zero.
+
+        Parameters
+        ----------
+        parameters
+            Without batch dims.
+        cluster
+            From 0.
+        held
+            Rows that the cluster holds.
+        """
+        raise NotImplementedError
+
     def marginal(
         self, rows: Rows, parameters: Parameters, present: np.ndarray
     ) -> tuple[Rows, dict[str, np.ndarray]]:
@@ -62,7 +83,7 @@ class Feature(Block):
     def to_users(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """The same: such features are not scaled."""
         del scaling
-        return {self.name: parameters[self.name]}
+        return {item.name: parameters[item.name] for item in self.parameters}
 
     def to_model(self, parameters: Parameters, scaling: Scaled) -> dict[str, np.ndarray]:
         """The same."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from jointmix.base.errors import DataError
 from jointmix.families.parameters import Parameters
-from jointmix.families.protocol import Block
+from jointmix.families.protocol import Block, Compiled
 from jointmix.families.rows import Rows
 
 
@@ -51,9 +51,9 @@ def by_pattern(rows: Rows, parameters: Parameters, blocks: Iterable[Block]) -> I
         yield Pattern(part.place, reduced, own, left, part.present)
 
 
-def marginal(
-    rows: Rows, parameters: Parameters, present: np.ndarray, blocks: Iterable[Block]
-) -> tuple[Rows, Parameters, tuple[Block, ...]]:
+def marginal[B: Compiled](
+    rows: Rows, parameters: Parameters, present: np.ndarray, blocks: Iterable[B]
+) -> tuple[Rows, Parameters, tuple[B, ...]]:
     """The model of some of the features and the response, the other features integrated out.
 
     Parameters
@@ -78,7 +78,7 @@ def marginal(
     DataError
         If the response's family cannot do without a feature that is missing.
     """
-    arrays, left, reduced = {"weight": parameters.weight}, [], rows
+    arrays, left, reduced = {"weight": parameters.weight}, list[B](), rows
     for block in blocks:
         found = block.marginal(rows, parameters, present)
         if found is None:

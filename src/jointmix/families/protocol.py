@@ -121,7 +121,7 @@ class Block(ABC):
     checked: ClassVar[type[Checks]] = Checks
 
     def __init__(self, spec: Specified, place: int = 0) -> None:
-        self.spec = spec
+        self.spec: Specified = spec
         #: Of a discrete feature: which of them it is.
         self.place = place
 
@@ -286,6 +286,11 @@ class Block(ABC):
         """What its compiled functions are told in place of their number of columns; 0 for that."""
         return 0
 
+    @property
+    def compiled_parts(self) -> tuple[tuple[str, int], ...]:
+        """Names and numbers of its compiled values, where its functions do not say them."""
+        return ()
+
     def options(self, parameters: Parameters) -> tuple[float, ...]:
         """What its compiled functions are told besides their number of columns."""
         del parameters
@@ -298,6 +303,44 @@ class Block(ABC):
     def variables(self, parameters: Parameters) -> dict[str, np.ndarray]:
         """The inverse of `packed`."""
         return {parameter.name: parameters[parameter.name] for parameter in self.parameters}
+
+
+class Compiled(Protocol):
+    """What the kernel reads of a block, or of several that it takes at once; see `Block`."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def of_response(self) -> bool: ...
+    @property
+    def spec(self) -> Specified: ...
+    @property
+    def aliases(self) -> Mapping[str, str]: ...
+    @property
+    def compiled_size(self) -> int: ...
+    @property
+    def compiled_parts(self) -> tuple[tuple[str, int], ...]: ...
+    def options(self, parameters: Parameters) -> tuple[float, ...]: ...
+    def compiled(self, parameters: Parameters) -> dict[str, np.ndarray]: ...
+    def compiled_rows(self, rows: Rows) -> np.ndarray: ...
+    def reduction(self, present: np.ndarray) -> tuple[float, ...] | None: ...
+    def marginal(
+        self, rows: Rows, parameters: Parameters, present: np.ndarray
+    ) -> tuple[Rows, dict[str, np.ndarray]] | None: ...
+
+
+class Coded(Compiled, Protocol):
+    """A feature of levels."""
+
+    @property
+    def name(self) -> str: ...
+    def codes(self, rows: Rows) -> np.ndarray: ...
+
+
+class Counted(Compiled, Protocol):
+    """A feature of counts."""
+
+    def counts(self, rows: Rows) -> np.ndarray: ...
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.families import protocol
+from jointmix.families import protocol, together
 from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
 from jointmix.families.parameters import Parameters
@@ -167,12 +167,13 @@ class _Sums:
         self, rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Block]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n_draws, k = parameters.weight.shape
-        compiled = compiled_blocks(blocks, rows, parameters)
-        problem = rows_problem(compiled, k, blocks, rows)
+        given = together(blocks, rows)
+        compiled = compiled_blocks(given, rows, parameters)
+        problem = rows_problem(compiled, k, given, rows)
         joint, features = self._zeros(len(rows.y))
         likelihood = np.empty(n_draws)
-        n_given = sum(not block.of_response for block in blocks)
-        values = values_of(parameters, blocks, compiled)
+        n_given = sum(not block.of_response for block in given)
+        values = values_of(parameters, given, compiled)
         _allocate(
             problem, values, n_given, self.slot, self.order, joint, features, likelihood
         )  # fmt: skip

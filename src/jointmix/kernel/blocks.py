@@ -21,7 +21,8 @@ from jointmix.kernel.records import BLOCK, Tape
 class Block:
     """A family, its columns, and what its setup says besides their number, or in its place.
 
-    `aliases` are the values' names in the model, where the family has others.
+    `aliases` are the values' names in the model, where the family has others; `parts` are names and
+    numbers of the values, where the family does not say them.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Block:
     options: tuple[float, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     size: int = 0
+    parts: tuple[tuple[str, int], ...] = ()
 
     @property
     def family(self) -> Family:
@@ -39,6 +41,8 @@ class Block:
     @property
     def sizes(self) -> dict[str, int]:
         """Names of a component's values, and how many there are of each."""
+        if self.parts:
+            return dict(self.parts)
         names = dict(self.aliases)
         return {names.get(name, name): size for name, size in self.family.values(self.n).items()}
 
@@ -158,14 +162,14 @@ def add_blocks(
     }
 
 
-def columns_of(blocks: Sequence[protocol.Block], rows: Rows) -> np.ndarray:
+def columns_of(blocks: Sequence[protocol.Compiled], rows: Rows) -> np.ndarray:
     """The columns of all blocks, one block after another, (column, obs)."""
     columns = [block.compiled_rows(rows) for block in blocks]
     return np.concatenate([np.zeros((0, len(rows.y))), *columns])
 
 
 def rows_problem(
-    blocks: tuple[Block, ...], k: int, given: Sequence[protocol.Block], rows: Rows
+    blocks: tuple[Block, ...], k: int, given: Sequence[protocol.Compiled], rows: Rows
 ) -> np.ndarray:
     """The kernel's array of rows and blocks alone, made once for as long as the rows live."""
     made = rows.made_of_them
@@ -178,7 +182,7 @@ def rows_problem(
 
 
 def compiled_blocks(
-    blocks: Sequence[protocol.Block], rows: Rows, parameters: Parameters
+    blocks: Sequence[protocol.Compiled], rows: Rows, parameters: Parameters
 ) -> tuple[Block, ...]:
     """Blocks as the kernel takes them, of rows with the columns that `columns_of` gives."""
     found, first, some = [], 0, rows.take(slice(0, 0))
@@ -186,13 +190,14 @@ def compiled_blocks(
         last = first + len(block.compiled_rows(some))
         options, aliases = block.options(parameters), tuple(block.aliases.items())
         columns = tuple(range(first, last))
-        found.append(Block(block.family, columns, options, aliases, block.compiled_size))
+        size, parts = block.compiled_size, block.compiled_parts
+        found.append(Block(block.family, columns, options, aliases, size, parts))
         first = last
     return tuple(found)
 
 
 def compiled_values(
-    blocks: Sequence[protocol.Block], parameters: Parameters
+    blocks: Sequence[protocol.Compiled], parameters: Parameters
 ) -> dict[str, np.ndarray]:
     """Parameters by the names of compiled values, log weights among them."""
     given = {"weight": parameters.log_weight}
@@ -202,7 +207,7 @@ def compiled_values(
 
 
 def values_of(
-    parameters: Parameters, blocks: Sequence[protocol.Block], compiled: tuple[Block, ...]
+    parameters: Parameters, blocks: Sequence[protocol.Compiled], compiled: tuple[Block, ...]
 ) -> np.ndarray:
     """Parameters (draw, component, ...) as the kernel's vectors of values, (draw, value)."""
     n_draws, k = parameters.weight.shape

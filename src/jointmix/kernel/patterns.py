@@ -1,6 +1,7 @@
 """Rows with missing entries in a problem: for each pattern the blocks that it leaves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from jointmix.kernel.records import HEADER, REDUCTION, Tape
 
 def add_patterns(
     tape: Tape,
-    given: Sequence[protocol.Block],
+    given: Sequence[protocol.Compiled],
     compiled: tuple[Block, ...],
     parts: Sequence[Gaps],
     parameters: Parameters,
@@ -49,14 +50,14 @@ def add_patterns(
 
 def _pattern(
     tape: Tape,
-    given: Sequence[protocol.Block],
+    given: Sequence[protocol.Compiled],
     compiled: tuple[Block, ...],
     part: Gaps,
     parameters: Parameters,
     first: int,
 ) -> tuple[dict[str, int], int]:
     k, place = len(parameters.weight), len(parameters.weight)
-    values: dict[protocol.Block, dict[str, int]] = {}
+    values: dict[protocol.Compiled, dict[str, int]] = {}
     for block, own in zip(given, compiled, strict=True):
         values[block] = {"value": place, "n_values": sum(own.sizes.values())}
         place += k * values[block]["n_values"]
@@ -69,7 +70,7 @@ def _pattern(
         told = block.reduction(part.present)
         columns.append(block.compiled_rows(part.rows if told is None else reduced))
         last = n_columns + len(columns[-1])
-        blocks.append(Block(names[block].name, tuple(range(n_columns, last)), names[block].options))
+        blocks.append(replace(names[block], columns=tuple(range(n_columns, last))))
         n_columns = last
         if told is None:
             starts.append(values[block]["value"])

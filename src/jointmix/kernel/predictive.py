@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from jointmix.families import protocol
+from jointmix.families import protocol, together
 from jointmix.families.compiling import call, jit
 from jointmix.families.loops import copy
 from jointmix.families.parameters import Parameters
@@ -325,15 +325,16 @@ def predictive(
         (obs, quantile), of the distribution function itself.
     """
     (n_draws, k), n, tape = parameters.weight.shape, len(rows.y), Tape()
-    compiled = compiled_blocks(blocks, rows, parameters)
-    n_given = sum(not block.of_response for block in blocks)
+    given = together(blocks, rows)
+    compiled = compiled_blocks(given, rows, parameters)
+    n_given = sum(not block.of_response for block in given)
     most = max(1, _MOST_NUMBERS // (n_draws * k * (1 + compiled[-1].family.n_part)))
-    header = add_blocks(tape, compiled, k, columns_of(blocks, rows), most)
+    header = add_blocks(tape, compiled, k, columns_of(given, rows), most)
     problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[-1]))
     probability = np.ascontiguousarray(probability, dtype=float)
     total, share = np.empty((n, 6)), np.empty((n, k, 3))
     found = np.empty((n, len(probability)))
-    values = values_of(parameters, blocks, compiled)
+    values = values_of(parameters, given, compiled)
     _predict(
         problem, values, n_given, weighted, probability, ndtri(probability), total, share, found
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jointmix.families import together
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors import coefficients
 from jointmix.families.priors.priors import LKJ, AnyPrior, Dirichlet, Fixed, ScalePrior
@@ -176,7 +177,8 @@ def make_problem(
     """
     spec, scaling, table = dataset.spec, dataset.scaling, dataset.rows if rows is None else rows
     k, known = spec.n_clusters, known_values(spec, scaling)
-    blocks = compiled_blocks(spec.blocks, table, known)
+    given = together(spec.blocks, table)
+    blocks = compiled_blocks(given, table, known)
     free, place, width = free_parameters(spec), dict(places(blocks, k)), n_values(blocks, k)
     if coordinates(spec):
         # ξ itself, from which means, intercepts and slopes are filled.
@@ -185,16 +187,16 @@ def make_problem(
     tape, first = Tape(), table.patterns[0]
     whole = first.present.all() and first.answered
     parts = table.patterns[1:] if whole else table.patterns
-    patterns, reduced = add_patterns(tape, spec.blocks, blocks, parts, known, width)
+    patterns, reduced = add_patterns(tape, given, blocks, parts, known, width)
     values = np.zeros(width + reduced)
-    for name, value in compiled_values(spec.blocks, known).items():
+    for name, value in compiled_values(given, known).items():
         put(values, place[name], value)
     rows = _rows(tape, free, place, direction)
     rows += _followers(tape, spec, scaling, place)
     outputs = _outputs(place, spec)
     shift, stretch = whitening or (np.zeros(0), np.zeros(0))
     complete = first.rows if whole else table.take(slice(0, 0))
-    columns = columns_of(spec.blocks, complete)
+    columns = columns_of(given, complete)
     return tape.problem(
         **add_blocks(tape, blocks, k, columns, weight=complete.weight), **patterns,
         dim=n_free(spec), n_values=len(values), known=tape.add(values),

@@ -19,7 +19,7 @@ from jointmix.model.designed import (
     sources,
     with_types,
 )
-from jointmix.model.gaps import Available, gap_issues, observed_anything, regained
+from jointmix.model.gaps import Available, gap_issues, kept_issue, observed_anything, regained
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
@@ -305,6 +305,9 @@ def _usable(
     issues, absent = magnitude_issues(values, names, read.labels), np.isnan(values)
     if spec.missing == "error":
         issues += missing_issues(absent, names, True, read.labels)
+        if absent.shape[1] == len(sources(spec)):
+            said = kept_issue(absent[enters], names, spec, frozenset(read.levels))
+            issues += [] if said is None else [said]
     usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
     words = frozenset(read.levels)
     kept = (0, 0)

@@ -11,12 +11,11 @@ from jointmix.base.arguments import choice, column_names
 from jointmix.base.errors import SpecError
 from jointmix.families import NORMAL, OF_LEVELS, feature_families, has_levels, most_levels
 from jointmix.families.specified import Discrete
-from jointmix.tables.issues import Issue, error, listed, quoted, warning
+from jointmix.tables.issues import Issue, error, listed, quoted
 from jointmix.tables.labels import rows_named
 from jointmix.tables.levels import coded_numbers
+from jointmix.tables.scarce import empty_levels, one_level, scarce_levels
 
-#: Levels from which a feature is worth a word, and share of rows from which they are names.
-_MANY_LEVELS, _NAMES_SHARE = 20, 0.5
 #: What truth values are called where a column holds them, and where it holds them as numbers.
 _TRUTHS = {"0": "False", "1": "True"}
 
@@ -143,58 +142,28 @@ def _learned(
 ) -> tuple[Discrete, list[Issue]]:
     """The feature with the levels that rows have, and what is to be said of them."""
     name, known = own.column, place[~np.isnan(place)].astype(int)
-    n = len(known)
     count = dict(zip(labels, np.bincount(known, minlength=len(labels)).tolist(), strict=True))
     levels = tuple(label for label in labels if count[label])
     issues: list[Issue] = []
     most = most_levels(own.family)
     empty = [label for label in labels if not count[label]]
-    if empty:
-        one = len(empty) == 1
-        message = (
-            f"No row used has the {'level' if one else 'levels'} {listed(empty)} of the feature "
-            f"{quoted(name)}, which {'is' if one else 'are'} left out: new rows cannot have "
-            f"{'it' if one else 'them'}."
-        )
-        issues.append(warning("empty_level", message, "", name, None, float(len(empty))))
+    issues += empty_levels(name, empty, ", so that new rows cannot have it")
     if len(levels) < 2:
-        statement = f"Column {quoted(name)} has one level only in the rows used, {listed(levels)}"
-        issues.append(error("one_level", statement, "leave it out", name, None, 1.0))
+        issues.append(one_level(name, levels))
     elif len(levels) > (most or len(levels)):
         statement = f"Column {quoted(name)} has {len(levels)} levels, and a {own.family} feature "
         statement += f"at most {most}"
         remedy = f"make it {OF_LEVELS}"
         issues.append(error("many_levels", statement, remedy, name, None, float(len(levels))))
-    elif len(levels) > _MANY_LEVELS and len(levels) > _NAMES_SHARE * n:
-        statement = f"Column {quoted(name)} has {len(levels)} levels in {n} rows, as names have"
-        issues.append(error("name_like", statement, "leave it out", name, None, float(len(levels))))
     else:
-        issues += _scarce(name, levels, count, concentration)
+        many = (
+            "of whose probabilities the prior says as much as "
+            f"{concentration * len(levels):g} rows in each cluster"
+        )
+        rare = "so that elsewhere the prior alone says how probable it is"
+        instead = "give the prior of probability a smaller concentration"
+        issues += scarce_levels(name, levels, count, many, instead, rare)
     return replace(own, levels=levels), issues
-
-
-def _scarce(
-    name: str, levels: Sequence[str], count: Mapping[str, int], concentration: float
-) -> list[Issue]:
-    found = []
-    if len(levels) > _MANY_LEVELS:
-        message = (
-            f"The feature {quoted(name)} has {len(levels)} levels, of whose probabilities the "
-            f"prior says as much as {concentration * len(levels):g} rows in each cluster."
-        )
-        remedy = "Join levels, or give the prior of probability a smaller concentration."
-        found.append(warning("many_levels", message, remedy, name, None, float(len(levels))))
-    single = [level for level in levels if count[level] == 1]
-    if single:
-        one = len(single) == 1
-        message = (
-            f"{'Level' if one else 'Levels'} {listed(single)} of the feature {quoted(name)} "
-            f"{'has' if one else 'have'} one row only: elsewhere {'its' if one else 'their'} "
-            f"{'probability is' if one else 'probabilities are'} what the prior says of no rows."
-        )
-        remedy = "Join it to another level." if one else "Join them to other levels."
-        found.append(warning("rare_level", message, remedy, name, None, float(len(single))))
-    return found
 
 
 def _placed(

@@ -7,7 +7,7 @@ import numpy as np
 
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.design import cached_formula
-from jointmix.tables.issues import Issue, error, quoted
+from jointmix.tables.issues import Issue, error, quoted, warning
 from jointmix.tables.labels import rows_named
 
 _WAY_OUT = 'fill them in or leave those rows out with missing="drop"'
@@ -94,6 +94,43 @@ def regained(
     open_rows = absent.any(axis=1) & ~absent[:, closed].any(axis=1)
     open_rows &= observed_anything(absent, names, spec)
     return int(open_rows.sum()), len(np.unique(absent[open_rows], axis=0))
+
+
+def kept_issue(
+    absent: np.ndarray, names: Sequence[str], spec: ModelSpec, words: Collection[str] = ()
+) -> Issue | None:
+    """What the two ways out of missing entries keep; None where nothing is missing.
+
+    Parameters
+    ----------
+    absent
+        Whether an entry is missing, (obs, column) of the columns ``names``, of rows that count.
+    words
+        Columns that hold words or categories.
+    """
+    gone = absent.any(axis=1)
+    if not gone.any():
+        return None
+    n, whole = len(absent), int((~gone).sum())
+    said = f'missing="drop" would keep {whole} of {n} rows'
+    more, patterns = regained(absent, names, spec, words)
+    if more:
+        they = "it has" if more == 1 else "they have"
+        said += (
+            f', and missing="model" {whole + more}: {more} by what {they}, in '
+            f"{patterns} {'pattern' if patterns == 1 else 'patterns'} of missing entries"
+        )
+    else:
+        said += ', and missing="model" no more'
+    for name, column in zip(names, absent.T, strict=True):
+        why = _why_not(name, spec, words)
+        if why is not None and column.any():
+            count = int(column.sum())
+            rows = "the row" if count == 1 else f"the {count} rows"
+            said += f"; {rows} without {quoted(name)} would have to go first, as {why[0]}"
+            break
+    remedy = 'Say missing="model", or "drop".' if more else 'Say missing="drop", or fill them in.'
+    return warning("rows_kept", f"{said}.", remedy, "", int(gone.argmax()), float(whole + more))
 
 
 def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, str] | None:

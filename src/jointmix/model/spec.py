@@ -11,8 +11,8 @@ from jointmix.base.arguments import choice, column_names, shown, whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
 from jointmix.families import (
+    OF_LEVELS,
     blocks_of,
-    feature_families,
     foreign_priors,
     has_levels,
     response_families,
@@ -59,7 +59,8 @@ class ModelSpec:
         Columns x that cluster; empty for a plain mixture of regressions. A list takes their
         families from the table: numbers are Gaussian together, words, categories and truth values
         "categorical". A mapping names them, {column: family}, "normal" for the Gaussian ones,
-        "categorical", "bernoulli" (of two levels) or "poisson" (counts): independent of the others
+        "categorical", "bernoulli" (of two levels), "poisson" (counts) or "negative_binomial"
+        (counts spread more, variance m + m²/size): independent of the others
         inside a cluster.
         The attribute then holds the Gaussian ones, and `discrete` the others.
     predictors
@@ -193,7 +194,7 @@ class ModelSpec:
                 f"got {shown(self.noise)}."
             )
         # A table may yet make features of a list categorical.
-        families = feature_families() if self.types is None else self._families
+        families = (OF_LEVELS,) if self.types is None else self._families
         for name in foreign_priors(self.family, families):
             if getattr(self.priors, name) != getattr(Priors(), name):
                 raise SpecError(

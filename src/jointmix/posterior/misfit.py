@@ -10,6 +10,7 @@ p-values (Meng 1994, doi:10.1214/aos/1176325622), which err on the side of no al
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -19,9 +20,12 @@ from scipy.special import ndtr
 from scipy.stats import chi2
 
 from jointmix.families.completing import whitened
+from jointmix.families.feature import Feature
+from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import mode_share
+from jointmix.model.designed import made_of
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import (
     fitted_spec,
@@ -30,7 +34,10 @@ from jointmix.posterior.draws import (
     spread,
 )
 
-Kind = Literal["shape", "correlated", "bent", "unused", "curved", "uneven", "interaction"]
+Kind = Literal[
+    "shape", "correlated", "bent", "unused", "curved", "uneven", "interaction", "spread",
+    "together", "follows",
+]  # fmt: skip
 
 _MOST_DRAWS, _MOST_ROWS = 20, 5_000
 #: Expected rows of a cluster from which means are about normal.
@@ -51,7 +58,8 @@ class Deviation:
         beyond their covariance; "bent", the first along a curve over the second. Of the response:
         "unused", it moves with a column that is no predictor; "curved", along a curve over a
         column; "uneven", its spread moves with a column; "interaction", its slope on a column moves
-        with another.
+        with another. Of features beside the Gaussian ones: "spread", counts about their mean;
+        "together", two of them depend on each other; "follows", the first on a Gaussian one.
     columns
         Names: the response's first where it is concerned.
     p_value
@@ -94,11 +102,16 @@ def deviations(tree: xr.DataTree) -> tuple[Deviation, ...]:
         for cluster in np.flatnonzero(held >= _FEWEST_ROWS).tolist():
             inside = np.full(len(share), cluster)
             each_white = whitened(rows, at, spec.blocks, inside)
+            weight = share[:, cluster]
+            found = _beside(
+                spec, rows, each_white, weight, _told_apart(spec, rows, at, cluster, weight)
+            )
             for block, white in zip(spec.blocks, each_white, strict=True):
-                for test, value in _tests(block, spec, rows, white, share[:, cluster]).items():
-                    squares.setdefault(test, []).append(value**2)
-        for test, found in squares.items():
-            each = np.concatenate(found)
+                found |= _tests(block, spec, rows, white, weight)
+            for test, value in found.items():
+                squares.setdefault(test, []).append(value**2)
+        for test, parts in squares.items():
+            each = np.concatenate(parts)
             sums.setdefault(test, []).append(float(chi2.sf(each.sum(), len(each))))
     result = [
         Deviation(kind, columns, float(np.mean(values)))
@@ -148,6 +161,58 @@ def _tests(
         found["uneven", (*own, name)] = uneven[i, None]
         for j in range(i + 1, len(names)):
             found["interaction", (*own, name, names[j])] = products[i, j, None]
+    return found
+
+
+def _told_apart(
+    spec: ModelSpec, rows: Rows, at: Parameters, cluster: int, weight: np.ndarray
+) -> dict[Feature, np.ndarray]:
+    """What tells of each feature beside the Gaussian ones in a cluster, (function, obs)."""
+    held = float(weight @ rows.weights)
+    return {
+        block: block.told_apart(at, rows, cluster, held)
+        for block in spec.blocks
+        if isinstance(block, Feature)
+    }
+
+
+def _beside(
+    spec: ModelSpec,
+    rows: Rows,
+    each_white: list[np.ndarray],
+    weight: np.ndarray,
+    told: dict[Feature, np.ndarray],
+) -> _Sums:
+    """Tests of features beside the Gaussian ones in one cluster: by themselves, and with others."""
+    found: _Sums = {}
+    ones = np.ones((1, len(weight)))
+    names = {block: block.own.column for block in told}
+    # Of counts the second says how they are spread, and only the first where they lie.
+    place = {block: each[:1] if block.shaped else each for block, each in told.items()}
+    for block, each in told.items():
+        if block.shaped:
+            found["spread", (names[block],)] = _standardised(each[1:], ones, weight, rows)[:, 0]
+    ends = np.cumsum([0, *(len(each) for each in place.values())])
+    own = {block: slice(*ends[i : i + 2]) for i, block in enumerate(place)}
+    every = np.concatenate([np.zeros((0, len(weight))), *place.values()])
+    together = _standardised(every, every, weight, rows)
+    for one, other in combinations(told, 2):
+        sums = together[own[one], own[other]]
+        if sums.size:
+            found["together", (names[one], names[other])] = sums.ravel()
+    known = {*made_of(spec)}
+    for given, white in zip(spec.blocks, each_white, strict=True):
+        if isinstance(given, Feature) or not white.shape[1]:
+            continue
+        chance = np.stack([_polynomials(each)[0] for each in ndtr(white).T])
+        along = _standardised(every, chance, weight, rows)
+        for feature in place:
+            sums = along[own[feature]]
+            for i, name in enumerate(given.columns if sums.size else ()):
+                if not given.of_response:
+                    found["follows", (names[feature], name)] = sums[:, i]
+                elif names[feature] not in known:
+                    found["unused", (name, names[feature])] = sums[:, i]
     return found
 
 

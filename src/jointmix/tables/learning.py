@@ -1,7 +1,6 @@
 """What an encoding learns of complete rows: levels, knots, means. And what is wrong with them."""
 
 import json
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,10 +8,9 @@ from jointmix.tables.bases import State
 from jointmix.tables.design import Encoding, Source, cached_formula, outside_issue
 from jointmix.tables.factors import Factor, OutsideError
 from jointmix.tables.formulas import listed_terms
-from jointmix.tables.issues import Issue, error, listed, quoted, warning
+from jointmix.tables.issues import Issue, error, listed, quoted
+from jointmix.tables.scarce import empty_levels, one_level, scarce_levels
 
-#: Levels from which a factor is worth a word, and share of rows from which they are names.
-_MANY_LEVELS, _NAMES_SHARE = 20, 0.5
 _MOST_COLUMNS = 1_000
 
 
@@ -89,47 +87,17 @@ def _learned_levels(factor: Factor, source: Source) -> tuple[tuple[str, ...], li
         issues.append(error("unseen_level", statement, "name it there too", name))
     levels = [label for label in order if counts.get(label, 0)]
     empty = [label for label in order if not counts.get(label, 0)]
-    if empty:
-        one = len(empty) == 1
-        message = (
-            f"No row used has the {'level' if one else 'levels'} {listed(empty)} of column "
-            f"{quoted(name)}, which {'is' if one else 'are'} left out."
-        )
-        issues.append(warning("empty_level", message, "", name, None, float(len(empty))))
+    issues += empty_levels(name, empty, "")
     base = None if coding is None else coding.base
     if base is not None and base not in levels:
         statement = f"Column {quoted(name)} has no level {quoted(base)} to hold others against"
         issues.append(error("no_base", statement, f"its levels are {listed(levels)}", name))
     elif base is not None:
         levels = [base, *(each for each in levels if each != base)]
-    n = len(codes)
     if len(levels) < 2:
-        statement = f"Column {quoted(name)} has one level only in the rows used, {listed(levels)}"
-        issues.append(error("one_level", statement, "leave it out", name, None, 1.0))
-    elif len(levels) > _MANY_LEVELS and len(levels) > _NAMES_SHARE * n:
-        statement = f"Column {quoted(name)} has {len(levels)} levels in {n} rows, as names have"
-        issues.append(error("name_like", statement, "leave it out", name, None, float(len(levels))))
+        issues.append(one_level(name, levels))
     else:
-        issues += _scarce(name, levels, counts)
+        many = f"so that each cluster has {len(levels) - 1} slopes for it"
+        rare = "which decides what is said of it"
+        issues += scarce_levels(name, levels, counts, many, "leave it out", rare)
     return tuple(levels), issues
-
-
-def _scarce(name: str, levels: Sequence[str], counts: Mapping[str, int]) -> list[Issue]:
-    found = []
-    if len(levels) > _MANY_LEVELS:
-        message = (
-            f"Column {quoted(name)} has {len(levels)} levels, so that each cluster has "
-            f"{len(levels) - 1} slopes for it."
-        )
-        remedy = "Join levels, or leave it out."
-        found.append(warning("many_levels", message, remedy, name, None, float(len(levels))))
-    single = [level for level in levels if counts[level] == 1]
-    if single:
-        one = len(single) == 1
-        message = (
-            f"{'Level' if one else 'Levels'} {listed(single)} of column {quoted(name)} "
-            f"{'has' if one else 'have'} one row only, so that one row decides its slope."
-        )
-        remedy = "Join it to another level, or read its slope as unknown."
-        found.append(warning("rare_level", message, remedy, name, None, float(len(single))))
-    return found

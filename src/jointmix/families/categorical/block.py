@@ -13,6 +13,8 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Parameter, Scores, Step
 from jointmix.families.rows import Rows
 
+#: Groups of levels that are told apart, and the fewest rows of one.
+_MOST_GROUPS, _FEWEST_ROWS = 5, 10.0
 #: Rows by which the M-step raises each level's count, so that no row is impossible.
 _LEAST_COUNT = 1e-8
 
@@ -100,6 +102,25 @@ class CategoricalFeature(Feature):
         known = (self.codes(rows) < found.shape[-1]) * 1.0
         rest = (share * known[:, None])[..., None] * found
         return Scores({}, rest[..., :-1].reshape(len(share), -1))
+
+    def told_apart(
+        self, parameters: Parameters, rows: Rows, cluster: int, held: float
+    ) -> np.ndarray:
+        """Of groups of levels: the most probable ones, and the rare ones as one."""
+        p = parameters[self.name][cluster]
+        order = np.argsort(-p, kind="stable")
+        alone = int((held * p[order[: _MOST_GROUPS - 1]] >= _FEWEST_ROWS).sum())
+        alone = min(alone, len(p) - 1)
+        rest = p[order[alone:]].sum()
+        if not alone or held * rest < _FEWEST_ROWS:
+            alone -= 1
+        if alone < 1:
+            return np.zeros((0, len(rows.y)))
+        own = p[order[:alone]]
+        factor = np.linalg.cholesky(np.diag(own) - np.outer(own, own))
+        codes = self.codes(rows)
+        found = (codes == order[:alone, None]) - own[:, None]
+        return np.asarray(np.linalg.solve(factor, found) * (codes < len(p)))
 
     def overlap(self, parameters: Parameters, one: int, other: int) -> np.ndarray:
         """Σ_l √(p_1l p_2l)."""

@@ -4,23 +4,19 @@ m + m²/size_k."""
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit, gammaln
+from scipy.special import expit
 
 from jointmix.families.checks import Checks
 from jointmix.families.climbing import better_shape
-from jointmix.families.counts import Counts, poisson_draws
+from jointmix.families.counts import Counts
 from jointmix.families.line import line
 from jointmix.families.linked import Own
 from jointmix.families.negative_binomial.checks import NegativeBinomialChecks
-from jointmix.families.negative_binomial.rising import digamma_rising, log_rising
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Parameter, Step, freed
 from jointmix.families.rows import Rows
-
-#: Between these, the upper one times the mean count, the M-step looks for sizes: above, the
-#: variance is within a thousandth of Poisson's, and below, a cluster's total is that of one row.
-_LEAST_SIZE, _MOST_SIZE = 1e-3, 1e3
+from jointmix.families.spread_counts import draws, log_mass, pull, size_bounds, size_slope
 
 
 class NegativeBinomialResponse(Counts):
@@ -49,14 +45,11 @@ class NegativeBinomialResponse(Counts):
 
     def log_density_at(self, y: np.ndarray, eta: np.ndarray, own: Own) -> np.ndarray:
         """log Γ(s + y)/(Γ(s) y!) + s log s/(s + m) + y log m/(s + m)."""
-        s = own["size"]
-        spread = np.logaddexp(0, eta - np.log(s))
-        return np.asarray(y * eta + log_rising(y, s) - (s + y) * spread - gammaln(y + 1))
+        return log_mass(y, eta, own["size"])
 
     def pull_at(self, y: np.ndarray, eta: np.ndarray, own: Own) -> np.ndarray:
         """s (y − m)/(s + m)."""
-        away = eta - np.log(own["size"])
-        return np.asarray(y * expit(-away) - own["size"] * expit(away))
+        return pull(y, eta, own["size"])
 
     def information_at(self, eta: np.ndarray, own: Own) -> np.ndarray:
         """s m/(s + m)."""
@@ -69,19 +62,14 @@ class NegativeBinomialResponse(Counts):
 
     def draw_at(self, eta: np.ndarray, own: Own, rng: np.random.Generator) -> np.ndarray:
         """Poisson numbers of gamma rates."""
-        return poisson_draws(rng.gamma(own["size"], self.mean_at(eta) / own["size"]), rng)
+        return draws(self.mean_at(eta), own["size"], rng)
 
     def rest_scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
         """Of log s, where it is free."""
         if isinstance(self.spec.priors.size, Fixed):
             return super().rest_scores(parameters, rows, share)
         s, y, eta = parameters.size, rows.y[:, None], line(parameters, rows)
-        return np.asarray(share * s * self._size_slope(y, eta, s))
-
-    def _size_slope(self, y: np.ndarray, eta: np.ndarray, s: np.ndarray) -> np.ndarray:
-        """Derivative of the log density in s."""
-        spread = np.logaddexp(0, eta - np.log(s))
-        return digamma_rising(y, s) - spread - self.pull_at(y, eta, {"size": s}) / s
+        return np.asarray(share * s * size_slope(y, eta, s))
 
     def first_shapes(self, step: Step) -> dict[str, np.ndarray]:
         """The known size, or 1: logs of counts then say alike where the line is."""
@@ -99,7 +87,7 @@ class NegativeBinomialResponse(Counts):
             step.share,
             own["size"],
             lambda at: self.log_density_at(y, eta, {"size": at}),
-            lambda at: self._size_slope(y, eta, at),
-            (_LEAST_SIZE, _MOST_SIZE * max(1.0, float(y.mean()))),
+            lambda at: size_slope(y, eta, at),
+            size_bounds(float(y.mean())),
         )
         return {"size": found}

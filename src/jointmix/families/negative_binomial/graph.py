@@ -8,9 +8,9 @@ from jointmix.base.schema import COMPONENT
 from jointmix.families.graph import Values, coefficient_variables, linear
 from jointmix.families.graph import count_rows as compiled_rows
 from jointmix.families.negative_binomial.block import NegativeBinomialResponse
-from jointmix.families.negative_binomial.rising import log_rising
 from jointmix.families.priors.graph import positive
 from jointmix.families.protocol import Scaled
+from jointmix.families.rising import log_rising
 from jointmix.families.rows import Rows
 
 __all__ = ["compiled_rows", "log_density", "variables"]

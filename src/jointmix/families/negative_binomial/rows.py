@@ -4,8 +4,7 @@
 
 setup   n = R + 3, columns u, the offset, −log y!, and y
 values  b, θ (R), s
-state   b, θ (R), s, log s, log(1 + 10/s), what Stirling leaves of log Γ(s + 10), ψ(s + 10) −
-        log(s + 10), and 1/(s + i), i < 10: see `rising`
+state   b, θ (R), and what s needs, see `rising_rows`
 kept    the derivative in η, s (y − m)/(s + m); log(1 + m/s); log(1 + y/(s + 10))
 sums    Σ r e, Σ r e u (R), Σ r (ψ(s + y) − ψ(s) − log(1 + m/s))
 part    m, the standard deviation, and 1/s
@@ -21,44 +20,24 @@ from jointmix.families.incomplete_beta import beta_height, lower_beta
 from jointmix.families.loops import (
     SUMS,
     combine,
+    dot,
     exponential,
     line_parts,
     line_sums,
     log_one_plus,
 )
+from jointmix.families.rising_rows import N_RISING, prepare_rising, rising_sum, rising_terms
 
 #: Exponents beyond which means would leave float64, and the least mean.
 _MOST, _LEAST = 700.0, 1e-300
-#: Numbers of the state besides b and θ, five before the inverses, and how many those are.
-_FIVE, _SHIFT = 5, 10
-
-
-@jit()
-def _stirling_left(x: float) -> float:
-    """log Γ(x) less Stirling's formula for it, x ≥ 10."""
-    v = 1.0 / (x * x)
-    series = 1 / 1260 + v * (-1 / 1680 + v * (1 / 1188 - v * (691 / 360360)))
-    return (1 / 12 + v * (-1 / 360 + v * series)) / x
-
-
-@jit()
-def _digamma_left(x: float) -> float:
-    """ψ(x) − log x, x ≥ 10."""
-    v = 1.0 / (x * x)
-    series = -1 / 252 + v * (1 / 240 + v * (-1 / 132 + v * (691 / 32760)))
-    return -0.5 / x + v * (-1 / 12 + v * (1 / 120 + v * series))
 
 
 def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
-    given, out = carray(values, (n - 1,)), carray(state, (n - 2 + _FIVE + _SHIFT,))
+    given, out = carray(values, (n - 1,)), carray(state, (n - 2 + N_RISING,))
     for j in range(n - 2):
         out[j] = given[j]
-    size, at = given[n - 2], n - 2
-    out[at], out[at + 1], out[at + 2] = size, math.log(size), math.log1p(_SHIFT / size)
-    out[at + 3], out[at + 4] = _stirling_left(size + _SHIFT), _digamma_left(size + _SHIFT)
-    for i in range(_SHIFT):
-        out[at + _FIVE + i] = 1.0 / (size + i)
+    prepare_rising(given[n - 2], out[n - 2 :])
     return 0.0
 
 
@@ -86,52 +65,24 @@ def _mean_terms(rows: np.ndarray, known: np.ndarray, own: np.ndarray, kept: np.n
         out[b] -= (size + rows[r + 2, b]) * spread[b]
 
 
-@jit(fastmath=SUMS)
-def _rising_terms(y: np.ndarray, own: np.ndarray, above: np.ndarray, product: np.ndarray,
-                  bits: np.ndarray, out: np.ndarray) -> None:  # fmt: skip
-    """log Γ(s + y)/(Γ(s) s^y), of y (block,); fills log(1 + y/(s + 10))."""
-    m, far = y.size, own[0] + _SHIFT
-    for b in range(m):
-        above[b] = y[b] / far
-        product[b] = 1.0
-        for i in range(_SHIFT):
-            product[b] *= 1.0 + y[b] * own[_FIVE + i]
-        product[b] -= 1.0
-    log_one_plus(above, bits, m)
-    log_one_plus(product, bits, m)
-    for b in range(m):
-        found = (far + y[b] - 0.5) * above[b] - y[b] + y[b] * own[2] - product[b]
-        out[b] += found + (_stirling_left(far + y[b]) - own[3])
-
-
 def _terms(setup, state, rows, m, kept, scratch, out):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
-    known, columns = carray(state, (n - 2 + _FIVE + _SHIFT,)), carray(rows, (n, m))
+    known, columns = carray(state, (n - 2 + N_RISING,)), carray(rows, (n, m))
     held, work, found = carray(kept, (3, m)), carray(scratch, (2, m)), carray(out, (m,))
     own, bits = known[n - 2 :], work[1].view(np.int64)
     _mean_terms(columns, known[: n - 2], own, held, work[0], bits, found)
-    _rising_terms(columns[n - 1], own, held[2], work[0], bits, found)
+    rising_terms(columns[n - 1], own, held[2], work[0], bits, found)
     return 0.0
-
-
-@jit(fastmath=SUMS)
-def _size_sum(y: np.ndarray, own: np.ndarray, share: np.ndarray, kept: np.ndarray) -> float:
-    total, size = 0.0, own[0]
-    for b in range(y.size):
-        each = kept[2, b] - kept[1, b] + (_digamma_left(size + _SHIFT + y[b]) - own[4])
-        for i in range(_SHIFT):
-            each += y[b] * own[_FIVE + i] / (size + i + y[b])
-        total += share[b] * each
-    return total
 
 
 def _sums(setup, state, rows, m, share, kept, scratch, sums):  # type: ignore[no-untyped-def]
     n = int(carray(setup, (1,))[0])
-    known, columns = carray(state, (n - 2 + _FIVE + _SHIFT,)), carray(rows, (n, m))
+    known, columns = carray(state, (n - 2 + N_RISING,)), carray(rows, (n, m))
     held, weight = carray(kept, (3, m)), carray(share, (m,))
     work, out = carray(scratch, (m,)), carray(sums, (n - 1,))
     line_sums(columns, weight, held[0], work, out[: n - 2])
-    out[n - 2] += _size_sum(columns[n - 1], known[n - 2 :], weight, held)
+    out[n - 2] += rising_sum(columns[n - 1], known[n - 2 :], weight, held[2])
+    out[n - 2] -= dot(weight, held[1])
     return 0.0
 
 
@@ -185,7 +136,7 @@ def _distribution(y, n, weight, parts, out):  # type: ignore[no-untyped-def]
 
 FAMILY = Family(
     values=lambda n: {"intercept": 1, "slope": n - 3, "size": 1},
-    n_state=lambda n: n - 2 + _FIVE + _SHIFT,
+    n_state=lambda n: n - 2 + N_RISING,
     n_sums=lambda n: n - 1,
     n_kept=lambda _: 3,
     n_scratch=lambda _: 2,

@@ -6,10 +6,7 @@ from typing import ClassVar
 
 from jointmix.families.mathml import density
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.words import Estimated, LogLinkWords, Node
-
-#: Sizes from which counts well below them can hardly be told from Poisson's.
-_POISSON = 30
+from jointmix.families.words import Estimated, LogLinkWords, Node, spread_remark
 
 
 class NegativeBinomialResponseWords(LogLinkWords):
@@ -59,11 +56,4 @@ class NegativeBinomialResponseWords(LogLinkWords):
 
     def remark(self, estimates: Mapping[str, Estimated]) -> str:
         """How far the counts are spread beyond Poisson's, as far as the size's interval says."""
-        size = estimates["size"]
-        if size.upper <= _POISSON:
-            said = "counts spread more than Poisson's"
-        elif size.lower >= _POISSON:
-            said = f"counts well below {_POISSON} hardly spread more than Poisson's"
-        else:
-            said = "the rows do not tell whether counts are spread more than Poisson's"
-        return f"s = {size.text}: {said}"
+        return spread_remark(estimates["size"], "counts")

@@ -232,9 +232,9 @@ class Priors:
         Of a Student-t response: Gamma (by default that of Juárez and Steel 2010,
         doi:10.1198/jbes.2009.07145), or Fixed.
     size
-        Of a negative binomial response, whose variance is m + m²/size: Gamma (by default 90% of it
-        lies between 1, an sd of counts as large as their mean, and 60, from which counts below ten
-        can hardly be told from Poisson's), or Fixed.
+        Of a negative binomial response or feature, variance m + m²/size: Gamma (by default 90% of
+        it lies between 1, an sd of counts as large as their mean, and 60, from which counts below
+        ten can hardly be told from Poisson's), or Fixed.
     shape
         Of a gamma response, variance m²/shape, or an inverse Gaussian one, variance m³/shape:
         Gamma, or Fixed. It stands for 1 over the squared coefficient of variation in a cluster,

@@ -35,6 +35,9 @@ _TWINS = {
     "binomial": "jointmix.validation.twin.binomial:BinomialTwin",
     "poisson": "jointmix.validation.twin.poisson:PoissonTwin",
     "negative_binomial": "jointmix.validation.twin.negative_binomial:NegativeBinomialTwin",
+    "negative_binomial_feature": (
+        "jointmix.validation.twin.negative_binomial_feature:NegativeBinomialFeatureTwin"
+    ),
     "gamma": "jointmix.validation.twin.gamma:GammaTwin",
     "inverse_gaussian": "jointmix.validation.twin.inverse_gaussian:InverseGaussianTwin",
 }

@@ -1,5 +1,7 @@
 """What can go wrong with a feature of counts: what is no count."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from jointmix.families.checks import Checks
@@ -7,8 +9,13 @@ from jointmix.families.specified import Table
 from jointmix.tables.issues import Issue, error, quoted
 
 
-class PoissonFeatureChecks(Checks):
-    """Of Poisson(n | λ_k)."""
+class CountFeatureChecks(Checks):
+    """Of n | k, of any family of counts."""
+
+    shape_remedy: ClassVar[str] = (
+        'If {0} varies more than its mean, say features={{{0}: "negative_binomial"}}; if it is '
+        "that already, or varies less, take more clusters, or make it categorical."
+    )
 
     @property
     def measured(self) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Several features of levels at once, as the kernel takes them."""

@@ -1,0 +1,1 @@
+"""Counts as features that are spread more than Poisson's."""

@@ -1,0 +1,1 @@
+"""A feature of spread counts by the counts that occur, as the kernel takes it."""
