@@ -1,6 +1,7 @@
 """Rows with missing entries in a problem: for each pattern the blocks that it leaves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def _pattern(
         told = block.reduction(part.present)
         columns.append(block.compiled_rows(part.rows if told is None else reduced))
         last = n_columns + len(columns[-1])
-        blocks.append(Block(names[block].name, tuple(range(n_columns, last)), names[block].options))
+        blocks.append(replace(names[block], columns=tuple(range(n_columns, last))))
         n_columns = last
         if told is None:
             starts.append(values[block]["value"])
