@@ -18,7 +18,6 @@ from jointmix.validation.agreement.comparison import Comparison
 from jointmix.validation.agreement.numpyro_side import numpyro_side
 from jointmix.validation.agreement.plain_sides import kernel_side, numpy_side, scipy_side
 from jointmix.validation.agreement.problem import Problem, random_points
-from jointmix.validation.agreement.pymc_sides import pymc_side
 from jointmix.validation.agreement.terms import Side
 from jointmix.validation.twin import build_twin, twin_log_density
 
@@ -52,8 +51,6 @@ def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> No
     twin = build_twin(problem.dataset, problem.spec)
     sides = [kernel_side(problem), numpy_side(problem), scipy_side(problem)]
     sides.append(numpyro_side(problem, "NumPyro", twin))
-    if name == "predictors that are features":
-        sides += [pymc_side(problem, "numba"), pymc_side(problem, "jax")]
     differences = Comparison(problem, sides).run(points_of(problem, 150, seed=3))
     assert failures(differences) == []
     assert {"prior", "gradient", "rows", "features", "total"} <= {x.term for x in differences}
