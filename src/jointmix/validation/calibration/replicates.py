@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import arviz_stats
 import numpy as np
@@ -27,6 +28,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import allocation_draws
 from jointmix.posterior.draws import draw_parameters, observed_rows
 from jointmix.posterior.replication import drawn_tables, predictive_draws
+from jointmix.validation.calibration.holes import with_holes
 from jointmix.validation.calibration.quantities import (
     drawn_quantities,
     invariant_quantities,
@@ -104,6 +106,7 @@ def run_replicate(
     n_ranked: int,
     names: tuple[str, ...],
     analyse: Analysis,
+    missing: Mapping[str, float] = MappingProxyType({}),
 ) -> Replicate:
     """Draw a table at true parameters, fit it, and rank the truth among the draws.
 
@@ -123,10 +126,13 @@ def run_replicate(
         The parameters that are ranked; what is not drawn is left out.
     analyse
         The fit to be calibrated.
+    missing
+        Shares of the entries that are deleted at random, by column.
     """
     began = time.perf_counter()
     rng = np.random.default_rng([seed, number, 1])
     table, clusters = _table(spec, packed(arrays, spec), n_rows, rng)
+    table = with_holes(table, missing, spec, rng)
     try:
         tree, ess = _fit(table, spec, int(rng.integers(2**31)), n_ranked, names, analyse)
     except JointmixError as error:
