@@ -91,7 +91,9 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
         columns[str(spec.response)] = np.arange(n) % 2.0 + spec.blocks[-1].positive
     if spec.trials is not None:
         columns[spec.trials] = np.full(n, 2.0)
-    codes = {own.column: np.arange(n) % len(own.levels) for own in spec.discrete}
+    # Of two counts, which all that is discrete may be, or of all levels.
+    codes = {own.column: np.arange(n) % (len(own.levels) or 2) for own in spec.discrete}
+    columns |= {name: own.astype(float) for name, own in codes.items()}
     rows = make_dataset(columns | labelled(codes, spec.discrete), spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
     return prior_draws(rows, BLOCK, own)
