@@ -1,7 +1,4 @@
-"""Levels, counts and holes: posteriors against models written by hand, sampled by NumPyro's NUTS.
-
-Those integrate over no hole: what is missing of Gaussian features is sampled beside the parameters.
-"""
+"""Levels, counts and holes: posteriors against models by hand, sampled by NumPyro's NUTS."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,15 +38,15 @@ def mixed_table(n: int, seed: int, holes: dict[str, float]) -> pd.DataFrame:
 
 
 def joint_model(table: pd.DataFrame, spec: jm.ModelSpec) -> Callable[[], None]:
-    """Gaussian features, levels, counts and y on a; missing numbers are sampled."""
+    """Gaussian features, levels, counts and y on a, by the joint Gaussian of numbers and y."""
     import jax.numpy as jnp
     import numpyro
     import numpyro.distributions as dist
     from jax.scipy.special import logsumexp
 
     p, k, d = spec.priors, spec.n_clusters, len(spec.features)
-    x, y = table[list(spec.features)].to_numpy(float), table["y"].to_numpy(float)
-    gone = np.nonzero(np.isnan(x))
+    values, y = table[[*spec.features, "y"]].to_numpy(float), table["y"]
+    there = ~np.isnan(values)
     levels = {own.column: own for own in spec.discrete if own.family != "poisson"}
 
     def model() -> None:
@@ -65,15 +62,18 @@ def joint_model(table: pd.DataFrame, spec: jm.ModelSpec) -> Callable[[], None]:
             slope = numpyro.sample("slope", dist.Normal(0, p.slope.scale))
             noise = dist.InverseGamma(p.sigma.shape, p.sigma.scale)
             sigma = jnp.sqrt(numpyro.sample("noise", noise))
-        full = x
-        if len(gone[0]):
-            real = dist.ImproperUniform(dist.constraints.real, (), (len(gone[0]),))
-            full = jnp.asarray(x).at[gone].set(numpyro.sample("gone", real))
-        cloud = dist.MultivariateNormal(mean, scale_tril=sd[..., None] * factor)
-        total = jnp.log(weight) + cloud.log_prob(full[:, None, :])
-        line = dist.Normal(b + slope * full[:, :1], sigma)
-        there = ~np.isnan(y)[:, None]
-        total += jnp.where(there, line.log_prob(np.nan_to_num(y)[:, None]), 0.0)
+        # (x, y) is Gaussian: of a row that misses entries, the others' part of it.
+        first = jnp.eye(d)[0]
+        half = sd[..., None] * factor
+        center = jnp.concatenate([mean, (b + slope * mean[:, 0])[:, None]], axis=1)
+        wide = jnp.concatenate([half, slope[:, None, None] * (first @ half)[:, None, :]], axis=1)
+        noise = jnp.zeros((d + 1, d + 1)).at[d, d].set(1.0)
+        joint = wide @ jnp.swapaxes(wide, 1, 2) + sigma[:, None, None] ** 2 * noise
+        total = jnp.zeros((len(y), k)) + jnp.log(weight)
+        for kind in np.unique(there, axis=0):
+            rows, own = np.flatnonzero((there == kind).all(axis=1)), np.flatnonzero(kind)
+            part = dist.MultivariateNormal(center[:, own], joint[:, own[:, None], own])
+            total = total.at[rows].add(part.log_prob(values[rows[:, None], own][:, None, :]))
         for own in spec.discrete:
             total += of_feature(own, table[own.column], levels.get(own.column), p, k)
         numpyro.factor("rows", logsumexp(total, axis=1).sum())

@@ -16,6 +16,7 @@ from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     DRAW,
+    POINT,
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
@@ -31,6 +32,7 @@ from jointmix.posterior.replication import drawn_tables, predictive_draws
 from jointmix.validation.calibration.holes import with_holes
 from jointmix.validation.calibration.quantities import (
     drawn_quantities,
+    ends,
     invariant_quantities,
     new_response,
     parameter_quantities,
@@ -203,7 +205,9 @@ def _smooth(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> dict[
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
     own = parameter_quantities(_arrays(posterior), spec)
     found = {name: own[name].reshape(shape) for name in names}
-    return found | invariant_quantities(tree["invariant"].to_dataset())
+    invariant = tree["invariant"].to_dataset()
+    followed = observed_rows(tree, spec).take(invariant[POINT].values)
+    return found | invariant_quantities(invariant, ends(followed))
 
 
 def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
