@@ -51,6 +51,8 @@ class Difference:
     row, component
         Of rows, features, x[NAME] and response: the row's number in the table and the component,
         from 0; None where the term is not of one.
+    named
+        The row by its label in the table, or its number where it has none.
     """
 
     left: str
@@ -64,6 +66,7 @@ class Difference:
     index: tuple[int, ...] = ()
     row: int | None = None
     component: int | None = None
+    named: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -78,7 +81,7 @@ class Difference:
             index = f"[{', '.join(map(str, self.index))}]" if self.index else ""
             parts.append(f"{self.block}{index}")
         if self.row is not None:
-            parts.append(f"row {self.row}")
+            parts.append(self.named or f"row {self.row}")
         if self.component is not None:
             parts.append(f"component {self.component}")
         return ", ".join(parts)
@@ -142,10 +145,13 @@ class Comparison:
                 key = (left, right, item.term)
                 known = self.found.get(key)
                 if known is None or item.size > known.size:
-                    row = None if item.row is None else int(self.problem.dataset.row[item.row])
+                    dataset = self.problem.dataset
+                    row = None if item.row is None else int(dataset.row[item.row])
+                    named = "" if row is None else dataset.named(np.array([row]))
                     self.found[key] = Difference(
                         **vars(item)
                         | {"left": left, "right": right, "point": item.point + first, "row": row}
+                        | {"named": named}
                     )
 
 

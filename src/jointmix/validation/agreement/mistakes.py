@@ -15,6 +15,7 @@ from jointmix.families.mixture import block_terms, component_log_density, log_li
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
+from jointmix.tables.labels import label_text
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.terms import Sizes, Terms, sizes
 from jointmix.validation.twin.family import Candidate, orders
@@ -252,7 +253,7 @@ def _where(
     by_row = off.any(axis=(0, *range(2, off.ndim)))
     rows = np.flatnonzero(by_row)
     n = len(by_row)
-    which = ", ".join(str(int(problem.dataset.row[i])) for i in rows[:_FEW])
+    which = ", ".join(label_text(problem.dataset.label[i]) for i in rows[:_FEW])
     text = f"The density of {word} differs in {len(rows)} of {n} rows"
     text += f" ({which}{', …' if len(rows) > _FEW else ''})" if len(rows) < n else ""
     if len(rows) <= _FEW and not np.asarray(given)[:, rows].any():
