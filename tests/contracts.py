@@ -143,7 +143,8 @@ def mass_is_one(case: Case, seed: int = 1) -> None:
             assert abs(total - 1) < 1e-6
             continue
         if case.block.columns[0] not in case.spec.features:
-            many = np.arange(float(len(case.spec.discrete[0].levels)))
+            # A feature of counts has no levels.
+            many = np.arange(float(len(case.spec.discrete[0].levels) or 20_000))
             at = replace(own.take(np.zeros(len(many), dtype=int)), discrete=many[:, None])
             density_of_all = np.exp(case.block.log_density(parameters, at)[:, k])
             assert abs(density_of_all.sum() - 1) < 1e-9
@@ -302,7 +303,7 @@ def rescaling_goes_there_and_back(case: Case, seed: int = 6) -> None:
     if case.block.positive:
         values[:, -1] = np.exp(rng.normal(size=30))
     for own in spec.discrete:
-        values[:, spec.columns.index(own.column)] = rng.integers(0, len(own.levels), 30)
+        values[:, spec.columns.index(own.column)] = rng.integers(0, len(own.levels) or 9, 30)
     rows = by_role(values, spec)
     own = [spec.columns.index(name) for name in case.block.columns]
     ours = case.block.log_density(parameters, scaled_rows(rows, scaling))

@@ -62,6 +62,8 @@ def factories() -> Iterator[tuple[str, Callable[[], Case]]]:
         types = (Discrete("a", kind, "a", tuple("uvwxyz"[:n])),)
         own = {"features": (), "predictors": (), "types": types}
         yield f"categorical, {n} levels", lambda own=own: cases_of(spec_of(**own))[0]
+    counted = {"features": (), "predictors": (), "types": (Discrete("a", "poisson", "a"),)}
+    yield "poisson_feature", lambda: cases_of(spec_of(**counted))[0]
     for family in ("normal", "student_t", LaplaceResponse.family):
         for name, options in LINES.items():
             chosen = {"features": (), **options, "family": family}

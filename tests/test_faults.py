@@ -793,6 +793,13 @@ def test_want_of_memory_is_found_behind_another_error(
     assert lacks_memory(error) is short
 
 
+@pytest.mark.parametrize("kilobytes", [200_000, 3_000_000])
+def test_want_of_memory_is_found_where_an_import_forgets_it(kilobytes: int) -> None:
+    code = "from jointmix.base.errors import lacks_memory as f; print(f(ImportError('no array')))"
+    done = run_shell(f'ulimit -v {kilobytes}; {sys.executable} -c "{code}"', Path.cwd())
+    assert (done.returncode, done.stdout.strip()) == (0, str(kilobytes == 200_000)), done.stderr
+
+
 def test_an_import_that_fails_for_other_reasons_is_no_sentence(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

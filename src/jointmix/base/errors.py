@@ -1,5 +1,7 @@
 """The errors a user can meet: one sentence each, naming what is wrong and what to do."""
 
+import mmap
+
 
 class JointmixError(Exception):
     """Anything the package refuses to do; the command line turns it into exit code 2."""
@@ -47,17 +49,33 @@ EXPECTED = (JointmixError, MemoryError, OSError)
 
 #: How the loader says that a library has no room in memory.
 _NO_ROOM = ("failed to map segment", "cannot allocate memory")
+#: Bytes without which nothing that imports a library goes on to finish.
+_LEAST_ROOM = 256 << 20
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error, or the one behind it, says that the memory does not suffice."""
+    """Whether an error, or the one behind it, comes of want of memory.
+
+    Extension modules that fail to load may forget why; then what is left says it.
+    """
     if isinstance(error, JointmixError):
         return False
     if isinstance(error, ImportError | OSError):
         behind = error.__cause__ or error.__context__
         said = any(words in str(error).lower() for words in _NO_ROOM)
-        return said or (behind is not None and lacks_memory(behind))
+        if said or (behind is not None and lacks_memory(behind)):
+            return True
+        broken = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+        return broken and not _has_room()
     return isinstance(error, MemoryError)
+
+
+def _has_room() -> bool:
+    try:
+        mmap.mmap(-1, _LEAST_ROOM).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def sentence(error: BaseException) -> str:
