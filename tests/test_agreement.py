@@ -396,7 +396,7 @@ def test_a_mistake_of_our_own_is_located_to_row_and_component() -> None:
     sides = [right, kernel_side(problem), Side("NumPy", wrong)]
     (item,) = failures(Comparison(problem, sides).run(points_of(problem, 5, seed=6)))
     assert (item.term, item.point, item.row, item.component) == ("response", 3, 11, 2)
-    assert item.place == "point 3, row 11, component 2"
+    assert item.place == "point 3, row 11 (from 0), component 2"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -46,6 +46,7 @@ from jointmix.validation.calibration import (
     read_calibration,
     write_calibration,
 )
+from jointmix.validation.calibration.holes import checked_shares, with_holes
 from jointmix.validation.calibration.quantities import (
     free_quantities,
     parameter_quantities,
@@ -674,3 +675,69 @@ def test_a_table_says_which_columns_a_formula_makes(spec: ModelSpec) -> None:
     if spec.formula:
         with pytest.raises(SpecError, match="table=table"):
             calibrate(quick, 40, 2)
+
+
+MIXED = ModelSpec(
+    n_clusters=2, features={"x": "normal", "n": "poisson"}, predictors=["x"], response="y",
+    missing="model",
+)  # fmt: skip
+
+
+def test_holes_are_as_many_as_asked_for_and_the_first_row_has_none() -> None:
+    rng = np.random.default_rng(1)
+    table = {name: rng.normal(size=4000) for name in ("x", "y")} | {"n": rng.poisson(2, 4000)}
+    found = with_holes(table, {"x": 0.2, "n": 0.9, "y": 0.5}, MIXED, rng)
+    gone = {name: np.isnan(own.astype(float)) for name, own in found.items()}
+    assert not any(own[0] for own in gone.values())
+    # Rows without anything stay whole: 9% of them. Three standard errors.
+    for name, share in {"x": 0.2, "n": 0.9, "y": 0.5}.items():
+        assert abs(gone[name].mean() - (share - 0.09)) < 0.024
+        np.testing.assert_array_equal(found[name][~gone[name]], table[name][~gone[name]])
+    assert not (gone["x"] & gone["n"] & gone["y"]).any()
+    words = with_holes({**table, "x": np.full(4000, "a")}, {"x": 0.5}, MIXED, rng)["x"]
+    assert 0.4 < np.mean([word is None for word in words]) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("missing", "error", "words"),
+    [
+        ({"z": 0.2}, SpecError, "no feature and no response"),
+        ({"x": 1.0}, SpecError, "share missing of 'x'"),
+        ([0.2], SpecError, "must map columns to shares"),
+        ({"u": 0.2}, SpecError, "no feature and no response"),
+    ],
+)
+def test_shares_that_do_not_suit_the_model_are_named(
+    missing: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        checked_shares(missing, replace(MIXED, predictors=["x", "u"]))
+
+
+def test_holes_that_no_model_integrates_over_are_refused() -> None:
+    with pytest.raises(SpecError, match='missing="model" alone'):
+        checked_shares({"x": 0.2}, replace(MIXED, missing="error"))
+    counted = replace(MIXED, family="poisson")
+    with pytest.raises(DataError, match="no exact integral"):
+        checked_shares({"x": 0.2}, counted)
+    assert checked_shares({"x": 0.0, "y": 0.1}, counted) == {"y": 0.1}
+
+
+def test_tables_with_holes_are_fitted_and_kept_apart(tmp_path: Path) -> None:
+    sampler = SamplerSpec(sampler="laplace", draws=200, chains=2, starts=2)
+    spec, path = replace(MIXED, sampler=sampler), tmp_path / "c.json"
+    asked: list[int] = []
+
+    def analyse(table: dict[str, np.ndarray], own: ModelSpec, seed: int) -> xr.DataTree:
+        asked.append(int(np.isnan(table["x"]).sum() + np.isnan(table["y"]).sum()))
+        return fit_one(table, own, seed)
+
+    shares = {"x": 0.2, "y": 0.1}
+    found = calibrate(spec, 30, 2, analyse=analyse, store=path, missing=shares)
+    assert all(2 <= count <= 18 for count in asked)
+    assert not [each.failure for each in found.replicates if each.failure]
+    assert {"rate_n[1]", "new_response"} <= found.ranks.keys()
+    assert read_calibration(path).missing == shares
+    assert "without 20% of x and 10% of y, at random" in found.text
+    with pytest.raises(StorageError, match="missing entries"):
+        calibrate(spec, 30, 2, analyse=analyse, store=path)

@@ -446,15 +446,6 @@ def test_check_says_what_both_ways_out_of_an_error_keep() -> None:
         make_dataset(table, replace(count, missing="model"))
 
 
-def test_what_does_not_know_gaps_refuses_them_by_name(fitted: xr.DataTree) -> None:
-    table, spec = table_of(160), fitted_spec(fitted)
-    with pytest.raises(DataError, match="The PyMC model takes no rows with missing entries"):
-        jm.build_model(table, spec)
-    jax = replace(spec, sampler=jm.SamplerSpec(backend="numba"))
-    with pytest.raises(DataError, match="The backend numba takes no rows with missing entries"):
-        jm.fit(table, jax, progress=False)
-
-
 def test_a_table_without_gaps_has_nothing_to_impute() -> None:
     spec = replace(spec_of("full", 1, ("a",), "normal"), sampler=jm.SamplerSpec(sampler="laplace"))
     tree = jm.fit(table_of(60, missing=0.0), replace(spec, n_clusters=1), progress=False)

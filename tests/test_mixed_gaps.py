@@ -18,6 +18,9 @@ from jointmix.model.dataset import make_dataset
 from jointmix.model.packing import packed
 from jointmix.modes.em import fit_em
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
+from jointmix.validation.agreement.comparison import Comparison
+from jointmix.validation.agreement.plain_sides import kernel_side, numpy_side, scipy_side
+from jointmix.validation.agreement.problem import Problem, random_points
 
 LEVELS = ("high", "low", "mid")
 
@@ -61,6 +64,19 @@ def test_the_density_is_the_sum_over_levels(tree: xr.DataTree) -> None:
     found = density(table["word"])
     each = [density(table["word"].fillna(level)) for level in LEVELS]
     np.testing.assert_allclose(found, logsumexp(each, axis=0), rtol=1e-12)
+
+
+def test_the_kernel_has_the_density_of_levels_and_counts_beside_holes() -> None:
+    """Against SciPy, also where a pattern lacks a feature and has the word: all levels count."""
+    table = table_of().assign(visits=np.random.default_rng(6).poisson(2.0, size=120) * 1.0)
+    table.loc[[1, 7], "visits"] = np.nan
+    features = {"a": "normal", "b": "normal", "word": "categorical", "visits": "poisson"}
+    problem = Problem(make_dataset(table, spec_of(features=features)), None)
+    sides = [kernel_side(problem), numpy_side(problem), scipy_side(problem)]
+    q = random_points(problem, np.zeros(problem.dim), 30, seed=1)
+    differences = Comparison(problem, sides).run(q)
+    assert all(item.agrees for item in differences), differences
+    assert {"total", "x[word]", "x[visits]"} <= {item.term for item in differences}
 
 
 def test_gradients_are_those_of_differences() -> None:

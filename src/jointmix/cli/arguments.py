@@ -25,6 +25,23 @@ def parse_quantiles(text: str) -> list[float]:
     return levels
 
 
+def parse_shares(text: str) -> dict[str, float]:
+    """Shares by column, such as x=.2,y=.1.
+
+    Raises
+    ------
+    SpecError
+        If one is no column and number.
+    """
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    try:
+        return {name.strip(): float(share) for name, _, share in pairs}
+    except ValueError as error:
+        raise SpecError(
+            f"--missing takes columns and shares such as x=.2,y=.1; got {text!r}."
+        ) from error
+
+
 def parse_range(text: str, may_be_one: bool = False) -> range:
     """The whole numbers of a range such as 1-6, both ends included.
 

@@ -10,7 +10,7 @@ import typer
 from jointmix.base.errors import StorageError
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
-from jointmix.cli.arguments import parse_part
+from jointmix.cli.arguments import parse_part, parse_shares
 from jointmix.cli.options import Dask, Merge, Part, Quiet, Seed, SpecPath
 from jointmix.cli.output import put_json, put_part
 
@@ -45,6 +45,10 @@ def calibrate_command(
         Path | None,
         typer.Option(metavar="FIT", help="Saved fit of SPEC: keeps the calibration."),
     ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(metavar="SHARES", help="Entries to delete at random, such as x=.2,y=.1."),
+    ] = None,
     seed: Seed = None,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
@@ -60,6 +64,7 @@ def calibrate_command(
     from jointmix.tables.reading import read_table
 
     own, recipe = parse_part(part, store, merge), read_recipe(spec)
+    shares = None if missing is None else parse_shares(missing)
     if own is not None and store is not None:
         out = store / f"{spec.stem}.part-{own[0]}-of-{own[1]}.json"
         made_folder(store)
@@ -88,7 +93,7 @@ def calibrate_command(
     tree = None if fit is None else require_same_model(load(fit), model)
     if merge and store is not None:
         found = merge_calibrations(_all_parts(store, spec.stem))
-        require_same_calibration(found, model, number, start, store)
+        require_same_calibration(found, model, number, start, store, shares)
         write_calibration(found, place)
     else:
         with show_progress(not quiet) as progress:
@@ -102,6 +107,7 @@ def calibrate_command(
                 pool=dask,
                 part=own,
                 progress=progress,
+                missing=shares,
             )
     if own is not None and store is not None:
         n = len(found.replicates)

@@ -7,10 +7,12 @@ A family's module `graph`, beside its block, has two functions, and more where t
     quadratic(block, values)                if the log density is quadratic in the row
     compiled(block, values)                 if its compiled functions name other values
     compiled_rows(block, rows)              tensor (obs, column), as `Block.compiled_rows`
+    marginal(block, values, rows, present)  if it is another density without some of the features
 
 `variables` creates the free variables of scales and shapes, and a variable of each parameter's
 name; it is given the free locations (component, label) on the model's scale, by name. `values` are
-those of all blocks of the model; rows are tensors by role.
+those of all blocks of the model; rows are tensors by role, in which a discrete feature that is not
+known is negative.
 """
 
 from collections.abc import Mapping
@@ -102,6 +104,17 @@ def compiled_rows(block: Block, rows: Rows) -> TensorVariable:
     if own is not None:
         return own(block, rows)
     return pt.concatenate([rows.u, rows.y[:, None]], axis=1) if block.of_response else rows.x
+
+
+def without(
+    block: Block, values: Values, rows: Rows, present: np.ndarray
+) -> tuple[Values, Rows] | None:
+    """Values and rows without the features that are not ``present``; None if nothing is left."""
+    marginal = getattr(graph_of(block), "marginal", None)
+    if marginal is None or present.all():
+        return values, rows
+    found: tuple[Values, Rows] | None = marginal(block, values, rows, present)
+    return found
 
 
 def count_rows(block: Block, rows: Rows) -> TensorVariable:

@@ -24,7 +24,7 @@ from jointmix.fitting.retries import retried
 from jointmix.fitting.scouts import Levels, levels_of, scout, weigh_modes
 from jointmix.fitting.starts import Given, read_start
 from jointmix.labels.draws import identify_draws
-from jointmix.model.dataset import Dataset, make_dataset, require_complete
+from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.degenerate import table_warnings
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.shorthand import ModelFields, as_spec
@@ -238,8 +238,6 @@ def search(
     dataset = make_dataset(table, spec)
     # What cannot be sampled is refused before EM has taken its time.
     planned = plan(dataset.spec, len(dataset.values))
-    if planned.backend != "kernel":
-        require_complete(dataset, f"The backend {planned.backend}")
     clock.start("em")
     if start is None:
         return Searched(dataset, seed, planned, fit_em(dataset, dataset.spec, seed, shares))

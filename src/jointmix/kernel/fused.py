@@ -5,6 +5,7 @@ Whoever changes a prior of the PyMC model then samples at the kernel's speed all
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -18,8 +19,10 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
 from pytensor.tensor.variable import TensorVariable
 
+from jointmix.families import protocol
 from jointmix.families.compiling import c_function, call
 from jointmix.families.graph import Values, compiled_rows, graph_of
+from jointmix.families.rows import Gaps, Rows
 from jointmix.kernel.blocks import Block, add_blocks, compiled_blocks, n_values, places
 from jointmix.kernel.problem import known_values
 from jointmix.kernel.records import BLOCK, HEADER, HEADER_SIZE, Tape, blocks_of, header_of
@@ -27,6 +30,7 @@ from jointmix.kernel.sweep import sweep
 from jointmix.model import graph
 from jointmix.model.component import Product, joined_rows, rows_by_role
 from jointmix.model.dataset import as_dataset
+from jointmix.model.patterned import left_blocks
 from jointmix.model.spec import ModelSpec
 
 _DOUBLES = types.CPointer(types.float64)
@@ -166,6 +170,7 @@ def _data(op: RowSum, columns: TensorVariable, counts: TensorVariable | None) ->
 
 def _likelihood(
     blocks: tuple[Block, ...],
+    parts: Sequence[Gaps],
     spec: ModelSpec,
     weight: TensorVariable,
     values: Values,
@@ -173,26 +178,54 @@ def _likelihood(
     extra: Sequence[TensorVariable],
     counts: TensorVariable | None,
 ) -> TensorVariable:
-    """The rows' log likelihood, a scalar; see `model.graph.Likelihood`."""
-    k, given = spec.n_clusters, {"weight": pt.log(weight)}
-    for block in spec.blocks:
+    """The rows' log likelihood, a scalar, one pattern of missing entries after the other.
+
+    See `model.graph.Likelihood`; of complete rows there are no ``parts``.
+    """
+    if not parts:
+        rows = rows_by_role(spec, joined_rows(spec, own, extra))
+        left = [(block, values, rows) for block in spec.blocks]
+        return _pattern_sum(blocks, spec, weight, left, counts)
+    names, sums = dict(zip(spec.blocks, blocks, strict=True)), []
+    for part in parts:
+        left = list(left_blocks(part, spec, values, own, extra))
+        known = tuple(names[block] for block, *_ in left)
+        some = None if counts is None else counts[part.place]
+        sums.append(_pattern_sum(known, spec, weight, left, some))
+    return sum(sums[1:], sums[0])
+
+
+def _pattern_sum(
+    blocks: tuple[Block, ...],
+    spec: ModelSpec,
+    weight: TensorVariable,
+    left: Sequence[tuple[protocol.Block, Values, Rows]],
+    counts: TensorVariable | None,
+) -> TensorVariable:
+    """The log likelihood of rows that have the same entries, ``left`` of the model's blocks."""
+    k, given, columns, placed, first = spec.n_clusters, {"weight": pt.log(weight)}, [], [], 0
+    for known, (block, values, rows) in zip(blocks, left, strict=True):
+        columns.append(compiled_rows(block, rows))
+        last = first + columns[-1].type.shape[1]
+        placed.append(replace(known, columns=tuple(range(first, last))))
+        first = last
         named = getattr(graph_of(block), "compiled", None)
         if named:
             given |= named(block, values)
         else:
             given |= {p.name: values[p.name] for p in block.parameters}
     flat, found, positive = [], [], []
-    for name, place in places(blocks, k).items():
-        known = spec.parameters.get(name)
+    for name, place in places(tuple(placed), k).items():
+        parameter = spec.parameters.get(name)
         flat.append(given[name].ravel())
         found.append((place.first + place.step * np.arange(k)[:, None]) + np.arange(place.width))
-        positive.append(np.full(found[-1].size, known is not None and known.role in _POSITIVE))
+        is_positive = parameter is not None and parameter.role in _POSITIVE
+        positive.append(np.full(found[-1].size, is_positive))
     order = np.argsort(np.concatenate([each.ravel() for each in found]))
     vector = pt.concatenate(flat)[order]
-    given_rows = rows_by_role(spec, joined_rows(spec, own, extra))
-    columns = pt.concatenate([compiled_rows(block, given_rows) for block in spec.blocks], axis=1)
-    row_sum = RowSum(blocks, k, tuple(np.concatenate(positive)[order].tolist()), counts is not None)
-    return row_sum(vector, _data(row_sum, columns, counts))[0]
+    signs = tuple(np.concatenate(positive)[order].tolist())
+    row_sum = RowSum(tuple(placed), k, signs, counts is not None)
+    return row_sum(vector, _data(row_sum, pt.concatenate(columns, axis=1), counts))[0]
 
 
 def build_model(
@@ -209,7 +242,7 @@ def build_model(
     table
         A pandas, polars or pyarrow table, a mapping of names to columns, a NumPy structured
         array, or a `Dataset` of them; the rows enter as data, so that one compiled model serves
-        other rows.
+        other rows, of missing entries those that miss the same in the same places.
     spec
         The model.
     direction
@@ -257,6 +290,7 @@ def build_model(
     if not fused:
         return graph.mixture_model(dataset, direction, product)
     known = known_values(spec, dataset.scaling)
-    blocks = compiled_blocks(spec.blocks, dataset.rows, known)
-    likelihood = partial(_likelihood, blocks)
+    rows = dataset.rows
+    blocks = compiled_blocks(spec.blocks, rows, known)
+    likelihood = partial(_likelihood, blocks, () if rows.complete else rows.patterns)
     return graph.mixture_model(dataset, direction, product, likelihood)

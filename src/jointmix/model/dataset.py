@@ -29,7 +29,6 @@ from jointmix.tables.issues import (
     Issue,
     error,
     listed,
-    quoted,
     raise_first,
 )
 from jointmix.tables.labels import rows_named
@@ -343,27 +342,6 @@ def as_dataset(table: object, spec: ModelSpec) -> Dataset:
     if not isinstance(table, Dataset):
         return make_dataset(table, spec)
     return table if table.spec is spec else table.under(require_spec(spec))
-
-
-def require_complete(dataset: Dataset, what: str) -> None:
-    """Refuse rows with missing entries.
-
-    Parameters
-    ----------
-    what
-        What cannot do with them, as a sentence begins with it.
-
-    Raises
-    ------
-    DataError
-        If an entry is missing.
-    """
-    if dataset.gaps:
-        raise DataError(
-            f"{what} takes no rows with missing entries, and column "
-            f"{quoted(next(iter(dataset.gaps)))} has them; leave those rows out with "
-            'missing="drop", or take the kernel.'
-        )
 
 
 def _digest(columns: Sequence[str | list[str]], values: np.ndarray) -> str:

@@ -28,8 +28,9 @@ from jointmix.model.component import (
     shapes_of,
     signature,
 )
-from jointmix.model.dataset import Dataset, require_complete
+from jointmix.model.dataset import Dataset
 from jointmix.model.location import coordinates, householder
+from jointmix.model.patterned import row_densities
 from jointmix.model.spec import ModelSpec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
@@ -97,8 +98,9 @@ def mixture_model(
         What takes the mixture's place, if anything does.
     """
     spec = dataset.spec
-    require_complete(dataset, "The PyMC model")
     data = data_arrays(dataset)
+    if likelihood is None and not dataset.rows.complete:
+        likelihood = partial(row_densities, dataset.rows.patterns)
     with pm.Model(coords=_coords(spec)) as model:
         rows = pm.Data(OBSERVED, data[OBSERVED])
         given = [pm.Data(name, data[name]) for name in (EXTRA, COUNTS) if name in data]
@@ -143,6 +145,8 @@ def data_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
 
     (x, y), (obs, D + 1); the predictors that are not features with any offset and trials, (obs,
     number of such columns), if there are any; and the rows' weights, (obs,), if they have any.
+    PyMC takes no NaN: in the place of missing entries, which are not read, stands 0, and −1 of
+    discrete features.
     """
     spec, rows = dataset.spec, dataset.rows
     places = [spec.predictors.index(name) for name in further_predictors(spec)]
@@ -151,8 +155,9 @@ def data_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
         given.append(rows.offset[:, None])
     if rows.trials is not None:
         given.append(rows.trials[:, None])
-    own = [rows.x, *([] if rows.discrete is None else [rows.discrete])]
-    own += [] if spec.response is None else [rows.y[:, None]]
+    discrete = [] if rows.discrete is None else [np.nan_to_num(rows.discrete, nan=-1.0)]
+    response = [] if spec.response is None else [np.nan_to_num(rows.y)[:, None]]
+    own = [np.nan_to_num(rows.x), *discrete, *response]
     extra = np.ascontiguousarray(np.hstack(given))
     found = {OBSERVED: np.ascontiguousarray(np.hstack(own))}
     found |= {EXTRA: extra} if extra.shape[1] else {}

@@ -185,14 +185,16 @@ def _kernel_model(target: Target) -> Any:
 
 
 def _structure(target: Target, backend: str) -> str:
-    """What a compiled PyMC model depends on: everything but the rows and the direction."""
+    """What a compiled PyMC model depends on: all but the direction, and what rows hold."""
     spec = target.spec
     model = dataclasses.replace(spec, ordering="auto", sampler=type(spec.sampler)())
     scaling = target.dataset.scaling
     fixed = not spec.intercept or "Fixed(" in repr(spec.priors)
     moved = [scaling.center.tolist(), scaling.scale.tolist()] if fixed else []
     weighted = target.dataset.rows.weight is not None
-    return repr((model, weighted, target.start.direction is not None, backend, moved))
+    rows = target.dataset.rows
+    gaps = "" if rows.complete else np.isnan(np.column_stack([rows.x, rows.y])).tobytes().hex()
+    return repr((model, weighted, gaps, target.start.direction is not None, backend, moved))
 
 
 def _pymc_model(target: Target, backend: str, seed: int) -> Any:

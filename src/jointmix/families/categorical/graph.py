@@ -28,9 +28,11 @@ def variables(
 
 
 def log_density(block: CategoricalFeature, values: Values, rows: Rows) -> TensorVariable:
-    """log p_kl of each row's level, (obs, component)."""
-    code = block.column(rows).astype("int64")
-    return pt.log(values[block.name]).T[code]
+    """log p_kl of each row's level, zero where none is known, (obs, component)."""
+    code = block.column(rows)
+    known = code >= 0
+    found = pt.log(values[block.name]).T[pt.switch(known, code, 0).astype("int64")]
+    return pt.switch(known[:, None], found, 0.0)
 
 
 def compiled(block: CategoricalFeature, values: Values) -> dict[str, TensorVariable]:
@@ -39,5 +41,6 @@ def compiled(block: CategoricalFeature, values: Values) -> dict[str, TensorVaria
 
 
 def compiled_rows(block: CategoricalFeature, rows: Rows) -> TensorVariable:
-    """The codes, (obs, 1)."""
-    return block.column(rows)[:, None]
+    """The codes, (obs, 1); that behind the last level where none is known."""
+    code = block.column(rows)
+    return pt.switch(code < 0, len(block.own.levels), code)[:, None]

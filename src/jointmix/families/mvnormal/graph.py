@@ -1,5 +1,7 @@
 """Gaussian features in PyMC: x | k ~ N(μ_k, Σ_k)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -63,29 +65,45 @@ def _correlation_factor(correlation: Parameter, size: int) -> TensorVariable:
 
 def log_density(block: GaussianFeatures, values: Values, rows: Rows) -> TensorVariable:
     """log N(x | μ_k, Σ_k), (obs, component)."""
+    del block
     deviation = rows.x[:, None, :] - values["mean"]
-    white = (deviation[:, :, None, :] * _whitening(block, values)).sum(-1)
-    constant = 0.5 * len(block.spec.features) * _LOG_2PI
+    white = (deviation[:, :, None, :] * _whitening(values)).sum(-1)
+    constant = 0.5 * values["mean"].type.shape[-1] * _LOG_2PI
     return -0.5 * (white**2).sum(-1) - _log_scale(values) - constant
 
 
 def quadratic(block: GaussianFeatures, values: Values) -> Quadratic:
     """|L_k⁻¹ (x − μ_k)|² as forms in the row."""
-    spec, whiten = block.spec, _whitening(block, values)
+    spec, whiten = block.spec, _whitening(values)
     k, d = spec.n_clusters, len(spec.features)
     form = pt.concatenate([whiten, np.zeros((k, d, len(spec.columns) - d))], axis=-1)
     return Quadratic(form, (whiten * values["mean"][:, None, :]).sum(-1), _log_scale(values))
 
 
+def marginal(
+    block: GaussianFeatures, values: Values, rows: Rows, present: np.ndarray
+) -> tuple[Values, Rows] | None:
+    """μ and the factor of Σ of the features that are present; None where none is."""
+    del block
+    there = np.flatnonzero(present)
+    if not there.size:
+        return None
+    factor = values["cholesky"][:, there]
+    inner = pt.linalg.cholesky(factor @ pt.swapaxes(factor, -1, -2))
+    left = {"mean": values["mean"][:, there], "cholesky": inner}
+    return {**values, **left}, replace(rows, x=rows.x[:, there])
+
+
 def compiled(block: GaussianFeatures, values: Values) -> dict[str, TensorVariable]:
     """``cholesky`` as a factor with scales of one: only their product counts."""
-    k, d = block.spec.n_clusters, len(block.spec.features)
-    return {"mean": values["mean"], "sd": pt.ones((k, d)), "factor": values["cholesky"]}
+    del block
+    sd = pt.ones(values["mean"].type.shape)
+    return {"mean": values["mean"], "sd": sd, "factor": values["cholesky"]}
 
 
-def _whitening(block: GaussianFeatures, values: Values) -> TensorVariable:
+def _whitening(values: Values) -> TensorVariable:
     """L⁻¹, (component, feature, feature)."""
-    eye = np.eye(len(block.spec.features))
+    eye = np.eye(values["mean"].type.shape[-1])
     return pt.linalg.solve_triangular(values["cholesky"], eye, lower=True, b_ndim=2)
 
 

@@ -21,9 +21,10 @@ def variables(
 
 
 def log_density(block: PoissonFeature, values: Values, rows: Rows) -> TensorVariable:
-    """log Poisson(n | λ_k), (obs, component)."""
-    n, rate = block.column(rows)[:, None], values[block.name]
-    return n * pt.log(rate) - rate - pt.gammaln(n + 1)
+    """log Poisson(n | λ_k), zero where n is not known, (obs, component)."""
+    n, _, known = (own[:, None] for own in _counts(block, rows))
+    rate = values[block.name]
+    return n * pt.log(rate) - known * rate - pt.gammaln(n + 1)
 
 
 def compiled(block: PoissonFeature, values: Values) -> dict[str, TensorVariable]:
@@ -32,6 +33,13 @@ def compiled(block: PoissonFeature, values: Values) -> dict[str, TensorVariable]
 
 
 def compiled_rows(block: PoissonFeature, rows: Rows) -> TensorVariable:
-    """n, −log n!, and 1, (obs, 3)."""
-    n = block.column(rows)
-    return pt.stack([n, -pt.gammaln(n + 1), pt.ones_like(n)], axis=1)
+    """n, −log n!, and whether n is known, (obs, 3)."""
+    return pt.stack(_counts(block, rows), axis=1)
+
+
+def _counts(block: PoissonFeature, rows: Rows) -> list[TensorVariable]:
+    """Counts (obs,), 0 where none is known, −log n!, and whether one is."""
+    column = block.column(rows)
+    known = column >= 0
+    n = pt.switch(known, column, 0.0)
+    return [n, -pt.gammaln(n + 1), known.astype("float64")]

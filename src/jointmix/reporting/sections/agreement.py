@@ -71,7 +71,7 @@ def _pairs(found: dict[str, Any]) -> Table:
         ),
         rows=tuple(
             (
-                Cell(text=_WORDS[item["term"]], status="ok" if item["agrees"] else "fail"),
+                Cell(text=_word(item["term"]), status="ok" if item["agrees"] else "fail"),
                 *text_cells(f"{item['left']} and {item['right']}"),
                 *number_cells(f"{float(item['size']):.1e}", f"{item['bound']:.0e}"),
                 *text_cells(item["place"]),
@@ -79,6 +79,11 @@ def _pairs(found: dict[str, Any]) -> Table:
             for item in found["differences"]
         ),
     )
+
+
+def _word(term: str) -> str:
+    """What a term is; those without a name are of one feature, x[NAME]."""
+    return _WORDS.get(term, f"log density of {term} in a cluster")
 
 
 def _verdict(found: dict[str, Any]) -> Callout:
@@ -105,7 +110,7 @@ def _differences(found: dict[str, Any]) -> Table:
             worst[term] = item
     rows = [
         (
-            Cell(text=_WORDS[term], status="ok" if item["agrees"] else "fail"),
+            Cell(text=_word(term), status="ok" if item["agrees"] else "fail"),
             *number_cells(f"{float(item['size']):.1e}", f"{item['bound']:.0e}"),
             *text_cells(f"{item['left']} and {item['right']}", item["place"]),
         )

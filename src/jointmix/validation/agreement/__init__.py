@@ -14,7 +14,7 @@ import xarray as xr
 from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
 from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.fitting.workflow import Clock, Prepared, prepare
-from jointmix.model.dataset import Dataset, make_dataset, require_complete
+from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.demands import minimum_rows
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
@@ -143,7 +143,6 @@ def crosscheck(
     _reserve_devices(spec.sampler.chains)
     began, compared = time.perf_counter(), None
     dataset = make_dataset(table, spec, for_fit=False)
-    require_complete(dataset, "The cross-check")
     with show_progress(progress) as tell:
         prepared = _prepared(table, dataset, posterior, fit, seed, tell)
         if fit is not None:

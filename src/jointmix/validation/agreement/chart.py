@@ -96,23 +96,25 @@ class Chart:
         slices = [self.problem.slices[block] for block in blocks]
         index = np.concatenate([np.arange(where.start, where.stop) for where, _ in slices])
         held = {self.parts[name].quantity for name in names}
-        if [self.problem.role(block) for block in blocks] == ["correlation"] and len(held) == 1:
-            return self._log_det_of_matrices(blocks[0], held.pop(), q)
+        own = [self.problem.role(block) for block in blocks]
+        if own in (["correlation"], ["probability"]) and len(held) == 1:
+            return self._log_det_of_rows(blocks[0], held.pop(), q)
 
         def flat(part: Array) -> Array:
             return jnp.concatenate([*self._free_at(q.at[index].set(part), names).values()])
 
         return jnp.linalg.slogdet(jax.jacfwd(flat)(q[index]))[1]
 
-    def _log_det_of_matrices(self, block: str, name: str, q: Array) -> Array:
-        """The sum over correlation matrices, each a function of its own row of the block."""
+    def _log_det_of_rows(self, block: str, name: str, q: Array) -> Array:
+        """The sum over matrices or simplices, each a function of its own row of the block."""
         import jax
         import jax.numpy as jnp
 
         where, shape = self.problem.slices[block]
+        made = _of_logits if self.problem.role(block) == "correlation" else _simplices
 
         def flat(logit: Array) -> Array:
-            return free(self.problem, name, _of_logits(block, logit[None])[name])
+            return free(self.problem, name, made(block, logit[None])[name])
 
         jacobian = jax.vmap(jax.jacfwd(flat))(q[where].reshape(shape))
         return jnp.linalg.slogdet(jacobian)[1].sum()
@@ -163,9 +165,6 @@ def quantities(problem: Problem, q: Array, names: Iterable[str]) -> dict[str, Ar
 
     Others that depend on the same blocks of q come with them.
     """
-    import jax
-    import jax.numpy as jnp
-
     found: dict[str, Array] = {}
     wanted = {block for name in names for block in problem.quantities[name]}
     for block, (where, shape) in problem.slices.items():
@@ -173,11 +172,13 @@ def quantities(problem: Problem, q: Array, names: Iterable[str]) -> dict[str, Ar
             continue
         value = q[where].reshape(shape)
         if block == WEIGHT:
-            found[WEIGHT] = jax.nn.softmax(jnp.append(value, -value.sum()))
+            found |= _simplices(WEIGHT, value)
         elif block == LOCATION:
             found |= _locations(problem, value)
         elif problem.role(block) == "correlation":
             found |= _of_logits(block, value)
+        elif problem.role(block) == "probability":
+            found |= _simplices(block, value)
         else:
             found |= _positive(problem, block, value)
     for twin in problem.twins:
@@ -235,6 +236,15 @@ def _of_logits(block: str, logit: Array) -> dict[str, Array]:
     return {f"{block}_cholesky": factor, block: factor @ jnp.swapaxes(factor, -1, -2)}
 
 
+def _simplices(block: str, logit: Array) -> dict[str, Array]:
+    """Numbers (..., n + 1) that sum to one from all but the last of their log ratios (..., n)."""
+    import jax
+    import jax.numpy as jnp
+
+    last = -logit.sum(-1, keepdims=True)
+    return {block: jax.nn.softmax(jnp.concatenate([logit, last], axis=-1))}
+
+
 def _tanh(value: Array) -> Array:
     """tanh, whose derivative 1/cosh² is precise where 1 − tanh² cancels."""
     import jax
@@ -248,15 +258,26 @@ def _tanh(value: Array) -> Array:
 def free(problem: Problem, name: str, value: Array) -> Array:
     """The coordinates of a quantity that can be chosen freely, one after another."""
     blocks = problem.quantities[name]
-    if blocks == (WEIGHT,):
+    if blocks == (WEIGHT,) or _is_whole_simplex(problem, blocks, value):
+        import jax.numpy as jnp
+
         # All but one: the determinant is the same for each, and precise without the largest.
-        rest = (value.argmax() + 1 + np.arange(value.size - 1)) % value.size
-        return value[rest]
+        n = value.shape[-1]
+        rest = (value.argmax(-1, keepdims=True) + 1 + np.arange(n - 1)) % n
+        return jnp.take_along_axis(value, rest, axis=-1).ravel()
     if any(block != LOCATION and problem.role(block) == "correlation" for block in blocks):
         # The diagonal of a correlation matrix, and so that of its factor, is known.
         row, column = np.tril_indices(value.shape[-1], -1 if len(blocks) == 1 else 0)
         return value[..., row, column].ravel()
     return value.ravel()
+
+
+def _is_whole_simplex(problem: Problem, blocks: tuple[str, ...], value: Array) -> bool:
+    """Whether a value has the probabilities of all levels."""
+    if [problem.role(block) for block in blocks] != ["probability"]:
+        return False
+    (dim,) = problem.spec.parameters[blocks[0]].dims
+    return bool(value.shape[-1] == len(problem.spec.entries[dim]))
 
 
 def own_shape(name: str, problem: Problem, site: str) -> tuple[int, ...]:

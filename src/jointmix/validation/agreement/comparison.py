@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,8 @@ class Difference:
     left, right
         Names of the implementations.
     term
-        prior, likelihood, total, rows, features, response or gradient.
+        prior, likelihood, total, rows, features, response or gradient; x[NAME], of the features'
+        what is that of the discrete one.
     size
         |left − right|, relative to the magnitude of what enters the term (see `terms.Sizes`).
     bound
@@ -47,8 +49,10 @@ class Difference:
     block, index
         Of a prior or a gradient: the parameter, and its index there (empty for a whole block).
     row, component
-        Of rows, features and response: the row's number in the table and the component, from 0;
-        None where the term is not of one.
+        Of rows, features, x[NAME] and response: the row's number in the table and the component,
+        from 0; None where the term is not of one.
+    named
+        The row by its label in the table, or its number where it has none.
     """
 
     left: str
@@ -62,6 +66,7 @@ class Difference:
     index: tuple[int, ...] = ()
     row: int | None = None
     component: int | None = None
+    named: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -76,7 +81,7 @@ class Difference:
             index = f"[{', '.join(map(str, self.index))}]" if self.index else ""
             parts.append(f"{self.block}{index}")
         if self.row is not None:
-            parts.append(f"row {self.row}")
+            parts.append(self.named or f"row {self.row}")
         if self.component is not None:
             parts.append(f"component {self.component}")
         return ", ".join(parts)
@@ -140,19 +145,25 @@ class Comparison:
                 key = (left, right, item.term)
                 known = self.found.get(key)
                 if known is None or item.size > known.size:
-                    row = None if item.row is None else int(self.problem.dataset.row[item.row])
+                    dataset = self.problem.dataset
+                    row = None if item.row is None else int(dataset.row[item.row])
+                    named = "" if row is None else dataset.named(np.array([row]))
                     self.found[key] = Difference(
                         **vars(item)
                         | {"left": left, "right": right, "point": item.point + first, "row": row}
+                        | {"named": named}
                     )
 
 
 def _cut(terms: Terms, n: int) -> Terms:
     """The first n points."""
-    cut = {name: None if value is None else value[:n]
-           for name, value in vars(terms).items() if name != "prior"}  # fmt: skip
-    prior = None if terms.prior is None else {own: value[:n] for own, value in terms.prior.items()}
-    return Terms(prior=prior, **cut)
+    cut: dict[str, Any] = {}
+    for name, value in vars(terms).items():
+        if isinstance(value, dict):
+            cut[name] = {own: each[:n] for own, each in value.items()}
+        else:
+            cut[name] = None if value is None else value[:n]
+    return Terms(**cut)
 
 
 def _differences(problem: Problem, left: Terms, right: Terms, scale: Sizes) -> Iterator[Difference]:
@@ -168,10 +179,9 @@ def _differences(problem: Problem, left: Terms, right: Terms, scale: Sizes) -> I
         if a is not None and b is not None:
             size, at = _largest(np.where(out, 0, a), np.where(out, 0, b), total)
             yield _difference(term, size, DENSITY_BOUND, (a[at], b[at]), at[0])
-    for term in (ROWS, FEATURES, RESPONSE):
-        a, b = getattr(left, term), getattr(right, term)
+    for term, a, b, magnitude in _pairs(left, right, scale):
         if a is not None and b is not None:
-            size, at = _largest(a, b, getattr(scale, term))
+            size, at = _largest(a, b, magnitude)
             component = int(at[2]) if len(at) > 2 else None
             yield _difference(
                 term, size, DENSITY_BOUND, (a[at], b[at]), at[0], row=int(at[1]),
@@ -184,6 +194,15 @@ def _differences(problem: Problem, left: Terms, right: Terms, scale: Sizes) -> I
         block, index = problem.coordinate(int(at[1]))
         values = (a[at], b[at])
         yield _difference(GRADIENT, size, GRADIENT_BOUND, values, at[0], block=block, index=index)
+
+
+def _pairs(left: Terms, right: Terms, scale: Sizes) -> Iterator[tuple[str, Any, Any, np.ndarray]]:
+    """Terms that are of rows: name, both values, and their magnitudes."""
+    for term in (ROWS, FEATURES, RESPONSE):
+        yield term, getattr(left, term), getattr(right, term), getattr(scale, term)
+    a, b = left.discrete or {}, right.discrete or {}
+    for term, magnitude in scale.discrete.items():
+        yield term, a.get(term), b.get(term), magnitude
 
 
 def _prior(

@@ -5,7 +5,7 @@ are off is named. What cannot be explained is located by its rows and components
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -13,9 +13,11 @@ import numpy as np
 
 from jointmix.families.mixture import block_terms, component_log_density, log_likelihood
 from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Block
 from jointmix.families.rows import Rows
+from jointmix.tables.labels import label_text
 from jointmix.validation.agreement.problem import Problem
-from jointmix.validation.agreement.terms import Terms, sizes
+from jointmix.validation.agreement.terms import Sizes, Terms, sizes
 from jointmix.validation.twin.family import Candidate, orders
 from jointmix.validation.twin.line import AXIS
 
@@ -43,30 +45,63 @@ def explain_rows(problem: Problem, q: np.ndarray, own: Terms, factors: bool = Fa
     parameters, rows = problem.parameters(q), problem.rows
     spec = problem.spec
     scale = sizes(rows, parameters, spec, factors)
-    features, response = block_terms(spec.blocks, rows, parameters)
+    terms = {
+        twin.column: _density(block, parameters, rows)
+        for block, twin in zip(spec.blocks, problem.twins, strict=True)
+    }
     weight = np.log(parameters.weight)[:, None, :]
-    total = log_likelihood(weight + features + response)
+    total = log_likelihood(sum(terms.values(), weight))
     if problem.spec.standardize and own.rows is not None:
         for sentence, other in ((_RAW, problem.dataset.users_rows), (_DDOF, _shrunk(rows))):
             value = log_likelihood(component_log_density(spec.blocks, other, parameters))
             if _same(own.rows, value, np.maximum(scale.rows, np.abs(value))):
                 return [sentence]
     found: list[str] = []
-    for given, right, size, word in (
-        (own.features, features, scale.features, "x"),
-        (own.response, response, scale.response, "y"),
-    ):
-        if given is not None and not _same(given, right, size):
-            candidates = _of_block(problem, word, rows, parameters)
+    for word, names, given, size in _told_apart(own, terms, scale):
+        right = sum((terms[name] for name in names), np.zeros_like(given))
+        if not _same(given, right, size):
+            candidates = _mistaken(problem, {name: terms[name] for name in names}, parameters)
             named = _named(given, size, candidates) or _permuted(given, right, size, word)
             named = named or _multiplied(given, right, size, f"The term of {word}")
             found += [named] if named else [_where(problem, given, right, size, word)]
     if found or own.rows is None or _same(own.rows, total, scale.rows):
         return found
-    joint = _joint(problem, parameters, (weight, features, response))
+    joint = _joint(problem, parameters, weight, terms)
     named = _named(own.rows, scale.rows, joint) or _shifted(own.rows, total)
     named = named or _multiplied(own.rows, total, scale.rows, "Every row's log density")
     return [named or _where(problem, own.rows, total, scale.rows, "(x, y)")]
+
+
+def _density(block: Block, parameters: Parameters, rows: Rows) -> np.ndarray:
+    """One block's log density of what is there, (point, obs, component)."""
+    features, response = block_terms((block,), rows, parameters)
+    return response if block.of_response else features
+
+
+def _told_apart(
+    own: Terms, right: Collection[str], scale: Sizes
+) -> Iterator[tuple[str, list[str], np.ndarray, np.ndarray]]:
+    """What an implementation tells apart: its name, whose terms it sums, value, and size."""
+    discrete = own.discrete or {}
+    for name, given in discrete.items():
+        yield name, [name], given, scale.discrete[name]
+    if own.features is not None:
+        # What remains: the Gaussian features', if all others are told apart.
+        rest = own.features - sum(discrete.values(), np.zeros(()))
+        left = [name for name in right if name != "y" and name not in discrete]
+        yield "x", left, rest, scale.features
+    if own.response is not None:
+        yield "y", [name for name in right if name == "y"], own.response, scale.response
+
+
+def _mistaken(
+    problem: Problem, terms: Mapping[str, np.ndarray], right: Parameters
+) -> Iterator[Candidate]:
+    """A sum of blocks' terms, as usual mistakes in one of them would have it."""
+    for name in terms:
+        others = sum((term for own, term in terms.items() if own != name), np.zeros(()))
+        for sentence, changed in _of_block(problem, name, problem.rows, right):
+            yield sentence, others + changed
 
 
 def explain_shape(problem: Problem, message: str) -> str | None:
@@ -102,13 +137,13 @@ def _of_block(problem: Problem, column: str, rows: Rows, right: Parameters) -> I
     """Log densities of x or of y given each component, as usual mistakes would have them."""
     for block, twin in zip(problem.spec.blocks, problem.twins, strict=True):
         if twin.column == column:
-            density = partial(block.log_density, rows=rows)
+            density = partial(_density, block, rows=rows)
             own = density(right)
             yield f"The term of {column} counts twice.", 2 * own
             yield f"The term of {column} is missing.", 0 * own
             yield from twin.mistakes(right, rows, density)
             for sentence, moved in _moved(rows, column):
-                yield sentence, block.log_density(right, rows=moved)
+                yield sentence, _density(block, right, moved)
 
 
 def _permuted(given: np.ndarray, right: np.ndarray, size: np.ndarray, word: str) -> str | None:
@@ -126,10 +161,13 @@ def _permuted(given: np.ndarray, right: np.ndarray, size: np.ndarray, word: str)
 def _joint(
     problem: Problem,
     right: Parameters,
-    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    weight: np.ndarray,
+    terms: dict[str, np.ndarray],
 ) -> Iterator[Candidate]:
     """log p(x, y) with one part mistaken."""
-    weight, features, response = parts
+    none = np.zeros_like(weight)
+    features = sum((term for name, term in terms.items() if name != "y"), none)
+    response = terms.get("y", none)
     yield "The weights are missing.", log_likelihood(features + response)
     k = weight.shape[-1]
     yield "The weights are all taken for 1/K.", log_likelihood(features + response) - np.log(k)
@@ -142,10 +180,8 @@ def _joint(
         "Log densities are summed over components, without logsumexp.",
         (weight + features + response).sum(-1),
     )
-    for sentence, changed in _of_block(problem, "y", problem.rows, right):
-        yield sentence, log_likelihood(weight + features + changed)
-    for sentence, changed in _of_block(problem, "x", problem.rows, right):
-        yield sentence, log_likelihood(weight + changed + response)
+    for sentence, changed in _mistaken(problem, dict([*terms.items()][::-1]), right):
+        yield sentence, log_likelihood(weight + changed)
     for order, words in orders(k):
         sentence = f"x and y belong to different components: {words}."
         yield sentence, log_likelihood(weight + features + response[..., order])
@@ -173,6 +209,10 @@ def _moved(rows: Rows, column: str) -> Iterator[tuple[str, Rows]]:
     for step, which in ((1, "before"), (-1, "after")):
         if column == "x":
             yield f"x is that of the row {which}.", replace(rows, x=np.roll(rows.x, step, axis=0))
+        elif column != "y":
+            assert rows.discrete is not None
+            discrete = np.roll(rows.discrete, step, axis=0)
+            yield f"{column} is that of the row {which}.", replace(rows, discrete=discrete)
         else:
             u = np.roll(rows.u, step, axis=0)
             yield f"The predictors of y are those of the row {which}.", replace(rows, u=u)
@@ -213,7 +253,7 @@ def _where(
     by_row = off.any(axis=(0, *range(2, off.ndim)))
     rows = np.flatnonzero(by_row)
     n = len(by_row)
-    which = ", ".join(str(int(problem.dataset.row[i])) for i in rows[:_FEW])
+    which = ", ".join(label_text(problem.dataset.label[i]) for i in rows[:_FEW])
     text = f"The density of {word} differs in {len(rows)} of {n} rows"
     text += f" ({which}{', …' if len(rows) > _FEW else ''})" if len(rows) < n else ""
     if len(rows) <= _FEW and not np.asarray(given)[:, rows].any():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jointmix.base.errors import SpecError
+from jointmix.model.spec import ModelSpec
 from jointmix.validation.agreement.chart import Array
 from jointmix.validation.agreement.parts import ROWS, read_part
 from jointmix.validation.agreement.problem import Problem
@@ -48,7 +49,8 @@ class RowSites:
     Attributes
     ----------
     held
-        Observed site → `x`, `y` or `rows`; other sites of rows under their own names.
+        Observed site → `x`, `y` or `rows`, or `x[NAME]` of a discrete feature alone; other sites
+        of rows under their own names.
     dims
         Observed site → the dim of its plate of rows; None where no plate holds them.
     allocation
@@ -57,6 +59,8 @@ class RowSites:
         Number of dims that plates take.
     factors
         Observed sites that hold no rows: parts of the prior.
+    beside
+        Sites of rows that names do not speak of.
     """
 
     held: dict[str, str]
@@ -64,11 +68,7 @@ class RowSites:
     allocation: str | None
     nesting: int
     factors: tuple[str, ...]
-
-    @property
-    def beside(self) -> tuple[str, ...]:
-        """Sites of rows that names do not speak of."""
-        return tuple(site for site, own in self.held.items() if own == site and own not in ROWS)
+    beside: tuple[str, ...]
 
 
 def find_rows(samples: Mapping[str, Site], names: Mapping[str, str], problem: Problem) -> RowSites:
@@ -90,16 +90,17 @@ def find_rows(samples: Mapping[str, Site], names: Mapping[str, str], problem: Pr
     allocation = discrete[0] if discrete else None
     observed = {name: site for name, site in samples.items() if site.observed}
     held = _named(observed, names, problem)
-    n = len(problem.rows.y)
+    n, beside = len(problem.rows.y), []
     plates = _row_plates(samples, [*held, *discrete], allocation, n)
     for name, site in observed.items():
         of_rows = n in site.shape and not site.factor
         if name not in held and (of_rows or plates & site.plates.keys()):
             held[name] = name
+            beside.append(name)
     nesting = max((-dim for site in samples.values() for dim in site.plates.values()), default=0)
     dims = {name: _dim(samples[name], plates, n) for name in [*held, *discrete]}
     factors = tuple(name for name in observed if name not in held)
-    return RowSites(held, dims, allocation, nesting, factors)
+    return RowSites(held, dims, allocation, nesting, factors, tuple(beside))
 
 
 def _named(
@@ -112,15 +113,22 @@ def _named(
     parts = {name: read_part(name, problem) for name in names}
     columns: set[int] = set()
     for name, part in parts.items():
-        if part.quantity in spoken:
+        if part.quantity in (*spoken,):
             if names[name] not in observed:
                 raise SpecError(
                     f"The model observes no site {names[name]!r}, which names has for {name}."
                 )
-            spoken[part.quantity].append(names[name])
-            columns |= set(part.columns or range(len(spec.features)))
+            chosen = set(part.columns or range(len(spec.features) or len(spec.clustering)))
+            if part.quantity == "x":
+                columns |= chosen
+            if part.quantity == "x" and min(chosen) >= len(spec.features):
+                held[names[name]] = _of_discrete(spec, chosen)
+            else:
+                spoken[part.quantity].append(names[name])
+    taken = {*held}
     for own, column in (("x", "x"), ("y", "y"), ("rows", "rows"), ("y", spec.response)):
-        if not spoken[own] and column in observed:
+        has = own == "rows" or bool(spec.features if own == "x" else spec.response)
+        if has and not spoken[own] and column in observed and column not in taken:
             spoken[own].append(str(column))
     if not spoken["x"] and spec.features and set(spec.features) <= observed.keys():
         spoken["x"] = list(spec.features)
@@ -128,16 +136,39 @@ def _named(
         held |= dict.fromkeys(sites, own)
     if spoken["rows"]:
         return held
+    unnamed = _by_their_names(spec, observed, columns, held)
     missing = [own for own, has in (("x", spec.features), ("y", spec.response)) if has]
-    missing = [own for own in missing if not spoken[own]]
+    missing = [own for own in missing if not spoken[own]] + unnamed
     absent = set(range(len(spec.features))) - columns
-    if columns and absent:
+    if columns & {*range(len(spec.features))} and absent:
         missing.insert(0, ", ".join(f"x[{list(spec.features)[i]}]" for i in sorted(absent)))
         raise SpecError(_which(missing, observed))
     # A model without another site that could hold them leaves them out: a mistake with a name.
     if missing and (not held or any(name not in held for name in observed)):
         raise SpecError(_which(missing, observed))
     return held
+
+
+def _of_discrete(spec: ModelSpec, columns: set[int]) -> str:
+    """What a site of discrete features holds, by their places among all features."""
+    return "x" if len(columns) > 1 else f"x[{spec.clustering[min(columns)]}]"
+
+
+def _by_their_names(
+    spec: ModelSpec, observed: Mapping[str, Site], columns: set[int], held: dict[str, str]
+) -> list[str]:
+    """Sites of discrete features that are called as these are, put with those held; the rest."""
+    unnamed = []
+    for place, own in enumerate(spec.discrete, len(spec.features)):
+        if place in columns:
+            continue
+        label = f"x[{own.column}]"
+        site = next((s for s in (label, own.column) if s in observed and s not in held), None)
+        if site is None:
+            unnamed.append(label)
+        else:
+            held[site] = label
+    return unnamed
 
 
 def _which(missing: list[str], observed: Mapping[str, Site]) -> str:
@@ -195,7 +226,10 @@ def row_terms(rows: RowSites, sites: dict[str, dict[str, Any]], problem: Problem
         found = _by_component(rows, site, values[site], (k, n))
         parts[own] = parts[own] + found if own in parts else found
     none = jnp.zeros((k, n))
-    features, response = parts.get("x", none), parts.get("y", none)
+    known = {twin.column for twin in problem.twins}
+    discrete = {own: part for own, part in parts.items() if own in known and own not in ROWS}
+    features = sum(discrete.values(), parts.get("x", none))
+    response = parts.get("y", none)
     weight = _by_component(rows, rows.allocation, log_prob(sites[rows.allocation]), (k, n))
     joint = weight + sum(parts.values())
     terms = {"rows": logsumexp(joint, axis=0)}
@@ -205,6 +239,7 @@ def row_terms(rows: RowSites, sites: dict[str, dict[str, Any]], problem: Problem
     terms["underflow"] = (apart > _LARGEST_GAP).any()
     if "rows" not in parts:
         terms |= {"features": features.T, "response": response.T}
+        terms["discrete"] = {own: part.T for own, part in discrete.items()}
     return terms
 
 

@@ -187,7 +187,7 @@ def _ordinals(problem: Problem, q: np.ndarray) -> dict[str, np.ndarray]:
         if value.ndim == 2:
             found[name] = value
         elif value.ndim == 3:
-            columns = item.labels or (spec.features if len(item.dims) == 1 else ())
+            columns = item.labels or (spec.entries[item.dims[0]] if len(item.dims) == 1 else ())
             found |= {f"{name}[{label}]": value[:, :, i] for i, label in enumerate(columns)}
     return found
 

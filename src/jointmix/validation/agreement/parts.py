@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from jointmix.base.errors import SpecError
-from jointmix.base.schema import FEATURE, PREDICTOR
 from jointmix.validation.agreement.problem import Problem
 
 #: Names by which the sites that hold rows are called in a map of names.
@@ -89,15 +88,13 @@ def _columns(quantity: str, problem: Problem) -> tuple[str, ...]:
     """Names of the columns of a quantity (component, column); none of others."""
     spec = problem.spec
     if quantity in ROWS:
-        return tuple(spec.features) if quantity == "x" else ()
+        return spec.clustering if quantity == "x" else ()
     own = quantity.removesuffix("_xi")
     blocks = problem.quantities[quantity]
     item = spec.parameters.get(own if own in spec.parameters else blocks[0])
-    if item is None or len(blocks) > 1:
+    if item is None or len(blocks) > 1 or len(item.dims) != 1:
         return ()
-    if item.dims == (FEATURE,):
-        return tuple(spec.features)
-    return tuple(spec.predictors) if item.dims == (PREDICTOR,) else ()
+    return spec.entries[item.dims[0]]
 
 
 def _by_cluster(quantity: str, problem: Problem) -> bool:

@@ -1,15 +1,20 @@
 """The posterior in the compiled kernel, in NumPy, in SciPy and in scikit-learn."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from jointmix.families.mixture import block_terms, log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import LKJ, Dirichlet, StudentT
+from jointmix.families.rows import Rows
 from jointmix.kernel.entry import evaluate
 from jointmix.kernel.problem import make_problem
 from jointmix.model.location import coordinates
 from jointmix.validation.agreement.problem import LOCATION, Problem, cone
 from jointmix.validation.agreement.terms import Side, Terms
+from jointmix.validation.twin.family import Twin
+from jointmix.validation.twin.gaps import terms_of
 from jointmix.validation.twin.priors import full_shape, positive_log_density
 
 
@@ -34,7 +39,15 @@ def numpy_side(problem: Problem) -> Side:
         features, response = block_terms(problem.spec.blocks, rows, parameters)
         joint = np.log(parameters.weight)[:, None, :] + features + response
         total = rows.weights * log_likelihood(joint)
-        return Terms(likelihood=total.sum(1), rows=total, features=features, response=response)
+        discrete = {
+            twin.column: block.log_density(parameters, rows)
+            for block, twin in zip(problem.spec.blocks, problem.twins, strict=True)
+            if twin.column not in ("x", "y")
+        }
+        return Terms(
+            likelihood=total.sum(1), rows=total, features=features, response=response,
+            discrete=discrete,
+        )  # fmt: skip
 
     return Side("NumPy", at)
 
@@ -45,23 +58,28 @@ def scipy_side(problem: Problem) -> Side:
 
     def at(q: np.ndarray) -> Terms:
         parameters = problem.parameters(q)
-        pairs = [_scipy_components(problem, parameters.take(i)) for i in range(len(q))]
-        features, response = (np.stack(part) for part in zip(*pairs, strict=True))
+        each = [_scipy_components(problem, parameters.take(i)) for i in range(len(q))]
+        found = {name: np.stack([one[name] for one in each]) for name in each[0]}
+        response = found.pop("y")
+        features = sum(found.values(), np.zeros_like(response))
         joint = np.log(parameters.weight)[:, None, :] + features + response
         rows, prior = logsumexp(joint, axis=-1) * problem.rows.weights, scipy_prior(problem, q)
         likelihood = rows.sum(1)
         total = likelihood + sum(prior.values(), start=np.zeros(len(q)))
-        return Terms(prior, likelihood, total, rows, features, response)
+        del found["x"]
+        return Terms(prior, likelihood, total, rows, features, response, found)
 
     return Side("SciPy", at)
 
 
-def _scipy_components(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """log p(x | k) and log p(y | x, k) at one point, each (obs, component)."""
-    found = dict.fromkeys("xy", np.zeros((len(problem.rows.y), len(parameters.weight))))
-    for twin in problem.twins:
-        found[twin.column] = twin.log_density(parameters, problem.rows)
-    return found["x"], found["y"]
+def _scipy_components(problem: Problem, parameters: Parameters) -> dict[str, np.ndarray]:
+    """Log densities at one point, (obs, component), by what twins call their columns; x and y."""
+
+    def term(twin: Twin, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
+        return twin.log_density(own, rows)
+
+    none = dict.fromkeys("xy", np.zeros((len(problem.rows.y), len(parameters.weight))))
+    return none | terms_of(problem.twins, parameters.each(), problem.rows, np, term)
 
 
 def scipy_prior(problem: Problem, q: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:
@@ -79,21 +97,22 @@ def block_prior(problem: Problem, q: np.ndarray, name: str, prior: object) -> np
     if name == LOCATION:
         return _location_prior(problem, block)
     if isinstance(prior, Dirichlet):
-        return _weight_prior(block, prior.concentration)
+        return _share_prior(block, prior.concentration)
     if isinstance(prior, LKJ):
         width = full_shape(problem.spec.parameters[name], problem.spec)[-1]
         return _correlation_prior(block, width, prior.eta)
     return np.asarray(positive_prior(prior, block).reshape(len(q), -1).sum(1))
 
 
-def _weight_prior(logit: np.ndarray, concentration: float) -> np.ndarray:
-    """Dirichlet(a, …, a) of π = softmax(q, −Σq), whose Jacobian is K Π π_k."""
+def _share_prior(logit: np.ndarray, concentration: float) -> np.ndarray:
+    """Dirichlet(a, …, a) of π = softmax(q, −Σq), whose Jacobian is K Π π_k; a sum over the rest."""
     from scipy.special import gammaln, log_softmax
 
-    k = logit.shape[1] + 1
-    log_weight = log_softmax(np.column_stack([logit, -logit.sum(1)]), axis=1)
+    k = logit.shape[-1] + 1
+    whole = np.concatenate([logit, -logit.sum(-1, keepdims=True)], axis=-1)
     constant = gammaln(k * concentration) - k * gammaln(concentration)
-    return np.asarray(concentration * log_weight.sum(1) + constant + np.log(k))
+    each = concentration * log_softmax(whole, axis=-1).sum(-1) + constant + np.log(k)
+    return np.asarray(each.reshape(len(logit), -1).sum(1))
 
 
 def _location_prior(problem: Problem, value: np.ndarray) -> np.ndarray:
@@ -126,8 +145,10 @@ def _correlation_prior(logit: np.ndarray, d: int, eta: float) -> np.ndarray:
 
 def sklearn_side(problem: Problem) -> Side | None:
     """Rows by scikit-learn's Gaussian mixture on (x, y); None if they are none, or x is not u."""
-    spec, gaussian = problem.spec, [twin.of_response for twin in problem.twins if twin.gaussian]
-    if gaussian != [False, True] or set(spec.predictors) != set(spec.features):
+    spec, gaussian = problem.spec, [twin.gaussian for twin in problem.twins]
+    if gaussian != [True, True] or set(spec.predictors) != set(spec.features):
+        return None
+    if not problem.rows.complete:
         return None
     from importlib.util import find_spec
 

@@ -19,14 +19,15 @@ from jointmix.validation.twin.priors import full_shape
 WEIGHT, LOCATION = "weight", "location"
 _SHARES = 3
 
-#: Unconstrained values at which one kind of parameter is extreme: weights of 1e-9, scales from
-#: 2e-3 to 150, partial correlations of ±0.995, shapes from 0.02 to 22,000.
+#: Unconstrained values at which one kind of parameter is extreme: weights and probabilities of
+#: 1e-9, scales from 2e-3 to 150, partial correlations of ±0.995, shapes from 0.02 to 22,000.
 _EXTREMES: dict[Role, tuple[float, ...]] = {
     "weight": (-10.0, 10.0),
     "location": (-25.0, 25.0),
     "scale": (-6.0, 5.0),
     "correlation": (-6.0, 6.0),
     "shape": (-4.0, 10.0),
+    "probability": (-10.0, 10.0),
 }
 #: The same for squares of scales, and for logs of gaps of 1e-5 and of 90 prior scales.
 _VARIANCE, _GAP = (-12.0, 10.0), (-12.0, 4.5)
@@ -93,6 +94,8 @@ class Problem:
                     found |= dict.fromkeys((name, f"log_{name}"), (name,))
                 case "correlation":
                     found |= dict.fromkeys((name, f"{name}_cholesky"), (name,))
+                case "probability":
+                    found[name] = (name,)
         for twin in self.twins:
             found |= twin.further
         return found
@@ -139,6 +142,8 @@ class Problem:
                 value, shape = self.block(q, name), full_shape(item, self.spec)
                 if item.role == "correlation":
                     value = _factor(value, shape[-1])
+                elif item.role == "probability":
+                    value = _shares(value)
                 else:
                     value = np.exp(value / 2 if of_square(item) else value)
                 free[name] = np.broadcast_to(value, (len(q), *shape))
@@ -153,10 +158,7 @@ class Problem:
         if WEIGHT not in self.slices:
             known = prior.array if isinstance(prior, Fixed) else np.ones(1)
             return np.broadcast_to(known, (len(q), k))
-        logit = self.block(q, WEIGHT)
-        logit = np.column_stack([logit, -logit.sum(1)])
-        share = np.exp(logit - logit.max(1, keepdims=True))
-        return np.asarray(share / share.sum(1, keepdims=True))
+        return _shares(self.block(q, WEIGHT))
 
     def _locations(self, value: np.ndarray) -> dict[str, np.ndarray]:
         """Location parameters, each (point, component, *core)."""
@@ -194,6 +196,13 @@ def cone(problem: Problem, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     place = np.cumsum(np.concatenate([value[:, :1, 0], gaps], axis=1), axis=1)
     eta = np.concatenate([place[:, :, None], value[:, :, 1:]], axis=2)
     return value[:, 1:, 0].sum(1), eta @ householder(problem.direction)
+
+
+def _shares(logit: np.ndarray) -> np.ndarray:
+    """Numbers (..., n + 1) that sum to one from all but the last of their log ratios (..., n)."""
+    whole = np.concatenate([logit, -logit.sum(-1, keepdims=True)], axis=-1)
+    share = np.exp(whole - whole.max(-1, keepdims=True))
+    return np.asarray(share / share.sum(-1, keepdims=True))
 
 
 def _factor(logit: np.ndarray, d: int) -> np.ndarray:

@@ -30,7 +30,7 @@ def unconstrained(chart: Chart, samples: dict[str, np.ndarray]) -> np.ndarray:
             given[part.quantity] = value
         else:
             whole = own_shape(part.quantity, problem, site)
-            part.put(given.setdefault(part.quantity, np.empty((n, *whole))), value)
+            part.put(given.setdefault(part.quantity, np.full((n, *whole), np.nan)), value)
     for twin in problem.twins:
         given = twin.separated(given) | given
     q = np.empty((n, problem.dim))
@@ -46,6 +46,12 @@ def _block(problem: Problem, name: str, given: dict[str, np.ndarray], n: int) ->
     if name == LOCATION:
         return _location(problem, given, n)
     item = problem.spec.parameters[name]
+    if item.role == "probability":
+        # Of the levels that sites hold, one may be left out: all sum to one.
+        share = given[name].reshape(n, problem.spec.n_clusters, -1)
+        rest = 1 - np.nansum(share, axis=-1, keepdims=True)
+        log_share = np.log(np.where(np.isnan(share), rest, share))
+        return np.asarray(log_share[..., :-1] - log_share.mean(-1, keepdims=True))
     if item.role == "correlation":
         factor = given.get(f"{name}_cholesky")
         return _log_odds(np.linalg.cholesky(given[name]) if factor is None else factor)

@@ -156,5 +156,5 @@ def _columns(problem: Problem, name: str, moves: np.ndarray) -> list[np.ndarray]
 
 def _labels(problem: Problem, name: str, n: int) -> list[str]:
     spec, item = problem.spec, problem.spec.parameters[name]
-    labels = item.labels or (spec.features if len(item.dims) == 1 else ())
+    labels = item.labels or (spec.entries[item.dims[0]] if len(item.dims) == 1 else ())
     return [str(label) for label in (labels if len(labels) == n else range(n))]

@@ -1,6 +1,6 @@
 """What an implementation gives at points, and how large the numbers are that enter it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,8 @@ from jointmix.families.mixture import component_log_density
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
-from jointmix.validation.twin.family import twins
+from jointmix.validation.twin.family import Twin, twins
+from jointmix.validation.twin.gaps import terms_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,8 @@ class Terms:
         w_i log p(x_i, y_i), (point, obs).
     features, response
         log p(x_i | k) and log p(y_i | x_i, k), (point, obs, component).
+    discrete
+        What of the features' is that of a discrete one, by what its twin calls its column, alike.
     gradient
         Of the total in q, (point, dim).
     underflow
@@ -40,6 +43,7 @@ class Terms:
     rows: np.ndarray | None = None
     features: np.ndarray | None = None
     response: np.ndarray | None = None
+    discrete: dict[str, np.ndarray] | None = None
     gradient: np.ndarray | None = None
     underflow: np.ndarray | None = None
 
@@ -63,6 +67,8 @@ class Sizes:
     ----------
     features, response
         (point, obs, component).
+    discrete
+        The same of each discrete feature, by what its twin calls its column.
     rows
         (point, obs).
     condition
@@ -71,6 +77,7 @@ class Sizes:
 
     features: np.ndarray
     response: np.ndarray
+    discrete: dict[str, np.ndarray]
     rows: np.ndarray
     condition: np.ndarray
 
@@ -80,22 +87,29 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = F
 
     Each family says how large the numbers are that enter its log density. A row's size is the
     largest of its components' sizes weighted by their shares of the density. Of implementations
-    that factor covariances they are larger by the `condition` of these.
+    that factor covariances, as all do that integrate over missing entries, they are larger by the
+    `condition` of these.
     """
     shape = (len(parameters.weight), len(rows.y), parameters.weight.shape[-1])
-    found = {"x": np.ones(shape), "y": np.ones(shape)}
-    for twin in twins(spec):
-        found[twin.column] += twin.size(parameters, rows)
-    features, response = found["x"], found["y"]
+    found = terms_of(twins(spec), parameters, rows, np, _size)
+    response = 1 + found.pop("y", np.zeros(shape))
+    features = sum(found.values(), np.ones(shape))
+    discrete = {name: 1 + size for name, size in found.items() if name != "x"}
+    factors = factors or not rows.complete
     weight = parameters.log_weight[..., None, :]
     joint = component_log_density(spec.blocks, rows, parameters)
     share = np.exp(joint - joint.max(-1, keepdims=True))
     total = (features + response + np.abs(weight)) * rows.weights[:, None]
     if not factors:
-        return Sizes(features, response, (share * total).max(-1), np.ones(shape[0]))
+        whole = (share * total).max(-1)
+        return Sizes(features, response, discrete, whole, np.ones(shape[0]))
     worse = condition(parameters, spec)[:, None, :]
     whole = (share * total * worse).max(-1)
-    return Sizes(features * worse, response * worse, whole, worse.max((1, 2)))
+    return Sizes(features * worse, response * worse, discrete, whole, worse.max((1, 2)))
+
+
+def _size(twin: Twin, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
+    return twin.size(Parameters(**own), rows)
 
 
 def condition(parameters: Parameters, spec: ModelSpec) -> np.ndarray:

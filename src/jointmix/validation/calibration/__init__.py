@@ -8,7 +8,7 @@ quantities to rank).
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -33,6 +33,7 @@ from jointmix.model.dataset import make_dataset
 from jointmix.model.demands import minimum_rows
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.storage.files import check_writable
+from jointmix.validation.calibration.holes import checked_shares
 from jointmix.validation.calibration.quantities import free_quantities
 from jointmix.validation.calibration.replicates import (
     BLOCK,
@@ -47,7 +48,6 @@ from jointmix.validation.calibration.result import (
     merge_calibrations,
     read_calibration,
     require_same_model,
-    spec_digest,
     write_calibration,
 )
 
@@ -83,6 +83,7 @@ def calibrate(
     analyse: Analysis | None = None,
     progress: ProgressOption = None,
     table: object = None,
+    missing: Mapping[str, float] | None = None,
 ) -> Calibration:
     """Fit tables drawn from the prior, and rank the truths among their posterior draws.
 
@@ -124,6 +125,11 @@ def calibrate(
         Rows from which a formula, or listed columns of words, learn which predictors they make; not
         needed of a specification that knows them, as that of a fit. None of its numbers enters.
 
+    missing
+        Shares of entries that are deleted at random, such as ``{"x": 0.2, "y": 0.1}``, of features
+        and the response of a model with ``missing="model"``. The first row of each table stays
+        whole, and so do rows of which nothing would be left.
+
     Returns
     -------
     Calibration
@@ -133,10 +139,11 @@ def calibrate(
     ------
     SpecError
         If a count is no whole number or too small, everything is fixed, rows have weights, a
-        formula has no table, or a value is fixed on the users' scale of a model whose priors are
-        on another.
+        formula has no table, a value is fixed on the users' scale of a model whose priors are
+        on another, or ``missing`` does not suit the model.
     DataError
-        If there are fewer rows than the model needs, or ``table`` cannot be the model's.
+        If there are fewer rows than the model needs, ``table`` cannot be the model's, or it cannot
+        integrate over a column of ``missing``.
     StorageError
         If the store cannot be written, or holds the calibration of something else.
     SamplingError
@@ -162,11 +169,12 @@ def calibrate(
     function_or_none("analyse", analyse)
     progress_option(progress)
     _check_counts(spec, n_rows, replicates, jobs)
+    shares = checked_shares(missing, spec)
     pool = chosen_pool(pool, jobs)
     known: dict[int, Replicate] = {}
     date = ""
     if store is not None:
-        known, date = _stored(check_writable(store), spec, n_rows, seed)
+        known, date = _stored(check_writable(store), spec, n_rows, seed, shares)
     asked = range(replicates) if part is None else own_share(range(replicates), part)
     todo = [number for number in asked if number not in known]
     written = time.monotonic()
@@ -175,11 +183,11 @@ def calibrate(
         numbers = sorted(number for number in known if number < replicates)
         found = tuple(known[number] for number in numbers)
         versions = {name: version(name) for name in _PACKAGES}
-        return Calibration(spec, n_rows, seed, _RANKED, found, date, versions)
+        return Calibration(spec, n_rows, seed, _RANKED, found, date, versions, shares)
 
     try:
         with show_progress(progress) as tell:
-            for each in _run(spec, n_rows, todo, seed, pool, analyse or fit_one):
+            for each in _run(spec, n_rows, todo, seed, pool, analyse or fit_one, shares):
                 known[each.number] = each
                 date = datetime.now(UTC).date().isoformat()
                 tell("calibrate", len(known), len(asked), each.failure)
@@ -210,6 +218,7 @@ def _run(
     seed: int,
     pool: Pool,
     analyse: Analysis,
+    missing: Mapping[str, float],
 ) -> Iterator[Replicate]:
     if not todo:
         return
@@ -229,6 +238,7 @@ def _run(
             _RANKED,
             names,
             analyse,
+            missing,
         )
         for number in todo
     )
@@ -275,7 +285,7 @@ def _check_counts(spec: ModelSpec, n_rows: int, replicates: int, jobs: int) -> N
 
 
 def _stored(
-    store: Path, spec: ModelSpec, n_rows: int, seed: int
+    store: Path, spec: ModelSpec, n_rows: int, seed: int, missing: Mapping[str, float]
 ) -> tuple[dict[int, Replicate], str]:
     """What a store holds of this calibration."""
     if store.suffix != ".json":
@@ -283,23 +293,30 @@ def _stored(
     if not store.exists():
         return {}, ""
     found = read_calibration(store)
-    require_same_calibration(found, spec, n_rows, seed, store)
+    require_same_calibration(found, spec, n_rows, seed, store, missing)
     return {each.number: each for each in found.replicates}, found.date
 
 
 def require_same_calibration(
-    found: Calibration, spec: ModelSpec, n_rows: int, seed: int, path: Path
+    found: Calibration,
+    spec: ModelSpec,
+    n_rows: int,
+    seed: int,
+    path: Path,
+    missing: Mapping[str, float] | None = None,
 ) -> None:
     """Refuse a file, or a folder of parts, that is about something else.
 
     Raises
     ------
     StorageError
-        If it holds the calibration of another model, number of rows or seed.
+        If it holds the calibration of another model, number of rows, seed or missing entries.
     """
-    same = (spec_digest(found.spec), found.n_rows, found.seed, found.n_ranked)
-    if same != (spec_digest(_own_scale(spec.plain)), n_rows, seed, _RANKED):
+    own = Calibration(
+        _own_scale(spec.plain), n_rows, seed, _RANKED, (), missing=dict(missing or {})
+    )
+    if found.of != own.of:
         raise StorageError(
-            f"{path}: holds the calibration of another model, number of rows or seed; name "
-            "another file."
+            f"{path}: holds the calibration of another model, number of rows, seed or missing "
+            "entries; name another file."
         )

@@ -101,7 +101,17 @@ def free_quantities(arrays: Arrays, spec: ModelSpec) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def invariant_quantities(invariant: xr.Dataset) -> dict[str, np.ndarray]:
+def ends(rows: Rows) -> tuple[int, int]:
+    """The densest and the sparsest of the rows that a fit followed, in that order of density.
+
+    A fit fills missing entries in with what its own mode expects, of which the truth knows nothing:
+    of rows with some, the whole ones are taken, if there are any.
+    """
+    whole = np.flatnonzero(~np.isnan(np.column_stack([rows.x, rows.y])).any(axis=1))
+    return (int(whole[0]), int(whole[-1])) if whole.size else (0, len(rows.y) - 1)
+
+
+def invariant_quantities(invariant: xr.Dataset, places: tuple[int, int]) -> dict[str, np.ndarray]:
     """Quantities that labels do not enter, name → (chain, draw).
 
     Log likelihood, the mixture's means and covariances, and the density of the densest and of the
@@ -111,6 +121,8 @@ def invariant_quantities(invariant: xr.Dataset) -> dict[str, np.ndarray]:
     ----------
     invariant
         As `invariants.invariants` gives it.
+    places
+        Of these rows among those that were followed, see `ends`.
     """
     found = {"log_likelihood": invariant["log_likelihood"].values}
     names = [str(name) for name in invariant[VARIABLE].values] if VARIABLE in invariant else []
@@ -119,7 +131,7 @@ def invariant_quantities(invariant: xr.Dataset) -> dict[str, np.ndarray]:
         for j in range(i + 1):
             covariance = invariant["overall_covariance"].values[..., i, j]
             found[f"overall_covariance[{name}, {names[j]}]"] = covariance
-    for label, place in (("densest row", 0), ("sparsest row", -1)):
+    for label, place in zip(("densest row", "sparsest row"), places, strict=True):
         found[f"log_density[{label}]"] = invariant["density"].values[..., place]
         if "prediction" in invariant:
             found[f"expected_response[{label}]"] = invariant["prediction"].values[..., place]
@@ -145,7 +157,8 @@ def true_invariants(
     component = component_log_density(spec.blocks, rows, truth)
     likelihood = log_likelihood(component).sum(axis=-1)
     own = invariants(truth, likelihood.reshape(1, 1), points, spec)
-    return {name: float(value[0, 0]) for name, value in invariant_quantities(own).items()}
+    found = invariant_quantities(own, ends(points.rows))
+    return {name: float(value[0, 0]) for name, value in found.items()}
 
 
 def drawn_quantities(

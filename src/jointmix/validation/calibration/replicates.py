@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import arviz_stats
 import numpy as np
@@ -15,6 +16,7 @@ from jointmix.base.schema import (
     CHAIN,
     CLUSTER,
     DRAW,
+    POINT,
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
@@ -27,8 +29,10 @@ from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import allocation_draws
 from jointmix.posterior.draws import draw_parameters, observed_rows
 from jointmix.posterior.replication import drawn_tables, predictive_draws
+from jointmix.validation.calibration.holes import with_holes
 from jointmix.validation.calibration.quantities import (
     drawn_quantities,
+    ends,
     invariant_quantities,
     new_response,
     parameter_quantities,
@@ -89,9 +93,10 @@ def true_arrays(spec: ModelSpec, block: int, seed: int) -> dict[str, np.ndarray]
         columns[str(spec.response)] = np.arange(n) % 2.0 + spec.blocks[-1].positive
     if spec.trials is not None:
         columns[spec.trials] = np.full(n, 2.0)
-    # Counts have no levels.
-    codes = {own.column: np.arange(n) % (len(own.levels) or 2.0) for own in spec.discrete}
-    rows = make_dataset(columns | codes | labelled(codes, spec.discrete), spec)
+    # Of two counts, which all that is discrete may be, or of all levels.
+    codes = {own.column: np.arange(n) % (len(own.levels) or 2) for own in spec.discrete}
+    columns |= {name: own.astype(float) for name, own in codes.items()}
+    rows = make_dataset(columns | labelled(codes, spec.discrete), spec)
     own = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
     return prior_draws(rows, BLOCK, own)
 
@@ -105,6 +110,7 @@ def run_replicate(
     n_ranked: int,
     names: tuple[str, ...],
     analyse: Analysis,
+    missing: Mapping[str, float] = MappingProxyType({}),
 ) -> Replicate:
     """Draw a table at true parameters, fit it, and rank the truth among the draws.
 
@@ -124,10 +130,13 @@ def run_replicate(
         The parameters that are ranked; what is not drawn is left out.
     analyse
         The fit to be calibrated.
+    missing
+        Shares of the entries that are deleted at random, by column.
     """
     began = time.perf_counter()
     rng = np.random.default_rng([seed, number, 1])
     table, clusters = _table(spec, packed(arrays, spec), n_rows, rng)
+    table = with_holes(table, missing, spec, rng)
     try:
         tree, ess = _fit(table, spec, int(rng.integers(2**31)), n_ranked, names, analyse)
     except JointmixError as error:
@@ -196,7 +205,9 @@ def _smooth(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> dict[
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
     own = parameter_quantities(_arrays(posterior), spec)
     found = {name: own[name].reshape(shape) for name in names}
-    return found | invariant_quantities(tree["invariant"].to_dataset())
+    invariant = tree["invariant"].to_dataset()
+    followed = observed_rows(tree, spec).take(invariant[POINT].values)
+    return found | invariant_quantities(invariant, ends(followed))
 
 
 def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,6 +59,8 @@ class Calibration(Shown):
         Of the last replicate, as YYYY-MM-DD.
     versions
         Of the packages.
+    missing
+        Shares of the tables' entries that were deleted at random, by column.
     """
 
     kind: ClassVar[str] = "calibration"
@@ -69,6 +71,12 @@ class Calibration(Shown):
     replicates: tuple[Replicate, ...]
     date: str = ""
     versions: dict[str, str] | None = None
+    missing: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def of(self) -> tuple[object, ...]:
+        """What it is the calibration of: the same whatever the number of replicates."""
+        return spec_digest(self.spec), self.n_rows, self.seed, self.n_ranked, self.missing
 
     @cached_property
     def fitted(self) -> tuple[Replicate, ...]:
@@ -153,8 +161,10 @@ class Calibration(Shown):
         n, table = len(self.replicates), self.table
         if not self.fitted:
             return f"None of {n} tables could be fitted: {self.replicates[0].failure}"
+        shares = [f"{100 * share:g}% of {name}" for name, share in self.missing.items()]
+        without = f" without {' and '.join(shares)}, at random" if shares else ""
         parts = [
-            f"Over {n} tables of {self.n_rows} rows drawn from the prior, the ranks of "
+            f"Over {n} tables of {self.n_rows} rows drawn from the prior{without}, the ranks of "
             f"{len(table)} quantities "
         ]
         wrong = self.miscalibrated
@@ -212,6 +222,7 @@ class Calibration(Shown):
             "rows": self.n_rows,
             "ranked_draws": self.n_ranked,
             "seed": self.seed,
+            "missing": self.missing,
             "date": self.date,
             "spec_sha256": spec_digest(self.spec),
             "short_of_draws": self.short,
@@ -315,6 +326,7 @@ def read_calibration(path: str | Path) -> Calibration:
             replicates=replicates,
             date=str(content["date"]),
             versions=dict(content["versions"]),
+            missing=dict(content.get("missing", {})),
         )
     except StorageError:
         raise
@@ -340,8 +352,7 @@ def merge_calibrations(paths: Sequence[str | Path]) -> Calibration:
     found = [read_calibration(path) for path in paths]
     first = found[0]
     for path, each in zip(paths, found, strict=True):
-        same = (spec_digest(each.spec), each.n_rows, each.seed, each.n_ranked)
-        if same != (spec_digest(first.spec), first.n_rows, first.seed, first.n_ranked):
+        if each.of != first.of:
             raise StorageError(f"{path}: holds another calibration than {paths[0]}.")
     replicates = {item.number: item for each in found for item in each.replicates}
     ordered = tuple(replicates[number] for number in sorted(replicates))

@@ -19,9 +19,10 @@ from typing import Literal
 import numpy as np
 
 from jointmix.base.errors import MissingExtraError, SpecError
-from jointmix.model.dataset import Dataset, as_dataset, require_complete
+from jointmix.model.dataset import Dataset, as_dataset
 from jointmix.model.location import coordinates, householder
 from jointmix.model.spec import ModelSpec
+from jointmix.validation.twin.family import twins
 from jointmix.validation.twin.likelihood import (
     LIKELIHOODS,
     component_terms,
@@ -70,12 +71,12 @@ def build_twin(
     MissingExtraError
         If NumPyro is not installed, or funsor for the form "enumerated".
     SpecError
-        If the form is unknown, or "enumerated" where rows have weights, the direction is no unit
-        vector of the right length, or components that are not exchangeable are to be ordered.
+        If the form is unknown, or "enumerated" where rows have weights or miss Gaussian features
+        or the response, the direction is no unit vector of the right length, or components that
+        are not exchangeable are to be ordered.
     """
     _require("jax", "numpyro")
     dataset = as_dataset(table, spec)
-    require_complete(dataset, "The NumPyro model")
     model = _model(dataset, form, direction)
     if form == "marginal":
         return model
@@ -113,7 +114,9 @@ def twin_log_density(
     dict
         `prior` and `likelihood`, scalars; `rows` (obs), w_i log p(x_i, y_i); `features` and
         `response` (obs, component), log p(x_i | k) and log p(y_i | x_i, k), zero where the model
-        has none. Natural logs, float64, of densities on the model's scale.
+        has none; `x[NAME]` (obs, component), what of the features' is that of a discrete one.
+        Natural logs, float64, of densities on the model's scale; of rows with missing entries
+        those of what is there.
 
     Raises
     ------
@@ -129,9 +132,8 @@ def twin_log_density(
 
     numpyro.enable_x64()
     dataset = as_dataset(table, spec)
-    require_complete(dataset, "The NumPyro model")
     spec = dataset.spec
-    _check_weights(dataset, form)
+    _check_rows(dataset, form)
     free, scaling, rows = free_values(spec, values), dataset.scaling, scaled_rows(dataset)
     given = dict(free)
     if form == "enumerated":
@@ -144,19 +146,18 @@ def twin_log_density(
     samples = {name: site for name, site in sites.items() if site["type"] == "sample"}
     found = {name: site["fn"].log_prob(site["value"]) for name, site in samples.items()}
     if form == "marginal":
-        features, response = component_terms(spec, parameters, rows)
-        total = found["rows"]
+        terms, total = component_terms(spec, parameters, rows), found["rows"]
     else:
-        none = np.zeros((spec.n_clusters, len(rows.y)))
-        features, response = (found.get(name, none).T for name in ("x", "y"))
-        total = logsumexp(found["z"].T + features + response, axis=-1)
+        terms = {twin.column: found[twin.column].T for twin in twins(spec)}
+        total = logsumexp(sum(terms.values(), found["z"].T), axis=-1)
+    none = np.zeros((len(rows.y), spec.n_clusters))
     parts = {
         "prior": sum((found[name].sum() for name in free), start=0.0),
         "likelihood": total.sum(),
         "rows": total,
-        "features": features,
-        "response": response,
-    }
+        "features": sum((term for name, term in terms.items() if name != "y"), none),
+        "response": terms.get("y", none),
+    } | {name: term for name, term in terms.items() if name not in ("x", "y")}
     return {name: np.asarray(part) for name, part in parts.items()}
 
 
@@ -175,20 +176,22 @@ def _check_form(form: str) -> None:
 
 def forms_of(dataset: Dataset) -> tuple[Form, ...]:
     """The forms that a dataset's model has."""
-    return ("marginal",) if dataset.rows.weight is not None else ("marginal", "enumerated")
+    rows = dataset.rows
+    enumerable = rows.weight is None and rows.complete
+    return ("marginal", "enumerated") if enumerable else ("marginal",)
 
 
-def _check_weights(dataset: Dataset, form: Form) -> None:
+def _check_rows(dataset: Dataset, form: Form) -> None:
     if form not in forms_of(dataset):
         raise SpecError(
-            "NumPyro sums over allocations of rows that count once each; with row weights take "
-            "form='marginal'."
+            "NumPyro sums over allocations of rows that count once each and have all their "
+            "Gaussian entries; with row weights or missing entries take form='marginal'."
         )
 
 
 def _model(dataset: Dataset, form: Form, direction: np.ndarray | None) -> Callable[[], None]:
     _check_form(form)
-    _check_weights(dataset, form)
+    _check_rows(dataset, form)
     import numpyro
 
     numpyro.enable_x64()

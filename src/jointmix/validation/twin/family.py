@@ -40,6 +40,8 @@ _TWINS = {
     ),
     "gamma": "jointmix.validation.twin.gamma:GammaTwin",
     "inverse_gaussian": "jointmix.validation.twin.inverse_gaussian:InverseGaussianTwin",
+    "categorical": "jointmix.validation.twin.categorical:CategoricalTwin",
+    "poisson_feature": "jointmix.validation.twin.poisson_feature:PoissonFeatureTwin",
 }
 
 
@@ -56,8 +58,12 @@ class Twin(ABC):
 
     @property
     def column(self) -> str:
-        """What the columns are called: y of a response, x of features."""
+        """What the columns are called: y of a response, x of Gaussian features, else x[NAME]."""
         return "y" if self.of_response else "x"
+
+    def observed(self, rows: Rows) -> Array:
+        """The columns, as the distribution takes them."""
+        return rows.y if self.of_response else rows.x
 
     @abstractmethod
     def complete(self, free: Mapping[str, Array], scaling: Scaled) -> Arrays:
@@ -80,6 +86,16 @@ class Twin(ABC):
     @abstractmethod
     def distribution(self, own: Mapping[str, Array], rows: Rows) -> Array:
         """The NumPyro distribution of the columns, parameters and rows broadcast to each other."""
+
+    def without(
+        self, own: Mapping[str, Array], rows: Rows, present: np.ndarray, numbers: Any
+    ) -> tuple[Mapping[str, Array], Rows]:
+        """Parameters and rows of what is left without the Gaussian features not ``present``.
+
+        ``numbers`` is NumPy, or jax.numpy where the parameters are JAX's.
+        """
+        del present, numbers
+        return own, rows
 
     @abstractmethod
     def log_density(self, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The observed rows of the NumPyro model, summed over components or with allocations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from jointmix.families.rows import Rows, with_weight
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.family import Array, Arrays, Twin, twins
+from jointmix.validation.twin.gaps import terms_of
 from jointmix.validation.twin.priors import sample_free, site_of
 
 
@@ -28,6 +30,8 @@ def scaled_rows(dataset: Dataset) -> Rows:
     trials = None if spec.trials is None else scaled[spec.trials]
     u = stack(spec.predictors)
     rows = Rows(stack(list(spec.features)), u, y, offset=offset, trials=trials)
+    if spec.discrete:
+        rows = replace(rows, discrete=stack([own.column for own in spec.discrete]))
     return with_weight(rows, dataset.weight)
 
 
@@ -54,21 +58,18 @@ def sample_parameters(spec: ModelSpec, scaling: Scaled, reflection: np.ndarray |
     return found
 
 
-def component_terms(spec: ModelSpec, parameters: Arrays, rows: Rows) -> tuple[Array, Array]:
-    """log p(x_i | k) and log p(y_i | x_i, k), each (obs, component); zeros for what is absent."""
+def component_terms(spec: ModelSpec, parameters: Arrays, rows: Rows) -> Arrays:
+    """Log densities given each component, (obs, component), by what twins call their columns."""
     import jax.numpy as jnp
 
-    found = dict.fromkeys(("x", "y"), jnp.zeros((len(rows.y), spec.n_clusters)))
-    beside = {name: getattr(rows, name) for name in ("offset", "trials")}
+    return terms_of(twins(spec), parameters, rows, jnp, _log_prob)
+
+
+def _log_prob(twin: Twin, parameters: Mapping[str, Array], rows: Rows) -> Array:
+    beside = {name: getattr(rows, name) for name in ("offset", "trials", "discrete")}
     beside = {name: column[:, None] for name, column in beside.items() if column is not None}
     across = Rows(rows.x[:, None, :], rows.u[:, None, :], rows.y[:, None], **beside)
-    for twin in twins(spec):
-        found[twin.column] = _log_prob(twin, parameters, across)
-    return found["x"], found["y"]
-
-
-def _log_prob(twin: Twin, parameters: Arrays, rows: Rows) -> Array:
-    return twin.distribution(parameters, rows).log_prob(getattr(rows, twin.column))
+    return twin.distribution(parameters, across).log_prob(twin.observed(across))
 
 
 def marginal(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
@@ -77,14 +78,13 @@ def marginal(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
     import numpyro
     from jax.scipy.special import logsumexp
 
-    features, response = component_terms(spec, parameters, rows)
-    joint = jnp.log(parameters["weight"]) + features + response
+    joint = sum(component_terms(spec, parameters, rows).values(), jnp.log(parameters["weight"]))
     with numpyro.plate("data", len(rows.y)):
         numpyro.factor("rows", rows.weights * logsumexp(joint, axis=-1))
 
 
 def enumerated(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
-    """The rows as the sites `x` and `y` given their allocations `z`."""
+    """The rows as the sites `x`, `x[NAME]` and `y` given their allocations `z`."""
     import numpyro
     import numpyro.distributions as dist
 
@@ -93,8 +93,8 @@ def enumerated(spec: ModelSpec, parameters: Arrays, rows: Rows) -> None:
         z = numpyro.sample("z", prior, infer={"enumerate": "parallel"})
         own = {name: value[z] for name, value in parameters.items()}
         for twin in twins(spec):
-            observed = getattr(rows, twin.column)
-            numpyro.sample(twin.column, twin.distribution(own, rows), obs=observed)
+            family = twin.distribution(own, rows)
+            numpyro.sample(twin.column, family, obs=twin.observed(rows))
 
 
 LIKELIHOODS: dict[str, Callable[[ModelSpec, Arrays, Rows], None]] = {

@@ -1,7 +1,8 @@
 """Gaussian features a second time: x | k ~ N(μ_k, Σ_k), Σ_k = diag(s_k) R_k diag(s_k)."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +49,15 @@ class GaussianTwin(Twin):
 
         del rows
         return dist.MultivariateNormal(own["mean"], scale_tril=own["cholesky"])
+
+    def without(
+        self, own: Mapping[str, Array], rows: Rows, present: np.ndarray, numbers: Any
+    ) -> tuple[Mapping[str, Array], Rows]:
+        """Entries of μ and of Σ."""
+        there, factor = np.flatnonzero(present), own["cholesky"]
+        covariance = (factor @ numbers.swapaxes(factor, -1, -2))[..., there[:, None], there]
+        left = {"mean": own["mean"][..., there], "cholesky": numbers.linalg.cholesky(covariance)}
+        return {**own, **left}, replace(rows, x=rows.x[..., there])
 
     def log_density(self, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
         """One component after the other."""

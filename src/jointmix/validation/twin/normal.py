@@ -1,10 +1,12 @@
 """A normal response a second time: y | x, k ~ N(b_k + u'θ_k, σ_k²)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
+from jointmix.families.rows import Rows
 from jointmix.validation.twin.family import Array
 from jointmix.validation.twin.regression import RegressionTwin
 
@@ -27,6 +29,44 @@ class NormalTwin(RegressionTwin):
         from scipy.stats import norm
 
         return np.asarray(norm.logpdf(y, line, own["sigma"]))
+
+    def without(
+        self, own: Mapping[str, Array], rows: Rows, present: np.ndarray, numbers: Any
+    ) -> tuple[Mapping[str, Array], Rows]:
+        """y given the features that are there, by Cholesky's factor of their joint covariance.
+
+        Its last row (l', s) and the others' factor L_o make y normal about the slopes L_o⁻ᵀl, with
+        the standard deviation s.
+        """
+        names, predictors = list(self.spec.features), self.spec.predictors
+        inside = [i for i, name in enumerate(predictors) if name in names]
+        outside = [i for i, name in enumerate(predictors) if name not in names]
+        places = [names.index(predictors[i]) for i in inside]
+        if present[places].all():
+            return own, rows
+        there, whole = np.flatnonzero(present), own["cholesky"]
+        of_features = own["slope"][..., np.array(inside)] @ np.eye(len(names))[places]
+        last = (of_features[..., None, :] @ whole)[..., 0, :]
+        wide = numbers.concatenate([whole[..., there, :], last[..., None, :]], axis=-2)
+        covariance = wide @ numbers.swapaxes(wide, -1, -2)
+        noise = np.zeros((len(there) + 1, len(there) + 1))
+        noise[-1, -1] = 1.0
+        covariance = covariance + own["sigma"][..., None, None] ** 2 * noise
+        factor = numbers.linalg.cholesky(covariance)
+        slope = of_features[..., :0]
+        if there.size:
+            upper = numbers.swapaxes(factor[..., :-1, :-1], -1, -2)
+            slope = numbers.linalg.solve(upper, factor[..., -1, :-1, None])[..., 0]
+        mean = own["mean"]
+        center = own["intercept"] + (of_features * mean).sum(-1)
+        slopes = [slope, own["slope"][..., np.array(outside, dtype=int)]]
+        x = rows.x[:, there]
+        return {
+            **own,
+            "intercept": center - (slope * mean[..., there]).sum(-1),
+            "slope": numbers.concatenate(slopes, axis=-1),
+            "sigma": factor[..., -1, -1],
+        }, replace(rows, x=x, u=np.hstack([x, rows.u[:, outside]]))
 
     def size_at(
         self, z: np.ndarray, reach: np.ndarray, own: Mapping[str, np.ndarray]

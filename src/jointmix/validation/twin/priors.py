@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from jointmix.base.errors import SpecError
-from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
 from jointmix.families.priors.priors import (
     LKJ,
     Dirichlet,
@@ -33,9 +32,7 @@ def free_parameters(spec: ModelSpec, *roles: str) -> Iterable[Parameter]:
 
 def full_shape(parameter: Parameter, spec: ModelSpec) -> tuple[int, ...]:
     """Of all components, shared or not: (component, *core)."""
-    n_features, n_predictors = len(spec.features), len(spec.predictors)
-    sizes = {FEATURE: n_features, FEATURE_BIS: n_features, PREDICTOR: n_predictors}
-    return (spec.n_clusters, *(sizes[dim] for dim in parameter.dims))
+    return (spec.n_clusters, *(len(spec.entries[dim]) for dim in parameter.dims))
 
 
 def site_of(parameter: Parameter) -> str:
@@ -81,6 +78,12 @@ def sample_free(spec: ModelSpec, reflection: np.ndarray | None) -> Arrays:
         value = numpyro.sample(site_of(parameter), family)
         root = jnp.sqrt(value) if isinstance(prior, InverseGamma) else value
         found[parameter.name] = jnp.broadcast_to(root, shape)
+    for parameter in free_parameters(spec, "probability"):
+        k, n_levels = full_shape(parameter, spec)
+        prior = parameter.prior
+        assert isinstance(prior, Dirichlet)
+        levels = dist.Dirichlet(jnp.full(n_levels, prior.concentration)).expand([k]).to_event(1)
+        found[parameter.name] = numpyro.sample(site_of(parameter), levels)
     return found
 
 
@@ -192,6 +195,8 @@ def free_values(spec: ModelSpec, values: Mapping[str, np.ndarray]) -> dict[str, 
         match parameter.role:
             case "weight":
                 _check_ones("The weights' sum", value.sum(-1))
+            case "probability":
+                _check_ones(f"The sum of {parameter.name}", value.sum(-1))
             case "location":
                 value = (value - prior.loc) / prior.scale
                 value = value if parameter.dims else value[..., None]
