@@ -35,7 +35,8 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
                     not stored
 
 obs has the table's own row labels as its coordinate. The attribute retries says how a fit was
-sampled again, a JSON list of what `jointmix.fitting.retries.Retry` holds and its text.
+sampled again, a JSON list of what `jointmix.fitting.retries.Retry` holds and its text;
+cluster_names, where clusters have names, those by number as JSON.
 """
 
 from collections.abc import Iterable
