@@ -15,6 +15,8 @@ from jointmix.cli.options import Dask, Merge, Part, Quiet, Seed, SpecPath
 from jointmix.cli.output import put_json, put_part
 
 if TYPE_CHECKING:
+    from jointmix.fitting.recipe import Recipe
+    from jointmix.model.spec import ModelSpec
     from jointmix.validation.calibration import Calibration
 
 
@@ -59,7 +61,6 @@ def calibrate_command(
     command goes on from there. A queue runs --part 1/N … N/N with one --store, and then --merge.
     """
     from jointmix.fitting.recipe import read_recipe
-    from jointmix.model.dataset import make_dataset
     from jointmix.storage.files import check_writable, made_folder, refuse_same
     from jointmix.tables.reading import read_table
 
@@ -87,9 +88,7 @@ def calibrate_command(
         write_calibration,
     )
 
-    model = recipe.spec
-    if model.pending:
-        model = make_dataset(recipe.table(), model).spec
+    model = _model_of(recipe)
     tree = None if fit is None else require_same_model(load(fit), model)
     if merge and store is not None:
         found = merge_calibrations(_all_parts(store, spec.stem))
@@ -119,6 +118,14 @@ def calibrate_command(
     _put(found, place, page, as_json)
     if not found.passed:
         raise typer.Exit(1)
+
+
+def _model_of(recipe: "Recipe") -> "ModelSpec":
+    """The recipe's model, with what is learned of its table."""
+    from jointmix.model.dataset import make_dataset
+
+    model = recipe.spec
+    return make_dataset(recipe.table(), model).spec if model.pending else model
 
 
 def _put(found: "Calibration", results: Path, page: Path, as_json: bool) -> None:

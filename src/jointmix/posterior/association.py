@@ -55,7 +55,8 @@ def association(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
     >>> z = rng.integers(2, size=120)
     >>> table = {"size": rng.normal(4.0 * z), "big": rng.random(120) < 0.1 + 0.8 * z}
     >>> sampler = jm.SamplerSpec(draws=50, tune=100, chains=2)
-    >>> tree = jm.fit(table, n_clusters=2, features=["size", "big"], sampler=sampler)
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["size", "big"], sampler=sampler)
+    >>> tree = jm.fit(table, spec)
     >>> bool(jm.association(tree).loc["big", "mean"] > 0.5)
     True
     """
