@@ -79,7 +79,7 @@ class CountFeature(Feature):
     def mean_counts(self, step: Step) -> np.ndarray:
         """Mean counts, (start, cluster)."""
         n, known = self.counts(step.rows)
-        # Two products with vectors take half the time of one with both; who is held is known already.
+        # Two products with vectors take half the time of one with both.
         total, held = step.share @ n, step.count if known.all() else step.share @ known
         return np.asarray((total + _LEAST_COUNT) / (held + _LEAST_COUNT))
 
