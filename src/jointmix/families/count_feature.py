@@ -78,9 +78,10 @@ class CountFeature(Feature):
 
     def mean_counts(self, step: Step) -> np.ndarray:
         """Mean counts, (start, cluster)."""
-        flat = step.share.reshape(-1, step.share.shape[-1])
-        total, known = self.counts(step.rows) @ flat.T + _LEAST_COUNT
-        return np.asarray((total / known).reshape(step.share.shape[:2]))
+        n, known = self.counts(step.rows)
+        # Two products with vectors take half the time of one with both.
+        total, held = step.share @ n, step.count if known.all() else step.share @ known
+        return np.asarray((total + _LEAST_COUNT) / (held + _LEAST_COUNT))
 
     def compiled_rows(self, rows: Rows) -> np.ndarray:
         """n, −log n!, and whether n is known."""
