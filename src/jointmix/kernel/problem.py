@@ -191,8 +191,8 @@ def make_problem(
     values = np.zeros(width + reduced)
     for name, value in compiled_values(given, known).items():
         put(values, place[name], value)
-    rows = _rows(tape, free, place, direction)
-    rows += _followers(tape, spec, scaling, place)
+    filled = _rows(tape, free, place, direction)
+    filled += _followers(tape, spec, scaling, place)
     outputs = _outputs(place, spec)
     shift, stretch = whitening or (np.zeros(0), np.zeros(0))
     complete = first.rows if whole else table.take(slice(0, 0))
@@ -200,7 +200,7 @@ def make_problem(
     return tape.problem(
         **add_blocks(tape, blocks, k, columns, weight=complete.weight), **patterns,
         dim=n_free(spec), n_values=len(values), known=tape.add(values),
-        parameters=tape.table(PARAMETER, rows), n_parameters=len(rows),
+        parameters=tape.table(PARAMETER, filled), n_parameters=len(filled),
         outputs=tape.table(OUTPUT, outputs), n_outputs=len(outputs),
         whitened=whitening is not None, shift=tape.add(shift), stretch=tape.add(stretch),
         constant=sum(parameter.constant for parameter in free),
