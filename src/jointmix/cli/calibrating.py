@@ -97,17 +97,9 @@ def calibrate_command(
     else:
         with show_progress(not quiet) as progress:
             found = calibrate(
-                model,
-                number,
-                replicates,
-                seed=start,
-                jobs=jobs,
-                store=place,
-                pool=dask,
-                part=own,
-                progress=progress,
-                missing=shares,
-            )
+                model, number, replicates, seed=start, jobs=jobs, store=place, pool=dask,
+                part=own, progress=progress, missing=shares,
+            )  # fmt: skip
     if own is not None and store is not None:
         n = len(found.replicates)
         put_part(own, f"{n} table" if n == 1 else f"{n} tables", store, as_json)
