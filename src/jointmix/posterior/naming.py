@@ -115,10 +115,12 @@ def cluster_numbers(tree: xr.DataTree) -> tuple[int, ...]:
         If the tree has no draws whose labels were identified.
     """
     posterior = require_group(tree, "posterior")
-    if CLUSTER not in posterior.coords:
+    if CLUSTER not in posterior.dims:
         for draws in posterior.data_vars.values():
             require_dims(draws, (CLUSTER,))
         raise SchemaError("The posterior has no clusters; fit the model with jointmix.fit.")
+    if CLUSTER not in posterior.coords:
+        return tuple(range(1, posterior.sizes[CLUSTER] + 1))
     return tuple(int(number) for number in posterior[CLUSTER].values)
 
 
