@@ -119,8 +119,6 @@ def cluster_numbers(tree: xr.DataTree) -> tuple[int, ...]:
         for draws in posterior.data_vars.values():
             require_dims(draws, (CLUSTER,))
         raise SchemaError("The posterior has no clusters; fit the model with jointmix.fit.")
-    if CLUSTER not in posterior.coords:
-        return tuple(range(1, posterior.sizes[CLUSTER] + 1))
     return tuple(int(number) for number in posterior[CLUSTER].values)
 
 
