@@ -71,16 +71,16 @@ def _together(members: list[Finding]) -> Concern:
     return Concern(
         code=first.code,
         status=first.status,
-        title=_title(first.code, [each.subject for each in members]),
+        title=_title(first.code, [each.subject for each in members], first.number),
         message=_messages([each.message for each in members]),
         remedy=remedies[0] if remedies else "",
     )
 
 
-def _title(code: str, subjects: list[str]) -> str:
+def _title(code: str, subjects: list[str], number: str = "") -> str:
     more = len(subjects) - _MOST_SUBJECTS
     shown = subjects[:_MOST_SUBJECTS] + ([f"{more} more"] if more > 0 else [])
-    return f"{code}: {listed(shown)}"
+    return f"{number} {code}: {listed(shown)}".lstrip()
 
 
 def _messages(messages: list[str]) -> str:

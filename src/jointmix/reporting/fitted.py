@@ -13,7 +13,14 @@ from jointmix.base.schema import (
     PREDICTOR,
     require_group,
 )
-from jointmix.checks import Finding, findings_from_dataset, run_checks, with_cluster_names
+from jointmix.checks import (
+    Diagnosis,
+    diagnose,
+    findings_from_dataset,
+    ignored_by,
+    verdict,
+    with_cluster_names,
+)
 from jointmix.checks.finding import listed
 from jointmix.families.protocol import Block, Parameter
 from jointmix.plots.reading import INTERVAL, Reading
@@ -199,12 +206,13 @@ class FittedView(Reading):
         return f"{parameter.name.capitalize()}: {parameter.meaning}"
 
     @cached_property
-    def findings(self) -> tuple[Finding, ...]:
-        """Results of the checks: those stored, or computed where none are."""
-        if "checks" in self.tree.children:
-            stored = findings_from_dataset(require_group(self.tree, "checks"))
-            return with_cluster_names(self.tree, stored)
-        return with_cluster_names(self.tree, run_checks(self.tree))
+    def diagnosis(self) -> Diagnosis:
+        """What the checks come to: those stored, or computed where none are."""
+        if "checks" not in self.tree.children:
+            return diagnose(self.tree)
+        stored = findings_from_dataset(require_group(self.tree, "checks"))
+        found, ignored = with_cluster_names(self.tree, stored), ignored_by(self.tree)
+        return Diagnosis(verdict(found, ignored), found, ignored)
 
     @cached_property
     def row_labels(self) -> np.ndarray | None:

@@ -73,6 +73,11 @@ def _reading(view: FittedView, given: dict[str, xr.DataArray]) -> str:
             f"Seeing {view.names[view.response or '']} gains {bits_text(before - after)} bits a "
             f"row, of at most {decimals(float(np.log2(len(view.clusters))), 3)}."
         )
+    if "draws" in view.allocation.attrs:
+        sentences.append(
+            f"Probabilities are means over {int(view.allocation.attrs['draws']):,} of the draws, "
+            f"with a Monte Carlo error of {view.allocation.attrs['error']:.1g}."
+        )
     return " ".join(sentences)
 
 

@@ -39,8 +39,9 @@ _STATUS = {"ok": "ok", "caution": "caution", "fail": "fail", "skipped": "not com
 
 def section(view: FittedView) -> Section:
     """The checks with their thresholds, and what they rest on; what all is well with is folded."""
-    concerns = tuple(each for each in view.findings if each.status in ("fail", "caution"))
-    others = tuple(each for each in view.findings if each not in concerns)
+    findings = view.diagnosis.findings
+    concerns = tuple(each for each in findings if each.status in ("fail", "caution"))
+    others = tuple(each for each in findings if each not in concerns)
     elements: list[Element] = [_checks(concerns)] if concerns else []
     if others:
         elements.append(_fold(_passed(others), _checks(others)))

@@ -4,7 +4,6 @@ from collections import Counter
 
 from jointmix.base.numbers import percent
 from jointmix.base.schema import CHAIN, DRAW, require_group
-from jointmix.checks import verdict
 from jointmix.checks.finding import listed
 from jointmix.model.settings import APPROXIMATIONS
 from jointmix.reporting.elements import Code, Element, Prose, Section
@@ -158,7 +157,7 @@ def _checked(view: FittedView) -> str:
 
 
 def _results(view: FittedView) -> str:
-    outcome = verdict(view.findings)
+    outcome = view.diagnosis.verdict
     if outcome == "DO NOT USE":
         return "The checks found that these draws must not be used; there are no results to state."
     values = [*view.statistics.values(), *view.free_statistics.values()]

@@ -7,6 +7,7 @@ import tomli_w
 from jointmix.model.serialised import spec_to_dict
 from jointmix.posterior.draws import id_columns
 from jointmix.posterior.known_groups import groups_name
+from jointmix.posterior.naming import given_names
 from jointmix.reporting.elements import (
     Bullets,
     Cell,
@@ -60,8 +61,15 @@ def _tables(view: FittedView) -> dict[str, Any]:
         tables["data"]["id"] = ids[0] if len(ids) == 1 else list(ids)
     if view.tree.attrs.get("start"):
         tables["data"]["start"] = str(view.tree.attrs["start"])
+    shown: dict[str, Any] = {}
     if name is not None and name not in view.model.columns:
-        tables["report"] = {"compare_with": name}
+        shown["compare_with"] = name
+    if view.diagnosis.ignored:
+        shown["ignore"] = sorted(view.diagnosis.ignored)
+    if given_names(view.tree):
+        shown["names"] = {str(number): own for number, own in given_names(view.tree).items()}
+    if shown:
+        tables["report"] = shown
     return tables
 
 

@@ -1,7 +1,7 @@
 """Page one: may these results be used, and what are the clusters?"""
 
 from jointmix.base.numbers import percent
-from jointmix.checks import Finding, verdict
+from jointmix.checks import Finding
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.checks.finding import counted, listed
 from jointmix.reporting.concerns import Concern, gathered
@@ -35,16 +35,18 @@ _MESSAGE_WIDTH, _MOST_OPEN = 600, 2
 
 def section(view: FittedView) -> Section:
     """The verdict with its cause, a sentence for each cluster, and a picture of them."""
-    outcome = verdict(view.findings)
+    found = view.diagnosis
+    outcome = found.verdict
     badge = Badge(status=STATUS_OF[outcome], verdict=outcome, text=_MEANINGS[outcome])
     opening = Group(form="opening", elements=tuple(_opening(view)), withheld=withheld(view))
-    concerns = _failed(view.findings) if outcome == "DO NOT USE" else _cautions(view.findings)
-    return Section(id=ID, title=TITLE, elements=(badge, *concerns, opening))
+    shown = _failed(found.concerns) if outcome == "DO NOT USE" else _cautions(found.concerns)
+    aside = _folded(gathered(found.put_aside, ("fail", "caution")), "finding put aside")
+    return Section(id=ID, title=TITLE, elements=(badge, *shown, *aside, opening))
 
 
 def withheld(view: FittedView) -> bool:
     """Whether what was estimated must not be used."""
-    return verdict(view.findings) == "DO NOT USE"
+    return view.diagnosis.verdict == "DO NOT USE"
 
 
 def _failed(findings: tuple[Finding, ...]) -> list[Element]:
@@ -83,7 +85,7 @@ def _cautions(findings: tuple[Finding, ...]) -> list[Element]:
     return shown + _folded(found[_MOST_OPEN:])
 
 
-def _folded(found: list[Concern]) -> list[Element]:
+def _folded(found: list[Concern], noun: str = "further finding") -> list[Element]:
     if not found:
         return []
     items = tuple(
@@ -94,7 +96,7 @@ def _folded(found: list[Concern]) -> list[Element]:
         )
         for each in found
     )
-    title = Cell(text=counted(len(items), "further finding"))
+    title = Cell(text=counted(len(items), noun, noun.replace("finding", "findings")))
     return [Group(form="fold", title=title, elements=(Bullets(items=items),))]
 
 
