@@ -25,6 +25,7 @@ from jointmix.reporting.dots import Dot, Strip, strips
 from jointmix.reporting.elements import Callout, Code, Figure, Group, Table, flat
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.flows import flows
+from jointmix.reporting.pdf import require_pdf
 from jointmix.reporting.sections import clusters, estimates, methods, moves, verdict
 from jointmix.reporting.svg import smaller
 from jointmix.reporting.telling import describe, expected, nearest, separation, telling, traits
@@ -142,7 +143,7 @@ def test_a_failure_has_one_cause_and_one_action(failed: xr.DataTree) -> None:
     first = document.sections[0]
     boxes = [each for each in first.elements if isinstance(each, Callout)]
     assert [box.tone for box in boxes] == ["fail", "note"]
-    assert boxes[0].title.startswith("Cause: modes")
+    assert boxes[0].title.startswith("Cause: JM202 modes")
     folds = [each for each in first.elements if isinstance(each, Group) and each.form == "fold"]
     assert any("divergences" in item.text for item in folds[0].elements[0].items)
     opening = next(each for each in first.elements
@@ -167,7 +168,9 @@ def test_findings_of_a_kind_are_one() -> None:
         ],
         ("fail", "caution"),
     )  # fmt: skip
-    assert [each.title for each in found] == ["rhat: draws", "ess: draws", "ties: a and b"]
+    assert [each.title for each in found] == [
+        "JM101 rhat: draws", "JM102 ess: draws", "JM401 ties: a and b"
+    ]  # fmt: skip
     assert found[2].message == "a is so. b is so."
     notes = [{"code": "ties", "subject": name, "message": f"{name}."} for name in "abc"]
     assert gathered_notes(notes) == [("ties: a, b and c", "a. b. c.")]
@@ -276,7 +279,10 @@ def test_the_short_form_says_the_same_in_fewer_sections(tree: xr.DataTree, tmp_p
 
 
 def test_a_pdf_is_the_same_each_time(tree: xr.DataTree, tmp_path: Path) -> None:
-    pytest.importorskip("weasyprint")
+    try:
+        require_pdf()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
     first = report(tree, tmp_path / "a.pdf", sections=["verdict", "model"]).read_bytes()
     assert first.startswith(b"%PDF")
     assert report(tree, tmp_path / "b.pdf", sections=["verdict", "model"]).read_bytes() == first
