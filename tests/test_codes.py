@@ -92,6 +92,15 @@ def test_a_fit_keeps_what_it_puts_aside() -> None:
     assert {each.number[:3] for each in only.findings} == {"JM1"}
 
 
+@pytest.mark.parametrize("damaged", ["JM4", "[4]", "3", '["JM9"]'])
+def test_what_a_fit_keeps_of_it_may_be_damaged(damaged: str) -> None:
+    tree = penguins_tree()
+    tree.attrs["ignored"] = damaged
+    for judged in (jm.diagnose, judge, stored_diagnosis):
+        with pytest.raises(jm.JointmixError, match="'ignored' is damaged"):
+            judged(tree)
+
+
 @pytest.mark.parametrize("wrong", ["JM401", [4], ["JM9"], ["Ties"], 3])
 def test_codes_that_mean_nothing_are_refused(wrong: object) -> None:
     with pytest.raises(jm.JointmixError, match="ignore"):

@@ -154,8 +154,19 @@ def put_aside(tree: xr.DataTree, codes: Iterable[str]) -> xr.DataTree:
 
 
 def ignored_by(tree: xr.DataTree) -> frozenset[str]:
-    """Names of the findings that a fit puts aside."""
-    return frozenset(json.loads(tree.attrs.get("ignored", "[]")))
+    """Names of the findings that a fit puts aside.
+
+    Raises
+    ------
+    SchemaError
+        If what the tree keeps of it is damaged.
+    """
+    try:
+        return named(json.loads(tree.attrs.get("ignored", "[]")), "ignored")
+    except (SpecError, TypeError, ValueError) as error:
+        raise SchemaError(
+            "The tree's attribute 'ignored' is damaged; state anew what is put aside."
+        ) from error
 
 
 def diagnose(
@@ -195,8 +206,8 @@ def diagnose(
     >>> [each.number for each in jm.diagnose(tree, select=["approximation"]).concerns]
     ['JM109']
     """
-    ignored = ignored_by(tree) | named(ignore, "ignore")
     findings = run_checks(tree)
+    ignored = ignored_by(tree) | named(ignore, "ignore")
     if select is not None:
         wanted = named(select, "select")
         findings = tuple(each for each in findings if each.code in wanted)

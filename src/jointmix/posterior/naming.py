@@ -173,13 +173,13 @@ def carried_names(tree: xr.DataTree, identified: xr.DataTree) -> xr.DataTree:
 
 def cluster_names(tree: xr.DataTree) -> dict[int, str]:
     """What each cluster is called inside a sentence: its name, or "cluster 2"."""
+    numbers = cluster_numbers(tree)
     given = given_names(tree)
-    return {number: given.get(number, numbered(number)) for number in cluster_numbers(tree)}
+    return {number: given.get(number, numbered(number)) for number in numbers}
 
 
 def cluster_titles(tree: xr.DataTree) -> dict[int, str]:
     """What each cluster is called where a line begins: its name, or "Cluster 2"."""
+    numbers = cluster_numbers(tree)
     given = given_names(tree)
-    return {
-        number: given.get(number, numbered(number).capitalize()) for number in cluster_numbers(tree)
-    }
+    return {number: given.get(number, numbered(number).capitalize()) for number in numbers}
