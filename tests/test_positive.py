@@ -458,7 +458,7 @@ def test_what_a_fit_says_is_in_ratios_of_means(fitted: xr.DataTree, tmp_path: Pa
     page = (tmp_path / "sizes.md").read_text(encoding="utf-8")
     assert "the expected y per unit of exposure is" in page
     assert "it is multiplied by" in page
-    assert "rows scatter about it with a shape of" in page
+    assert "Rows scatter about it with a shape of" in page
     assert "ratio of means" in page
     assert "noise σ" not in page
     assert "the variance of the response is its" in page
