@@ -164,6 +164,7 @@ def test_compared_draws_are_evenly_spaced(n_draws: int, numbers: int, count: int
 def test_fewer_draws_are_compared_where_there_are_many_numbers(monkeypatch) -> None:
     rows, parameters, permutation, _ = known()
     monkeypatch.setattr(module, "_MOST_NUMBERS", 30 * N * K)
+    monkeypatch.setattr(module, "_SAMPLED_NUMBERS", 30 * N * K)
     monkeypatch.setattr(module, "_LEAST_DRAWS", 2)
     found = confidence(rows, parameters, permutation, SPEC, "ecr")
     assert (found.n_compared, found.agreement) == (30, 1.0)

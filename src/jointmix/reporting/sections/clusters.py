@@ -80,6 +80,7 @@ def _card(view: FittedView, cluster: int) -> Group:
     pictures = _pictures(view, cluster)
     if pictures is not None:
         elements.append(pictures)
+    elements += _of_features(view, cluster)
     if view.response is not None:
         elements += _equation(view, cluster)
     return Group(form="card", title=card_title(view, cluster), elements=tuple(elements))
@@ -226,6 +227,13 @@ def _strongest_column(view: FittedView, cluster: int) -> Along:
         view.made["along"] = along_columns(view)
     found: list[Along] = view.made["along"]
     return max(found, key=lambda each: float(np.ptp(each.lines[cluster].mean)))
+
+
+def _of_features(view: FittedView, cluster: int) -> list[Element]:
+    """What the features' own shapes mean."""
+    own = [words for words in view.words if not words.block.of_response]
+    said = [words.remark(view.own(words.block, cluster)) for words in own]
+    return [Prose(text=f"{each[0].upper()}{each[1:]}.") for each in said if each]
 
 
 def _equation(view: FittedView, cluster: int) -> list[Element]:
