@@ -233,7 +233,7 @@ def _of_features(view: FittedView, cluster: int) -> list[Element]:
     """What the features' own shapes mean."""
     own = [words for words in view.words if not words.block.of_response]
     said = [words.remark(view.own(words.block, cluster)) for words in own]
-    return [Prose(text=f"{each[0].upper()}{each[1:]}.") for each in said if each]
+    return [Prose(text=f"{each}.") for each in said if each]
 
 
 def _equation(view: FittedView, cluster: int) -> list[Element]:
