@@ -292,9 +292,7 @@ def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
     write_calibration(made_up(), place)
     before = place.read_bytes()
     for rows, seed, spec in ((31, 1, SPEC), (30, 2, SPEC), (30, 1, replace(SPEC, noise="shared"))):
-        with pytest.raises(
-            StorageError, match="number of rows, seed or missing entries"
-        ):
+        with pytest.raises(StorageError, match="number of rows, seed or missing entries"):
             calibrate(spec, rows, 4, seed=seed, store=place)
     assert place.read_bytes() == before
 

@@ -45,6 +45,7 @@ from jointmix.model.packing import unpacked
 from jointmix.model.serialised import spec_from_dict, spec_to_dict
 from jointmix.model.spec import ModelSpec, SamplerSpec
 from jointmix.modes.em import fit_em
+from jointmix.reporting.text import rows_text
 from jointmix.validation.agreement.comparison import Comparison
 from jointmix.validation.agreement.numpyro_side import numpyro_side
 from jointmix.validation.agreement.plain_sides import (
@@ -427,7 +428,8 @@ def test_the_report_says_what_weights_are(
         text = html.unescape(path.read_text())
         assert words in text
         assert "with an effective number of" in text
-        assert "sum of their weights" in text
+        total = rows_text(float(tree["constant_data"]["row_weight"].sum()))
+        assert f"rows of weight {total}" in text
         assert "Not computed" not in text
     assert "were left out" in text or "120 were used" in text
 
