@@ -63,10 +63,20 @@ STRUCTURES: dict[str, dict] = {
 }  # fmt: skip
 
 
+#: The kernel has the blocks' density there; the other implementations leave out the counts.
+MARKS = {
+    "counts about a link": (
+        pytest.mark.slow,
+        pytest.mark.xfail(reason="without Gaussian features totals elsewhere lack the counts"),
+    )
+}
+
+
 @pytest.mark.parametrize(
     "name",
-    ["everything", *(pytest.param(n, marks=pytest.mark.slow) for n in [*STRUCTURES][1:])],
-)
+    ["everything", *(pytest.param(n, marks=MARKS.get(n, pytest.mark.slow))
+                     for n in [*STRUCTURES][1:])],
+)  # fmt: skip
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
     options, table = dict(STRUCTURES[name]), table_of()
     if name == "counts about a link":
