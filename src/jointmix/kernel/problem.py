@@ -99,13 +99,13 @@ class FreeParameter:
 
 
 def free_parameters(spec: ModelSpec) -> tuple[FreeParameter, ...]:
-    """The free variables, in the PyMC model's order: locations together, where the first stands."""
+    """The free variables, in the PyMC model's order: locations together, behind the weights."""
     locations = coordinates(spec)
     found: list[FreeParameter] = []
     for parameter in spec.parameters.values():
         prior, own = parameter.prior, parameter.free
-        first = parameter.role in ("location", "probability")
-        if first and locations and all(each.name != "location" for each in found):
+        behind = parameter.role != "weight"
+        if behind and locations and all(each.name != "location" for each in found):
             shape = (spec.n_clusters, len(locations))
             found.append(FreeParameter("location", "location", CONE, shape, locations))
         match parameter.role:
