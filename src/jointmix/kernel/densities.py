@@ -20,8 +20,8 @@ from jointmix.kernel.sweep import prepare, reduce, rooms, subtract_terms
 
 
 @jit(inner=False, fastmath=SUMS)
-def _densities(problem: np.ndarray, points: np.ndarray, out: np.ndarray) -> None:
-    """Log densities (point,) of unconstrained values (point, dim)."""
+def _densities(problem: np.ndarray, points: np.ndarray, with_rows: bool, out: np.ndarray) -> None:
+    """Log densities (point,) of unconstrained values (point, dim), or those of the prior alone."""
     header = header_of(problem)
     table, k = parameters_of(problem, header), header.n_clusters
     values = np.empty(header.n_values)
@@ -29,22 +29,13 @@ def _densities(problem: np.ndarray, points: np.ndarray, out: np.ndarray) -> None
         for i in range(values.size):
             values[i] = problem[header.known + i]
         out[p] = header.constant + forward(problem, table, k, points[p], values)
+        if not with_rows:
+            continue
         out[p] += _likelihood(problem, header, values)
         for i in range(header.n_patterns):
             own = pattern_of(problem, header, i)
             reduce(problem, own, k, values)
             out[p] += _likelihood(problem, own, values)
-
-
-@jit(inner=False, fastmath=SUMS)
-def _prior_densities(problem: np.ndarray, points: np.ndarray, out: np.ndarray) -> None:
-    header = header_of(problem)
-    table, k = parameters_of(problem, header), header.n_clusters
-    values = np.empty(header.n_values)
-    for p in range(points.shape[0]):
-        for i in range(values.size):
-            values[i] = problem[header.known + i]
-        out[p] = header.constant + forward(problem, table, k, points[p], values)
 
 
 @jit(inner=False, fastmath=SUMS)
@@ -98,7 +89,7 @@ def densities(problem: np.ndarray, points: np.ndarray, cores: int | None = None)
     n_parts = min(cores or available_cores(), max(len(points), 1))
     edges = np.linspace(0, len(points), n_parts + 1).astype(int)
     parts = [slice(first, last) for first, last in pairwise(edges)]
-    on_cores(lambda part: _densities(problem, points[part], found[part]), parts, n_parts)
+    on_cores(lambda part: _densities(problem, points[part], True, found[part]), parts, n_parts)
     return found
 
 
@@ -106,5 +97,5 @@ def prior_densities(problem: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Log densities (point,) of the prior alone, such that `densities` adds the likelihood."""
     points = np.ascontiguousarray(points, dtype=float)
     found = np.empty(len(points))
-    _prior_densities(problem, points, found)
+    _densities(problem, points, False, found)
     return found

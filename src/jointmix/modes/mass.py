@@ -168,7 +168,8 @@ def _curvature(log_density: LogDensity, at: np.ndarray, central: bool = True) ->
             return (here - ahead) / _STEP
         return (log_density(at - step)[1] - ahead) / (2 * _STEP)
 
-    curvature = np.array(on_cores(along, _STEP * np.eye(len(at))))
+    # Of few rows a gradient takes less than handing it to a thread.
+    curvature = np.array(on_cores(along, _STEP * np.eye(len(at)), 1 if central else None))
     return (curvature + curvature.T) / 2
 
 

@@ -92,9 +92,7 @@ def _of_rows(scores: Scores, ax: object, what: What) -> Axes:
     copies = weight if is_frequency(weight) else np.ones(pit.size)
     axes = canvas(ax)
     if what == "pit":
-        ends = copies.cumsum()
-        kept = np.searchsorted(ends, thinned(round(ends[-1]), _MOST_ROWS), side="right")
-        at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
+        _, at, ecdf, lower, upper = pit_band(pit, copies)
         marks.band(axes, at, ecdf - at, lower - at, upper - at)
         labelled(axes, f"PIT ({scores.method})", "ECDF − uniform")
     else:
@@ -110,6 +108,29 @@ def _of_rows(scores: Scores, ax: object, what: What) -> Axes:
         labelled(axes, "probability of the central interval", "rows inside")
     remark(axes, "" if pit.size == scores.n_rows else f"{pit.size:,} of {scores.n_rows:,} rows")
     return axes
+
+
+def pit_band(
+    pit: np.ndarray, copies: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The distribution function of PIT values (row,), and its 95% simultaneous band.
+
+    Parameters
+    ----------
+    copies
+        How many rows each stands for, (row,): it is taken as often. Of many rows some are taken.
+
+    Returns
+    -------
+    kept
+        Places of the rows that were taken.
+    at, ecdf, lower, upper
+        Points in (0, 1), and the function and its band there.
+    """
+    ends = copies.cumsum()
+    kept = np.searchsorted(ends, thinned(round(ends[-1]), _MOST_ROWS), side="right")
+    at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
+    return kept, at, ecdf, lower, upper
 
 
 def _of_fits(calibration: Any, ax: object, what: What) -> Axes:

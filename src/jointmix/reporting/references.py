@@ -270,7 +270,5 @@ def _software(view: FittedView, name: str) -> Source:
         "nutpie": ("nutpie: fast sampling for Bayesian models", "{The PyMC developers}"),
     }[name]  # fmt: skip
     fields: tuple[tuple[str, str], ...] = (("version", version),) * bool(version)
-    if name == "nutpie":
-        fields = (*fields, ("url", "https://github.com/pymc-devs/nutpie"))
     year = str(view.tree.attrs.get("created", ""))[:4]
     return Source(kind="software", author=author, title=title, year=year or "n.d.", fields=fields)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from arviz_stats.ecdf_utils import ecdf_pit
 from scipy.stats import norm
 
 from jointmix.base.numbers import percent, probability
 from jointmix.families.rows import Rows
+from jointmix.plots.calibrated import pit_band
 from jointmix.posterior.prediction import predict
 from jointmix.reporting import figures
 from jointmix.reporting.elements import (
@@ -22,7 +22,6 @@ from jointmix.reporting.elements import (
     number_cells,
 )
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.quantities import thinned
 from jointmix.reporting.tables_drawn import check_table, column_figure, drawn_columns, modelled
 from jointmix.reporting.text import decimals, number, rows_text
 
@@ -30,7 +29,7 @@ ID, TITLE = "predictive", "Posterior predictive check"
 
 _STATISTICS = "Observed statistics among those of drawn tables"
 _LEVELS = (0.5, 0.8, 0.9, 0.95)
-_MOST_STATISTICS, _MOST_RESIDUALS, _WORST, _BAND, _SIMULATIONS = 15, 1_000, 8, 0.95, 1_000
+_MOST_STATISTICS, _WORST = 15, 8
 
 
 def section(view: FittedView) -> Section:
@@ -121,10 +120,7 @@ def _residuals(pit: np.ndarray) -> np.ndarray:
 
 def _pictures(view: FittedView, pit: np.ndarray, place: np.ndarray, scored: Rows) -> Figure:
     response = view.names[view.response or ""]
-    copies = scored.copies.cumsum()
-    # Rows that stand for several are drawn as often.
-    kept = np.searchsorted(copies, thinned(round(copies[-1]), _MOST_RESIDUALS), side="right")
-    at, ecdf, lower, upper = ecdf_pit(pit[kept], _BAND, _SIMULATIONS)
+    kept, at, ecdf, lower, upper = pit_band(pit, scored.copies)
     outside = float(((ecdf < lower) | (ecdf > upper)).mean())
     rows = place[kept]
     if view.model.encoding is not None or view.labels:
