@@ -19,6 +19,7 @@ import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.fitting.ranking import choose, describe
 from jointmix.reporting import SECTION_IDS, render_html, report
+from jointmix.reporting.elements import Figure, flat
 from jointmix.reporting.plain import to_json, to_markdown
 from jointmix.reporting.render import render
 from jointmix.reporting.text import with_minus
@@ -174,3 +175,10 @@ def test_minus_signs_are_for_numbers() -> None:
     assert with_minus("joint -12.5 ± 3, 1-6, leave-one-out, x-1 (-2)") == (
         "joint −12.5 ± 3, 1-6, leave-one-out, x-1 (−2)"
     )
+
+
+def test_one_cluster_is_not_told_from_others(tmp_path_factory: pytest.TempPathFactory) -> None:
+    opening = shared_document("one cluster", tmp_path_factory).sections[0]
+    (figure,) = [each for each in flat(opening.elements) if isinstance(each, Figure)]
+    assert "with ellipses that hold 50% and 90% of the model." in figure.caption
+    assert "each" not in figure.caption

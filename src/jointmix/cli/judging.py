@@ -40,5 +40,4 @@ def explain_command(
         for each in references().values():
             typer.echo(f"{each.code}  {each.title} ({each.name})")
         return
-    for line in explain(code).lines():
-        typer.echo(line)
+    typer.echo(str(explain(code)))

@@ -45,25 +45,28 @@ def _in_words(view: FittedView) -> tuple[str, str]:
             f"Density of {name} in {len(view.occupied)} clusters.",
         )
     first, second = plane.labels
-    marked = "each row marked by its most probable cluster"
+    several = len(view.clusters) > 1
+    marked = ", each row marked by its most probable cluster" if several else ""
     if plane.outlines:
-        best = ", the two features whose clusters overlap least" if len(view.features) > 2 else ""
+        least = ", the two features whose clusters overlap least"
+        best = least if several and len(view.features) > 2 else ""
         where = "; ".join(
             f"{view.called[k]} centred at {number(at[0])}, {number(at[1])}"
             for k, at in plane.centres.items()
         )
         return (
-            f"Rows in {first} and {second}{best}, {marked}, with ellipses that hold 50% and 90% of "
-            f"each cluster.{some}",
+            f"Rows in {first} and {second}{best}{marked}, with ellipses that hold 50% and 90% of "
+            f"{'each cluster' if several else 'the model'}.{some}",
             f"Scatter of {second} against {first}: {where}.",
         )
-    lines = f", with each cluster's {view.line_words.curve} and its 89% band" if plane.lines else ""
+    whose = "each cluster's" if several else "the"
+    lines = f", with {whose} {view.line_words.curve} and its 89% band" if plane.lines else ""
     ends = "; ".join(
         f"{view.called[k]} from {number(line.mean[0])} to {number(line.mean[-1])}"
         for k, line in plane.lines.items()
     )
     return (
-        f"{second} against {first}, {marked}{lines}.{some}",
+        f"{second} against {first}{marked}{lines}.{some}",
         f"{second} against {first}: {ends or f'{view.n_obs:,} rows'}.",
     )
 
