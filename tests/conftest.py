@@ -1,5 +1,6 @@
 """One table, one specification for every structure, and the real fits that tests share."""
 
+import os
 from functools import cache
 from typing import Any
 
@@ -36,6 +37,37 @@ from jointmix.model.spec import ModelSpec
 settings.register_profile("usual", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("usual")
+
+#: More tables, seeds or structures of what a test has without it.
+more = pytest.mark.thorough
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough", action="store_true",
+        help="statistical tests over all tables, seeds and structures that the README speaks of",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # What loops over tables asks while it is collected; see `how_many`.
+    os.environ[_THOROUGH] = str(int(config.getoption("--thorough")))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--thorough"):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
+_THOROUGH = "JOINTMIX_TESTS_THOROUGH"
+
+
+def how_many(usually: int, thoroughly: int) -> int:
+    """Tables, or seeds, of a test: `thoroughly` with --thorough."""
+    return thoroughly if os.environ[_THOROUGH] == "1" else usually
+
 
 #: Parameters and the dims they have besides chain, draw and cluster (or component).
 PARAMETERS: dict[str, tuple[str, ...]] = {

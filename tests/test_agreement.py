@@ -19,6 +19,7 @@ from jointmix.families.priors.priors import LKJ, Fixed, Priors
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling.target import Target
+from jointmix.validation.agreement import implementations
 from jointmix.validation.agreement.chart import Chart
 from jointmix.validation.agreement.comparison import Comparison, Difference, odd_ones
 from jointmix.validation.agreement.implementations import (
@@ -368,7 +369,10 @@ def test_the_wrong_axis_is_named_where_shapes_happen_to_fit(n: int, r: int) -> N
     assert any("summed over rows" in text and "axis=-1" in text for text in findings)
 
 
-def test_the_wrong_axis_is_named_where_shapes_do_not_fit() -> None:
+def test_the_wrong_axis_is_named_where_shapes_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What takes long to compile says nothing of it.
+    monkeypatch.setattr(implementations, "pymc_side", lambda *_: None)
+    monkeypatch.setattr(implementations, "forms_of", lambda _: ())
     problem = bare(20, 2, 3, 2)
     model = users_model(problem.spec, problem.dataset.values, "wrong axis")
     seconds: dict[str, float] = {}

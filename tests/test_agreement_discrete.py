@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import direction_of
+from conftest import direction_of, more
 from scipy.stats import dirichlet, lognorm, norm, poisson
 from test_agreement import failures, points_of, without_numba
 
@@ -66,6 +66,11 @@ STRUCTURES: dict[str, dict] = {
 }  # fmt: skip
 
 
+#: Those with terms, or terms in places, that no other has.
+OWN = ("everything, by PyMC too", "counts about a line")
+ALIKE = [pytest.mark.slow, more]
+
+
 def dataset_of(name: str) -> Dataset:
     given: dict = {"n_clusters": 3, "features": FEATURES, "predictors": ["a"], "response": "y",
                    "priors": PRIORS, **STRUCTURES[name]}  # fmt: skip
@@ -85,7 +90,10 @@ def test_free_values_stand_in_the_order_of_pymc(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["everything", *(pytest.param(n, marks=pytest.mark.slow) for n in [*STRUCTURES][1:])],
+    [
+        pytest.param(name, marks=[] if i == 0 else [pytest.mark.slow] if name in OWN else ALIKE)
+        for i, name in enumerate(STRUCTURES)
+    ],
 )
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
     dataset = dataset_of(name)
@@ -255,7 +263,8 @@ def test_a_right_model_of_a_user_agrees(enumerated: bool) -> None:
 @pytest.mark.parametrize(
     ("mistake", "enumerated"),
     [("levels", False), ("missing", True),
-     *(pytest.param(name, told, marks=pytest.mark.slow) for name in MISTAKES for told in (0, 1)
+     *(pytest.param(name, told, marks=ALIKE if told else [pytest.mark.slow])
+       for name in MISTAKES for told in (0, 1)
        if (name, told) not in (("levels", 0), ("missing", 1), ("factorial", 1)))],
 )  # fmt: skip
 def test_a_mistake_is_caught_and_named(mistake: str, enumerated: bool) -> None:

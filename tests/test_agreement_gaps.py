@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import test_missing
 import test_mixed_gaps
+from conftest import more
 from scipy.stats import multivariate_normal, norm
 from test_agreement import failures, points_of
 from test_fused import with_gradient
@@ -59,8 +60,8 @@ def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> No
 @pytest.mark.parametrize(
     ("name", "fused"),
     [("mixed", True), pytest.param("mixed", False, marks=pytest.mark.slow),
-     *(pytest.param(name, told, marks=pytest.mark.slow) for name in OF_NUMBERS
-       for told in (True, False))],
+     *(pytest.param(name, told, marks=[pytest.mark.slow] if told else [pytest.mark.slow, more])
+       for name in OF_NUMBERS for told in (True, False))],
 )  # fmt: skip
 def test_the_pymc_model_is_the_kernel(name: str, fused: bool) -> None:
     dataset = dataset_of(name)

@@ -19,6 +19,7 @@ import pytest
 from benchmark import __main__ as command
 from benchmark import runs
 from benchmark.bare import (
+    jax_densities,
     jax_gradient,
     natural_parameters,
     numpy_gradient,
@@ -148,6 +149,8 @@ def test_bare_gradients_are_derivatives() -> None:
     phi = statistics(rows)
     value, gradient = numpy_gradient(phi, natural)
     compiled = jax_gradient()(phi, natural)
+    alone = np.asarray(jax_densities()(phi, np.stack([natural, natural])))
+    np.testing.assert_allclose(alone, value, rtol=1e-12)
 
     def likelihood(w: Any) -> Any:
         return jax.scipy.special.logsumexp(jnp.asarray(phi) @ w.T, axis=1).sum()
@@ -662,9 +665,9 @@ def test_a_row_in_a_process_of_its_own(name: str) -> None:
 
 @pytest.mark.slow
 def test_gradients_in_a_process_of_their_own() -> None:
-    names = "kernel,evaluate,bare-numpy,bare-jax,model-jax,textbook-jax"
+    names = "kernel,evaluate,densities,bare-numpy,bare-jax,bare-densities,model-jax,textbook-jax"
     costs = one("full-150-2-2,full-300-2-2", names, "--seconds", "0.01")["costs"]
-    assert len(costs) == 12
+    assert len(costs) == 16
     assert all(cost["median"] > 0 for cost in costs)
 
 

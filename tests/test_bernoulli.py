@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import more
 from scipy import stats
 from test_kernel import assert_gradient, prior_of, target_of
 
@@ -243,7 +244,7 @@ def test_what_a_specification_may_not_say() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("link", ["logit", "probit"])
+@pytest.mark.parametrize("link", [pytest.param("logit", marks=more), "probit"])
 def test_its_implementations_agree(link: str) -> None:
     spec = model(2, link=link)
     certificate = jm.crosscheck(choices(), spec, points=20, posterior=False, seed=2)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import more
 from scipy import stats
 from test_bernoulli import law_of
 from test_kernel import assert_gradient, prior_of, target_of
@@ -340,7 +341,7 @@ def test_what_a_specification_may_not_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("link", ["logit", "probit"])
+@pytest.mark.parametrize("link", [pytest.param("logit", marks=more), "probit"])
 def test_its_implementations_agree(link: str) -> None:
     certificate = jm.crosscheck(
         successes(), model(2, link=link), points=20, posterior=False, seed=2

@@ -153,7 +153,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_the_command_writes_a_certificate(folder: Path) -> None:
+def test_the_command_writes_a_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is quickly compiled; test_agreement has all implementations."""
+    monkeypatch.setattr(implementations, "pymc_side", lambda *_: None)
+    monkeypatch.setattr(implementations, "forms_of", lambda _: ("marginal",))
     assert call("fit", folder / "spec.toml", "--quiet").exit_code == 0
     fit = folder / "spec.nc"
     own = ["--points", 20, "--fit", fit, "--report", folder / "held.html", "--json"]

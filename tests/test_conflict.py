@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import how_many
 from scipy import stats
 
 import jointmix as jm
@@ -140,9 +141,9 @@ def overlapping(rng: np.random.Generator, n: int) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-def test_a_hundred_clean_fits_raise_one_alarm_at_most() -> None:
-    alarms = []
-    for seed in range(102):
+def test_clean_fits_raise_one_alarm_in_a_hundred_at_most() -> None:
+    alarms, n = [], how_many(30, 102)
+    for seed in range(n):
         rng = np.random.default_rng([17, seed])
         make = (without_signal, tight, overlapping)[seed % 3]
         table = make(rng, int(rng.choice([50, 100, 200, 500])))
@@ -151,4 +152,4 @@ def test_a_hundred_clean_fits_raise_one_alarm_at_most() -> None:
         )
         found = conflict.check(jm.fit(table, spec, seed=seed, progress=False))
         alarms += [(seed, len(table), each.message) for each in found if each.status != "ok"]
-    assert len(alarms) <= 1, alarms
+    assert len(alarms) <= n // 100, alarms

@@ -10,7 +10,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from conftest import STRUCTURES, direction_of, table
+from conftest import STRUCTURES, direction_of, more, table
 from test_kernel import target_of
 from test_model import STUDENT, draw_points
 
@@ -91,7 +91,9 @@ def test_fused_equals_unfused(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["four clusters, overlapping", "Student-t, prior"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("four clusters, overlapping", marks=more), "Student-t, prior"]
+)
 def test_numba_runs_the_same_without_python(name: str) -> None:
     _, fused = both(SPECS[name])
     found, expected = with_gradient(fused, "NUMBA"), with_gradient(fused)

@@ -13,7 +13,7 @@ import oracles
 import pymc as pm
 import pytensor
 import pytest
-from conftest import PARAMETERS, STRUCTURES, built, direction_of
+from conftest import PARAMETERS, STRUCTURES, built, direction_of, more
 from densities import feature_log_density, response_log_density
 from pymc_values import constrained
 from scipy.stats import gamma, t
@@ -402,7 +402,7 @@ def test_the_gradient_inside_the_cone_is_the_pymc_models() -> None:
     ("name", "form"),
     [
         ("only a response", "enumerated"),
-        ("four clusters, overlapping", "marginal"),
+        pytest.param("four clusters, overlapping", "marginal", marks=more),
     ],
 )
 def test_nuts_samples_inside_the_cone(name: str, form: str) -> None:

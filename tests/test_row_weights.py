@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import STRUCTURES, direction_of, table
+from conftest import STRUCTURES, direction_of, more, table
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from test_fused import assert_same, with_gradient
@@ -149,7 +149,13 @@ def test_the_independent_model_weighs_rows_likewise() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["four clusters, overlapping", "student_t, prior", "poisson"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "student_t, prior",
+        *(pytest.param(n, marks=more) for n in ("four clusters, overlapping", "poisson")),
+    ],
+)
 def test_independent_implementations_agree(name: str) -> None:
     with_weights, without = pair(SPECS[name])
     frame = weighted(40)
@@ -500,7 +506,7 @@ def test_posteriors_are_the_same(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["numba", "jax"])
+@pytest.mark.parametrize("backend", [pytest.param("numba", marks=more), "jax"])
 def test_nutpie_samples_the_pymc_model_with_other_weights(backend: str) -> None:
     """One compiled model serves other rows, and their weights."""
     settings = SamplerSpec(draws=500, tune=500, chains=2, sampler="nutpie", backend=backend)

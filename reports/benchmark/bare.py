@@ -4,6 +4,8 @@ With v = (x, y) and Φ(v) = (1, v, v_i v_j for i ≤ j) the joint log density of
 component is an inner product, log π_k p_k(x, y) = ⟨W_k, Φ(v)⟩. Value and gradient in W are
 
     Σ_n logsumexp_k(Φ W')    and    R'Φ,  with R = softmax_k(Φ W').
+
+A density alone is the first of them.
 """
 
 from collections.abc import Callable
@@ -83,3 +85,22 @@ def jax_gradient() -> Bare:
         return top.sum() + jnp.log(total).sum(), (share / total).T @ phi
 
     return gradient
+
+
+def jax_densities() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Log likelihoods (point,) of W (point, K, term) one after another, compiled by JAX."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+
+    @jax.jit
+    def densities(phi: jax.Array, natural: jax.Array) -> jax.Array:
+        def density(own: jax.Array) -> jax.Array:
+            joint = phi @ own.T
+            top = joint.max(axis=1)
+            return top.sum() + jnp.log(jnp.exp(joint - top[:, None]).sum(axis=1)).sum()
+
+        return jax.lax.map(density, natural)
+
+    return densities

@@ -1,4 +1,4 @@
-"""The log density and its gradient as functions to be timed, each of one thread."""
+"""The log density, with and without its gradient, as functions to be timed, each of one thread."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.bare import (
+    jax_densities,
     jax_gradient,
     natural_parameters,
     numpy_gradient,
@@ -49,6 +50,15 @@ def evaluate(posterior: Posterior) -> Call:
     target = _target(posterior)
     points, gradient, problem = target.points(_SEED, _POINTS), np.empty(target.dim), target.problem
     return lambda index: density(problem, points[index % _POINTS], gradient)
+
+
+def densities_of_kernel(posterior: Posterior) -> Call:
+    """The kernel without its gradient, at all points, as candidates are weighed."""
+    from jointmix.kernel.densities import densities
+
+    target = _target(posterior)
+    points, problem = target.points(_SEED, _POINTS), target.problem
+    return lambda _: densities(problem, points, cores=1)
 
 
 def _c_call(function: Any, points: np.ndarray, data: np.ndarray) -> Call:
@@ -139,9 +149,19 @@ def bare_jax(posterior: Posterior) -> Call:
     return lambda _: jax.block_until_ready(gradient(phi, natural))
 
 
+def bare_densities(posterior: Posterior) -> Call:
+    """The rows' arithmetic without a gradient, at as many points."""
+    import jax
+
+    phi, natural = _bare(posterior)
+    given = jax.device_put(phi), jax.device_put(np.stack([natural] * _POINTS))
+    compiled = jax_densities()
+    return lambda _: jax.block_until_ready(compiled(*given))
+
+
 BARE = ("bare-numpy", "bare-jax")
 #: Those of other families too.
-_OF_ALL = ("kernel", "evaluate", "model-jax", "bare-jax")
+_OF_ALL = ("kernel", "evaluate", "densities", "model-jax", "bare-jax")
 TEXTBOOK = ("textbook-jax", "textbook-numba")
 _OF_NORMAL = "It is written for a normal response."
 #: Name → title and the function that makes the calls.
@@ -153,6 +173,8 @@ GRADIENTS: dict[str, tuple[str, Callable[[Posterior], Call]]] = {
     "textbook-numba": ("Textbook PyMC mixture on Numba", textbook_numba),
     "bare-numpy": ("Bare arithmetic in NumPy", bare_numpy),
     "bare-jax": ("Bare arithmetic compiled by JAX", bare_jax),
+    "densities": (f"Kernel without gradient, {_POINTS} points", densities_of_kernel),
+    "bare-densities": (f"Bare densities compiled by JAX, {_POINTS} points", bare_densities),
 }
 
 

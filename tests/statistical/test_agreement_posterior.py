@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import how_many
 
 import jointmix as jm
 from jointmix.fitting.workflow import Clock, prepare
@@ -43,15 +44,15 @@ def compared(name: str, seed: int) -> PosteriorAgreement:
     return sample_both(prepared, None, problem, None, None, None, seed, lambda *_: None)
 
 
-def test_both_posteriors_agree_on_five_data_sets() -> None:
+def test_both_posteriors_agree() -> None:
     use_double_precision()
     rms = []
-    for seed, name in enumerate(CASES, start=21):
+    for seed, name in enumerate([*CASES][: how_many(2, len(CASES))], start=21):
         found = compared(name, seed)
         # One certificate in a hundred exceeds its bound by chance, given exact errors.
         assert found.agrees, (name, found)
         assert [run.draws for run in found.runs] == [2000, 2000]
         assert all(run.ess_per_second > 0 for run in found.runs)
         rms.append(found.rms)
-    # Four summaries of some 100 parameters: a standard error of 0.06.
+    # Four summaries of some 100 parameters: a standard error of 0.06; of some 50, of 0.09.
     assert 0.7 < float(np.sqrt(np.mean(np.square(rms)))) < 1.3

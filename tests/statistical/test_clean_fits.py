@@ -1,17 +1,18 @@
-"""A hundred fits of clusters that are really there: no false alarm."""
+"""Fits of clusters that are really there: no false alarm."""
 
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import how_many
 
 from jointmix import ModelSpec, fit
 from jointmix.checks import stored_diagnosis
 
 pytestmark = pytest.mark.slow
 
-N_FITS = 100
+N_FITS = how_many(30, 100)
 
 
 def clean_case(seed: int) -> tuple[pd.DataFrame, ModelSpec]:
@@ -31,7 +32,7 @@ def clean_case(seed: int) -> tuple[pd.DataFrame, ModelSpec]:
     return table, ModelSpec(n_clusters=k, features=names, predictors=names, response="y")
 
 
-def test_a_hundred_clean_fits_raise_no_alarm() -> None:
+def test_clean_fits_raise_no_alarm() -> None:
     verdicts: Counter[str] = Counter()
     concerns = []
     for seed in range(N_FITS):
@@ -40,4 +41,4 @@ def test_a_hundred_clean_fits_raise_no_alarm() -> None:
         verdicts[diagnosis.verdict] += 1
         concerns += [(seed, each.code, each.message) for each in diagnosis.concerns]
     assert verdicts["DO NOT USE"] == 0, concerns
-    assert verdicts["CAUTION"] <= 3, concerns
+    assert verdicts["CAUTION"] <= 0.03 * N_FITS, concerns

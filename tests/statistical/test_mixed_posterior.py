@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import more
 
 import jointmix as jm
 from jointmix.posterior.draws import fitted_spec
@@ -179,7 +180,13 @@ CASES: dict[str, tuple[pd.DataFrame, Any, int]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+#: The others have nothing that these lack.
+USUAL = ("three classes", "holes in everything")
+
+
+@pytest.mark.parametrize(
+    "name", [*USUAL, *(pytest.param(n, marks=more) for n in CASES if n not in USUAL)]
+)
 def test_the_posterior_is_that_of_a_model_by_hand(name: str) -> None:
     use_double_precision()
     table, features, k = CASES[name]
