@@ -41,6 +41,12 @@ def typed_features(
         return column_names("features", features), None if types is None else tuple(types)
     names = column_names("features", list(features))
     for name in names:
+        if features[name] == "student_t":
+            raise SpecError(
+                f"The feature {name!r} cannot be student_t: features of numbers are Gaussian "
+                'together inside a cluster; make it "normal" and, where tails are heavy, transform '
+                "the column or take another cluster for what lies far out."
+            )
         choice(f"The family of the feature {name!r}", features[name], feature_families())
     others = [name for name in names if features[name] != NORMAL]
     known = {(own.column, own.family): own.levels for own in types or ()}
