@@ -324,16 +324,15 @@ def test_missing_entries_are_as_many_as_asked_for_whatever_they_were() -> None:
         gone, share = table[name].isna(), shares.get(name, 0.0)
         assert abs(gone.mean() - share) <= 4.5 * np.sqrt(share * (1 - share) / N)
         assert (table[name][~gone] == whole[name][~gone]).all()
-    assert table["a word"][table["a word"].isna()].iloc[0] is None
     low = whole["a word"] == "low"
     parted = table["x"].isna()[low].mean() - table["x"].isna()[~low].mean()
     assert abs(parted) < 4.5 * np.sqrt(0.21 * (1 / low.sum() + 1 / (~low).sum()))
 
 
 def test_a_fit_finds_the_truth_of_discrete_features_beside_holes() -> None:
-    made, n = mixed(), 2000
+    made, n = mixed(), 800
     table = simulate(made, n, seed=23, missing={"a word": 0.2, "x": 0.1, "calls": 0.1})
-    spec = replace(made.spec, missing="model", sampler=SamplerSpec(starts=4))
+    spec = replace(made.spec, missing="model", sampler=SamplerSpec(starts=2))
     # Features are taken by their names and families; levels are the table's, in their own order.
     spec = replace(spec, features=made.features, types=None)
     best = fit_em(table, spec, seed=1).best.parameters

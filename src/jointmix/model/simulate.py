@@ -66,8 +66,8 @@ def simulate(
     -------
     pandas.DataFrame
         (n, ·): features, further predictors, offset, trials, response, and ``cluster``, the
-        allocation z from 0; counts as whole numbers, levels as their labels, and missing entries
-        as NaN, or None among labels.
+        allocation z from 0; counts as whole numbers, levels as their labels, missing entries as
+        NaN.
 
     Raises
     ------
