@@ -454,7 +454,9 @@ def test_simulate_writes_features_of_levels_and_holes(tmp_path: Path) -> None:
     # Which of NaN and None stands for a hole is the reader's affair.
     written = read_table(out)
     pd.testing.assert_frame_equal(written.isna(), expected.isna())
-    pd.testing.assert_frame_equal(written.fillna(0), expected.fillna(0), check_dtype=False)
+    for name in expected:
+        known = ~expected[name].isna()
+        assert written[name][known].tolist() == expected[name][known].tolist()
     assert_refused(call(*arguments, "--missing", "z=.1"), "no feature and no response")
     assert_refused(call("simulate", "--discrete", "word"), "columns and families such as")
 

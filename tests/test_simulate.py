@@ -18,7 +18,9 @@ N = 20_000
 
 
 def test_features_that_ask_for_heavy_tails_are_told_what_to_do() -> None:
-    with pytest.raises(SpecError, match=r"The feature 'x' cannot be student_t.*make it .normal."):
+    with pytest.raises(
+        SpecError, match=r"The feature 'x' cannot be student_t, which responses.*make it .normal."
+    ):
         ModelSpec(n_clusters=2, features={"x": "student_t"})
 
 

@@ -231,16 +231,21 @@ def _further(
         for name, family in families.items()
         if has_levels(family)
     }
+    if not families:
+        return {}, {}
+    types = made(families, {(name, families[name]): own for name, own in levels.items()})
+    spec = ModelSpec(n_clusters=k, features=families, types=types)
     found, place = {}, np.arange(k)
-    for own in made(families, {(name, families[name]): own for name, own in levels.items()}):
-        n = len(own.levels)
-        if n:
-            likely = place[:, None] % n == np.arange(n)
-            found[f"probability_{own.stem}"] = np.where(likely, _CLEAR, (1 - _CLEAR) / (n - 1))
-            continue
-        found[f"rate_{own.stem}"] = np.array(_RATES)[place % len(_RATES)]
-        if own.family == "negative_binomial":
-            found[f"size_{own.stem}"] = np.full(k, _SHAPE)
+    for block in spec.blocks:
+        for item in block.parameters:
+            if item.role == "probability":
+                n = spec.shapes[item.name][1]
+                likely = place[:, None] % n == np.arange(n)
+                found[item.name] = np.where(likely, _CLEAR, (1 - _CLEAR) / (n - 1))
+            elif item.stated == "rate":
+                found[item.name] = np.array(_RATES)[place % len(_RATES)]
+            else:
+                found[item.name] = np.full(k, _SHAPE)
     return found, levels
 
 
