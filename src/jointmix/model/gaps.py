@@ -114,7 +114,7 @@ def regained(
     return Regained(
         int(open_rows.sum()),
         len(np.unique(absent[open_rows], axis=0)),
-        tuple(names[place] for place in refused),
+        tuple(names[place] for place in refused.tolist()),
     )
 
 
