@@ -33,6 +33,7 @@ from jointmix.base.errors import (
     StorageError,
 )
 from jointmix.cli import app
+from jointmix.model.holes import with_holes
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import render_html, report
 from jointmix.storage.trees import save
@@ -46,7 +47,7 @@ from jointmix.validation.calibration import (
     read_calibration,
     write_calibration,
 )
-from jointmix.validation.calibration.holes import checked_shares, with_holes
+from jointmix.validation.calibration.holes import checked_shares
 from jointmix.validation.calibration.quantities import (
     free_quantities,
     parameter_quantities,
@@ -686,7 +687,7 @@ MIXED = ModelSpec(
 def test_holes_are_as_many_as_asked_for_and_the_first_row_has_none() -> None:
     rng = np.random.default_rng(1)
     table = {name: rng.normal(size=4000) for name in ("x", "y")} | {"n": rng.poisson(2, 4000)}
-    found = with_holes(table, {"x": 0.2, "n": 0.9, "y": 0.5}, MIXED, rng)
+    found = with_holes(table, {"x": 0.2, "n": 0.9, "y": 0.5}, MIXED, rng, n_whole=1)
     gone = {name: np.isnan(own.astype(float)) for name, own in found.items()}
     assert not any(own[0] for own in gone.values())
     # Rows without anything stay whole: 9% of them. Three standard errors.

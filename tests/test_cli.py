@@ -445,6 +445,22 @@ def test_simulate_writes_the_table(tmp_path: Path) -> None:
     assert_refused(call(*arguments, "--out", tmp_path / "no" / "t.csv"), "does not exist")
 
 
+def test_simulate_writes_features_of_levels_and_holes(tmp_path: Path) -> None:
+    arguments = ["simulate", "--rows", 50, "--seed", 8, "--discrete", "word=categorical,n=poisson"]
+    out = tmp_path / "t.csv"
+    assert call(*arguments, "--missing", "word=.3,n=.2", "--out", out).exit_code == 0
+    truth = four_clusters(discrete={"word": "categorical", "n": "poisson"})
+    expected = simulate(truth, 50, 8, missing={"word": 0.3, "n": 0.2})
+    # Which of NaN and None stands for a hole is the reader's affair.
+    written = read_table(out)
+    pd.testing.assert_frame_equal(written.isna(), expected.isna())
+    for name in expected:
+        known = ~expected[name].isna()
+        assert written[name][known].tolist() == expected[name][known].tolist()
+    assert_refused(call(*arguments, "--missing", "z=.1"), "no feature and no response")
+    assert_refused(call("simulate", "--discrete", "word"), "columns and families such as")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["simulate", "--rows", "0"], ["simulate", "--rows", "x"], ["run"], ["nonsense"], ["--what"]],

@@ -154,6 +154,19 @@ def test_check_says_what_would_be_kept() -> None:
     assert any("6 of them enter too" in issue.remedy for issue in found.issues)
 
 
+def test_check_promises_no_rows_of_a_table_that_the_model_refuses() -> None:
+    """Of six rows with holes three lack the word, a factor: they go, and the model takes three."""
+    spec, table = spec_of(missing="drop", predictors=["a", "word"]), table_of()
+    found = {issue.code: issue for issue in jm.check(table, spec, em=False).issues}
+    said = found["rows_left_out"].remedy
+    assert said.startswith("With missing=\"model\", once rows without 'word' are out, 3 of them")
+    model = spec_of(predictors=["a", "word"])
+    with pytest.raises(DataError, match="over whose levels"):
+        make_dataset(table, model)
+    rows = make_dataset(table.dropna(subset=["word"]), model).row
+    assert len(rows) == len(table.dropna()) + 3
+
+
 def test_the_kernel_of_rows_with_holes_is_the_mixtures_density() -> None:
     """The kernel less the rows' density is the prior, which knows of no holes."""
     priors = []

@@ -8,9 +8,20 @@ import pytest
 from scipy import stats
 
 from jointmix.base.errors import DataError, SpecError
-from jointmix.model.simulate import Truth, four_clusters, simulate
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.spec import ModelSpec
+from jointmix.model.truth import Truth
+from jointmix.modes.em import fit_em
 
 N = 20_000
+
+
+def test_features_that_ask_for_heavy_tails_are_told_what_to_do() -> None:
+    with pytest.raises(
+        SpecError, match=r"The feature 'x' cannot be student_t, which responses.*make it .normal."
+    ):
+        ModelSpec(n_clusters=2, features={"x": "student_t"})
 
 
 def truth(**changes: object) -> Truth:
@@ -261,3 +272,134 @@ def test_what_a_response_needs_is_checked(changes: dict, words: str) -> None:
 def test_given_columns_are_checked(given: object, words: str) -> None:
     with pytest.raises(DataError, match=words):
         simulate(four_clusters(family="binomial", trials="n"), 4, 1, given)
+
+
+def mixed(**changes: object) -> Truth:
+    """Two clusters in a number, a word, a yes or no, and counts of both kinds."""
+    parts = {
+        "weight": [0.4, 0.6],
+        "mean": [[0.0], [1.5]],
+        "covariance": [[[1.0]], [[0.5]]],
+        "intercept": [0.0, 2.0],
+        "slope": [[1.0, 0.5], [-1.0, 0.0]],
+        "sigma": [0.4, 0.6],
+        "features": {"x": "normal", "a word": "categorical", "old": "bernoulli",
+                     "visits": "poisson", "calls": "negative_binomial"},
+        "predictors": ["x", "u"],
+        "response": "y",
+        "levels": {"a word": ["low", "mid", "high"], "old": ["no", "yes"]},
+        "discrete": {"probability_a_word": [[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]],
+                     "probability_old": [[0.9, 0.1], [0.3, 0.7]], "rate_visits": [1.0, 6.0],
+                     "rate_calls": [8.0, 3.0], "size_calls": [2.0, 5.0]},
+    }  # fmt: skip
+    return Truth(**(parts | changes))
+
+
+def test_discrete_features_have_the_moments_of_their_families() -> None:
+    made, n = mixed(), N
+    table = simulate(made, n, seed=21)
+    columns = ["x", "a word", "old", "visits", "calls", "u", "y", "cluster"]
+    assert sorted(table.columns) == sorted(columns)
+    pd.testing.assert_frame_equal(table, simulate(made, n, seed=21))
+    for k, rows in table.groupby("cluster"):
+        own = {name: value[k] for name, value in made.discrete.items()}
+        for name in ("a word", "old"):
+            p = own[f"probability_{name.replace(' ', '_')}"]
+            share = np.array([(rows[name] == label).mean() for label in made.levels[name]])
+            assert (np.abs(share - p) < 4.5 * np.sqrt(p * (1 - p) / len(rows))).all()
+        for name, size in (("visits", np.inf), ("calls", own["size_calls"])):
+            rate = own[f"rate_{name}"]
+            variance = rate + rate**2 / size
+            assert abs(rows[name].mean() - rate) < 4.5 * np.sqrt(variance / len(rows))
+            # The variance of a sample variance has the excess kurtosis 6/s + 1/variance.
+            spread = variance * np.sqrt((2 + 6 / size + 1 / variance) / len(rows))
+            assert abs(rows[name].var() - variance) < 4.5 * spread
+        residual = rows["y"] - made.intercept[k] - rows[["x", "u"]] @ made.slope[k]
+        assert abs(residual.mean()) < 4.5 * made.sigma[k] / np.sqrt(len(rows))
+
+
+def test_missing_entries_are_as_many_as_asked_for_whatever_they_were() -> None:
+    whole = simulate(mixed(), N, seed=22)
+    shares = {"x": 0.3, "a word": 0.2, "visits": 0.1, "y": 0.4}
+    table = simulate(mixed(), N, seed=22, missing=shares)
+    for name in table:
+        gone, share = table[name].isna(), shares.get(name, 0.0)
+        assert abs(gone.mean() - share) <= 4.5 * np.sqrt(share * (1 - share) / N)
+        assert (table[name][~gone] == whole[name][~gone]).all()
+    low = whole["a word"] == "low"
+    parted = table["x"].isna()[low].mean() - table["x"].isna()[~low].mean()
+    assert abs(parted) < 4.5 * np.sqrt(0.21 * (1 / low.sum() + 1 / (~low).sum()))
+
+
+def test_a_fit_finds_the_truth_of_discrete_features_beside_holes() -> None:
+    made, n = mixed(), 800
+    table = simulate(made, n, seed=23, missing={"a word": 0.2, "x": 0.1, "calls": 0.1})
+    spec = replace(made.spec, missing="model", sampler=SamplerSpec(starts=2))
+    # Features are taken by their names and families; levels are the table's, in their own order.
+    spec = replace(spec, features=made.features, types=None)
+    best = fit_em(table, spec, seed=1).best.parameters
+    order = np.argsort(best["mean"][:, 0])
+    labels = sorted(made.levels["a word"])
+    places = [made.levels["a word"].index(label) for label in labels]
+    right = dict(made.discrete) | {"weight": made.weight, "mean": made.mean}
+    right["probability_a_word"] = right["probability_a_word"][:, places]
+    held = n * 0.8 * made.weight[:, None]
+    for name in ("probability_a_word", "probability_old"):
+        p = right[name]
+        assert (np.abs(best[name][order] - p) < 4.5 * np.sqrt(p * (1 - p) / held)).all()
+    for name in ("rate_visits", "rate_calls"):
+        rate = right[name]
+        size = made.discrete["size_calls"] if name == "rate_calls" else np.inf
+        sd = np.sqrt((rate + rate**2 / size) / held[:, 0])
+        assert (np.abs(best[name][order] - rate) < 4.5 * sd).all()
+    # Clusters that overlap tell less of themselves than known ones: twice the error of those.
+    assert np.abs(best["weight"][order] - made.weight).max() < 9 * np.sqrt(0.24 / n)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"levels": {"a word": ["low", "mid", "high"]}}, "levels must hold the labels of a word"),
+        ({"levels": {"a word": ["low", "mid"], "old": ["no", "yes"]}}, "in the shape \\(2, 2\\)"),
+        ({"levels": {"a word": ["l", "m", "h"], "old": ["n", "y", "z"]}}, "levels of 'old' must"),
+        ({"levels": {"a word": ["l", "l", "h"], "old": ["n", "y"]}}, "must be different texts"),
+        ({"discrete": {}}, "discrete must hold probability_a_word, probability_old, rate_visits"),
+        ({"predictors": ["x", "old"]}, "'old' is a feature of the family 'bernoulli'"),
+    ],
+)
+def test_discrete_truths_that_contradict_themselves(changes: dict, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        mixed(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("probability_old", [[0.9, 0.2], [0.3, 0.7]], "sum to 1 in each cluster"),
+        ("rate_visits", [0.0, 1.0], "rate_visits must be > 0"),
+        ("size_calls", [1.0], "size_calls must hold finite numbers in the shape \\(2,\\)"),
+    ],
+)
+def test_values_of_discrete_truths_are_possible(name: str, value: list, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        mixed(discrete={**mixed().discrete, name: value})
+
+
+def test_shares_missing_are_refused_by_name() -> None:
+    for missing, message in (({"z": 0.2}, "no feature and no response"), ({"x": 1}, "must lie in")):
+        with pytest.raises(SpecError, match=message):
+            simulate(mixed(), 5, seed=1, missing=missing)
+
+
+def test_the_example_takes_features_of_levels_and_counts() -> None:
+    families = {"word": "categorical", "old": "bernoulli", "n": "poisson",
+                "m": "negative_binomial"}  # fmt: skip
+    made = four_clusters(5, discrete=families)
+    np.testing.assert_allclose(made.discrete["probability_word"][3], [0.8, 0.1, 0.1])
+    np.testing.assert_allclose(made.discrete["probability_old"][1], [0.2, 0.8])
+    assert made.discrete["rate_n"].tolist() == [1, 4, 9, 16, 1]
+    # What a seed draws of Gaussian features alone stays as it was.
+    plain = simulate(four_clusters(), 3, seed=1)
+    assert list(plain.columns) == ["x1", "x2", "y", "cluster"]
+    with pytest.raises(SpecError, match="family of the feature 'x1'"):
+        four_clusters(discrete={"x1": "normal"})

@@ -12,8 +12,9 @@ from jointmix.families.priors.priors import Dirichlet, Fixed, Normal, Priors
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.packing import unpacked
 from jointmix.model.settings import SamplerSpec
-from jointmix.model.simulate import Truth, four_clusters, simulate
+from jointmix.model.simulate import four_clusters, simulate
 from jointmix.model.spec import ModelSpec
+from jointmix.model.truth import Truth
 from jointmix.modes.census import Mode
 from jointmix.modes.em import fit_em
 from jointmix.modes.initial import Start, make_start

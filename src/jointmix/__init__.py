@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from jointmix.fitting.workflow import fit, recover
     from jointmix.kernel.fused import build_model
     from jointmix.model.settings import SamplerSpec
-    from jointmix.model.simulate import Truth, four_clusters, simulate
+    from jointmix.model.simulate import four_clusters, simulate
     from jointmix.model.spec import ModelSpec
+    from jointmix.model.truth import Truth
     from jointmix.modes.em import fit_em
     from jointmix.plots.assignment import plot_assignment
     from jointmix.plots.calibrated import plot_calibration
@@ -222,7 +223,8 @@ _HOME = {
     "reporting": ("report",),
     "sampling": ("Control",),
     "posterior.scores": ("Scores", "loo"),
-    "model.simulate": ("Truth", "four_clusters", "simulate"),
+    "model.simulate": ("four_clusters", "simulate"),
+    "model.truth": ("Truth",),
     "model.settings": ("SamplerSpec",),
     "model.spec": ("ModelSpec",),
     "storage.trees": ("save",),

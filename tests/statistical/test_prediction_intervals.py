@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import jointmix as jm
-from jointmix.model.simulate import Truth, simulate
+from jointmix.model.simulate import simulate
+from jointmix.model.truth import Truth
 
 pytestmark = pytest.mark.slow
 

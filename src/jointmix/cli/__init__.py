@@ -23,7 +23,7 @@ from jointmix.base.machine import require_libraries
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
 from jointmix.cli.ahead import compiling_ahead
-from jointmix.cli.arguments import parse_part, parse_quantiles
+from jointmix.cli.arguments import parse_families, parse_part, parse_quantiles, parse_shares
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, diff_command, score_command
@@ -304,6 +304,14 @@ def simulate_command(
     trials: Annotated[
         str | None, typer.Option(metavar="NAME", help="Column of trials, 1 to 20.")
     ] = None,
+    discrete: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=FAMILY,...", help="Features of levels or counts besides."),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=SHARE,...", help="Entries deleted at random."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Default: standard output.")
     ] = None,
@@ -317,9 +325,12 @@ def simulate_command(
 
     if out is not None:
         check_writable(out)
-    truth = four_clusters(clusters, features, family, link, offset, trials)
-    table = simulate(truth, rows, seed)
-    put_csv({name: table[name].tolist() for name in table.columns}, out)
+    others = None if discrete is None else parse_families(discrete)
+    truth = four_clusters(clusters, features, family, link, offset, trials, others)
+    shares = None if missing is None else parse_shares(missing)
+    table = simulate(truth, rows, seed, missing=shares)
+    cells = table.astype(object).where(table.notna(), "")
+    put_csv({name: cells[name].tolist() for name in cells.columns}, out)
 
 
 @app.command("recover")

@@ -42,6 +42,22 @@ def parse_shares(text: str) -> dict[str, float]:
         ) from error
 
 
+def parse_families(text: str) -> dict[str, str]:
+    """Families by column, such as word=categorical,visits=poisson.
+
+    Raises
+    ------
+    SpecError
+        If one is no column and family.
+    """
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    if not all(name.strip() and family.strip() for name, _, family in pairs):
+        raise SpecError(
+            f"--discrete takes columns and families such as word=categorical; got {text!r}."
+        )
+    return {name.strip(): family.strip() for name, _, family in pairs}
+
+
 def parse_range(text: str, may_be_one: bool = False) -> range:
     """The whole numbers of a range such as 1-6, both ends included.
 

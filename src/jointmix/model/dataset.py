@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,14 @@ from jointmix.model.designed import (
     sources,
     with_types,
 )
-from jointmix.model.gaps import Available, gap_issues, kept_issue, observed_anything, regained
+from jointmix.model.gaps import (
+    Available,
+    Regained,
+    gap_issues,
+    kept_issue,
+    observed_anything,
+    regained,
+)
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
@@ -74,7 +81,7 @@ class Dataset:
     n_zeros
         Rows of the table that do not enter because their weight is 0.
     regained
-        Rows left out that ``missing="model"`` would keep, and of how many patterns they are.
+        What ``missing="model"`` would keep of the rows left out.
     """
 
     spec: ModelSpec
@@ -88,7 +95,7 @@ class Dataset:
     source: Source | None = None
     weight: np.ndarray | None = None
     n_zeros: int = 0
-    regained: tuple[int, int] = (0, 0)
+    regained: Regained = field(default_factory=Regained)
 
     @property
     def label(self) -> np.ndarray:
@@ -281,7 +288,7 @@ def inspect_table(
 
 def _usable(
     values: np.ndarray, names: tuple[str, ...], enters: np.ndarray, spec: ModelSpec, read: Columns
-) -> tuple[np.ndarray | None, dict[str, int], tuple[int, int], list[Issue]]:
+) -> tuple[np.ndarray | None, dict[str, int], Regained, list[Issue]]:
     """Which rows (obs,) can be used, None where that is refused; what the others miss.
 
     Parameters
@@ -298,7 +305,7 @@ def _usable(
     missing
         Column -> number of missing entries in rows that are left out.
     kept
-        How many of those rows ``missing="model"`` would use, and of how many patterns.
+        What ``missing="model"`` would use of those rows.
     issues
     """
     issues, absent = magnitude_issues(values, names, read.labels), np.isnan(values)
@@ -309,7 +316,7 @@ def _usable(
             issues += [] if said is None else [said]
     usable = (np.isfinite(values) & (np.abs(values) <= LARGEST)).all(axis=1) & enters
     words = frozenset(read.levels)
-    kept = (0, 0)
+    kept = Regained()
     if spec.missing == "model":
         refused = gap_issues(absent, names, spec, read.labels, words)
         issues += refused

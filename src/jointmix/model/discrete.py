@@ -9,7 +9,14 @@ import numpy as np
 
 from jointmix.base.arguments import choice, column_names
 from jointmix.base.errors import SpecError
-from jointmix.families import NORMAL, OF_LEVELS, feature_families, has_levels, most_levels
+from jointmix.families import (
+    NORMAL,
+    OF_LEVELS,
+    feature_families,
+    has_levels,
+    most_levels,
+    response_families,
+)
 from jointmix.families.specified import Discrete
 from jointmix.tables.issues import Issue, error, listed, quoted
 from jointmix.tables.labels import rows_named
@@ -41,6 +48,13 @@ def typed_features(
         return column_names("features", features), None if types is None else tuple(types)
     names = column_names("features", list(features))
     for name in names:
+        own = features[name]
+        if own in response_families() and own not in feature_families():
+            raise SpecError(
+                f"The feature {name!r} cannot be {own}, which responses alone are: features of "
+                'numbers are Gaussian together in a cluster; make it "normal", of a transformed '
+                "column (a root, a logarithm) where its tails are heavy."
+            )
         choice(f"The family of the feature {name!r}", features[name], feature_families())
     others = [name for name in names if features[name] != NORMAL]
     known = {(own.column, own.family): own.levels for own in types or ()}

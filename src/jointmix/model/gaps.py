@@ -76,10 +76,27 @@ def gap_issues(
     return issues
 
 
+@dataclass(frozen=True)
+class Regained:
+    """What ``missing="model"`` keeps of the rows with missing entries.
+
+    Attributes
+    ----------
+    rows, patterns
+        How many rows it could integrate over, and of how many patterns of missing entries.
+    closed
+        Columns with missing entries over which it could not: it refuses a table with such rows.
+    """
+
+    rows: int = 0
+    patterns: int = 0
+    closed: tuple[str, ...] = ()
+
+
 def regained(
     absent: np.ndarray, names: Sequence[str], spec: ModelSpec, words: Collection[str] = ()
-) -> tuple[int, int]:
-    """Rows with missing entries that the model could integrate over, and of how many patterns.
+) -> Regained:
+    """What the model could integrate over.
 
     Parameters
     ----------
@@ -89,11 +106,16 @@ def regained(
         Columns that hold words or categories.
     """
     if not absent.any():
-        return 0, 0
+        return Regained()
     closed = np.array([_why_not(name, spec, words) is not None for name in names])
     open_rows = absent.any(axis=1) & ~absent[:, closed].any(axis=1)
     open_rows &= observed_anything(absent, names, spec)
-    return int(open_rows.sum()), len(np.unique(absent[open_rows], axis=0))
+    refused = np.flatnonzero(closed & absent.any(axis=0))
+    return Regained(
+        int(open_rows.sum()),
+        len(np.unique(absent[open_rows], axis=0)),
+        tuple(names[place] for place in refused.tolist()),
+    )
 
 
 def kept_issue(
@@ -113,7 +135,8 @@ def kept_issue(
         return None
     n, whole = len(absent), int((~gone).sum())
     said = f'missing="drop" would keep {whole} of {n} rows'
-    more, patterns = regained(absent, names, spec, words)
+    kept = regained(absent, names, spec, words)
+    more, patterns = kept.rows, kept.patterns
     if more:
         they = "it has" if more == 1 else "they have"
         said += (
@@ -122,13 +145,11 @@ def kept_issue(
         )
     else:
         said += ', and missing="model" no more'
-    for name, column in zip(names, absent.T, strict=True):
-        why = _why_not(name, spec, words)
-        if why is not None and column.any():
-            count = int(column.sum())
-            rows = "the row" if count == 1 else f"the {count} rows"
-            said += f"; {rows} without {quoted(name)} would have to go first, as {why[0]}"
-            break
+    for name in kept.closed[:1]:
+        why, count = _why_not(name, spec, words), int(absent[:, list(names).index(name)].sum())
+        rows = "the row" if count == 1 else f"the {count} rows"
+        reason = "" if why is None else f", as {why[0]}"
+        said += f"; {rows} without {quoted(name)} would have to go first{reason}"
     remedy = 'Say missing="model", or "drop".' if more else 'Say missing="drop", or fill them in.'
     return warning("rows_kept", f"{said}.", remedy, "", int(gone.argmax()), float(whole + more))
 

@@ -5,7 +5,7 @@ import numpy as np
 from jointmix.model.dataset import Dataset
 from jointmix.model.demands import has_constant, independent_groups
 from jointmix.model.spec import ModelSpec
-from jointmix.tables.issues import Issue, quoted, warning
+from jointmix.tables.issues import Issue, listed, quoted, warning
 from jointmix.tables.kinds import derived_warnings, kind_warning
 from jointmix.tables.screening import (
     collinear_issue,
@@ -81,11 +81,14 @@ def _left_out_warning(dataset: Dataset) -> Issue | None:
     row = None
     if not dataset.n_zeros:
         row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
-    kept, patterns = dataset.regained
+    kept, patterns = dataset.regained.rows, dataset.regained.patterns
     remedy = ""
     if kept:
+        # The model refuses a table with rows that it cannot integrate over: they have to go first.
+        closed = listed(dataset.regained.closed)
+        first = f", once rows without {closed} are out," if closed else ""
         remedy = (
-            f'With missing="model" {kept} of them enter{"s" * (kept == 1)} too, by what '
+            f'With missing="model"{first} {kept} of them enter{"s" * (kept == 1)} too, by what '
             f"{'it has' if kept == 1 else 'they have'} "
             f"({patterns} {'pattern' if patterns == 1 else 'patterns'} of missing entries)."
         )

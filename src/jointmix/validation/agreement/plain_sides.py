@@ -79,7 +79,7 @@ def _scipy_components(problem: Problem, parameters: Parameters) -> dict[str, np.
         return twin.log_density(own, rows)
 
     none = dict.fromkeys("xy", np.zeros((len(problem.rows.y), len(parameters.weight))))
-    return none | terms_of(problem.twins, parameters.each(), problem.rows, np, term)
+    return none | terms_of(problem.twins, parameters.each(), problem.rows, term)
 
 
 def scipy_prior(problem: Problem, q: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:

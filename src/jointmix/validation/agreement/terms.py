@@ -91,7 +91,7 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = F
     `condition` of these.
     """
     shape = (len(parameters.weight), len(rows.y), parameters.weight.shape[-1])
-    found = terms_of(twins(spec), parameters, rows, np, _size)
+    found = terms_of(twins(spec), parameters, rows, _size)
     response = 1 + found.pop("y", np.zeros(shape))
     features = sum(found.values(), np.ones(shape))
     discrete = {name: 1 + size for name, size in found.items() if name != "x"}

@@ -24,12 +24,12 @@ from jointmix.model.dataset import make_dataset
 from jointmix.model.demands import minimum_rows
 from jointmix.model.discrete import labelled
 from jointmix.model.graph import prior_draws
+from jointmix.model.holes import with_holes
 from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import allocation_draws
 from jointmix.posterior.draws import draw_parameters, observed_rows
 from jointmix.posterior.replication import drawn_tables, predictive_draws
-from jointmix.validation.calibration.holes import with_holes
 from jointmix.validation.calibration.quantities import (
     drawn_quantities,
     ends,
@@ -136,7 +136,8 @@ def run_replicate(
     began = time.perf_counter()
     rng = np.random.default_rng([seed, number, 1])
     table, clusters = _table(spec, packed(arrays, spec), n_rows, rng)
-    table = with_holes(table, missing, spec, rng)
+    # A new response is drawn at the first row, which stays whole.
+    table = with_holes(table, missing, spec, rng, n_whole=1)
     try:
         tree, ess = _fit(table, spec, int(rng.integers(2**31)), n_ranked, names, analyse)
     except JointmixError as error:

@@ -88,13 +88,42 @@ class Twin(ABC):
         """The NumPyro distribution of the columns, parameters and rows broadcast to each other."""
 
     def without(
-        self, own: Mapping[str, Array], rows: Rows, present: np.ndarray, numbers: Any
+        self, own: Mapping[str, Array], rows: Rows, present: np.ndarray
     ) -> tuple[Mapping[str, Array], Rows]:
-        """Parameters and rows of what is left without the Gaussian features not ``present``.
+        """Parameters and rows of what is left without the Gaussian features not ``present``."""
+        del present
+        return own, rows
 
-        ``numbers`` is NumPy, or jax.numpy where the parameters are JAX's.
+    def lacks(self, there: np.ndarray) -> np.ndarray:
+        """Whether rows lack Gaussian features that the density reads, (row,).
+
+        Parameters
+        ----------
+        there
+            Which features rows have, (row, feature).
         """
-        del present, numbers
+        return np.zeros(len(there), dtype=bool)
+
+    def masked(
+        self, own: Mapping[str, Array], rows: Rows, there: np.ndarray
+    ) -> tuple[Mapping[str, Array], Rows]:
+        """As `without` in JAX, of many patterns at once and in the shapes of all features.
+
+        Parameters
+        ----------
+        own
+            (component, *core).
+        rows
+            Zeros in the place of features that are not there.
+        there
+            Which features rows of each pattern have, (pattern, feature).
+
+        Returns
+        -------
+        own, rows
+            Parameters (pattern, component, *core), and rows for which they are.
+        """
+        del there
         return own, rows
 
     @abstractmethod

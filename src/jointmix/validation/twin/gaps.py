@@ -1,7 +1,7 @@
 """Rows with missing entries: terms of the entries that are there, one pattern after the other."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from jointmix.validation.twin.family import Array, Arrays, Twin
 Term = Callable[[Twin, Mapping[str, Array], Rows], Array]
 
 
-def terms_of(
-    twins: Sequence[Twin], own: Mapping[str, Array], rows: Rows, numbers: Any, term: Term
-) -> Arrays:
+def terms_of(twins: Sequence[Twin], own: Mapping[str, Array], rows: Rows, term: Term) -> Arrays:
     """Terms (..., obs, component) by what twins call their columns.
 
     Those of rows with missing entries are of what is there: Gaussian features that are not there
@@ -24,9 +22,7 @@ def terms_of(
     Parameters
     ----------
     own
-        Parameters (..., component, *core).
-    numbers
-        NumPy, or jax.numpy where the parameters are JAX's.
+        Parameters (..., component, *core), of NumPy.
     """
     if rows.complete:
         return {twin.column: term(twin, own, rows) for twin in twins}
@@ -37,22 +33,68 @@ def terms_of(
     found = {}
     for twin in twins:
         parts = [
-            _term(twin, own, rows.take(place), ~kind, numbers, term)
+            _term(twin, own, rows.take(place), ~kind, term)
             for place, kind in zip(places, kinds, strict=True)
         ]
-        found[twin.column] = numbers.concatenate(parts, axis=-2)[..., back, :]
+        found[twin.column] = np.concatenate(parts, axis=-2)[..., back, :]
     return found
 
 
-def _term(
-    twin: Twin, own: Mapping[str, Array], rows: Rows, there: np.ndarray, numbers: Any, term: Term
-) -> Array:
+def stacked_terms(
+    twins: Sequence[Twin], own: Mapping[str, Array], rows: Rows, term: Term
+) -> Arrays:
+    """As `terms_of` in JAX at one value of the parameters, compiled once for all patterns.
+
+    Rows that lack what a twin reads stand in blocks of one length, (block, row), each of rows of
+    one pattern, the last of which are filled up; patterns differ in their parameters alone.
+    """
+    import jax.numpy as jnp
+
+    there, answered = ~np.isnan(rows.x), ~np.isnan(rows.y)
+    found = {}
+    for twin in twins:
+        asked = answered if twin.of_response else np.ones(len(there), dtype=bool)
+        lacking = asked & twin.lacks(there)
+        kinds = [np.flatnonzero(kind) for kind in (asked & ~lacking, lacking, ~asked)]
+        parts = [term(twin, own, rows.take(kinds[0]))]
+        if len(kinds[1]):
+            parts.append(_stacked(twin, own, rows.take(kinds[1]), there[kinds[1]]))
+        parts.append(jnp.zeros((len(kinds[2]), len(own["weight"]))))
+        back = np.argsort(np.concatenate(kinds))
+        found[twin.column] = jnp.concatenate(parts)[back]
+    return found
+
+
+def _stacked(twin: Twin, own: Mapping[str, Array], rows: Rows, there: np.ndarray) -> Array:
+    """Terms (obs, component) of rows which lack something that the twin reads."""
+    kinds, group = np.unique(there, axis=0, return_inverse=True)
+    left, rows = twin.masked(own, replace(rows, x=np.where(there, rows.x, 0.0)), kinds)
+    length = -(-len(there) // len(kinds))
+    blocks, pattern = [], []
+    for kind in range(len(kinds)):
+        place = np.flatnonzero(group.ravel() == kind)
+        filled = np.concatenate([place, np.repeat(place[-1:], -len(place) % length)])
+        blocks.append(filled.reshape(-1, length))
+        pattern += [kind] * len(blocks[-1])
+    at = np.concatenate(blocks)
+    # What no pattern changes has no axis of patterns.
+    of_blocks = {
+        name: value if value is own.get(name) else value[np.array(pattern)][:, None]
+        for name, value in left.items()
+    }
+    across = Rows(rows.x[at][..., None, :], rows.u[at][..., None, :], rows.y[at][..., None])
+    found = twin.distribution(of_blocks, across).log_prob(twin.observed(across))
+    _, first = np.unique(at, return_index=True)
+    return found.reshape(-1, found.shape[-1])[first]
+
+
+def _term(twin: Twin, own: Mapping[str, Array], rows: Rows, there: np.ndarray, term: Term) -> Array:
     """Of rows that have the same entries, (feature and response,)."""
     present, answered = there[:-1], there[-1]
     nothing = not answered if twin.of_response else twin.column == "x" and not present.any()
     if nothing:
         weight = own["weight"].shape
-        return numbers.zeros((*weight[:-1], len(rows.y), weight[-1]))
+        return np.zeros((*weight[:-1], len(rows.y), weight[-1]))
     if not present.all():
-        own, rows = twin.without(own, rows, present, numbers)
+        own, rows = twin.without(own, rows, present)
     return term(twin, own, rows)

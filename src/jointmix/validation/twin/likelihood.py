@@ -10,7 +10,7 @@ from jointmix.families.rows import Rows, with_weight
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.family import Array, Arrays, Twin, twins
-from jointmix.validation.twin.gaps import terms_of
+from jointmix.validation.twin.gaps import stacked_terms
 from jointmix.validation.twin.priors import sample_free, site_of
 
 
@@ -60,9 +60,9 @@ def sample_parameters(spec: ModelSpec, scaling: Scaled, reflection: np.ndarray |
 
 def component_terms(spec: ModelSpec, parameters: Arrays, rows: Rows) -> Arrays:
     """Log densities given each component, (obs, component), by what twins call their columns."""
-    import jax.numpy as jnp
-
-    return terms_of(twins(spec), parameters, rows, jnp, _log_prob)
+    if rows.complete:
+        return {twin.column: _log_prob(twin, parameters, rows) for twin in twins(spec)}
+    return stacked_terms(twins(spec), parameters, rows, _log_prob)
 
 
 def _log_prob(twin: Twin, parameters: Mapping[str, Array], rows: Rows) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,6 +13,19 @@ from jointmix.families.rows import Rows
 from jointmix.validation.twin.family import Array, Arrays, Candidate, Density, Twin, orders
 
 _LOG_2PI = float(np.log(2 * np.pi))
+
+
+def masked_covariance(cholesky: Array, there: np.ndarray) -> Array:
+    """Σ of features of which some are not ``there`` (pattern, feature), from its factor.
+
+    (pattern, component, feature, feature): those not there are independent of the others, with
+    the variance 1/2π, at which the density of a zero is one.
+    """
+    import jax.numpy as jnp
+
+    kept = there[:, None, :, None] & there[:, None, None, :]
+    alone = np.eye(there.shape[1]) * (~there[:, None, :] / (2 * np.pi))[..., None]
+    return (cholesky @ jnp.swapaxes(cholesky, -1, -2)) * kept + alone
 
 
 class GaussianTwin(Twin):
@@ -51,13 +64,27 @@ class GaussianTwin(Twin):
         return dist.MultivariateNormal(own["mean"], scale_tril=own["cholesky"])
 
     def without(
-        self, own: Mapping[str, Array], rows: Rows, present: np.ndarray, numbers: Any
+        self, own: Mapping[str, Array], rows: Rows, present: np.ndarray
     ) -> tuple[Mapping[str, Array], Rows]:
         """Entries of μ and of Σ."""
         there, factor = np.flatnonzero(present), own["cholesky"]
-        covariance = (factor @ numbers.swapaxes(factor, -1, -2))[..., there[:, None], there]
-        left = {"mean": own["mean"][..., there], "cholesky": numbers.linalg.cholesky(covariance)}
+        covariance = (factor @ np.swapaxes(factor, -1, -2))[..., there[:, None], there]
+        left = {"mean": own["mean"][..., there], "cholesky": np.linalg.cholesky(covariance)}
         return {**own, **left}, replace(rows, x=rows.x[..., there])
+
+    def lacks(self, there: np.ndarray) -> np.ndarray:
+        """Any."""
+        return ~there.all(axis=1)
+
+    def masked(
+        self, own: Mapping[str, Array], rows: Rows, there: np.ndarray
+    ) -> tuple[Mapping[str, Array], Rows]:
+        """Zeros in μ, and in Σ but for a variance at which a zero's density is one."""
+        import jax.numpy as jnp
+
+        kept = there[:, None, :]
+        factor = jnp.linalg.cholesky(masked_covariance(own["cholesky"], there))
+        return {**own, "mean": own["mean"] * kept, "cholesky": factor}, rows
 
     def log_density(self, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
         """One component after the other."""
