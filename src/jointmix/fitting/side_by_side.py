@@ -228,7 +228,7 @@ def diff(first: xr.DataTree, second: xr.DataTree, *, level: float = 0.05) -> Sid
             raise SchemaError(f"diff takes two fitted DataTrees; got {shown(tree)}.")
     specs = fitted_spec(first), fitted_spec(second)
     found = counterparts(first, second)
-    same, common = _same_posterior(first, second, *specs), in_common(*specs)
+    same, common = same_posterior(first, second), in_common(*specs)
     table = _compared(first, second, found, same, common)
     limit = float(norm.ppf(1 - level / (2 * max(1, len(table)))))
     table["changed"] = table["z"].abs() > limit
@@ -257,15 +257,17 @@ def diff(first: xr.DataTree, second: xr.DataTree, *, level: float = 0.05) -> Sid
     )
 
 
-def _same_posterior(
-    first: xr.DataTree, second: xr.DataTree, one: ModelSpec, other: ModelSpec
-) -> bool:
+def same_posterior(first: xr.DataTree, second: xr.DataTree) -> bool:
+    """Whether two trees are fits of the same model to the same values."""
+
     def model(spec: ModelSpec) -> dict[str, Any]:
         tables = spec_to_dict(spec)
         return {name: tables[name] for name in tables if name != "sampler"}
 
     values = [tree.attrs.get("data_hash") for tree in (first, second)]
-    return values[0] is not None and values[0] == values[1] and model(one) == model(other)
+    if values[0] is None or values[0] != values[1]:
+        return False
+    return model(fitted_spec(first)) == model(fitted_spec(second))
 
 
 def _compared(

@@ -34,6 +34,8 @@ from jointmix.reporting.text import clean, decimals, interval, number, places_fo
 
 #: Panels of entries, lines of the long table, clusters that have a sentence.
 _MOST_PANELS, _MOST_LINES, _MOST_SAID = 6, 120, 8
+#: Signs of a column at an axis.
+_WIDE = 18
 _CONFLICT = "DO NOT USE"
 
 
@@ -130,8 +132,8 @@ def _sentences(fits: Fits) -> Iterator[tuple[int, str]]:
         yield (
             k,
             (
-                f"{one.marks[k].text}{renamed}: {percent(before)} of the rows, then {percent(after)}. "
-                f"{said}"
+                f"{one.marks[k].text}{renamed}: {percent(before)} of the rows, then "
+                f"{percent(after)}. {said}"
             ),
         )
 
@@ -266,7 +268,8 @@ def quantities(fits: Fits) -> Section:
 
 def _chosen(side: Side) -> list[tuple[str, str]]:
     """Entries of parameters by the largest change in any cluster, in the table's order."""
-    size = side.table["z"].abs().groupby([side.table["parameter"], side.table["entry"]]).max()
+    keys = [side.table["parameter"], side.table["entry"]]
+    size = side.table["z"].abs().groupby(keys, sort=False).max()
     best = size.sort_values(ascending=False, kind="stable").index[:_MOST_PANELS]
     order = dict.fromkeys(zip(side.table["parameter"], side.table["entry"], strict=True))
     return [key for key in order if key in set(best)]
@@ -283,7 +286,8 @@ def _strip_figure(fits: Fits, panels: list[tuple[str, str, list[Strip]]]) -> Fig
             f"{each.label} {number(each.dots[0].mean)} to {number(each.dots[1].mean)}"
             for each in lines[:_MOST_SAID]
         )
-        made.append(Panel(svg=strips(lines, name), alt=f"{name}: {said}.", wide=len(panels) == 1))
+        axis = _narrow(parameter, entry)
+        made.append(Panel(svg=strips(lines, axis), alt=f"{name}: {said}.", wide=len(panels) == 1))
     table = fits.side.table
     keys = {(parameter, entry) for parameter, entry, _ in panels}
     own = [key in keys for key in zip(table["parameter"], table["entry"], strict=True)]
@@ -294,6 +298,15 @@ def _strip_figure(fits: Fits, panels: list[tuple[str, str, list[Strip]]]) -> Fig
         table=_table(fits, table[own], "The numbers of the picture"),
         legend=fits.views[0].marks,
     )
+
+
+def _narrow(parameter: str, entry: str) -> str:
+    """A name for an axis: the beginnings and ends of long columns, by which they are told apart."""
+    parts = [
+        part if len(part) <= _WIDE else f"{part[: _WIDE - 8].rstrip()}…{part[-7:].lstrip()}"
+        for part in entry.split(", ") if part
+    ]  # fmt: skip
+    return ", ".join([_parameter(parameter), *parts])
 
 
 def _moved_table(fits: Fits) -> Element:

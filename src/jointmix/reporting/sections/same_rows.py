@@ -10,7 +10,6 @@ from jointmix.reporting.elements import (
     Cell,
     Code,
     Element,
-    Facts,
     Figure,
     Panel,
     Prose,
@@ -23,7 +22,7 @@ from jointmix.reporting.flows import flows
 from jointmix.reporting.sections.changes import Fits
 from jointmix.reporting.text import clean, number, rows_text, shorten
 
-_MOST_ROWS, _MOST_VALUES = 10, 4
+_MOST_ROWS, _MOST_VALUES, _HASH = 10, 4, 16
 
 
 def moved_rows(fits: Fits) -> Section:
@@ -48,7 +47,8 @@ def moved_rows(fits: Fits) -> Section:
     )
     elements: list[Element] = [Prose(text=said)]
     if max(counts.shape) > 1:
-        picture = Panel(svg=flows([counts], ["first", "second"]), alt=said, wide=True)
+        places = [[own[k] for k in sorted(own)] for own in fits.pair.places]
+        picture = Panel(svg=flows([counts], ["first", "second"], places), alt=said)
         elements.append(
             Figure(
                 caption="Common rows by cluster; ribbons have the colour of the cluster that rows "
@@ -161,22 +161,33 @@ def method(fits: Fits) -> Section:
         title="The fits, and how they were compared",
         elements=(
             Prose(text=prose),
-            *(_facts(fits, which) for which in (0, 1)),
+            _facts(fits),
             Code(caption="From the command line", text=f"{command}\njointmix diff A.nc B.nc"),
         ),
     )
 
 
-def _facts(fits: Fits, which: int) -> Facts:
-    view, word = fits.views[which], ("First fit", "Second fit")[which]
-    attrs = view.tree.attrs
-    items = [
-        (word, shorten(clean(fits.names[which]), 120)),
-        ("Verdict", fits.side.verdicts[which] or "none"),
-        ("Rows, clusters", f"{view.n_obs:,}, {len(view.clusters)}"),
-        ("Seed", str(int(attrs["seed"]))),
-        ("SHA-256 of the values used", str(attrs.get("data_hash", "–"))),
+def _facts(fits: Fits) -> Table:
+    """What each fit is, one beside the other."""
+    columns = [
+        (
+            fits.side.verdicts[which] or "none",
+            f"{view.n_obs:,}",
+            str(len(view.clusters)),
+            str(view.tree.attrs["backend"]),
+            str(int(view.tree.attrs["seed"])),
+            str(view.tree.attrs.get("created", "–")),
+            str(view.attribute("versions").get("jointmix", "–")),
+            str(view.tree.attrs.get("data_hash", "–"))[:_HASH],
+        )
+        for which, view in enumerate(fits.views)
     ]
-    if attrs.get("created"):
-        items.append(("Fitted", str(attrs["created"])))
-    return Facts(items=tuple(items))
+    words = ("verdict", "rows", "clusters", "sampler", "seed", "fitted", "jointmix")
+    names = (*words, f"SHA-256 of the values, its first {_HASH} signs")
+    return Table(
+        caption="The two fits",
+        columns=(Cell(text="fit"), *(Cell(text=shorten(clean(name), 60)) for name in fits.names)),
+        rows=tuple(
+            tuple(Cell(text=text) for text in line) for line in zip(names, *columns, strict=True)
+        ),
+    )
