@@ -243,6 +243,15 @@ def test_terms_that_learned_other_things_are_refused() -> None:
     assert in_common(one, one).predictors == set(one.predictors)
 
 
+def test_what_all_clusters_share_is_compared_once() -> None:
+    table = made()
+    found = jm.diff(*(quick(table, seed, covariance="tied", noise="shared") for seed in (1, 2)))
+    # Weight, two means, intercept and slope of two clusters; two sds, correlation and noise once.
+    assert len(found.table) == 2 * 5 + 4
+    once = found.table[found.table["cluster"] == 0]
+    assert list(once.index) == ["sd[a]", "sd[b]", "correlation[b, a]", "sigma"]
+
+
 def test_labels_that_mean_other_rows_are_not_common() -> None:
     one, other = quick(made().reset_index(drop=True)), quick(made(seed=8).reset_index(drop=True))
     assert common_rows(one, other)[0].size == 0

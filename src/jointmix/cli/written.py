@@ -25,6 +25,10 @@ def report_command(
         list[str] | None, typer.Option("--section", metavar="ID", help="Only these; repeat.")
     ] = None,
     short: Annotated[bool, typer.Option("--short", help="Two to four pages.")] = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Every table and picture as CSV, into this folder too."),
+    ] = None,
 ) -> None:
     """Write the report of a saved fit, or of what changed between two.
 
@@ -44,4 +48,4 @@ def report_command(
     from jointmix.reporting import report
 
     result = trees if len(trees) > 1 else next(iter(trees.values()))
-    typer.echo(f"report: {one_line(str(report(result, path, title, sections, short)))}")
+    typer.echo(f"report: {one_line(str(report(result, path, title, sections, short, csv)))}")

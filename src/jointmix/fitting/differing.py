@@ -33,12 +33,15 @@ class Common:
         Names of parameters.
     predictors
         Columns whose slopes mean the same in both: those that stand beside the same others.
+    shared
+        Those of the parameters that all clusters have in common in both models: one value each.
     refused
         What both models have and is not compared, as sentences.
     """
 
     parameters: frozenset[str]
     predictors: frozenset[str]
+    shared: frozenset[str]
     refused: tuple[str, ...]
 
 
@@ -50,27 +53,34 @@ def in_common(one: ModelSpec, other: ModelSpec) -> Common:
     a centred column means what its fit's table taught it (knots, means), a contrast what its
     reference level is.
     """
-    shared = set(one.parameters) & set(other.parameters)
+    both = set(one.parameters) & set(other.parameters)
     answers = [(spec.response, spec.family, spec.link, spec.trials) for spec in (one, other)]
     if answers[0] != answers[1]:
         of_response = one.blocks[-1].parameters if one.blocks[-1].of_response else ()
-        shared -= {item.name for item in of_response}
+        both -= {item.name for item in of_response}
     columns = frozenset(one.predictors) & frozenset(other.predictors)
-    if not shared & {"slope", "intercept"}:
-        return Common(frozenset(shared), columns, ())
-    whole, off = _terms_apart(one, other)
-    if whole:
-        refused = (f"Slopes and intercepts are not compared: {whole}.",)
-        return Common(frozenset(shared - {"slope", "intercept"}), frozenset(), refused)
-    if not off:
-        return Common(frozenset(shared), columns, ())
-    refused = (
-        f"The slopes of {quoted_list(off)} and the intercepts are not compared: what the terms "
-        "mean was learned of each fit's own table (knots, centres, scales or levels), and differs.",
-    )
-    lost = {name for spec in (one, other) for term, names in _columns(spec) if term in off
-            for name in names}  # fmt: skip
-    return Common(frozenset(shared - {"intercept"}), columns - lost, refused)
+    refused: tuple[str, ...] = ()
+    if both & {"slope", "intercept"}:
+        whole, off = _terms_apart(one, other)
+        if whole:
+            both -= {"slope", "intercept"}
+            refused = (f"Slopes and intercepts are not compared: {whole}.",)
+        elif off:
+            both -= {"intercept"}
+            columns -= {name for spec in (one, other) for term, names in _columns(spec)
+                        if term in off for name in names}  # fmt: skip
+            refused = (
+                f"The slopes of {quoted_list(off)} and the intercepts are not compared: what the "
+                "terms mean was learned of each fit's own table (knots, centres, scales or "
+                "levels), and differs.",
+            )
+    shared = frozenset(name for name in both if _shared(one, name) and _shared(other, name))
+    return Common(frozenset(both), columns, shared, refused)
+
+
+def _shared(spec: ModelSpec, name: str) -> bool:
+    parameter = spec.parameters[name]
+    return parameter.role != "weight" and parameter.shared and spec.n_clusters > 1
 
 
 def _terms_apart(one: ModelSpec, other: ModelSpec) -> tuple[str, list[str]]:

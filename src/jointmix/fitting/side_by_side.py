@@ -45,7 +45,8 @@ class Side(Shown):
         fit's clusters: ``first`` and ``second``, posterior means; ``difference``, second minus
         first; its ``error``; ``z``, their ratio; ``changed``, whether |z| exceeds the limit; the
         bounds of both 89% intervals (``first_lower``, …); and ``parameter``, ``cluster`` (its
-        number in the first fit) and ``entry`` ("width"), which the name is made of.
+        number in the first fit; 0 of what all clusters share) and ``entry`` ("width"), which the
+        name is made of.
     matching
         Cluster of the first fit → cluster of the second.
     only_first, only_second
@@ -283,16 +284,20 @@ def _compared(
         for tree in (first, second)
     )
     lines: dict[str, list[Any]] = {}
-    for number, own in found.pairs.items():
+    for place, (number, own) in enumerate(found.pairs.items()):
         for name in (name for name in one if name in other):
+            once = name in common.shared
+            if once and place:
+                continue
             here, there = _entries(one[name], name, number), _entries(other[name], name, own)
             for label in (label for label in here if label in there):
                 entry = label.removeprefix(name)[1:-1]
                 if name == "slope" and entry not in common.predictors:
                     continue
-                inside = f", {entry}]" if entry else "]"
-                lines[f"{name}[{called[number]}{inside}"] = [
-                    *_line(here[label], there[label], same), name, number, entry,
+                parts = [*([] if once else [called[number]]), *([entry] if entry else [])]
+                inside = f"[{', '.join(parts)}]" if parts else ""
+                lines[f"{name}{inside}"] = [
+                    *_line(here[label], there[label], same), name, 0 if once else number, entry,
                 ]  # fmt: skip
     columns = [*_COLUMNS, *_BOUNDS, *_PLACE]
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns)

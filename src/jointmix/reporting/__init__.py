@@ -13,6 +13,7 @@ from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.schema import SECTION_IDS, require_group
 from jointmix.fitting.selection import Comparison
 from jointmix.posterior.draws import fitted_spec, require_draws
+from jointmix.reporting.columns import csv_files
 from jointmix.reporting.documents import (
     PLAIN,
     comparison_document,
@@ -23,7 +24,7 @@ from jointmix.reporting.elements import Document
 from jointmix.reporting.pdf import require_pdf, to_pdf
 from jointmix.reporting.plain import to_json, to_markdown
 from jointmix.reporting.render import render
-from jointmix.storage.files import check_writable, write_file
+from jointmix.storage.files import check_writable, made_folder, write_file
 
 __all__ = ["SECTION_IDS", "render_html", "report"]
 
@@ -52,6 +53,7 @@ def report(
     title: str | None = None,
     sections: Sequence[str] | None = None,
     short: bool = False,
+    csv: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write the report of a fit, of two side by side, or of another result; return its place.
 
@@ -71,10 +73,14 @@ def report(
     title
         Title of the page; by default it names the model.
     sections
-        Of a fit: ids of the sections wanted, in order (see ``SECTION_IDS``); all by default.
+        Of a fit: ids of the sections wanted, in order (see ``SECTION_IDS``). By default all but
+        those on known groups, a cross-check or a calibration that the fit does not keep.
     short
         Of a fit or a comparison: two to four pages in place of all sections, with the verdict, the
         clusters, how well they predict, the choice among models, and the limits.
+    csv
+        A folder, made if it is not there, for the numbers of every table and picture: a CSV file
+        each, in the report's order, with intervals in columns of their own.
 
     Raises
     ------
@@ -101,11 +107,15 @@ def report(
     'june.md'
     """
     place = check_writable(path)
+    folder = None if csv is None else made_folder(csv)
     kind = place.suffix.lower()
     if kind == ".pdf":
         require_pdf()
     with hidden_until_loaded("jax"):
         document = _document(result, title, sections, short)
+    if folder is not None:
+        for name, table in csv_files(document).items():
+            write_file(folder / name, table.encode("utf-8"))
     if kind == ".pdf":
         return write_file(place, to_pdf(document))
     text = _WRITERS.get(kind, render)(document)

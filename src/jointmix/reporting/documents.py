@@ -17,7 +17,16 @@ from jointmix.fitting.selection import Comparison
 from jointmix.fitting.side_by_side import diff
 from jointmix.reporting.elements import Callout, Document, Prose, Section
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.sections import SECTIONS, agreement, changes, clusters, same_rows, verdict
+from jointmix.reporting.sections import (
+    SECTIONS,
+    agreement,
+    calibration,
+    changes,
+    clusters,
+    groups,
+    same_rows,
+    verdict,
+)  # fmt: skip
 from jointmix.reporting.sections import short as short_form
 from jointmix.reporting.sections.calibration import calibration_sections
 from jointmix.reporting.sections.comparison import choice_sections, comparison_sections
@@ -43,7 +52,8 @@ def fit_document(
     """
     if short and sections is not None:
         raise SpecError("A short report has its own sections; leave out sections or short.")
-    wanted, view = _known(sections), FittedView(tree)
+    view = FittedView(tree)
+    wanted = _known(sections) if sections is not None else _asked(view)
     made_by = view.attribute("versions").get("jointmix", "")
     return Document(
         sections=_short(view) if short else tuple(_section(module, view) for module in wanted),
@@ -148,10 +158,14 @@ def _heading(title: str | None, default: str) -> str:
     return shorten(clean(title if title is not None else default), _TITLE_WIDTH)
 
 
-def _known(sections: Sequence[str] | None) -> tuple[ModuleType, ...]:
+def _asked(view: FittedView) -> tuple[ModuleType, ...]:
+    """All sections but those of what the fit was not asked to keep."""
+    optional = (groups, agreement, calibration)
+    return tuple(each for each in SECTIONS if each not in optional or each.asked(view))
+
+
+def _known(sections: Sequence[str]) -> tuple[ModuleType, ...]:
     """The modules of the sections wanted, in the order asked for."""
-    if sections is None:
-        return SECTIONS
     sections = several("sections", sections, "sections' names")
     unknown = [name for name in sections if not isinstance(name, str) or name not in SECTION_IDS]
     if unknown:

@@ -36,6 +36,8 @@ from jointmix.reporting.text import clean, decimals, interval, number, places_fo
 _MOST_PANELS, _MOST_LINES, _MOST_SAID = 6, 120, 8
 #: Signs of a column at an axis.
 _WIDE = 18
+#: The place of a mark that is grey.
+_NEUTRAL = 5
 _CONFLICT = "DO NOT USE"
 
 
@@ -59,7 +61,9 @@ class Fits:
         return [name for name, verdict in verdicts if verdict == _CONFLICT]
 
     def cell(self, number_in_first: int) -> Cell:
-        """A cluster of the first fit with its mark."""
+        """A cluster of the first fit with its mark; of 0, all of them."""
+        if number_in_first == 0:
+            return Cell(text="all clusters")
         return self.views[0].marks[self.views[0].clusters.index(number_in_first)]
 
     @cached_property
@@ -208,23 +212,22 @@ def _shares(fits: Fits) -> list[Strip]:
 
 
 def _strips(fits: Fits, lines: pd.DataFrame) -> list[Strip]:
-    one = fits.views[0]
-    return [
-        Strip(
-            label=one.marks[one.clusters.index(int(line["cluster"]))].text,
-            dots=tuple(
-                Dot(
-                    cluster=one.clusters.index(int(line["cluster"])),
-                    lower=line[f"{which}_lower"],
-                    mean=line[which],
-                    upper=line[f"{which}_upper"],
-                    hollow=which == "first",
-                )
-                for which in ("first", "second")
-            ),
+    found = []
+    for _, line in lines.iterrows():
+        cell = fits.cell(int(line["cluster"]))
+        dots = tuple(
+            Dot(
+                # What all clusters share has the colour of none of the first.
+                cluster=_NEUTRAL if cell.cluster is None else cell.cluster,
+                lower=line[f"{which}_lower"],
+                mean=line[which],
+                upper=line[f"{which}_upper"],
+                hollow=which == "first",
+            )
+            for which in ("first", "second")
         )
-        for _, line in lines.iterrows()
-    ]
+        found.append(Strip(label=cell.text, dots=dots))
+    return found
 
 
 def _shares_table(fits: Fits) -> Table:

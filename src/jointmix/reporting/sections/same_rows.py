@@ -1,7 +1,5 @@
 """Rows that two fits share: from which cluster to which they moved; and how all was compared."""
 
-from itertools import islice
-
 import numpy as np
 
 from jointmix.base.numbers import percent, probability
@@ -20,7 +18,8 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.flows import flows
 from jointmix.reporting.sections.changes import Fits
-from jointmix.reporting.text import clean, number, rows_text, shorten
+from jointmix.reporting.sections.clusters import row_columns, row_values
+from jointmix.reporting.text import clean, rows_text, shorten
 
 _MOST_ROWS, _MOST_VALUES, _HASH = 10, 4, 16
 
@@ -89,7 +88,7 @@ def _movers(fits: Fits) -> Table:
     left = np.flatnonzero(counterpart[one.chosen[here]] != other.chosen[there])
     surest = one.share[here].max(axis=1) * other.share[there].max(axis=1)
     order = left[np.argsort(-surest[left], kind="stable")][:_MOST_ROWS]
-    columns = list(islice(other.columns, _MOST_VALUES))
+    columns = row_columns(other, _MOST_VALUES)
     rows = []
     for i in order:
         place, earlier = int(there[i]), int(here[i])
@@ -101,7 +100,7 @@ def _movers(fits: Fits) -> Table:
                 Cell(text=other.marks[int(other.chosen[place])].text),
                 *number_cells(
                     probability(_of_chosen(other, place)),
-                    *(_value(other, name, place) for name in columns),
+                    *row_values(other, place, columns),
                 ),
             )
         )
@@ -123,13 +122,6 @@ def _movers(fits: Fits) -> Table:
 def _of_chosen(view: FittedView, place: int) -> float:
     responsibility = view.allocation["responsibility"].transpose(OBS, CLUSTER)
     return float(responsibility.values[place].max())
-
-
-def _value(view: FittedView, name: str, place: int) -> str:
-    value = float(view.columns[name][place])
-    if name in view.labels and np.isfinite(value):
-        return shorten(clean(view.labels[name][int(value)]), 24)
-    return number(value)
 
 
 def method(fits: Fits) -> Section:
