@@ -17,14 +17,7 @@ from jointmix.base.arguments import (
 )
 from jointmix.base.errors import DataError, SpecError
 from jointmix.base.machine import available_cores
-from jointmix.base.schema import (
-    CHAIN,
-    CLUSTER,
-    DRAW,
-    OBS,
-    OBS_BIS,
-    require_group,
-)
+from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS, require_group
 from jointmix.families.mixture import (
     component_log_density,
     log_likelihood,
