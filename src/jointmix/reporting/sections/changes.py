@@ -85,7 +85,9 @@ def opening(fits: Fits) -> Section:
         elements.append(Callout(tone="note", title="What else differs", text=shorten(text, 900)))
     picture = _picture(fits)
     items = tuple(Cell(text=text, cluster=k) for k, text in _sentences(fits))
-    parts = [*([picture] if picture else []), Bullets(items=items)]
+    parts: list[Element] = [Bullets(items=items)]
+    if picture is not None:
+        parts.insert(0, picture)
     elements.append(Group(form="opening", elements=tuple(parts), withheld=bool(fits.unusable)))
     return Section(id="changes", title="What changed", elements=tuple(elements))
 
