@@ -12,13 +12,13 @@ import xarray as xr
 from markdown_it import MarkdownIt
 from synthetic import fitted_tree
 from test_certificate import certificate
-from test_report import HOSTILE, STRUCTURES, parsed, shared_document
+from test_report import HOSTILE, SHOWN, STRUCTURES, parsed, shared_document
 from test_report_numbers import flattened
 
 import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.fitting.ranking import choose, describe
-from jointmix.reporting import SECTION_IDS, render_html, report
+from jointmix.reporting import render_html, report
 from jointmix.reporting.elements import Figure, flat
 from jointmix.reporting.plain import to_json, to_markdown
 from jointmix.reporting.render import render
@@ -107,7 +107,7 @@ def test_markdown_says_what_the_page_says(
 def test_json_holds_every_section_and_table(tmp_path_factory: pytest.TempPathFactory) -> None:
     tree = fitted_tree()
     found = json.loads(to_json(shared_document("full", tmp_path_factory)))
-    assert [section["id"] for section in found["sections"]] == list(SECTION_IDS)
+    assert [section["id"] for section in found["sections"]] == SHOWN
     assert found["title"] == "Cluster-weighted regression of y in 3 clusters"
     elements = flattened([each for section in found["sections"] for each in section["elements"]])
     assert elements[0]["verdict"] == tree.attrs["verdict"]

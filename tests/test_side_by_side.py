@@ -15,6 +15,8 @@ import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
 from jointmix.cli import app
 from jointmix.fitting.counterparts import _distances, _parameter_distances, common_rows
+from jointmix.fitting.differing import in_common
+from jointmix.posterior.draws import fitted_spec
 
 QUICK = jm.SamplerSpec(sampler="laplace", draws=150, chains=2)
 MODEL: dict[str, Any] = {"n_clusters": 2, "features": ["a", "b"], "predictors": ["u"]}
@@ -169,6 +171,10 @@ def test_what_moved_is_found_and_what_did_not_is_not(fits: dict[str, xr.DataTree
     assert found.changed
     assert "2 of 18 quantities differ" in found.text
     slope = found.table.loc["slope[cluster 1, u]"]
+    assert (slope["parameter"], slope["cluster"], slope["entry"]) == ("slope", 1, "u")
+    draws = fits["moved"]["posterior"]["slope"].sel(cluster=1, predictor="u")
+    ends = np.quantile(draws, [0.055, 0.945])
+    assert [slope["second_lower"], slope["second_upper"]] == pytest.approx(list(ends))
     said = f"slope[cluster 1, u]: {slope['first']:.4g} → {slope['second']:.4g}, "
     assert any(line.startswith(said) for line in found.lines())
     assert slope["first"] == pytest.approx(2, abs=0.15)
@@ -192,6 +198,58 @@ def test_columns_that_differ(fits: dict[str, xr.DataTree]) -> None:
     assert "The response is 'y' in the first, none in the second." in found.differing
     assert not any(name.startswith(("slope", "intercept", "sigma")) for name in found.table.index)
     assert "mean[cluster 1, b]" in found.table.index
+
+
+def two_predictors(z_of_both: bool, seed: int = 1, **changes: Any) -> xr.DataTree:
+    table = made().assign(z=np.random.default_rng(5).normal(size=240))
+    return quick(table, seed, predictors=["u", "z"] if z_of_both else ["u"], **changes)
+
+
+def test_slopes_beside_other_predictors_are_refused_by_name(
+    fits: dict[str, xr.DataTree],
+) -> None:
+    found = jm.diff(fits["first"], two_predictors(True))
+    assert not any(name.startswith(("slope", "intercept")) for name in found.table.index)
+    # What does not rest on the other predictors stays.
+    assert {"mean[cluster 1, a]", "sigma[cluster 1]"} <= set(found.table.index)
+    (said,) = found.refused
+    assert said == (
+        "Slopes and intercepts are not compared: each holds while the other predictors stay as "
+        "they are, and 'z' is a predictor of one fit only."
+    )
+    assert said in found.text
+    assert found.as_dict()["not_compared"] == [said]
+    assert jm.diff(fits["first"], fits["again"]).refused == ()
+
+
+def formula_spec(formula: str, shift: float = 0.0) -> jm.ModelSpec:
+    """What a formula learns of a table whose column u lies ``shift`` higher."""
+    table = made()
+    table["u"] += shift
+    table["w"] = np.random.default_rng(1).normal(size=240)
+    table["g"] = np.resize(["p", "q", "r"], 240)
+    return fitted_spec(quick(table, formula=formula, response=None, predictors=[]))
+
+
+def test_terms_that_learned_other_things_are_refused() -> None:
+    one, other = (formula_spec("y ~ center(u) * g + w", shift) for shift in (0.0, 1.0))
+    found = in_common(one, other)
+    # The product is centred elsewhere, so that the slopes of its parts are others: not w's.
+    assert found.predictors == {"w"}
+    assert "intercept" not in found.parameters
+    assert "slope" in found.parameters
+    assert "slopes of 'center(u)', 'g', 'center(u):g' and the intercepts" in found.refused[0]
+    assert in_common(one, one).refused == ()
+    assert in_common(one, one).predictors == set(one.predictors)
+
+
+def test_what_all_clusters_share_is_compared_once() -> None:
+    table = made()
+    found = jm.diff(*(quick(table, seed, covariance="tied", noise="shared") for seed in (1, 2)))
+    # Weight, two means, intercept and slope of two clusters; two sds, correlation and noise once.
+    assert len(found.table) == 2 * 5 + 4
+    once = found.table[found.table["cluster"] == 0]
+    assert list(once.index) == ["sd[a]", "sd[b]", "correlation[b, a]", "sigma"]
 
 
 def test_labels_that_mean_other_rows_are_not_common() -> None:

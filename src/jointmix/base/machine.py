@@ -112,6 +112,16 @@ def is_installed(name: str) -> bool:
     return sys.modules.get(name) is not None or find_spec(name) is not None
 
 
+def leave_out(name: str) -> None:
+    """Let a module look as if it were not installed, for the rest of this process.
+
+    For commands, whose process is theirs alone: xarray, which asks whether an array is one of
+    Dask's, would import all of Dask to find out.
+    """
+    if name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]
+
+
 @contextmanager
 def hidden_until_loaded(name: str) -> Iterator[None]:
     """Let a module that was imported lazily, and not loaded yet, look as if it were not there.

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from jointmix.base.errors import EXPECTED, PrecisionWarning, SpecError, lacks_memory, sentence
-from jointmix.base.machine import require_libraries
+from jointmix.base.machine import leave_out, require_libraries
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
 from jointmix.cli.ahead import compiling_ahead
@@ -29,6 +29,7 @@ from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, diff_command, score_command
 from jointmix.cli.judging import diagnose_command, explain_command
 from jointmix.cli.options import (
+    AgainstLast,
     AsJson,
     Dask,
     FitOut,
@@ -47,6 +48,7 @@ from jointmix.cli.output import (
     put_estimates,
     warn_of_extrapolation,
 )
+from jointmix.cli.written import report_command
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,6 +93,8 @@ def main() -> None:
     A request to end (SIGTERM) is answered as Ctrl-C is: finished draws are kept, half-written
     files and other processes are not.
     """
+    if sys.argv[1:2] == ["report"]:
+        leave_out("dask")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.unraisablehook = _interrupt_again
     app()
@@ -128,6 +132,7 @@ def run_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
     stream: Stream = None,
+    against_last: AgainstLast = False,
 ) -> None:
     """Fit the model of SPEC, save the fit, and report on it.
 
@@ -141,10 +146,14 @@ def run_command(
 
         at, started = places(recipe, spec), time.monotonic()
         with show_progress(not quiet) as progress:
-            tree = run_recipe(recipe, at, seed, progress, stream)
+            tree, since = run_recipe(recipe, at, seed, progress, stream, against_last)
     if not (quiet or as_json):
         put_estimates(tree)
-    conclude_fit(tree, {"report": at.report, "fit": at.fit}, started, strict, as_json)
+    written = {"report": at.report, "fit": at.fit}
+    if since is not None:
+        typer.echo(f"since the last fit: {one_line(since.text)}", err=True)
+        written |= {} if since.page is None else {"changes": since.page}
+    conclude_fit(tree, written, started, strict, as_json)
 
 
 @app.command("build")
@@ -162,16 +171,19 @@ def build_command(
     ] = False,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list of what was built.")] = False,
+    against_last: AgainstLast = False,
 ) -> None:
     """Make the reports of a folder of recipes, and an index.
 
-    Only of what has changed; exit code 2 if one fails.
+    Only of what has changed; exit code 2 if one fails. With --against-last, or against_last = true
+    in a recipe's [report], each fit is held against the one it replaces: this month's against last
+    month's. A fit made again of the same values and model replaces no last one.
     """
     from jointmix.cli.building import build
 
     own = parse_part(part, folder, merge=False)
     with show_progress(not quiet) as progress:
-        built = build(folder, jobs, force, progress, pool=dask, part=own)
+        built = build(folder, jobs, force, progress, pool=dask, part=own, against_last=against_last)
     put_built(built, None if own is not None else folder, as_json)
     if any(each.status == "failed" for each in built):
         raise typer.Exit(2)
@@ -199,31 +211,6 @@ def fit_command(
     if not (quiet or as_json):
         put_estimates(tree)
     conclude_fit(tree, {"fit": fit_path}, started, strict, as_json)
-
-
-@app.command("report")
-def report_command(
-    fit: FitPath,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="FIT.html by default; .pdf, .md and .json work too."),
-    ] = None,
-    title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
-    sections: Annotated[
-        list[str] | None, typer.Option("--section", metavar="ID", help="Only these; repeat.")
-    ] = None,
-    short: Annotated[bool, typer.Option("--short", help="Two to four pages.")] = False,
-) -> None:
-    """Write the report of a saved fit."""
-    from jointmix.storage.files import beside_fit, check_writable, refuse_same
-    from jointmix.storage.trees import load
-
-    path = check_writable(out or beside_fit(fit, ".html"))
-    refuse_same({"the report": path}, {"the fit": fit})
-    tree = load(fit)
-    from jointmix.reporting import report
-
-    typer.echo(f"report: {one_line(str(report(tree, path, title, sections, short)))}")
 
 
 @app.command("predict")
@@ -281,6 +268,7 @@ def predict_command(
 
 
 app.command("check")(check_command)
+app.command("report")(report_command)
 app.command("score")(score_command)
 app.command("compare")(compare_command)
 app.command("diff")(diff_command)

@@ -25,6 +25,7 @@ from jointmix.base.pools import Pool, chosen_pool, own_share, run_jobs
 from jointmix.base.progress import Progress, ProgressOption
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.diagnosis import STATUS_OF
+from jointmix.cli.since import Since, replace_fit, since_last
 from jointmix.fitting.recipe import Recipe, read_recipe
 from jointmix.fitting.workflow import fit
 from jointmix.reporting import report
@@ -39,11 +40,32 @@ _PACKAGES = ("jointmix", "pymc", "nutpie", "arviz", "numpy")
 
 @dataclass(frozen=True)
 class Places:
-    """Where a recipe's report, fit and verdict are written."""
+    """Where a recipe's outputs are written.
+
+    Attributes
+    ----------
+    report, fit, verdict
+        The page, what it is of, and the verdict as JSON.
+    last, changes
+        The fit before, and the page of what changed since.
+    """
 
     report: Path
     fit: Path
     verdict: Path
+    last: Path
+    changes: Path
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """By what they hold."""
+        return {
+            "the report": self.report,
+            "the fit": self.fit,
+            "the verdict": self.verdict,
+            "the last fit": self.last,
+            "what changed": self.changes,
+        }
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,11 @@ class Built:
         Rows and clusters of the fit; 0 if it failed.
     message
         Why it failed, or how many concerns the verdict rests on.
+    changes
+        The place, from the folder of recipes, of the page of what changed since the last fit;
+        empty if there is none.
+    since
+        How much changed, or why there is no such page; empty if none was asked for.
     """
 
     recipe: str
@@ -76,6 +103,8 @@ class Built:
     n_obs: int = 0
     clusters: int = 0
     message: str = ""
+    changes: str = ""
+    since: str = ""
 
 
 def places(recipe: Recipe, path: Path) -> Places:
@@ -95,14 +124,19 @@ def places(recipe: Recipe, path: Path) -> Places:
     page = recipe.report_path() or path.with_suffix(".html")
     if page.suffix not in (".html", ".htm"):
         raise SpecError(f"{path}: the path of [report] must end in .html; got {page.name}.")
-    found = Places(page, page.with_suffix(".nc"), page.with_suffix(".json"))
-    for each in (found.report, found.fit, found.verdict):
+    found = Places(
+        report=page,
+        fit=page.with_suffix(".nc"),
+        verdict=page.with_suffix(".json"),
+        last=page.with_suffix(".last.nc"),
+        changes=page.with_suffix(".changes.html"),
+    )
+    for each in found.outputs.values():
         check_writable(each)
-    outputs = {"the report": found.report, "the fit": found.fit, "the verdict": found.verdict}
     inputs = {"the recipe": path}
     if recipe.path is not None:
         inputs["the data"] = recipe.data_path()
-    refuse_same(outputs, inputs)
+    refuse_same(found.outputs, inputs)
     return found
 
 
@@ -112,8 +146,11 @@ def run_recipe(
     seed: int | None = None,
     progress: ProgressOption = None,
     stream: Path | None = None,
-) -> xr.DataTree:
+    against_last: bool = False,
+) -> tuple[xr.DataTree, Since | None]:
     """Fit a recipe's model, save the fit, and write its report.
+
+    Gives the fit, and what became of the comparison with the last one if that is asked for.
 
     Parameters
     ----------
@@ -123,6 +160,9 @@ def run_recipe(
         Overrides the recipe's.
     progress, stream
         As `jointmix.fit` takes them.
+    against_last
+        Whether the fit that is replaced is kept, and what changed is written, whatever the recipe
+        says.
     """
     table = recipe.table()
     tree = fit(
@@ -134,9 +174,16 @@ def run_recipe(
         start=recipe.start,
     )
     tree = recipe.completed(tree, table)
-    save(tree, at.fit)
-    report(tree, at.report, title=recipe.report.title, sections=recipe.report.sections)
-    return tree
+    compared = against_last or recipe.report.against_last
+    if compared:
+        replace_fit(tree, at.fit, at.last)
+    else:
+        save(tree, at.fit)
+    title = recipe.report.title
+    report(tree, at.report, title=title, sections=recipe.report.sections)
+    if not compared:
+        return tree, None
+    return tree, since_last(tree, at.last, at.changes, title or at.report.stem)
 
 
 def build(
@@ -147,6 +194,7 @@ def build(
     *,
     pool: Pool = None,
     part: tuple[int, int] | None = None,
+    against_last: bool = False,
 ) -> list[Built]:
     """Make the reports of all recipes in a folder, and an index page that links them.
 
@@ -170,6 +218,9 @@ def build(
     part
         Only the i-th of n parts of the recipes, as ``(i, n)``, without the index; building the
         folder afterwards takes what the parts have made, and writes it.
+    against_last
+        Keep the fit that is about to be replaced beside it (NAME.last.nc), and write what changed
+        since (NAME.changes.html), for recipes that do not ask for it too.
 
     Returns
     -------
@@ -196,7 +247,7 @@ def build(
     tell("build", 0, len(recipes), recipes[0].name)
     found: dict[str, Built] = {}
     # Processes, since matplotlib's settings are those of all threads.
-    tasks = [delayed(_build_one)(path, force) for path in recipes]
+    tasks = [delayed(_build_one)(path, force, against_last) for path in recipes]
     try:
         for _, built in run_jobs(tasks, chosen_pool(pool, min(jobs, len(recipes)))):
             found[built.recipe] = built
@@ -218,13 +269,14 @@ def _refuse_same_places(folder: Path, recipes: Sequence[Path]) -> None:
             at = places(read_recipe(path), path)
         except JointmixError:
             continue
-        page = at.report.resolve()
-        if page in taken:
-            raise SpecError(f"{path}: would write {at.report}, as does {taken[page]}.")
-        taken[page] = path.name
+        for place in (at.report, at.changes):
+            page = place.resolve()
+            if page in taken:
+                raise SpecError(f"{path}: would write {place}, as does {taken[page]}.")
+            taken[page] = path.name
 
 
-def _build_one(path: Path, force: bool) -> Built:
+def _build_one(path: Path, force: bool, against_last: bool) -> Built:
     try:
         recipe = read_recipe(path)
         at = places(recipe, path)
@@ -232,17 +284,19 @@ def _build_one(path: Path, force: bool) -> Built:
         known = None if force else _unchanged(at, mark)
         if known is not None:
             return Built(**known | {"status": "unchanged"})
-        tree = run_recipe(recipe, at, progress=False)
+        tree, since = run_recipe(recipe, at, progress=False, against_last=against_last)
         diagnosis = stored_diagnosis(tree)
         built = Built(
             recipe=path.name,
             status="built",
             verdict=diagnosis.verdict,
             title=recipe.report.title or path.stem,
-            report=Path(os.path.relpath(at.report, path.parent)).as_posix(),
+            report=_relative(at.report, path),
             n_obs=int(tree.attrs["n_obs"]),
             clusters=recipe.spec.n_clusters,
             message=_concerns(len(diagnosis.concerns)),
+            changes="" if since is None or since.page is None else _relative(since.page, path),
+            since="" if since is None else since.text,
         )
         content = diagnosis.as_dict() | {
             "built": asdict(built),
@@ -253,6 +307,10 @@ def _build_one(path: Path, force: bool) -> Built:
     except EXPECTED as error:
         return _failed(path, sentence(error))
     return built
+
+
+def _relative(place: Path, recipe: Path) -> str:
+    return Path(os.path.relpath(place, recipe.parent)).as_posix()
 
 
 def _failed(path: Path, message: str) -> Built:
@@ -295,12 +353,14 @@ def _unchanged(at: Places, mark: str) -> dict[str, Any] | None:
 
 def index_page(folder: Path, built: Sequence[Built]) -> str:
     """The page that lists and links the reports; the same reports give the same bytes."""
+    compared = any(each.since for each in built)
     rows = tuple(
         (
             Cell(text=each.title, href=quote(each.report) or None),
             Cell(text=each.verdict or "failed", status=STATUS_OF.get(each.verdict, "fail")),
             *number_cells(f"{each.n_obs:,}" if each.n_obs else "–", str(each.clusters or "–")),
             Cell(text=each.message),
+            *([Cell(text=each.since or "–", href=quote(each.changes) or None)] if compared else []),
             Cell(text=each.recipe),
         )
         for each in built
@@ -311,7 +371,9 @@ def index_page(folder: Path, built: Sequence[Built]) -> str:
         columns=(
             *(Cell(text="report"), Cell(text="verdict")),
             *number_cells("rows", "clusters"),
-            *(Cell(text="why"), Cell(text="recipe")),
+            Cell(text="why"),
+            *([Cell(text="since the last fit")] if compared else []),
+            Cell(text="recipe"),
         ),
         rows=rows,
     )

@@ -38,6 +38,14 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option("--ignore", metavar="CODE", help="Finding to put aside, such as JM401; repeat."),
 ]
+AgainstLast = Annotated[
+    bool,
+    typer.Option(
+        "--against-last",
+        help="Keep the fit that is replaced as NAME.last.nc, and write what changed since as "
+        "NAME.changes.html; in a recipe against_last = true of [report].",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The verdict as one JSON object.")]
 ReportPath = Annotated[
     Path | None,

@@ -62,11 +62,15 @@ class ReportSpec:
         Findings that the verdict puts aside, as `jointmix.diagnose` takes them.
     names
         What clusters are called, by number (see `with_names`); None for their numbers.
+    against_last
+        Whether `jointmix run` and `build` keep the fit that they are about to replace, and write
+        what changed since.
 
     Raises
     ------
     SpecError
-        If a part is not text, a section or a finding unknown, or names are none of clusters.
+        If a part is not text, a section or a finding unknown, names are none of clusters, or
+        ``against_last`` is neither true nor false.
     """
 
     path: str | None = None
@@ -75,6 +79,7 @@ class ReportSpec:
     compare_with: str | None = None
     ignore: tuple[str, ...] | list[str] = ()
     names: Mapping[int, str] | None = field(default=None, hash=False)
+    against_last: bool = False
 
     def __post_init__(self) -> None:
         named(self.ignore, "ignore of [report]")
@@ -82,6 +87,10 @@ class ReportSpec:
         _text_or_none("compare_with of [report]", self.compare_with)
         _text_or_none("path of [report]", self.path)
         _text_or_none("title of [report]", self.title)
+        if not isinstance(self.against_last, bool):
+            raise SpecError(
+                f"against_last of [report] must be true or false; got {shown(self.against_last)}."
+            )
         if self.names is not None:
             object.__setattr__(self, "names", _by_number(self.names))
         if self.sections is None:
@@ -326,6 +335,8 @@ def recipe_text(recipe: Recipe) -> str:
     tables["data"] = {**places, **tables["data"]}
     tables["sampler"] = {"seed": recipe.seed, **tables["sampler"]}
     report = without_none(vars(recipe.report))
+    if not report["against_last"]:
+        del report["against_last"]
     if "names" in report:
         report["names"] = {str(number): name for number, name in report["names"].items()}
     text = tomli_w.dumps(tables | ({"report": report} if report else {}))

@@ -14,16 +14,17 @@ from jointmix.base.arguments import proportion, shown
 from jointmix.base.errors import SchemaError
 from jointmix.base.schema import CLUSTER
 from jointmix.base.shown import Glance, Shown, marked
-from jointmix.checks.finding import listed
 from jointmix.fitting.counterparts import Counterparts, counterparts
+from jointmix.fitting.differing import Common, alone, differences, in_common
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec
 from jointmix.posterior.naming import cluster_names
 from jointmix.posterior.summaries import entries, identified_parameters, statistics
-from jointmix.tables.issues import listed as quoted_list
 
-_COLUMNS = ("first", "second", "difference", "error", "z", "changed")
+_COLUMNS = ("first", "second", "difference", "error", "z")
+_BOUNDS = ("first_lower", "first_upper", "second_lower", "second_upper")
+_PLACE = ("parameter", "cluster", "entry")
 _BY = {
     "rows": "the rows that both have",
     "columns": "their distributions of the columns that both have (Bhattacharyya distance)",
@@ -42,7 +43,10 @@ class Side(Shown):
     table
         One row a quantity of a pair of clusters, such as "mean[cluster 1, width]", by the first
         fit's clusters: ``first`` and ``second``, posterior means; ``difference``, second minus
-        first; its ``error``; ``z``, their ratio; ``changed``, whether |z| exceeds the limit.
+        first; its ``error``; ``z``, their ratio; ``changed``, whether |z| exceeds the limit; the
+        bounds of both 89% intervals (``first_lower``, …); and ``parameter``, ``cluster`` (its
+        number in the first fit; 0 of what all clusters share) and ``entry`` ("width"), which the
+        name is made of.
     matching
         Cluster of the first fit → cluster of the second.
     only_first, only_second
@@ -59,7 +63,9 @@ class Side(Shown):
         |z| beyond which a quantity changed, and the probability that any does by chance
         (Bonferroni over the table's rows).
     differing
-        What else differs, as sentences: models, columns, tables, verdicts.
+        What else differs, as sentences: models, columns, clusters, verdicts.
+    refused
+        What both fits have and is not compared, since it means different things, as sentences.
     verdicts
         Of the two fits.
     """
@@ -75,6 +81,7 @@ class Side(Shown):
     limit: float
     level: float
     differing: tuple[str, ...]
+    refused: tuple[str, ...]
     verdicts: tuple[str, str]
     called: tuple[Mapping[int, str], Mapping[int, str]] = field(repr=False)
 
@@ -116,6 +123,7 @@ class Side(Shown):
             "text": self.text,
             "verdicts": list(self.verdicts),
             "differing": list(self.differing),
+            "not_compared": list(self.refused),
             "matched_by": self.by,
             "matching": {str(number): own for number, own in self.matching.items()},
             "only_first": list(self.only_first),
@@ -139,6 +147,7 @@ class Side(Shown):
             f"than {self.limit:.1f} errors ({errors}; any would by chance with probability "
             f"{self.level:g}).",
             *self.differing,
+            *self.refused,
         ]
         shared = "no rows" if not self.n_common else f"{self.n_common:,} rows"
         agree = f", whose allocations agree with a Rand index of {self.rand:.3f}"
@@ -220,8 +229,8 @@ def diff(first: xr.DataTree, second: xr.DataTree, *, level: float = 0.05) -> Sid
             raise SchemaError(f"diff takes two fitted DataTrees; got {shown(tree)}.")
     specs = fitted_spec(first), fitted_spec(second)
     found = counterparts(first, second)
-    same = _same_posterior(first, second, *specs)
-    table = _compared(first, second, found, same, _comparable(*specs))
+    same, common = same_posterior(first, second), in_common(*specs)
+    table = _compared(first, second, found, same, common)
     limit = float(norm.ppf(1 - level / (2 * max(1, len(table)))))
     table["changed"] = table["z"].abs() > limit
     verdicts = (str(first.attrs.get("verdict", "")), str(second.attrs.get("verdict", "")))
@@ -237,57 +246,61 @@ def diff(first: xr.DataTree, second: xr.DataTree, *, level: float = 0.05) -> Sid
         same=same,
         limit=limit,
         level=level,
-        differing=(*_differing(*specs), *_alone(found, *called), *_verdicts(verdicts)),
+        differing=(
+            *differences(*specs),
+            *alone("first", [called[0][number] for number in found.only_first]),
+            *alone("second", [called[1][number] for number in found.only_second]),
+            *_verdicts(verdicts),
+        ),
+        refused=common.refused,
         verdicts=verdicts,
         called=called,
     )
 
 
-def _same_posterior(
-    first: xr.DataTree, second: xr.DataTree, one: ModelSpec, other: ModelSpec
-) -> bool:
+def same_posterior(first: xr.DataTree, second: xr.DataTree) -> bool:
+    """Whether two trees are fits of the same model to the same values."""
+
     def model(spec: ModelSpec) -> dict[str, Any]:
         tables = spec_to_dict(spec)
         return {name: tables[name] for name in tables if name != "sampler"}
 
     values = [tree.attrs.get("data_hash") for tree in (first, second)]
-    return values[0] is not None and values[0] == values[1] and model(one) == model(other)
-
-
-def _comparable(one: ModelSpec, other: ModelSpec) -> set[str]:
-    """Parameters that mean the same in both models."""
-    found = set(one.parameters) & set(other.parameters)
-    if one.response != other.response or one.family != other.family or one.link != other.link:
-        found -= {item.name for item in one.blocks[-1].parameters if one.blocks[-1].of_response}
-    if set(one.predictors) != set(other.predictors) or one.offset != other.offset:
-        found.discard("intercept")
-    return found
+    if values[0] is None or values[0] != values[1]:
+        return False
+    return model(fitted_spec(first)) == model(fitted_spec(second))
 
 
 def _compared(
-    first: xr.DataTree, second: xr.DataTree, found: Counterparts, same: bool, names: set[str]
+    first: xr.DataTree, second: xr.DataTree, found: Counterparts, same: bool, common: Common
 ) -> pd.DataFrame:
     called = cluster_names(first)
     one, other = (
         {
             name: statistics(draws)
             for name, draws in identified_parameters(tree).items()
-            if name in names
+            if name in common.parameters
         }
         for tree in (first, second)
     )
-    lines: dict[str, list[float]] = {}
-    for number, own in found.pairs.items():
-        for name in one:
-            if name not in other:
+    lines: dict[str, list[Any]] = {}
+    for place, (number, own) in enumerate(found.pairs.items()):
+        for name in (name for name in one if name in other):
+            once = name in common.shared
+            if once and place:
                 continue
             here, there = _entries(one[name], name, number), _entries(other[name], name, own)
             for label in (label for label in here if label in there):
-                rest = label.removeprefix(name)
-                inside = f", {rest[1:]}" if rest else "]"
-                line = _line(here[label], there[label], same)
-                lines[f"{name}[{called[number]}{inside}"] = line
-    return pd.DataFrame.from_dict(lines, orient="index", columns=list(_COLUMNS[:5]))
+                entry = label.removeprefix(name)[1:-1]
+                if name == "slope" and entry not in common.predictors:
+                    continue
+                parts = [*([] if once else [called[number]]), *([entry] if entry else [])]
+                inside = f"[{', '.join(parts)}]" if parts else ""
+                lines[f"{name}{inside}"] = [
+                    *_line(here[label], there[label], same), name, 0 if once else number, entry,
+                ]  # fmt: skip
+    columns = [*_COLUMNS, *_BOUNDS, *_PLACE]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 
 
 def _entries(found: xr.Dataset, name: str, cluster: int) -> dict[str, dict[str, float]]:
@@ -301,7 +314,7 @@ def _entries(found: xr.Dataset, name: str, cluster: int) -> dict[str, dict[str, 
 
 
 def _line(here: dict[str, float], there: dict[str, float], same: bool) -> list[float]:
-    """First, second, difference, error and z of one quantity."""
+    """First, second, difference, error and z of one quantity, and both intervals."""
     kind = "mcse_mean" if same else "sd"
     # Constants have no Monte Carlo error.
     error = math.hypot(*(float(np.nan_to_num(each[kind])) for each in (here, there)))
@@ -311,43 +324,8 @@ def _line(here: dict[str, float], there: dict[str, float], same: bool) -> list[f
         z = 0.0 if abs(gap) <= _ROUNDING * size else float(np.copysign(np.inf, gap))
     else:
         z = gap / error
-    return [here["mean"], there["mean"], gap, error, z]
-
-
-def _differing(one: ModelSpec, other: ModelSpec) -> list[str]:
-    """How the two models differ."""
-    said = []
-    if one.n_clusters != other.n_clusters:
-        plural = "" if one.n_clusters == 1 else "s"
-        said.append(
-            f"The first has {one.n_clusters} cluster{plural}, the second {other.n_clusters}."
-        )
-    for what in ("clustering", "predictors"):
-        mine, theirs = getattr(one, what), getattr(other, what)
-        word = "features" if what == "clustering" else "predictors"
-        for have, lack, which in ((mine, theirs, "first"), (theirs, mine, "second")):
-            if extra := [name for name in have if name not in lack]:
-                said.append(f"Only the {which} has the {word} {quoted_list(extra)}.")
-    for what in ("response", "family", "link", "covariance", "noise", "offset", "missing"):
-        values = [getattr(spec, what) for spec in (one, other)]
-        if values[0] != values[1]:
-            first, second = ("none" if value is None else shown(value) for value in values)
-            said.append(f"The {what} is {first} in the first, {second} in the second.")
-    if one.priors != other.priors:
-        said.append("The priors differ.")
-    return said
-
-
-def _alone(found: Counterparts, called: Mapping[int, str], others: Mapping[int, str]) -> list[str]:
-    said = []
-    for which, numbers, names in (
-        ("first", found.only_first, called), ("second", found.only_second, others),
-    ):  # fmt: skip
-        if numbers:
-            verb = "has" if len(numbers) == 1 else "have"
-            text = listed([names[number] for number in numbers])
-            said.append(f"Of the {which}, {text} {verb} no counterpart.")
-    return said
+    bounds = [each[end] for each in (here, there) for end in ("lower", "upper")]
+    return [here["mean"], there["mean"], gap, error, z, *bounds]
 
 
 def _verdicts(verdicts: tuple[str, str]) -> list[str]:

@@ -17,15 +17,13 @@ from jointmix.base.arguments import (
 )
 from jointmix.base.errors import DataError, SpecError
 from jointmix.base.machine import available_cores
-from jointmix.base.schema import (
-    CHAIN,
-    CLUSTER,
-    DRAW,
-    OBS,
-    OBS_BIS,
-    require_group,
+from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS, require_group
+from jointmix.families.mixture import (
+    component_log_density,
+    log_likelihood,
+    log_terms,
+    responsibility,
 )
-from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import Pattern, by_pattern
 from jointmix.families.protocol import Block
@@ -47,6 +45,8 @@ Weighting = Literal["equal", "joint"]
 
 #: Numbers (draws × rows × clusters) that one thread works on at a time: 16 MB an array.
 _BATCH_NUMBERS = 2_000_000
+#: Those that NumPy is quick enough for.
+_FEW_NUMBERS = 5_000_000
 _MOST_NUMBERS = 2_000_000_000
 #: Rows of a co-clustering matrix, and rows and draws from which a partition is made.
 _MOST_PAIRED, _MOST_PARTITIONED, _PARTITION_DRAWS = 5_000, 200_000, 500
@@ -217,11 +217,17 @@ def coclustering(
         raise DataError(f"rows must name rows of the fit, from 0 to {n_rows - 1}.")
     chosen = fitted.take(place)
     n_draws, k = parameters.weight.shape
+    # Loading the compiled functions takes longer than so few numbers by NumPy.
+    quick = chosen.complete and n_draws * k * place.size <= _FEW_NUMBERS
     together = np.zeros((place.size, place.size))
     step = max(1, _BATCH_NUMBERS // (k * place.size))
     for first in range(0, n_draws, step):
         draws = parameters.take(slice(first, first + step))
-        share, _, _ = allocate(chosen, draws, spec.blocks)
+        if quick:
+            share = responsibility(component_log_density(spec.blocks, chosen, draws))
+            share = share.transpose(0, 2, 1)
+        else:
+            share, _, _ = allocate(chosen, draws, spec.blocks)
         flat = share.reshape(-1, place.size)
         together += flat.T @ flat
     together /= n_draws

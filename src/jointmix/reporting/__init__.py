@@ -1,7 +1,7 @@
-"""What a statistician hands on: a fit, a comparison, a certificate, a calibration: one file."""
+"""What a statistician hands on: a fit, two side by side, a comparison, a certificate: one file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,16 +13,18 @@ from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.schema import SECTION_IDS, require_group
 from jointmix.fitting.selection import Comparison
 from jointmix.posterior.draws import fitted_spec, require_draws
+from jointmix.reporting.columns import csv_files
 from jointmix.reporting.documents import (
     PLAIN,
     comparison_document,
     fit_document,
+    side_document,
 )
 from jointmix.reporting.elements import Document
 from jointmix.reporting.pdf import require_pdf, to_pdf
 from jointmix.reporting.plain import to_json, to_markdown
 from jointmix.reporting.render import render
-from jointmix.storage.files import check_writable, write_file
+from jointmix.storage.files import check_writable, made_folder, write_file
 
 __all__ = ["SECTION_IDS", "render_html", "report"]
 
@@ -40,7 +42,7 @@ class Plain(Protocol):
         ...
 
 
-Result = xr.DataTree | Comparison | Plain
+Result = xr.DataTree | Sequence[xr.DataTree] | Mapping[str, xr.DataTree] | Comparison | Plain
 
 _WRITERS = {".md": to_markdown, ".json": to_json}
 
@@ -51,8 +53,9 @@ def report(
     title: str | None = None,
     sections: Sequence[str] | None = None,
     short: bool = False,
+    csv: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write the report of a fit, comparison, certificate or calibration, and return its place.
+    """Write the report of a fit, of two side by side, or of another result; return its place.
 
     The file is written beside ``path`` and moved there when it is whole, so that a failure
     leaves an older report as it was. The same result gives the same bytes.
@@ -60,7 +63,9 @@ def report(
     Parameters
     ----------
     result
-        A fitted tree, or what `compare`, `crosscheck` or `calibrate` gave.
+        A fitted tree; two of them, such as last month's and this month's, whose report says what
+        changed beyond its error, as `diff` does (a mapping gives them names:
+        ``{"October": a, "November": b}``); or what `compare`, `crosscheck` or `calibrate` gave.
     path
         The file to write, in a folder that exists. The suffix ``.md`` gives Markdown and ``.json``
         JSON, both with texts and tables in the place of pictures; ``.pdf`` PDF, laid out for paper
@@ -68,28 +73,49 @@ def report(
     title
         Title of the page; by default it names the model.
     sections
-        Of a fit: ids of the sections wanted, in order (see ``SECTION_IDS``); all by default.
+        Of a fit: ids of the sections wanted, in order (see ``SECTION_IDS``). By default all but
+        those on known groups, a cross-check or a calibration that the fit does not keep.
     short
         Of a fit or a comparison: two to four pages in place of all sections, with the verdict, the
         clusters, how well they predict, the choice among models, and the limits.
+    csv
+        A folder, made if it is not there, for the numbers of every table and picture: a CSV file
+        each, in the report's order, with intervals in columns of their own.
 
     Raises
     ------
     SpecError
-        If a section is unknown, or ``sections`` or ``short`` is given for a result that has none.
+        If a section is unknown, ``sections`` or ``short`` is given for a result that has none, or
+        there are more fits than two.
     SchemaError
-        If ``result`` is none of the four.
+        If ``result`` is none of these.
     StorageError
         If the folder does not exist or the file cannot be written.
     MissingExtraError
         If a PDF is asked for and WeasyPrint is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import jointmix as jm
+    >>> table = jm.simulate(jm.four_clusters(2), 200, seed=1)
+    >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> months = {name: jm.fit(table, spec, seed=seed) for seed, name in enumerate(("May", "June"))}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     jm.report(months, f"{folder}/june.md").name
+    'june.md'
     """
     place = check_writable(path)
+    folder = None if csv is None else made_folder(csv)
     kind = place.suffix.lower()
     if kind == ".pdf":
         require_pdf()
     with hidden_until_loaded("jax"):
         document = _document(result, title, sections, short)
+    if folder is not None:
+        for name, table in csv_files(document).items():
+            write_file(folder / name, table.encode("utf-8"))
     if kind == ".pdf":
         return write_file(place, to_pdf(document))
     text = _WRITERS.get(kind, render)(document)
@@ -109,7 +135,7 @@ def render_html(
     SpecError
         If a section is unknown, or ``sections`` or ``short`` is given for a result that has none.
     SchemaError
-        If ``result`` is none of the four.
+        If ``result`` is none of these.
     """
     with hidden_until_loaded("jax"):
         return render(_document(result, title, sections, short))
@@ -124,11 +150,12 @@ def _document(
         if "posterior" in result.children:
             require_draws(require_group(result, "posterior"), fitted_spec(result))
         return fit_document(result, title, sections, short)
+    trees = _two(result)
     kind = getattr(result, "kind", None)
-    if not isinstance(result, Comparison) and kind not in PLAIN:
+    if not isinstance(result, Comparison) and not trees and kind not in PLAIN:
         raise SchemaError(
-            "A report needs a fitted DataTree, as jointmix.fit returns it, a Comparison, a "
-            "Certificate or a Calibration."
+            "A report needs a fitted DataTree, as jointmix.fit returns it, two of them, a "
+            "Comparison, a Certificate or a Calibration."
         )
     if sections is not None:
         raise SpecError("Sections are chosen for the report of a fit only.")
@@ -136,5 +163,20 @@ def _document(
         return comparison_document(result, title, short)
     if short:
         raise SpecError("Fits and comparisons have a short report; this result has one form only.")
+    if trees:
+        return side_document(trees, title)
     described: Plain = result  # type: ignore[assignment]
     return PLAIN[described.kind](described.plain(), title)
+
+
+def _two(result: object) -> dict[str, xr.DataTree]:
+    """Fits by their names, or empty where the result is no collection of fits."""
+    if isinstance(result, Mapping) and not isinstance(result, xr.DataTree):
+        named = dict(result)
+    elif isinstance(result, list | tuple):
+        words = ("the first fit", "the second fit")
+        named = {(*words, *map(str, range(3, 1 + len(result))))[i]: tree
+                 for i, tree in enumerate(result)}  # fmt: skip
+    else:
+        return {}
+    return named if all(isinstance(tree, xr.DataTree) for tree in named.values()) else {}

@@ -1,6 +1,6 @@
 """Documents of a fit, a comparison over K, a cross-check and a calibration."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from types import ModuleType
@@ -11,11 +11,22 @@ import xarray as xr
 from jointmix.base.arguments import several, shown
 from jointmix.base.errors import JointmixError, SpecError
 from jointmix.base.schema import SECTION_IDS
+from jointmix.checks.finding import counted
 from jointmix.fitting.candidates import N_CLUSTERS
 from jointmix.fitting.selection import Comparison
+from jointmix.fitting.side_by_side import diff
 from jointmix.reporting.elements import Callout, Document, Prose, Section
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.sections import SECTIONS, agreement, clusters, verdict
+from jointmix.reporting.sections import (
+    SECTIONS,
+    agreement,
+    calibration,
+    changes,
+    clusters,
+    groups,
+    same_rows,
+    verdict,
+)  # fmt: skip
 from jointmix.reporting.sections import short as short_form
 from jointmix.reporting.sections.calibration import calibration_sections
 from jointmix.reporting.sections.comparison import choice_sections, comparison_sections
@@ -41,7 +52,8 @@ def fit_document(
     """
     if short and sections is not None:
         raise SpecError("A short report has its own sections; leave out sections or short.")
-    wanted, view = _known(sections), FittedView(tree)
+    view = FittedView(tree)
+    wanted = _known(sections) if sections is not None else _asked(view)
     made_by = view.attribute("versions").get("jointmix", "")
     return Document(
         sections=_short(view) if short else tuple(_section(module, view) for module in wanted),
@@ -80,6 +92,39 @@ def comparison_document(
     )
 
 
+def side_document(trees: Mapping[str, xr.DataTree], title: str | None = None) -> Document:
+    """The report of two fits, by their names: what changed from the first to the second.
+
+    Raises
+    ------
+    SpecError
+        If there are not two.
+    """
+    if len(trees) != 2:
+        raise SpecError(f"Two fits stand side by side; got {counted(len(trees), 'fit')}.")
+    one, other = trees.values()
+    first, second = (clean(str(name)) for name in trees)
+    fits = changes.Fits(diff(one, other), (FittedView(one), FittedView(other)), (first, second))
+    sections = (
+        changes.opening(fits),
+        changes.quantities(fits),
+        same_rows.moved_rows(fits),
+        changes.checks(fits),
+        same_rows.method(fits),
+    )
+    results = ("quantities", "rows")
+    return Document(
+        sections=tuple(
+            replace(each, withheld=bool(fits.unusable) and each.id in results) for each in sections
+        ),
+        title=_heading(title, f"From {shorten(first, 50)} to {shorten(second, 50)}"),
+        subtitle=f"{_default_title(fits.views[1])} · {fits.views[0].n_obs:,} rows, then "
+        f"{fits.views[1].n_obs:,}",
+        footer=f"Made by jointmix {version('jointmix')}.",
+        kicker="Two fits side by side",
+    )
+
+
 def certificate_document(found: dict[str, Any], title: str | None = None) -> Document:
     """The report of a comparison of implementations."""
     return Document(
@@ -113,10 +158,14 @@ def _heading(title: str | None, default: str) -> str:
     return shorten(clean(title if title is not None else default), _TITLE_WIDTH)
 
 
-def _known(sections: Sequence[str] | None) -> tuple[ModuleType, ...]:
+def _asked(view: FittedView) -> tuple[ModuleType, ...]:
+    """All sections but those of what the fit was not asked to keep."""
+    optional = (groups, agreement, calibration)
+    return tuple(each for each in SECTIONS if each not in optional or each.asked(view))
+
+
+def _known(sections: Sequence[str]) -> tuple[ModuleType, ...]:
     """The modules of the sections wanted, in the order asked for."""
-    if sections is None:
-        return SECTIONS
     sections = several("sections", sections, "sections' names")
     unknown = [name for name in sections if not isinstance(name, str) or name not in SECTION_IDS]
     if unknown:

@@ -41,12 +41,13 @@ assert {*_OUTLINES, "o"} == set(MARKERS)
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A cluster's mark, and the interval about it."""
+    """A cluster's mark, filled or hollow, and the interval about it."""
 
     cluster: int
     lower: float
     mean: float
     upper: float
+    hollow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def strips(lines: Sequence[Strip], axis: str, origin: float | None = None) -> by
         for i, dot in enumerate(each.dots):
             y = centre + _STEP * (i - (len(each.dots) - 1) / 2)
             parts += [_interval(place(dot.lower), place(dot.upper), y, dot.cluster)]
-            parts += [_marker(place(dot.mean), y, dot.cluster)]
+            parts += [_marker(place(dot.mean), y, dot)]
         top += height
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{below + 34:.0f}" '
@@ -141,9 +142,10 @@ def _text(x: float, y: float, text: str, colour: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}">{shown}</text>'
 
 
-def _marker(x: float, y: float, cluster: int) -> str:
-    colour, sign = mark(cluster)
-    style = f'fill="{colour}" stroke="{PAPER}" stroke-width="0.8"'
+def _marker(x: float, y: float, dot: Dot) -> str:
+    colour, sign = mark(dot.cluster)
+    fill, edge, width = (PAPER, colour, 1.5) if dot.hollow else (colour, PAPER, 0.8)
+    style = f'fill="{fill}" stroke="{edge}" stroke-width="{width}"'
     if sign == "o":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.9" {style}/>'
     return f'<polygon points="{_OUTLINES[sign]}" transform="translate({x:.1f} {y:.1f})" {style}/>'

@@ -193,7 +193,13 @@ def compared(edges: np.ndarray, counts: dict[str, np.ndarray], label: str) -> by
     return drawn(plot, WIDE)
 
 
-def predicted(edges: np.ndarray, observed: np.ndarray, bounds: np.ndarray, label: str) -> bytes:
+def predicted(
+    edges: np.ndarray,
+    observed: np.ndarray,
+    bounds: np.ndarray,
+    label: str,
+    logarithmic: bool = False,
+) -> bytes:
     """Shares of the observed rows between edges, and lower, middle and upper of drawn tables."""
 
     def plot(axes: Axes) -> None:
@@ -204,7 +210,10 @@ def predicted(edges: np.ndarray, observed: np.ndarray, bounds: np.ndarray, label
         axes.set(xlabel=axis_label(label), ylabel="share of rows")
         axes.set_ylim(bottom=0)
         axes.grid(axis="x", visible=False)
-        axes.locator_params(axis="x", nbins=5)
+        if logarithmic:
+            axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=5)
 
     return drawn(plot, (3.5, 2.3))
 

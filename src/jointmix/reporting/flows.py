@@ -16,7 +16,11 @@ _NAMED, _SEEN = 0.015, 1e-9
 Places = list[tuple[float, float]]
 
 
-def flows(counts: Sequence[np.ndarray], titles: Sequence[str]) -> bytes:
+def flows(
+    counts: Sequence[np.ndarray],
+    titles: Sequence[str],
+    places: Sequence[Sequence[int]] | None = None,
+) -> bytes:
     """Partitions side by side, the same bytes each time.
 
     Parameters
@@ -25,9 +29,12 @@ def flows(counts: Sequence[np.ndarray], titles: Sequence[str]) -> bytes:
         Rows of each cluster of one partition by those of the next, (cluster, cluster) each.
     titles
         Of the partitions, one more.
+    places
+        For each partition the places of its clusters' marks; None for the clusters' own.
     """
     total = float(counts[0].sum())
     sizes = [counts[0].sum(axis=1), *(each.sum(axis=0) for each in counts)]
+    marks = [range(len(each)) for each in sizes] if places is None else places
     orders = _orders(counts)
     tallest = max(len(each) for each in sizes)
     height = _HEIGHT + _GAP * (tallest - 1)
@@ -37,9 +44,9 @@ def flows(counts: Sequence[np.ndarray], titles: Sequence[str]) -> bytes:
     parts = []
     for i, table in enumerate(counts):
         ends = orders[i], orders[i + 1], columns[i], columns[i + 1]
-        parts += _ribbons(table / total, _SIDE + i * _STEP + _BOX, *ends)
-    for i, (boxes, title) in enumerate(zip(columns, titles, strict=True)):
-        parts += _column(_SIDE + i * _STEP, boxes, title)
+        parts += _ribbons(table / total, _SIDE + i * _STEP + _BOX, *ends, marks[i])
+    for i, (boxes, title, own) in enumerate(zip(columns, titles, marks, strict=True)):
+        parts += _column(_SIDE + i * _STEP, boxes, title, own)
     wide = 2 * _SIDE + _BOX + _STEP * len(counts)
     tall = _TOP + height + 8
     head = (
@@ -78,6 +85,7 @@ def _ribbons(
     below: np.ndarray,
     start: Places,
     end: Places,
+    marks: Sequence[int],
 ) -> list[str]:
     leaving, arriving = [top for top, _ in start], [top for top, _ in end]
     right, parts = left + _STEP - _BOX, []
@@ -94,12 +102,12 @@ def _ribbons(
                 f'<path d="M{left:.1f} {y:.2f}C{middle:.1f} {y:.2f} {middle:.1f} {z:.2f} '
                 f"{right:.1f} {z:.2f}V{z + width:.2f}C{middle:.1f} {z + width:.2f} "
                 f'{middle:.1f} {y + width:.2f} {left:.1f} {y + width:.2f}Z" '
-                f'fill="{COLOURS[one % 8]}" fill-opacity="0.35"/>'
+                f'fill="{COLOURS[marks[one] % 8]}" fill-opacity="0.35"/>'
             )
     return parts
 
 
-def _column(left: float, boxes: Places, title: str) -> list[str]:
+def _column(left: float, boxes: Places, title: str, marks: Sequence[int]) -> list[str]:
     middle = left + _BOX / 2
     parts = [
         f'<text x="{middle:.1f}" y="14" text-anchor="middle" fill="{INK}">{escape(title)}</text>'
@@ -107,11 +115,11 @@ def _column(left: float, boxes: Places, title: str) -> list[str]:
     for k, (top, height) in enumerate(boxes):
         parts.append(
             f'<rect x="{left:.1f}" y="{top:.2f}" width="{_BOX}" height="{max(height, 0.6):.2f}" '
-            f'fill="{COLOURS[k % 8]}" stroke="{PAPER}" stroke-width="0.5"/>'
+            f'fill="{COLOURS[marks[k] % 8]}" stroke="{PAPER}" stroke-width="0.5"/>'
         )
         if height >= _NAMED * _HEIGHT:
             parts.append(
                 f'<text x="{left - 5:.1f}" y="{top + height / 2 + 4:.2f}" text-anchor="end" '
-                f'fill="{MUTED}">{glyph(k)} {k + 1}</text>'
+                f'fill="{MUTED}">{glyph(marks[k])} {k + 1}</text>'
             )
     return parts

@@ -25,7 +25,12 @@ def to_pdf(document: Document) -> bytes:
     identifier = sha256(page.encode()).hexdigest()[:32].encode()
     found = weasyprint.HTML(
         string=page, url_fetcher=URLFetcher(allowed_protocols=["data"])
-    ).write_pdf(stylesheets=[weasyprint.CSS(string=paper)], pdf_identifier=identifier)
+    ).write_pdf(
+        stylesheets=[weasyprint.CSS(string=paper)],
+        pdf_identifier=identifier,
+        # Headings, tables and pictures with their texts, for whoever has the page read aloud.
+        pdf_tags=True,
+    )
     return bytes(found)
 
 

@@ -23,7 +23,7 @@ from jointmix.reporting.elements import (
     Table,
     Tiles,
 )
-from jointmix.reporting.text import clean
+from jointmix.reporting.text import tidy
 
 #: What CommonMark or its tables would read as more than text.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
@@ -50,10 +50,10 @@ def to_json(document: Document) -> str:
     their texts and tables are kept.
     """
     content = {
-        "title": clean(document.title),
-        "subtitle": clean(document.subtitle),
-        "footer": clean(document.footer),
-        "kicker": clean(document.kicker),
+        "title": tidy(document.title),
+        "subtitle": tidy(document.subtitle),
+        "footer": tidy(document.footer),
+        "kicker": tidy(document.kicker),
         "sections": [
             {
                 "id": section.id,
@@ -89,7 +89,7 @@ def _plain(element: Element) -> dict[str, Any]:
 def _cleaned(value: Any) -> Any:
     """Nested texts with control characters made visible."""
     if isinstance(value, str):
-        return clean(value)
+        return tidy(value)
     if isinstance(value, dict):
         return {key: _cleaned(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -98,7 +98,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _escaped(text: str) -> str:
-    line = " ".join(clean(text).split())
+    line = " ".join(tidy(text).split())
     return _LIST.sub(r"\\\1", _SPECIAL.sub(r"\\\1", line))
 
 
@@ -154,7 +154,7 @@ def markdown_table(table: Table) -> str:
 
 
 def _code(code: Code) -> str:
-    text = clean(code.text)
+    text = tidy(code.text)
     # A fence longer than any inside.
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{_escaped(code.caption)}:\n\n{fence}\n{text.rstrip()}\n{fence}"

@@ -10,12 +10,12 @@ from jointmix.base.shown import SYMBOLS
 from jointmix.reporting.elements import Document
 from jointmix.reporting.figures import COLOURS, glyph
 from jointmix.reporting.svg import smaller
-from jointmix.reporting.text import clean
+from jointmix.reporting.text import tidy
 
 
 def _visible(value: object) -> object:
     """Make control characters visible in every text a template puts out."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return tidy(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _data_uri(svg: bytes) -> str:

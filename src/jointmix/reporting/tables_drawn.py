@@ -18,6 +18,8 @@ from jointmix.reporting.text import number, shorten
 
 _BOUNDS = (0.05, 0.5, 0.95)
 _MOST_BINS = 24
+#: Ratio of the ends of an axis from which it is logarithmic.
+_FAR = 50.0
 #: Levels that a picture's words name.
 _MOST_SAID = 6
 
@@ -33,11 +35,14 @@ class Drawn:
     observed
         Shares of the observed rows, (bin,).
     bounds
-        5%, 50% and 95% of the drawn tables' shares, (3, bin).
+        5%, 50% and 95% of the drawn tables' shares, (3, bin); of ``wide`` ones the mean in the
+        middle.
     quantiles
         5%, 50% and 95% of all drawn values.
     inside
         Share of drawn values within the observed range.
+    opposite
+        Where all observed values have one sign, the share of drawn ones that have not; else 0.
     """
 
     edges: np.ndarray
@@ -45,6 +50,12 @@ class Drawn:
     bounds: np.ndarray
     quantiles: np.ndarray
     inside: float
+    opposite: float
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether edges are spaced by ratios."""
+        return self.edges[0] > 0 and bool(self.edges[-1] > _FAR * self.edges[0])
 
 
 def drawn_columns(
@@ -57,7 +68,9 @@ def drawn_columns(
     names
         Of the columns, in the order of the variables.
     wide
-        Whether the edges span the central 90% of the drawn values too.
+        Whether the edges span the central 90% of the drawn values too, by ratios where all are
+        positive and far apart. A table from the prior fills few bins, so that the median share of
+        any is near 0: the mean, the chance of one drawn value, says what the prior expects.
     """
     drawn, observed = tables[group].to_dataset(), tables["observed_data"].to_dataset()
     found = {}
@@ -75,17 +88,24 @@ def drawn_columns(
             low, high = min(low, quantiles[0]), max(high, quantiles[2])
         if high == low:
             low, high = low - 0.5, high + 0.5
-        edges = np.linspace(low, high, min(_MOST_BINS, max(8, int(np.sqrt(values.size)))) + 1)
+        n_bins = min(_MOST_BINS, max(8, int(np.sqrt(values.size))))
+        far = wide and low > 0 and high > _FAR * low
+        edges = (np.geomspace if far else np.linspace)(low, high, n_bins + 1)
         if LEVELS in observed[variable].attrs:
             edges = np.arange(len(json.loads(observed[variable].attrs[LEVELS])) + 1) - 0.5
         counts = [np.histogram(one, edges, weights=weight)[0] for one in many]
         shares = np.stack(counts) / total
+        bounds = np.quantile(shares, _BOUNDS, axis=0)
+        if wide:
+            bounds[1] = shares.mean(axis=0)
+        sign = np.sign(values[0]) if (np.sign(values) == np.sign(values[0])).all() else 0
         found[name] = Drawn(
             edges=edges,
             observed=np.histogram(values, edges, weights=weight)[0] / total,
-            bounds=np.quantile(shares, _BOUNDS, axis=0),
+            bounds=bounds,
             quantiles=quantiles,
             inside=float(((many >= values.min()) & (many <= values.max())).mean()),
+            opposite=float((np.sign(many) != sign).mean()) if sign else 0.0,
         )
     return found
 
@@ -111,7 +131,9 @@ def column_figure(view: FittedView, columns: dict[str, Drawn], caption: str) -> 
                 f"{number(each.quantiles[2])}, their median is {number(each.quantiles[1])}; the "
                 f"observed median is {number(view.rows.quantile(view.columns[name], 0.5))}"
             )
-        svg = figures.predicted(each.edges, each.observed, each.bounds, shorten(label, 60))
+        svg = figures.predicted(
+            each.edges, each.observed, each.bounds, shorten(label, 60), each.logarithmic
+        )
         panels.append(Panel(svg=svg, alt=f"{view.names[name]}: {said}."))
     headers = [f"{what} {q:.0%}" for what in ("observed", "drawn") for q in _BOUNDS]
     level_note = (

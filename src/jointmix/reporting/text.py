@@ -13,6 +13,11 @@ MISSING = "\N{EN DASH}"
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
+def tidy(text: str) -> str:
+    """Text as it is put out: control characters visible, no full stop behind an ellipsis."""
+    return clean(text).replace("….", "…")
+
+
 def rows_text(count: float) -> str:
     """A number of rows, or a sum of their weights."""
     return f"{count:,.0f}" if count == round(count) else f"{count:,.1f}"

@@ -62,7 +62,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def made_folder(path: str | Path) -> Path:
+def made_folder(path: str | os.PathLike[str]) -> Path:
     """A folder that files can be written to, made if it is not there.
 
     Raises

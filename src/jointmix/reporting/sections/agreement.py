@@ -35,6 +35,11 @@ _MISSING = (
 )
 
 
+def asked(view: FittedView) -> bool:
+    """Whether the fit keeps any."""
+    return "certificate" in view.tree.attrs
+
+
 def section(view: FittedView) -> Section:
     """The certificate's verdict, its largest differences, and the two posteriors."""
     text = view.tree.attrs.get("certificate")

@@ -23,6 +23,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import SHARP, entropy_bits, sharp_share, thinned
+from jointmix.reporting.sections.clusters import row_columns, row_values
 from jointmix.reporting.text import bits_text, decimals, rows_text
 
 ID, TITLE = "assignment", "Assignment of rows"
@@ -188,17 +189,23 @@ def _uncertain(view: FittedView) -> Table:
     bits = entropy_bits(responsibility).values
     # A stable sort keeps the table's order among equally uncertain rows.
     worst = np.argsort(-bits, kind="stable")[:_UNCERTAIN]
+    columns = row_columns(view)
     return Table(
         caption=f"The {len(worst)} rows whose assignment is least certain",
         columns=(
             Cell(text=view.row_header),
-            *number_cells("entropy, bits", *(mark.text for mark in view.marks)),
+            *number_cells(
+                *(view.names[name] for name in columns),
+                *("entropy, bits", *(mark.text for mark in view.marks)),
+            ),
         ),
         rows=tuple(
             (
                 Cell(text=view.row_name(i)),
                 *number_cells(
-                    bits_text(bits[i]), *(probability(p) for p in responsibility.values[i])
+                    *row_values(view, int(i), columns),
+                    bits_text(bits[i]),
+                    *(probability(p) for p in responsibility.values[i]),
                 ),
             )
             for i in worst

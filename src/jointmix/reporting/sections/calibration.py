@@ -40,6 +40,11 @@ _METHOD = (
 )
 
 
+def asked(view: FittedView) -> bool:
+    """Whether the fit keeps any."""
+    return ID in view.tree.attrs
+
+
 def section(view: FittedView) -> Section:
     """The calibration that the fit keeps, or how to get one."""
     text = view.tree.attrs.get(ID)

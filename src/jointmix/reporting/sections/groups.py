@@ -13,6 +13,11 @@ _MISSING = (
 )
 
 
+def asked(view: FittedView) -> bool:
+    """Whether the fit keeps any."""
+    return groups_name(view.tree) is not None
+
+
 def section(view: FittedView) -> Section:
     """The adjusted Rand index, rows misclassified, and the cross table."""
     if groups_name(view.tree) is None:

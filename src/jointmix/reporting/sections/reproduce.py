@@ -4,6 +4,7 @@ from typing import Any
 
 import tomli_w
 
+from jointmix.checks.finding import listed
 from jointmix.model.serialised import spec_to_dict
 from jointmix.posterior.draws import id_columns
 from jointmix.posterior.known_groups import groups_name
@@ -19,6 +20,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.references import used
+from jointmix.reporting.sections import agreement, calibration, groups
 
 ID, TITLE = "reproduce", "Limits and how to repeat this"
 
@@ -41,6 +43,7 @@ def section(view: FittedView) -> Section:
     elements: list[Element] = [
         Heading(text="Limits"),
         Bullets(items=tuple(Cell(text=limit) for limit in limits(view))),
+        *_not_asked(view),
         Heading(text="Repeat this fit"),
         Code(caption="Specification (SPEC.toml)", text=tomli_w.dumps(_tables(view)), narrow=True),
         Prose(text=_PLACE),
@@ -50,6 +53,20 @@ def section(view: FittedView) -> Section:
         Bullets(items=tuple(Cell(text=source.text) for source in used(view).values())),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
+
+
+def _not_asked(view: FittedView) -> list[Element]:
+    """A line on what a report may hold, and nobody asked this one for."""
+    missing = [
+        words
+        for module, words in (
+            (groups, "known groups to hold the clusters against (compare_with of [report])"),
+            (agreement, "a cross-check of implementations (jointmix crosscheck --fit)"),
+            (calibration, "a calibration on tables from the prior (jointmix calibrate --fit)"),
+        )
+        if not module.asked(view)
+    ]
+    return [Prose(text=f"Not asked for: {listed(missing)}.")] if missing else []
 
 
 def _tables(view: FittedView) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""This run against the last: the fit that is replaced is kept, and what changed is a page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from jointmix.base.errors import JointmixError, sentence
+from jointmix.fitting.side_by_side import diff, same_posterior
+from jointmix.reporting import report
+from jointmix.storage.files import write_file
+from jointmix.storage.trees import load, save
+
+
+@dataclass(frozen=True)
+class Since:
+    """What became of the comparison with the last fit.
+
+    Attributes
+    ----------
+    page
+        The page that was written; None where there was nothing to compare with, or not to be.
+    text
+        How much changed, or why there is no page.
+    """
+
+    page: Path | None
+    text: str
+
+
+def replace_fit(tree: xr.DataTree, fit: Path, last: Path) -> None:
+    """Save a fit where another may stand, which is kept as ``last`` first.
+
+    The last fit is that of other values or another model: a fit made again leaves it alone, and
+    one that cannot be read does not take its place.
+
+    Raises
+    ------
+    StorageError
+        If one of them cannot be written; the fit that stood there is then still there.
+    """
+    if fit.is_file():
+        try:
+            again = same_posterior(load(fit), tree)
+        except JointmixError:
+            again = True
+        if not again:
+            write_file(last, fit.read_bytes())
+    save(tree, fit)
+
+
+def since_last(tree: xr.DataTree, last: Path, page: Path, title: str) -> Since:
+    """Write what changed since the last fit; its own faults do not undo the fit."""
+    if not last.is_file():
+        return Since(None, "no earlier fit to compare with")
+    try:
+        earlier = load(last)
+        found = diff(earlier, tree)
+        names = [
+            f"{word} fit{f' ({day})' if (day := each.attrs.get('created')) else ''}"
+            for word, each in (("last", earlier), ("this", tree))
+        ]
+        report(dict(zip(names, (earlier, tree), strict=True)), page, f"{title}: since the last fit")
+    except JointmixError as error:
+        return Since(None, f"not compared with the last fit: {sentence(error)}")
+    moved = len(found.moved)
+    if moved:
+        return Since(page, f"{moved} of {len(found.table)} quantities changed")
+    return Since(page, "the fits differ" if found.differing else "no change beyond error")
