@@ -1,0 +1,92 @@
+"""The guide's site: uv run --group guide sphinx-build -nW examples/guide build/guide.
+
+Pages run in the order of the table of contents and in one folder, below the built site's doctrees,
+so that later ones load the fit that the first one saves.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "jointmix"
+author = "The jointmix developers"
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "generated",
+]
+exclude_patterns = ["README.md"]
+
+#: The page that others rest on.
+FIRST = "first"
+#: What every page's kernel does before its first cell.
+STARTUP = """
+import os, warnings
+os.chdir(os.environ["GUIDE_FILES"])
+os.environ["COLUMNS"] = "100"
+import matplotlib
+matplotlib.rcParams.update({"figure.dpi": 144, "savefig.facecolor": "white"})
+"""
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 240
+nb_merge_streams = True
+nb_mime_priority_overrides = [("html", "text/html", 10)]
+
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+# Types of other packages, and names in prose that are no cross-references, have no inventory here.
+nitpick_ignore_regex = [("py:.*", r"(?!jointmix\.).*")]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "jointmix"
+html_static_path = ["static"]
+html_css_files = ["guide.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "navbar_end": ["theme-switcher"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "header_links_before_dropdown": 6,
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+copybutton_exclude = ".linenos, .gp, .go"
+
+
+def prepare(app: Sphinx) -> None:
+    """A folder for what pages write, and a start for their kernels that is the same everywhere."""
+    files = Path(app.doctreedir) / "files"
+    startup = Path(app.doctreedir) / "ipython" / "profile_default" / "startup"
+    for folder in (files, startup):
+        folder.mkdir(parents=True, exist_ok=True)
+    (startup / "guide.py").write_text(STARTUP, encoding="utf-8")
+    os.environ |= {"GUIDE_FILES": str(files), "IPYTHONDIR": str(startup.parents[1])}
+
+
+def first_page_first(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
+    """The page that saves a fit runs before those that load it."""
+    names.sort(key=lambda name: (name != FIRST, name))
+    if names and not (Path(app.doctreedir) / "files" / "penguins.nc").exists():
+        assert names[0] == FIRST
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", prepare)
+    app.connect("env-before-read-docs", first_page_first)
+    return {"parallel_read_safe": False}
