@@ -79,7 +79,7 @@ def prepare(app: Sphinx) -> None:
     os.environ |= {"GUIDE_FILES": str(files), "IPYTHONDIR": str(startup.parents[1])}
 
 
-def first_page_first(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
+def first_page_first(_app: Sphinx, _env: BuildEnvironment, names: list[str]) -> None:
     """The page that saves a fit runs before those that load it."""
     names.sort(key=lambda name: (name != FIRST, name))
     if names and not (Path(app.doctreedir) / "files" / "penguins.nc").exists():

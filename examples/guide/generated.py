@@ -28,14 +28,14 @@ def entry(each: Reference) -> list[str]:
         "",
         f"**{each.title}.** {each.cause}",
         "",
-        f"Example: TODO",
+        "Example: {each.example}",
         "",
         f"What to do: {each.remedy}",
         "",
     ]
 
 
-def fill(app: Sphinx, name: str, source: list[str]) -> None:
+def fill(_app: Sphinx, _name: str, source: list[str]) -> None:
     """Put generated text where a page has the mark."""
     source[0] = source[0].replace(_MARK, findings())
 

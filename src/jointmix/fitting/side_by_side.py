@@ -62,6 +62,13 @@ class Side(Shown):
         What else differs, as sentences: models, columns, tables, verdicts.
     verdicts
         Of the two fits.
+
+    Examples
+    --------
+    >>> tree = jm.load("penguins.nc")
+    >>> side = jm.diff(tree, jm.identify(tree, "stephens"))
+    >>> side.same, side.matching, side.differing
+    (True, {1: 1, 2: 2, 3: 3}, ())
     """
 
     table: pd.DataFrame

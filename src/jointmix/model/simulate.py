@@ -61,6 +61,12 @@ class Truth:
     ------
     SpecError
         If shapes or names contradict each other, or a value is outside its range.
+
+    Examples
+    --------
+    >>> truth = jm.four_clusters()
+    >>> truth.mean.shape, truth.features
+    ((4, 2), ('x1', 'x2'))
     """
 
     weight: np.ndarray
@@ -318,6 +324,11 @@ def four_clusters(
     SpecError
         If a number lies outside 1 to 1,000, or the family, link, offset and trials do not go
         together.
+
+    Examples
+    --------
+    >>> jm.four_clusters(3, 2).slope.shape
+    (3, 2)
     """
     k = whole_number("n_clusters", n_clusters, 1, LARGEST_EXAMPLE)
     d = whole_number("n_features", n_features, 1, LARGEST_EXAMPLE)

@@ -83,6 +83,11 @@ def report(
         If the folder does not exist or the file cannot be written.
     MissingExtraError
         If a PDF is asked for and WeasyPrint is not installed.
+
+    Examples
+    --------
+    >>> jm.report(jm.load("penguins.nc"), "verdict.md", sections=["verdict"]).name
+    'verdict.md'
     """
     place = check_writable(path)
     kind = place.suffix.lower()
