@@ -42,7 +42,7 @@ class Side(Shown):
     table
         One row a quantity of a pair of clusters, such as "mean[cluster 1, width]", by the first
         fit's clusters: ``first`` and ``second``, posterior means; ``difference``, second minus
-        first; its ``error``; ``z``, their ratio; ``changed``, whether |z| exceeds the limit.
+        first; its ``error``; ``z``, their ratio; ``changed``, whether ``z`` lies beyond the limit.
     matching
         Cluster of the first fit → cluster of the second.
     only_first, only_second
@@ -56,8 +56,8 @@ class Side(Shown):
         part them. Errors are then those of the two means; else the two posterior standard
         deviations as of independent fits, which is too wide where tables share rows.
     limit, level
-        |z| beyond which a quantity changed, and the probability that any does by chance
-        (Bonferroni over the table's rows).
+        ``z``, of either sign, beyond which a quantity changed, and the probability that any does
+        by chance (Bonferroni over the table's rows).
     differing
         What else differs, as sentences: models, columns, tables, verdicts.
     verdicts
