@@ -224,7 +224,8 @@ def test_every_public_name_has_an_example_that_runs(name: str, site: Path, folde
         return
     assert not any(skipped)
     text: list[str] = []
-    failed = doctest.DocTestRunner(verbose=False).run(test, out=text.append).failed
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    failed = runner.run(test, out=text.append).failed
     assert failed == 0, "".join(text)
 
 

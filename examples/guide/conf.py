@@ -47,13 +47,18 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
-# Types of other packages, and names in prose that are no cross-references, have no inventory here.
-nitpick_ignore_regex = [("py:.*", r"(?!jointmix\.).*")]
+# Only public names stand in the reference; types of other packages have no inventory here.
+nitpick_ignore_regex = [("py:.*", r"(?!jointmix\.\w+$).*")]
+# Names in single backticks link to the reference where it has them.
+default_role = "py:obj"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "jointmix"
 html_static_path = ["static"]
 html_css_files = ["guide.css"]
+templates_path = ["templates"]
+html_sidebars = {"**": ["contents.html"]}
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
@@ -62,7 +67,7 @@ html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],
     "footer_end": [],
-    "header_links_before_dropdown": 6,
+    "navbar_center": [],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
