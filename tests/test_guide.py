@@ -63,7 +63,7 @@ def folder(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def cells(site: Path, page: str) -> list[tuple[str, str]]:
     """The code of each cell of a page, and what it printed or showed, as text."""
-    text = (site / "jupyter_execute" / f"{page}.ipynb").read_text(encoding="utf-8")
+    text = (site.parent / "jupyter_execute" / f"{page}.ipynb").read_text(encoding="utf-8")
     found = []
     for cell in json.loads(text)["cells"]:
         if cell["cell_type"] == "code":
@@ -105,11 +105,13 @@ def test_first_minutes(site: Path) -> None:
 
 
 def test_choosing(site: Path) -> None:
-    text = shown(site, "choosing", "print(found.text)")
+    text = shown(site, "choosing", "print(found)")
     assert "about as well with 3 clusters" in text
     occupied = re.findall(r"(\d) ([\d.]+)", shown(site, "choosing", "jm.occupied_clusters("))
     shares = {int(k): float(share) for k, share in occupied if int(k) < 6}
-    assert shares[4] > shares[3] > shares[2]
+    # About as probable: both moved by the draws, and nothing left for others.
+    assert min(shares[3], shares[4]) > 0.25
+    assert shares[3] + shares[4] > 0.8
 
 
 def test_a_verdict_and_its_remedy(site: Path) -> None:
@@ -181,7 +183,7 @@ def test_numpyro(site: Path) -> None:
     assert "AGREE" in shown(site, "numpyro", "right = ").upper()
     wrong = shown(site, "numpyro", "wrong = ")
     assert "DIFFER" in wrong
-    assert "summed over rows" in wrong
+    assert "sums over rows" in wrong
 
 
 def test_coming_from_elsewhere(site: Path) -> None:
@@ -191,6 +193,7 @@ def test_coming_from_elsewhere(site: Path) -> None:
     assert float(number.findall(ours)[-1]) == pytest.approx(
         float(number.findall(theirs)[-1]), abs=0.05
     )
+    assert "Warning" not in shown(site, "coming", "cross_val_score(")
 
 
 def test_findings_are_those_of_the_package(site: Path) -> None:

@@ -29,6 +29,7 @@ FIRST = "first"
 #: What every page's kernel does before its first cell.
 STARTUP = """
 import os, warnings
+warnings.filterwarnings("ignore", message="IProgress not found")
 os.chdir(os.environ["GUIDE_FILES"])
 os.environ["COLUMNS"] = "100"
 import matplotlib
@@ -68,6 +69,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "navbar_center": [],
+    # The button with a field reads "Search Ctrl+K" and is named "Search".
+    "navbar_persistent": ["search-button"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
