@@ -41,7 +41,6 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
-nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/html", 10)]
 
 autodoc_typehints = "none"
@@ -92,7 +91,15 @@ def first_page_first(_app: Sphinx, _env: BuildEnvironment, names: list[str]) -> 
     names.sort(key=lambda name: (name != FIRST, name))
 
 
+def corners_are_cells(
+    _app: Sphinx, _name: str, _template: str, context: dict[str, object], _tree: object
+) -> None:
+    """The empty corner of a pandas table heads nothing: it is a cell."""
+    context["body"] = str(context.get("body", "")).replace("<th></th>", "<td></td>")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", prepare)
     app.connect("env-before-read-docs", first_page_first)
+    app.connect("html-page-context", corners_are_cells)
     return {"parallel_read_safe": False}

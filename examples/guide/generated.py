@@ -28,7 +28,7 @@ def entry(each: Reference) -> list[str]:
         "",
         f"**{each.title}.** {each.cause}",
         "",
-        "Example: {each.example}",
+        f"Example: {each.example}",
         "",
         f"What to do: {each.remedy}",
         "",

@@ -81,7 +81,7 @@ def contrasts(
     Examples
     --------
     >>> jm.contrasts(jm.load("penguins.nc"), ["sigma"]).index[0]
-    'sigma[cluster 1 − cluster 2]'
+    'sigma[Adelie − Gentoo]'
     """
     draws = identified_parameters(tree)
     spec = fitted_spec(tree)

@@ -244,7 +244,7 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
     Examples
     --------
     >>> jm.summary(jm.load("penguins.nc")).index[0]
-    'weight[cluster 1]'
+    'weight[Adelie]'
     """
     lower, upper = bound_names(interval)
     called = cluster_names(tree)
