@@ -107,7 +107,7 @@ def test_first_minutes(site: Path) -> None:
 
 
 def test_choosing(site: Path) -> None:
-    text = shown(site, "choosing", "print(found)")
+    text = shown(site, "choosing", "found = jm.compare(")
     assert "about as well with 3 clusters" in text
     occupied = re.findall(r"(\d) ([\d.]+)", shown(site, "choosing", "jm.occupied_clusters("))
     shares = {int(k): float(share) for k, share in occupied if int(k) < 6}
