@@ -13,7 +13,6 @@ from jointmix.kernel.partition import expected_loss, improve
 from jointmix.posterior.allocations import (
     allocation_draws,
     coclustering,
-    partition,
     responsibilities,
 )
 from jointmix.posterior.draws import (
@@ -21,6 +20,7 @@ from jointmix.posterior.draws import (
     observed_rows,
     posterior_parameters,
 )
+from jointmix.posterior.partitions import partition
 
 VI = {n: np.array([0.0, *(m * np.log2(m) for m in range(1, n + 1))]) / n for n in (6, 7, 60)}
 
@@ -212,6 +212,6 @@ def test_an_unknown_loss(tree: xr.DataTree) -> None:
 
 
 def test_too_many_rows(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.posterior.allocations._MOST_PARTITIONED", 10)
+    monkeypatch.setattr("jointmix.posterior.partitions._MOST_PARTITIONED", 10)
     with pytest.raises(DataError, match="at most 10 rows"):
         partition(tree)

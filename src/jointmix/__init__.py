@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from jointmix.posterior.allocations import (
         allocation_draws,
         coclustering,
-        partition,
         responsibilities,
     )
     from jointmix.posterior.association import association
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
     from jointmix.posterior.imputation import impute
     from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
     from jointmix.posterior.naming import with_names
+    from jointmix.posterior.partitions import partition
     from jointmix.posterior.pointwise import with_log_likelihood
     from jointmix.posterior.prediction import log_density, predict, predictive_density
     from jointmix.posterior.predictive_checks import predictive_checks
@@ -181,7 +181,8 @@ __all__ = [
 # Imported on first use: `jointmix --help` must not wait for PyMC.
 _HOME = {
     "validation.agreement": ("Certificate", "crosscheck"),
-    "posterior.allocations": ("allocation_draws", "coclustering", "partition", "responsibilities"),
+    "posterior.allocations": ("allocation_draws", "coclustering", "responsibilities"),
+    "posterior.partitions": ("partition",),
     "validation.calibration": ("Calibration", "calibrate"),
     "base.codes": ("Reference", "explain"),
     "checks": ("Diagnosis", "diagnose"),

@@ -21,20 +21,26 @@ class Reference(Shown):
     ----------
     code, name
         Such as "JM101", which stays, and "rhat", as findings are printed.
-    title, cause, remedy
-        In a few words; what leads to it, and what to do, in sentences.
+    title, cause, example, remedy
+        In a few words; what leads to it, a case of it, and what to do, in sentences.
+
+    Examples
+    --------
+    >>> jm.explain("rhat").code
+    'JM101'
     """
 
     code: str
     name: str
     title: str
     cause: str
+    example: str
     remedy: str
 
     def lines(self) -> list[str]:
-        """Its number, name and title; the cause; and what to do."""
+        """Its number, name and title; the cause; an example; and what to do."""
         head = f"{self.code} ({self.name}): {self.title}."
-        return [head, self.cause, f"What to do: {self.remedy}"]
+        return [head, self.cause, f"Example: {self.example}", f"What to do: {self.remedy}"]
 
     def _printed(self) -> list[str]:
         return self.lines()

@@ -4,7 +4,16 @@ import mmap
 
 
 class JointmixError(Exception):
-    """Anything the package refuses to do; the command line turns it into exit code 2."""
+    """Anything the package refuses to do; the command line turns it into exit code 2.
+
+    Examples
+    --------
+    >>> try:
+    ...     jm.ModelSpec(n_clusters=0)
+    ... except jm.JointmixError as error:
+    ...     print(error)
+    n_clusters must be a whole number, at least 1; got 0.
+    """
 
 
 class SpecError(JointmixError, ValueError):

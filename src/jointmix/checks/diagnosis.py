@@ -33,6 +33,12 @@ class Diagnosis(Shown):
         Of all checks, in their order.
     ignored
         Names of the findings that the verdict puts aside.
+
+    Examples
+    --------
+    >>> found = jm.diagnose(jm.load("penguins.nc"))
+    >>> found.verdict, found.concerns
+    ('OK', ())
     """
 
     verdict: Verdict

@@ -50,6 +50,13 @@ def reloo(
     ------
     SpecError
         If more fits would be needed, or the scores leave out some rows only.
+
+    Examples
+    --------
+    >>> tree = jm.load("penguins.nc")
+    >>> scores = jm.loo(tree)
+    >>> len(jm.reloo(tree, scores).influential)
+    0
     """
     fitted_spec(tree)
     if not isinstance(scores, Scores):
@@ -112,6 +119,14 @@ def kfold(
         If the number of folds is out of range.
     DataError
         If a fold leaves too few rows for the model.
+
+    Examples
+    --------
+    >>> table = jm.simulate(jm.four_clusters(2), 60, seed=1)
+    >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
+    >>> tree = jm.fit(table, "y ~ x1", n_clusters=2, sampler=quick)
+    >>> jm.kfold(tree, folds=3).n_rows
+    60
     """
     fitted_spec(tree)
     folds, seed = whole_number("folds", folds, 2), whole_number("seed", seed, 0)

@@ -108,6 +108,12 @@ def identify(
     SchemaError
         If the tree lacks a group, a variable or a dim, or a variable has a dim of the components'
         length under a name that ``dims`` does not explain.
+
+    Examples
+    --------
+    >>> tree = jm.identify(jm.load("penguins.nc"), "order_by", by="weight")
+    >>> bool(tree["posterior"]["weight"].mean(["chain", "draw"]).diff("cluster").min() > 0)
+    True
     """
     if not isinstance(method, str) or method not in METHODS:
         raise SpecError(f"method must be one of {', '.join(METHODS)}; got {shown(method)}.")
@@ -144,6 +150,11 @@ def raw_draws(tree: xr.DataTree) -> xr.Dataset:
     ------
     SchemaError
         If the tree holds no permutations.
+
+    Examples
+    --------
+    >>> jm.raw_draws(jm.load("penguins.nc"))["weight"].dims
+    ('chain', 'draw', 'component')
     """
     posterior, labels = require_group(tree, "posterior"), require_group(tree, "labels")
     if "permutation" not in labels:

@@ -37,6 +37,11 @@ class Inspection(Shown):
         Rows that would be fitted; None where errors leave that open.
     factors
         A sentence for each factor: its levels, and what they are held against.
+
+    Examples
+    --------
+    >>> jm.check({"x": [1.0, 2.0, None]}, jm.ModelSpec(n_clusters=1, features=["x"])).errors[0].code
+    'missing'
     """
 
     issues: tuple[Issue, ...]
@@ -143,6 +148,12 @@ def check(
     ------
     SpecError
         If ``spec`` is no specification, ``seed`` no whole number or ``em`` not true or false.
+
+    Examples
+    --------
+    >>> spec = jm.ModelSpec(n_clusters=1, features=["x"])
+    >>> print(jm.check({"x": [1.0, 2.5, 4.0, 1.5]}, spec))
+    No problems: the model can be fitted.
     """
     spec, seed = as_spec(spec, **model), whole_number("seed", seed, 0)
     if not isinstance(em, bool):

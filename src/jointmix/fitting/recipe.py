@@ -71,6 +71,10 @@ class ReportSpec:
     SpecError
         If a part is not text, a section or a finding unknown, names are none of clusters, or
         ``against_last`` is neither true nor false.
+
+    Examples
+    --------
+    >>> part = jm.ReportSpec(title="Bills", ignore=["JM401"])
     """
 
     path: str | None = None
@@ -137,6 +141,11 @@ class Recipe:
     SpecError
         If a part has the wrong type, a package is named without a path, or known groups are those
         of a column in the model.
+
+    Examples
+    --------
+    >>> jm.Recipe(spec=jm.ModelSpec(n_clusters=2, features=["x"]), path="table.csv").seed
+    1
     """
 
     spec: ModelSpec
@@ -267,6 +276,11 @@ def read_recipe(path: str | Path) -> Recipe:
     SpecError
         If the file cannot be read, is larger than 1 MB, is not UTF-8 or not TOML, or holds
         tables, keys or values that a recipe cannot have.
+
+    Examples
+    --------
+    >>> jm.read_recipe("penguins.toml").spec.n_clusters
+    3
     """
     path = file_path(path, SpecError)
     try:
@@ -356,6 +370,10 @@ def write_recipe(recipe: Recipe, path: str | Path) -> Path:
     ------
     StorageError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> path = jm.write_recipe(jm.read_recipe("penguins.toml"), "copy.toml")
     """
     return write_file(path, recipe_text(recipe).encode())
 

@@ -94,6 +94,13 @@ class JointMixtureRegressor(RegressorMixin, BaseEstimator):
         Number of columns of X, those of words among them.
     feature_names_in_ : numpy.ndarray
         Their names, (column,), where X is a table whose columns are all named by text.
+
+    Examples
+    --------
+    >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
+    >>> model = jm.JointMixtureRegressor(n_clusters=2, draws=100, random_state=1)
+    >>> model.fit(table[["x1", "x2"]], table["y"]).score(table[["x1", "x2"]], table["y"]) > 0.8
+    True
     """
 
     def __init__(

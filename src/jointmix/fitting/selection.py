@@ -98,6 +98,14 @@ class Comparison(Shown):
         fewest free parameters.
     text
         What the criteria say, and what it means where they disagree.
+
+    Examples
+    --------
+    >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
+    >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick)
+    >>> jm.compare(table, spec, [1, 2]).spec.n_clusters
+    2
     """
 
     table: pd.DataFrame
@@ -323,6 +331,12 @@ def sparse(spec: ModelSpec, n_clusters: int = 10, concentration: float = 0.05) -
         K, generously.
     concentration
         Of the symmetric Dirichlet prior of the weights; smaller empties more.
+
+    Examples
+    --------
+    >>> spec = jm.sparse(jm.ModelSpec(n_clusters=2, features=["x1"]), n_clusters=8)
+    >>> spec.n_clusters, spec.priors.weight.concentration
+    (8, 0.05)
     """
     require_spec(spec)
     weight = Dirichlet(concentration=concentration)
@@ -350,6 +364,11 @@ def occupied_clusters(tree: xr.DataTree) -> pd.Series:
     ------
     SchemaError
         If the tree lacks the group ``labels`` or what was followed there.
+
+    Examples
+    --------
+    >>> jm.occupied_clusters(jm.load("penguins.nc")).idxmax()
+    3
     """
     labels = require_group(tree, "labels")
     if "occupied" not in labels:

@@ -43,8 +43,8 @@ class Side(Shown):
     table
         One row a quantity of a pair of clusters, such as "mean[cluster 1, width]", by the first
         fit's clusters: ``first`` and ``second``, posterior means; ``difference``, second minus
-        first; its ``error``; ``z``, their ratio; ``changed``, whether |z| exceeds the limit; the
-        bounds of both 89% intervals (``first_lower``, …); and ``parameter``, ``cluster`` (its
+        first; its ``error``; ``z``, their ratio; ``changed``, whether ``z`` lies beyond the limit;
+        the bounds of both 89% intervals (``first_lower``, …); and ``parameter``, ``cluster`` (its
         number in the first fit; 0 of what all clusters share) and ``entry`` ("width"), which the
         name is made of.
     matching
@@ -60,14 +60,21 @@ class Side(Shown):
         part them. Errors are then those of the two means; else the two posterior standard
         deviations as of independent fits, which is too wide where tables share rows.
     limit, level
-        |z| beyond which a quantity changed, and the probability that any does by chance
-        (Bonferroni over the table's rows).
+        ``z``, of either sign, beyond which a quantity changed, and the probability that any does
+        by chance (Bonferroni over the table's rows).
     differing
         What else differs, as sentences: models, columns, clusters, verdicts.
     refused
         What both fits have and is not compared, since it means different things, as sentences.
     verdicts
         Of the two fits.
+
+    Examples
+    --------
+    >>> tree = jm.load("penguins.nc")
+    >>> side = jm.diff(tree, jm.identify(tree, "stephens"))
+    >>> side.same, side.matching, side.differing
+    (True, {1: 1, 2: 2, 3: 3}, ())
     """
 
     table: pd.DataFrame

@@ -180,6 +180,16 @@ def recover(
         If the folder holds no stream, or that of other rows, another model or another seed.
     SamplingError
         If fewer than four draws of a chain were written.
+
+    Examples
+    --------
+    >>> table = jm.simulate(jm.four_clusters(2), 60, seed=1)
+    >>> few = jm.SamplerSpec(draws=50, tune=50, chains=2)
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=few)
+    >>> tree = jm.fit(table, spec, seed=1, stream="draws")
+    >>> again = jm.recover(table, spec, seed=1, stream="draws")
+    >>> again["posterior"].sizes["draw"]
+    50
     """
     folder, clock = file_path(stream), Clock(None)
     prepared = prepare(table, spec, seed, clock, start)

@@ -76,6 +76,11 @@ class SamplerSpec:
     ------
     SpecError
         If a count is too small or a name unknown.
+
+    Examples
+    --------
+    >>> jm.SamplerSpec(sampler="nutpie", draws=500).chains
+    4
     """
 
     draws: int = 1000

@@ -178,7 +178,8 @@ def four_clusters(
 
     Examples
     --------
-    >>> import jointmix as jm
+    >>> jm.four_clusters(3, 2).slope.shape
+    (3, 2)
     >>> truth = jm.four_clusters(discrete={"word": "categorical", "visits": "poisson"})
     >>> table = jm.simulate(truth, 100, seed=1, missing={"word": 0.2, "x1": 0.1})
     >>> table.columns.tolist()

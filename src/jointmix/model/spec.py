@@ -122,6 +122,11 @@ class ModelSpec:
     ------
     SpecError
         If a part is unknown or two parts contradict each other.
+
+    Examples
+    --------
+    >>> jm.ModelSpec(n_clusters=2, formula="y ~ u * v", features=["u"]).response
+    'y'
     """
 
     n_clusters: int

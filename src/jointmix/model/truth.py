@@ -59,6 +59,12 @@ class Truth:
     ------
     SpecError
         If shapes or names contradict each other, or a value is outside its range.
+
+    Examples
+    --------
+    >>> truth = jm.four_clusters()
+    >>> truth.mean.shape, truth.features
+    ((4, 2), ('x1', 'x2'))
     """
 
     weight: np.ndarray

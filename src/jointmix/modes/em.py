@@ -68,6 +68,13 @@ def fit_em(
     ------
     DataError, ColumnTypeError, SpecError
         If the table does not suit the model, or another argument is not what it must be.
+
+    Examples
+    --------
+    >>> table = jm.simulate(jm.four_clusters(2), 100, seed=1)
+    >>> census = jm.fit_em(table, jm.ModelSpec(n_clusters=2, features=["x1", "x2"]))
+    >>> census.best.parameters.mean.shape
+    (2, 2)
     """
     dataset, rng = as_dataset(table, spec), random_source(seed)
     spec = dataset.spec

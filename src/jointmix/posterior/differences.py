@@ -77,6 +77,11 @@ def contrasts(
         If a parameter is unknown, or ``interval`` is not a probability.
     SchemaError
         If the draws' labels were never identified.
+
+    Examples
+    --------
+    >>> jm.contrasts(jm.load("penguins.nc"), ["sigma"]).index[0]
+    'sigma[Adelie − Gentoo]'
     """
     draws = identified_parameters(tree)
     spec = fitted_spec(tree)
@@ -212,6 +217,11 @@ def r_squared(tree: xr.DataTree) -> xr.Dataset:
         If the model has no response.
     SchemaError
         If the draws' labels were never identified.
+
+    Examples
+    --------
+    >>> bool(jm.r_squared(jm.load("penguins.nc"))["bayesian_r2"].mean() > 0.8)
+    True
     """
     spec = fitted_spec(tree)
     if spec.response is None:

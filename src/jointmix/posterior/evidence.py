@@ -22,6 +22,11 @@ class Evidence(Shown):
         The estimate.
     error
         Its Monte Carlo standard error.
+
+    Examples
+    --------
+    >>> jm.Evidence(value=-120.5, error=0.02).value
+    -120.5
     """
 
     value: float

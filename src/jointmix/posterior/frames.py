@@ -106,6 +106,12 @@ def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
     ------
     DataError, ColumnTypeError
         If a column is absent, holds no numbers, or the table has a column of a new one's name.
+
+    Examples
+    --------
+    >>> found = jm.assign(load_penguins(), jm.load("penguins.nc"))
+    >>> int(found.loc[0, "cluster"])
+    1
     """
     spec = fitted_spec(tree)
     frame = _as_pandas(one_row(table))

@@ -63,6 +63,12 @@ class CrossTab(Shown):
         Entries of the column whose row is not in the fit.
     called
         Names of clusters by number, of those that have one, by which tables are printed.
+
+    Examples
+    --------
+    >>> found = jm.crosstab(jm.load("penguins.nc"), load_penguins()["species"])
+    >>> found.counts.shape, found.rand > 0.9
+    ((3, 3), True)
     """
 
     counts: pd.DataFrame
@@ -255,6 +261,12 @@ def with_groups(tree: xr.DataTree, column: object, name: str | None = None) -> x
         As `crosstab` raises it.
     SpecError
         If the name is no text.
+
+    Examples
+    --------
+    >>> tree = jm.with_groups(jm.load("penguins.nc"), load_penguins()["species"])
+    >>> jm.crosstab(tree).matching[2]
+    'Gentoo'
     """
     if name is not None and not isinstance(name, str):
         raise SpecError(f"name must be text or None; got {shown(name)}.")

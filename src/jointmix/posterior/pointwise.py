@@ -59,6 +59,12 @@ def with_log_likelihood(tree: xr.DataTree, density: Density = "joint") -> xr.Dat
         If the density is unknown, or the model has no such columns.
     SchemaError
         If the tree is not a fit with identified draws.
+
+    Examples
+    --------
+    >>> tree = jm.with_log_likelihood(jm.load("penguins.nc"), "conditional")
+    >>> list(tree["log_likelihood"].data_vars)
+    ['conditional']
     """
     if not isinstance(density, str) or density not in get_args(Density):
         raise SpecError(f"density must be one of {', '.join(get_args(Density))}; got "

@@ -86,6 +86,11 @@ def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
     ------
     DataError
         If a column is missing, or the result would not fit in 12 GB.
+
+    Examples
+    --------
+    >>> dict(jm.log_density(jm.load("penguins.nc"))["joint"].sizes)
+    {'chain': 4, 'draw': 500, 'obs': 342}
     """
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     rows, has_response = table_rows(tree, spec, table, spec.response, with_holes(spec))
@@ -165,6 +170,11 @@ def predict(
     -----
     PrecisionWarning
         If a row's prediction rests on fewer than 100 effective draws.
+
+    Examples
+    --------
+    >>> jm.predict(jm.load("penguins.nc"), load_penguins()[:2])["quantiles"].dims
+    ('obs', 'quantile')
     """
     choice("weighting", weighting, get_args(Weighting))
     found = _predictions(tree, table, quantiles, weighting)
@@ -247,6 +257,11 @@ def predictive_density(
     SpecError
         If the model has no response, the points are too few or not finite, or the weighting is
         unknown.
+
+    Examples
+    --------
+    >>> jm.predictive_density(jm.load("penguins.nc"), load_penguins()[:2]).shape
+    (2, 200)
     """
     choice("weighting", weighting, get_args(Weighting))
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)

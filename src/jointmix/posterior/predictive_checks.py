@@ -43,6 +43,12 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     ------
     SchemaError
         If the tree has no such group, or nothing observed.
+
+    Examples
+    --------
+    >>> found = jm.predictive_checks(jm.replicate(jm.load("penguins.nc"), draws=50))
+    >>> bool(found.loc["mean[body_mass_g]", "unusual"])
+    False
     """
     groups = predictive.children if isinstance(predictive, xr.DataTree) else {}
     found = [name for name in PREDICTIVE_GROUPS.values() if name in groups]

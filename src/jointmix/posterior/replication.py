@@ -77,6 +77,11 @@ def predictive_draws(
         If the model has no response, ``draws`` is below 1 or the weighting unknown.
     DataError
         If a column is absent, or the draws would not fit in 2 GB.
+
+    Examples
+    --------
+    >>> jm.predictive_draws(jm.load("penguins.nc"), load_penguins()[:2]).sizes["obs"]
+    2
     """
     spec, used, seed = fitted_spec(tree), some_draws(tree, draws), whole_number("seed", seed, 0)
     choice("weighting", weighting, get_args(Weighting))
@@ -159,6 +164,12 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
         If ``draws`` is below 1.
     DataError
         If the tables would not fit in 2 GB.
+
+    Examples
+    --------
+    >>> tree = jm.replicate(jm.load("penguins.nc"), draws=20)
+    >>> tree["posterior_predictive"]["body_mass_g"].sizes["obs"]
+    342
     """
     spec, used, seed = fitted_spec(tree), some_draws(tree, draws), whole_number("seed", seed, 0)
     posterior = used["posterior"].to_dataset()
@@ -198,6 +209,13 @@ def prior_predictive(
         If ``draws`` is below 1.
     DataError
         If the table cannot be fitted, or the tables would not fit in 2 GB.
+
+    Examples
+    --------
+    >>> spec = jm.ModelSpec(n_clusters=2, features=["body_mass_g"], missing="drop")
+    >>> drawn = jm.prior_predictive(load_penguins(), spec, draws=20)["prior_predictive"]
+    >>> drawn["body_mass_g"].shape
+    (1, 20, 342)
     """
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     dataset = make_dataset(table, spec)

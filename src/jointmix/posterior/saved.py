@@ -30,6 +30,11 @@ def load(path: str | Path) -> xr.DataTree:
     StorageError
         If the fit cannot be read, was not written by `save`, is damaged, would not fit into
         memory, or has a schema that this version does not know.
+
+    Examples
+    --------
+    >>> jm.load("penguins.nc").attrs["verdict"]
+    'OK'
     """
     tree = trees.load(path)
     whole = tree.children.keys() >= _NEEDED and "spec" in tree.attrs

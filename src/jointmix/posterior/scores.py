@@ -61,6 +61,12 @@ class Scores(Shown):
         "loo", "kfold", or "loo with refits".
     n_rows, n_draws
         Rows of the fit, and draws used.
+
+    Examples
+    --------
+    >>> scores = jm.loo(jm.load("penguins.nc"))
+    >>> scores.table.index.tolist()
+    ['joint', 'feature', 'conditional']
     """
 
     table: pd.DataFrame
@@ -190,6 +196,12 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
         If the tree is not a fit with identified draws.
     SpecError
         If ``most_rows`` is below 2.
+
+    Examples
+    --------
+    >>> scores = jm.loo(jm.load("penguins.nc"))
+    >>> bool(scores.table.loc['joint', 'elpd'] < scores.table.loc['feature', 'elpd'])
+    True
     """
     most_rows, seed = whole_number("most_rows", most_rows, 2), whole_number("seed", seed, 0)
     spec, thinned = fitted_spec(tree), _thinned(tree)

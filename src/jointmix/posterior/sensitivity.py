@@ -75,6 +75,11 @@ def sensitivity(tree: xr.DataTree) -> pd.DataFrame:
     ------
     SchemaError
         If the tree is not a fit with identified draws.
+
+    Examples
+    --------
+    >>> jm.sensitivity(jm.load("penguins.nc")).columns.tolist()
+    ['prior', 'likelihood', 'diagnosis']
     """
     likelihood = require_group(tree, "invariant")["log_likelihood"].transpose(CHAIN, DRAW)
     draws = {

@@ -240,6 +240,11 @@ def summary(tree: xr.DataTree, interval: float = 0.89) -> pd.DataFrame:
         If the draws' labels were never identified.
     SpecError
         If ``interval`` is not a probability in (0, 1).
+
+    Examples
+    --------
+    >>> jm.summary(jm.load("penguins.nc")).index[0]
+    'weight[Adelie]'
     """
     lower, upper = bound_names(interval)
     called = cluster_names(tree)

@@ -96,15 +96,8 @@ def report(
 
     Examples
     --------
-    >>> import tempfile
-    >>> import jointmix as jm
-    >>> table = jm.simulate(jm.four_clusters(2), 200, seed=1)
-    >>> quick = jm.SamplerSpec(sampler="laplace", draws=100, chains=2)
-    >>> spec = jm.ModelSpec(n_clusters=2, features=["x1", "x2"], sampler=quick)
-    >>> months = {name: jm.fit(table, spec, seed=seed) for seed, name in enumerate(("May", "June"))}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     jm.report(months, f"{folder}/june.md").name
-    'june.md'
+    >>> jm.report(jm.load("penguins.nc"), "verdict.md", sections=["verdict"]).name
+    'verdict.md'
     """
     place = check_writable(path)
     folder = None if csv is None else made_folder(csv)

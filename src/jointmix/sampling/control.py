@@ -13,6 +13,13 @@ class Control:
     """A switch that a running fit obeys; safe to use from any thread.
 
     Stopping returns the draws finished until then, marked partial, as Ctrl-C does.
+
+    Examples
+    --------
+    >>> control = jm.Control()
+    >>> control.stop()  # a fit that has it ends with the draws it has
+    >>> control.stopped
+    True
     """
 
     def __init__(self) -> None:

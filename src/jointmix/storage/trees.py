@@ -98,6 +98,11 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     StorageError
         If the name ends otherwise, the fit cannot be written there, or the tree holds something
         that the format cannot.
+
+    Examples
+    --------
+    >>> jm.save(jm.load("penguins.nc"), "copy.zarr.zip").name
+    'copy.zarr.zip'
     """
     path = check_fit_path(path)
     if not isinstance(tree, xr.DataTree):

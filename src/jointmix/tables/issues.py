@@ -53,6 +53,13 @@ class Issue:
         The number that was judged, such as a share or a count; None for none.
     remedy
         What to do, a sentence; "" where nothing is.
+
+    Examples
+    --------
+    >>> spec = jm.ModelSpec(n_clusters=1, features=["x"])
+    >>> (issue,) = jm.check({"x": [1.0, 2.0, 4.0, "12 kg"]}, spec).errors
+    >>> issue.code, issue.column, issue.row
+    ('unit', 'x', 3)
     """
 
     code: str

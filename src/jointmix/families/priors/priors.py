@@ -36,7 +36,13 @@ def _finite(owner: object, **values: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Normal:
-    """Normal prior with mean ``loc`` and standard deviation ``scale``."""
+    """Normal prior with mean ``loc`` and standard deviation ``scale``.
+
+    Examples
+    --------
+    >>> jm.Priors(slope=jm.Normal(scale=1.0)).slope
+    Normal(loc=0.0, scale=1.0)
+    """
 
     family: ClassVar[str] = "normal"
     loc: float = 0.0
@@ -49,7 +55,13 @@ class Normal:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentT:
-    """Student-t prior with ``df`` degrees of freedom, centre ``loc`` and ``scale``."""
+    """Student-t prior with ``df`` degrees of freedom, centre ``loc`` and ``scale``.
+
+    Examples
+    --------
+    >>> jm.Priors(slope=jm.StudentT(df=3.0)).slope
+    StudentT(df=3.0, loc=0.0, scale=2.5)
+    """
 
     family: ClassVar[str] = "student_t"
     df: float = 4.0
@@ -63,7 +75,13 @@ class StudentT:
 
 @dataclass(frozen=True, kw_only=True)
 class InverseGamma:
-    """Inverse-gamma prior on the variance: density ∝ v^(−shape−1) exp(−scale/v)."""
+    """Inverse-gamma prior on the variance: density ∝ v^(−shape−1) exp(−scale/v).
+
+    Examples
+    --------
+    >>> jm.Priors().sd == jm.InverseGamma()
+    True
+    """
 
     family: ClassVar[str] = "inverse_gamma"
     shape: float = 1.0
@@ -75,7 +93,13 @@ class InverseGamma:
 
 @dataclass(frozen=True, kw_only=True)
 class HalfNormal:
-    """Half-normal prior on the standard deviation."""
+    """Half-normal prior on the standard deviation.
+
+    Examples
+    --------
+    >>> jm.Priors(sigma=jm.HalfNormal(scale=0.5)).sigma.scale
+    0.5
+    """
 
     family: ClassVar[str] = "half_normal"
     scale: float = 1.0
@@ -86,7 +110,13 @@ class HalfNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class HalfStudentT:
-    """Half-t prior on the standard deviation (``df=1`` is the half-Cauchy)."""
+    """Half-t prior on the standard deviation (``df=1`` is the half-Cauchy).
+
+    Examples
+    --------
+    >>> jm.Priors(sd=jm.HalfStudentT(df=1.0)).sd
+    HalfStudentT(df=1.0, scale=1.0)
+    """
 
     family: ClassVar[str] = "half_student_t"
     df: float = 4.0
@@ -98,7 +128,13 @@ class HalfStudentT:
 
 @dataclass(frozen=True, kw_only=True)
 class LogNormal:
-    """Log-normal prior on the standard deviation: log sd ~ N(loc, scale²)."""
+    """Log-normal prior on the standard deviation: log sd ~ N(loc, scale²).
+
+    Examples
+    --------
+    >>> jm.Priors(sd=jm.LogNormal(scale=0.5)).sd
+    LogNormal(loc=-1.0, scale=0.5)
+    """
 
     family: ClassVar[str] = "log_normal"
     loc: float = -1.0
@@ -111,7 +147,13 @@ class LogNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class Gamma:
-    """Gamma prior with ``shape`` and ``rate``: of a scale, degrees of freedom, a size, a shape."""
+    """Gamma prior with ``shape`` and ``rate``: of a scale, degrees of freedom, a size, a shape.
+
+    Examples
+    --------
+    >>> jm.Priors(df=jm.Gamma(shape=2.0, rate=0.1)).df.rate
+    0.1
+    """
 
     family: ClassVar[str] = "gamma"
     shape: float = 2.0
@@ -123,7 +165,13 @@ class Gamma:
 
 @dataclass(frozen=True, kw_only=True)
 class LKJ:
-    """LKJ prior on correlation matrices: density ∝ det(R)^(eta−1)."""
+    """LKJ prior on correlation matrices: density ∝ det(R)^(eta−1).
+
+    Examples
+    --------
+    >>> jm.Priors(correlation=jm.LKJ(eta=2.0)).correlation.eta
+    2.0
+    """
 
     family: ClassVar[str] = "lkj"
     eta: float = 1.0
@@ -134,7 +182,13 @@ class LKJ:
 
 @dataclass(frozen=True, kw_only=True)
 class Dirichlet:
-    """Symmetric Dirichlet prior on weights or probabilities: the ``concentration`` of each."""
+    """Symmetric Dirichlet prior on weights or probabilities: the ``concentration`` of each.
+
+    Examples
+    --------
+    >>> jm.Priors(weight=jm.Dirichlet(concentration=0.5)).weight.concentration
+    0.5
+    """
 
     family: ClassVar[str] = "dirichlet"
     concentration: float = 2.0
@@ -157,7 +211,13 @@ def _freeze(value: Any) -> Nested:
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
-    """A value that is known, on the users' scale: a number or a nested list of numbers."""
+    """A value that is known, on the users' scale: a number or a nested list of numbers.
+
+    Examples
+    --------
+    >>> jm.Priors(sigma=jm.Fixed(value=0.5)).sigma.array.item()
+    0.5
+    """
 
     family: ClassVar[str] = "fixed"
     value: Nested | Sequence[Any]
@@ -255,6 +315,12 @@ class Priors:
     ------
     SpecError
         If a parameter's family is not one of those.
+
+    Examples
+    --------
+    >>> priors = jm.Priors(slope=jm.Normal(scale=1.0), sigma=jm.HalfNormal())
+    >>> jm.ModelSpec(n_clusters=2, predictors=["u"], response="y", priors=priors).priors.sigma
+    HalfNormal(scale=1.0)
     """
 
     weight: Dirichlet | Fixed = field(default_factory=Dirichlet)

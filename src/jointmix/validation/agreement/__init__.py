@@ -123,11 +123,6 @@ def crosscheck(
         the condition number of the correlations as often. ``findings`` says what is wrong and
         where.
 
-    Examples
-    --------
-    >>> names = {"mean[x1]": "m1", "mean[x2]": "m2", "x[x1]": "obs1", "x[x2]": "obs2"}
-    >>> found = jm.crosscheck(table, spec, model=model, names=names)  # doctest: +SKIP
-
     Raises
     ------
     MissingExtraError
@@ -136,6 +131,12 @@ def crosscheck(
         If the table cannot be fitted, or the names do not match model and specification.
     SchemaError
         If the fit is of other data or another specification.
+
+    Examples
+    --------
+    >>> names = {"weight": "cluster_probs", "mean": "locs", "x": "obs_x"}
+    >>> found = jm.crosscheck(table, spec, model=model, names=names)  # doctest: +SKIP
+    >>> print(found)  # doctest: +SKIP
     """
     _require()
     if points < 1:

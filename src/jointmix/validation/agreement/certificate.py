@@ -106,6 +106,11 @@ class Certificate(Shown):
         Part → seconds.
     digest, versions
         Of the data, and of the packages.
+
+    Examples
+    --------
+    >>> found = jm.crosscheck(table, spec, model=model, names=names)  # doctest: +SKIP
+    >>> found.passed, found.findings  # doctest: +SKIP
     """
 
     kind: ClassVar[str] = "certificate"

@@ -151,6 +151,14 @@ def calibrate(
         lost.
     MissingExtraError
         If Dask is asked for and not installed.
+
+    Examples
+    --------
+    >>> quick = jm.SamplerSpec(draws=100, chains=2, tune=100)
+    >>> spec = jm.ModelSpec(n_clusters=1, features=["x"], standardize=False, sampler=quick)
+    >>> found = jm.calibrate(spec, n_rows=20, replicates=4)
+    >>> found.n_rows, len(found.replicates)
+    (20, 4)
     """
     if require_spec(spec).row_weights is not None:
         raise SpecError(

@@ -61,6 +61,12 @@ class Calibration(Shown):
         Of the packages.
     missing
         Shares of the tables' entries that were deleted at random, by column.
+
+    Examples
+    --------
+    >>> spec = jm.ModelSpec(n_clusters=1, features=["x"], standardize=False)
+    >>> jm.Calibration(spec, n_rows=20, seed=1, n_ranked=99, replicates=()).n_rows
+    20
     """
 
     kind: ClassVar[str] = "calibration"
