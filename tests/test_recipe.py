@@ -26,12 +26,12 @@ from jointmix.families.priors.priors import (
 )
 from jointmix.fitting.recipe import (
     Recipe,
-    ReportSpec,
     parse_recipe,
     read_recipe,
     recipe_text,
     write_recipe,
 )
+from jointmix.fitting.report_spec import ReportSpec
 from jointmix.model.serialised import spec_from_dict, spec_to_dict
 from jointmix.model.settings import CHAIN_METHODS, SAMPLERS, SamplerSpec
 from jointmix.model.spec import ModelSpec

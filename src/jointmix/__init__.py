@@ -29,13 +29,9 @@ if TYPE_CHECKING:
     from jointmix.fitting.crossvalidation import kfold, reloo
     from jointmix.fitting.identification import identify, raw_draws
     from jointmix.fitting.inspection import Inspection, check
-    from jointmix.fitting.recipe import (
-        Recipe,
-        ReportSpec,
-        read_recipe,
-        write_recipe,
-    )
+    from jointmix.fitting.recipe import Recipe, read_recipe, write_recipe
     from jointmix.fitting.regressor import JointMixtureRegressor
+    from jointmix.fitting.report_spec import ReportSpec
     from jointmix.fitting.selection import (
         Comparison,
         compare,
@@ -216,7 +212,8 @@ _HOME = {
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),
         *("InverseGamma", "LogNormal", "Normal", "Priors", "StudentT"),
     ),
-    "fitting.recipe": ("Recipe", "ReportSpec", "read_recipe", "write_recipe"),
+    "fitting.recipe": ("Recipe", "read_recipe", "write_recipe"),
+    "fitting.report_spec": ("ReportSpec",),
     "fitting.regressor": ("JointMixtureRegressor",),
     "posterior.imputation": ("impute",),
     "posterior.predictive_checks": ("predictive_checks",),
