@@ -90,7 +90,7 @@ class Truth:
         return ModelSpec(
             n_clusters=np.size(self.weight),
             features=self.features if isinstance(self.features, Mapping) else tuple(self.features),
-            types=self._types,
+            types=self._types or None,
             predictors=tuple(self.predictors),
             response=self.response,
             family=self.family,
