@@ -81,7 +81,7 @@ class Engine:
         self.start = start
         return fitted("CAUTION")
 
-    def report(self, tree, path, title=None, sections=None, short=False) -> Path:
+    def report(self, tree, path, title=None, sections=None, short=False, csv=None) -> Path:
         self.calls.append(("report", (tree, path, title, sections)))
         self.short = short
         path.write_text("<html></html>")
