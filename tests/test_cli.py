@@ -83,7 +83,7 @@ class Engine:
 
     def report(self, tree, path, title=None, sections=None, short=False, csv=None) -> Path:
         self.calls.append(("report", (tree, path, title, sections)))
-        self.short = short
+        self.short, self.csv = short, csv
         path.write_text("<html></html>")
         return path
 
