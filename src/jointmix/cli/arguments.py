@@ -33,9 +33,8 @@ def parse_shares(text: str) -> dict[str, float]:
     SpecError
         If one is no column and number.
     """
-    pairs = [part.rpartition("=") for part in text.split(",")]
     try:
-        return {name.strip(): float(share) for name, _, share in pairs}
+        return {name: float(share) for name, share in _by_name(text)}
     except ValueError as error:
         raise SpecError(
             f"--missing takes columns and shares such as x=.2,y=.1; got {text!r}."
@@ -50,12 +49,18 @@ def parse_families(text: str) -> dict[str, str]:
     SpecError
         If one is no column and family.
     """
-    pairs = [part.rpartition("=") for part in text.split(",")]
-    if not all(name.strip() and family.strip() for name, _, family in pairs):
+    pairs = _by_name(text)
+    if not all(name and family for name, family in pairs):
         raise SpecError(
             f"--discrete takes columns and families such as word=categorical; got {text!r}."
         )
-    return {name.strip(): family.strip() for name, _, family in pairs}
+    return dict(pairs)
+
+
+def _by_name(text: str) -> list[tuple[str, str]]:
+    """Names and what stands behind their last equals signs; the names are empty without one."""
+    parts = [part.rpartition("=") for part in text.split(",")]
+    return [(name.strip(), value.strip()) for name, _, value in parts]
 
 
 def parse_range(text: str, may_be_one: bool = False) -> range:

@@ -38,7 +38,7 @@ _MOST_PANELS, _MOST_LINES, _MOST_SAID = 6, 120, 8
 _WIDE = 18
 #: The place of a mark that is grey.
 _NEUTRAL = 5
-_CONFLICT = "DO NOT USE"
+_UNUSABLE = "DO NOT USE"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Fits:
     def unusable(self) -> list[str]:
         """Names of the fits whose checks failed."""
         verdicts = zip(self.names, self.side.verdicts, strict=True)
-        return [name for name, verdict in verdicts if verdict == _CONFLICT]
+        return [name for name, verdict in verdicts if verdict == _UNUSABLE]
 
     def cell(self, number_in_first: int) -> Cell:
         """A cluster of the first fit with its mark; of 0, all of them."""
@@ -98,7 +98,7 @@ def _badge(fits: Fits) -> Badge:
         which = listed([f"the fit {shorten(clean(name), 60)}" for name in fits.unusable])
         return Badge(
             status="fail",
-            verdict=_CONFLICT,
+            verdict=_UNUSABLE,
             text=f"The checks of {which} failed: its draws do not represent the posterior, and "
             "differences between the fits mean nothing.",
         )
