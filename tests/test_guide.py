@@ -262,7 +262,7 @@ def browser() -> Iterator:
         found.close()
 
 
-@pytest.mark.parametrize("page", ["first", "findings", "api/plots"])
+@pytest.mark.parametrize("page", ["first", "findings", "api/fitting"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fetch_nothing_fit_and_can_be_read(
     browser, site: Path, page: str, scheme: str
