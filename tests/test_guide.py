@@ -245,6 +245,12 @@ CHROMIUM = shutil.which("chromium")
 AXE = ROOT / "build" / "node_modules" / "axe-core" / "axe.min.js"
 
 
+#: Text beyond the window, but for what scrolls by itself.
+CUT_OFF = """[...document.querySelectorAll("article :is(p, li, dt, h1, h2, h3)")]
+    .filter(e => !e.closest(".cell_output, .pst-scrollable-table-container, pre"))
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.innerText)"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -256,7 +262,7 @@ def browser() -> Iterator:
         found.close()
 
 
-@pytest.mark.parametrize("page", ["first", "findings", "api/plots"])
+@pytest.mark.parametrize("page", ["first", "findings", "api/fitting"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fetch_nothing_fit_and_can_be_read(
     browser, site: Path, page: str, scheme: str
@@ -269,6 +275,7 @@ def test_pages_fetch_nothing_fit_and_can_be_read(
     for width in (360, 1440):
         shown_page.set_viewport_size({"width": width, "height": 900})
         assert shown_page.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown_page.evaluate(CUT_OFF) == []
     if AXE.is_file():
         shown_page.evaluate(AXE.read_text(encoding="utf-8"))
         found = shown_page.evaluate("axe.run().then(r => JSON.stringify(r.violations))")
