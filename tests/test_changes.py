@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import html5lib
@@ -19,6 +20,7 @@ from jointmix.cli.building import build
 from jointmix.cli.since import replace_fit, since_last
 from jointmix.model.simulate import four_clusters, simulate
 from jointmix.reporting import report
+from jointmix.reporting.both import Pair
 from jointmix.reporting.documents import side_document
 from jointmix.reporting.elements import Badge, Figure, Table, flat
 from jointmix.reporting.plain import to_json, to_markdown
@@ -92,6 +94,12 @@ def test_counterparts_have_one_mark(tree: xr.DataTree) -> None:
     assert [(row[0].text, row[1].text) for row in figure.table.rows] == [
         (f"Cluster {i + 1}", f"Cluster {k - i}") for i in range(k)
     ]
+
+
+def test_marks_follow_counterparts_and_others_get_new_ones() -> None:
+    views: Any = (SimpleNamespace(clusters=(1, 2, 3)), SimpleNamespace(clusters=(1, 2, 3)))
+    pair = Pair.of(views, {1: 3, 2: 1})
+    assert pair.places == ({0: 0, 1: 1, 2: 2}, {2: 0, 0: 1, 1: 3})
 
 
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

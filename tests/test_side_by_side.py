@@ -243,6 +243,29 @@ def test_terms_that_learned_other_things_are_refused() -> None:
     assert in_common(one, one).predictors == set(one.predictors)
 
 
+def test_lines_about_other_offsets_are_refused() -> None:
+    one, other = (
+        jm.ModelSpec(n_clusters=2, predictors=["u"], response="y", family="poisson", offset=offset)
+        for offset in ("log_hours", None)
+    )
+    found = in_common(one, other)
+    assert found.refused == ("Slopes and intercepts are not compared: the offsets differ.",)
+    assert not found.parameters & {"slope", "intercept"}
+
+
+@pytest.mark.parametrize(("coding", "same"), [("", True), (", contr.sum", False)])
+def test_levels_that_one_table_lacks(coding: str, same: bool) -> None:
+    """A contrast with the reference is the same; one with the mean of all levels is not."""
+    one, other = (
+        fitted_spec(quick(made().assign(g=np.resize(levels, 240)), formula=f"y ~ C(g{coding})",
+                          response=None, predictors=[]))
+        for levels in (["p", "q", "r"], ["p", "q"])
+    )  # fmt: skip
+    found = in_common(one, other)
+    assert (found.refused == ()) is same
+    assert (len(found.predictors) > 0) is same
+
+
 def test_what_all_clusters_share_is_compared_once() -> None:
     table = made()
     found = jm.diff(*(quick(table, seed, covariance="tied", noise="shared") for seed in (1, 2)))
