@@ -96,10 +96,11 @@ def _badge(fits: Fits) -> Badge:
     side, n = fits.side, len(fits.side.table)
     if fits.unusable:
         which = listed([f"the fit {shorten(clean(name), 60)}" for name in fits.unusable])
+        whose = "its" if len(fits.unusable) == 1 else "their"
         return Badge(
             status="fail",
             verdict=_UNUSABLE,
-            text=f"The checks of {which} failed: its draws do not represent the posterior, and "
+            text=f"The checks of {which} failed: {whose} draws do not represent the posterior, and "
             "differences between the fits mean nothing.",
         )
     moved = len(side.moved)
