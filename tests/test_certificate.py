@@ -116,7 +116,10 @@ def test_what_is_the_same_counts_once() -> None:
 def test_a_fit_keeps_its_certificate(four_cluster_fit: xr.DataTree, tmp_path: Path) -> None:
     tree = four_cluster_fit.copy()
     assert stored_certificate(tree) is None
-    assert "Independent implementations of this model were not compared" in render_html(tree)
+    alone = render_html(tree, sections=["agreement"])
+    assert "Independent implementations of this model were not compared" in alone
+    # A line of the whole report, in place of a section.
+    assert "a cross-check of implementations (jointmix crosscheck --fit)" in render_html(tree)
     with pytest.raises(SchemaError, match="of other data"):
         attach(tree, certificate())
     posterior = PosteriorAgreement(32, 8, 2.1, 3.8, "sd of mean[1, a]", 0, 0.97, 1.6, RUNS)

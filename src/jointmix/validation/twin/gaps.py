@@ -98,3 +98,16 @@ def _term(twin: Twin, own: Mapping[str, Array], rows: Rows, there: np.ndarray, t
     if not present.all():
         own, rows = twin.without(own, rows, present)
     return term(twin, own, rows)
+
+
+def masked_covariance(cholesky: Array, there: np.ndarray) -> Array:
+    """Σ of features of which some are not ``there`` (pattern, feature), from its factor.
+
+    (pattern, component, feature, feature): those not there are independent of the others, with
+    the variance 1/2π, at which the density of a zero is one.
+    """
+    import jax.numpy as jnp
+
+    kept = there[:, None, :, None] & there[:, None, None, :]
+    alone = np.eye(there.shape[1]) * (~there[:, None, :] / (2 * np.pi))[..., None]
+    return (cholesky @ jnp.swapaxes(cholesky, -1, -2)) * kept + alone

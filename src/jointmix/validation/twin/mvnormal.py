@@ -11,21 +11,9 @@ from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Scaled
 from jointmix.families.rows import Rows
 from jointmix.validation.twin.family import Array, Arrays, Candidate, Density, Twin, orders
+from jointmix.validation.twin.gaps import masked_covariance
 
 _LOG_2PI = float(np.log(2 * np.pi))
-
-
-def masked_covariance(cholesky: Array, there: np.ndarray) -> Array:
-    """Σ of features of which some are not ``there`` (pattern, feature), from its factor.
-
-    (pattern, component, feature, feature): those not there are independent of the others, with
-    the variance 1/2π, at which the density of a zero is one.
-    """
-    import jax.numpy as jnp
-
-    kept = there[:, None, :, None] & there[:, None, None, :]
-    alone = np.eye(there.shape[1]) * (~there[:, None, :] / (2 * np.pi))[..., None]
-    return (cholesky @ jnp.swapaxes(cholesky, -1, -2)) * kept + alone
 
 
 class GaussianTwin(Twin):

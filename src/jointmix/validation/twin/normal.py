@@ -8,7 +8,7 @@ import numpy as np
 
 from jointmix.families.rows import Rows
 from jointmix.validation.twin.family import Array
-from jointmix.validation.twin.mvnormal import masked_covariance
+from jointmix.validation.twin.gaps import masked_covariance
 from jointmix.validation.twin.regression import RegressionTwin
 
 _LOG_2PI = float(np.log(2 * np.pi))
