@@ -5,6 +5,8 @@ doi:10.1111/j.1467-9469.2007.00585.x). Where clusters overlap, each step of EM t
 what is left, much in the direction of the last one: a leap takes many such steps at once.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from jointmix.families.parameters import Parameters
@@ -88,7 +90,7 @@ def _parameters(coordinates: dict[str, np.ndarray], spec: ModelSpec) -> Paramete
     return Parameters(**found)
 
 
-def _on_diagonal(matrices: np.ndarray, change: np.ufunc) -> np.ndarray:
+def _on_diagonal(matrices: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     found, places = matrices.copy(), np.arange(matrices.shape[-1])
     found[..., places, places] = change(matrices[..., places, places])
     return found
