@@ -22,6 +22,7 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.estimated import Row, estimates, overview, precision
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.pairs import pairs
 from jointmix.reporting.text import decimals, places_for
 
 ID, TITLE = "estimates", "Estimates"
@@ -29,6 +30,8 @@ ID, TITLE = "estimates", "Estimates"
 MAX_ROWS = 5000
 #: Features beyond which clusters are drawn as profiles too.
 _PLANE = 3
+#: Features that the first picture shows.
+_FIRST = 2
 
 
 def section(view: FittedView) -> Section:
@@ -38,6 +41,8 @@ def section(view: FittedView) -> Section:
     elements += _forests(view, rows)
     if len(view.features) > _PLANE:
         elements.append(_profiles(view))
+    if len(view.features) > _FIRST:
+        elements.append(pairs(view))
     if view.predictors:
         made = view.model.encoding is not None
         elements.append(terms.curves(view) if made else _regressions(view))
