@@ -20,7 +20,10 @@ def said(formula: str, family: str = "normal", by: float = 3.0) -> str:
     sex = np.tile(["female", "male"], 60)
     age = rng.normal(size=120)
     line = 0.2 + by * (sex == "male") if "sex" in formula else 0.2 + by * age
-    y = line + 0.3 * rng.normal(size=120)
+    noise = rng.normal(size=120)
+    # Without a slope of its own, so that intervals hold the number.
+    noise -= age * (noise @ age) / (age @ age)
+    y = line + 0.3 * noise
     if family == "poisson":
         y = rng.poisson(np.exp(line))
     if family == "bernoulli":
@@ -38,7 +41,8 @@ def test_a_level_is_held_against_its_reference(by: float, word: str) -> None:
     found = re.search(
         r"; for sex = male, it is (\S+) \[(\S+), (\S+)\] (\w+) than for sex = female\.$", text
     )
-    assert found is not None and found[4] == word, text
+    assert found is not None, text
+    assert found[4] == word
     mean, lower, upper = (float(found[i]) for i in (1, 2, 3))
     # The size without its sign, within four standard errors of 0.3 √(2/60), and in order.
     assert abs(mean - 3) < 4 * 0.3 * np.sqrt(2 / 60)
