@@ -5,10 +5,10 @@ from itertools import combinations
 
 from jointmix.plots.clusters import INSIDE, draw_plane, plane_of
 from jointmix.plots.geometry import separating_features
-from jointmix.plots.reading import MOST_ROWS
 from jointmix.reporting import figures
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells, text_cells
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.quantities import most_rows
 from jointmix.reporting.text import decimals, number
 
 #: Features that are drawn with each other.
@@ -18,9 +18,10 @@ MOST_COLUMNS = 5
 def pairs(view: FittedView) -> Figure:
     """Every two features, or every two of those in which clusters overlap least."""
     chosen = separating_features(view, MOST_COLUMNS)
-    panels, table = [], []
-    for one, other in combinations(chosen, 2):
-        panels.append(_panel(view, one, other))
+    both = list(combinations(chosen, 2))
+    panels, table, most = [], [], most_rows(len(both))
+    for one, other in both:
+        panels.append(_panel(view, one, other, most))
         table.append(
             (
                 *text_cells(*(view.names[view.features[i]] for i in (one, other))),
@@ -28,7 +29,7 @@ def pairs(view: FittedView) -> Figure:
             )
         )
     return Figure(
-        caption=_caption(view, len(chosen)),
+        caption=_caption(view, len(chosen), most),
         panels=tuple(panels),
         table=Table(
             caption="Correlations inside clusters, posterior means",
@@ -42,7 +43,7 @@ def pairs(view: FittedView) -> Figure:
     )
 
 
-def _caption(view: FittedView, n_drawn: int) -> str:
+def _caption(view: FittedView, n_drawn: int, most: int) -> str:
     several = len(view.occupied) > 1
     which = f"The {n_drawn} features, of {len(view.features)}, " + (
         "in which clusters overlap least, two by two"
@@ -50,7 +51,7 @@ def _caption(view: FittedView, n_drawn: int) -> str:
         else "that are most correlated with another, two by two"
     )
     inner, outer = (f"{share:.0%}" for share in INSIDE)
-    some = f" {MOST_ROWS:,} of {view.n_obs:,} rows are drawn." if view.n_obs > MOST_ROWS else ""
+    some = f" {most:,} of {view.n_obs:,} rows are drawn." if view.n_obs > most else ""
     return (
         f"{which if n_drawn < len(view.features) else 'All features, two by two'}: rows, with "
         f"ellipses that hold {inner} and {outer} of {'each cluster' if several else 'the model'} "
@@ -58,7 +59,7 @@ def _caption(view: FittedView, n_drawn: int) -> str:
     )
 
 
-def _panel(view: FittedView, one: int, other: int) -> Panel:
+def _panel(view: FittedView, one: int, other: int, most: int) -> Panel:
     names = view.features[one], view.features[other]
     plane = plane_of(view, names)
     assert plane is not None
@@ -69,7 +70,7 @@ def _panel(view: FittedView, one: int, other: int) -> Panel:
         for k, at in plane.centres.items()
     )
     return Panel(
-        svg=figures.drawn(partial(draw_plane, view=view, plane=plane)),
+        svg=figures.drawn(partial(draw_plane, view=view, plane=plane, most=most)),
         alt=f"Scatter of {second} against {first}: {where}.",
     )
 

@@ -23,11 +23,11 @@ from jointmix.reporting.elements import (
 from jointmix.reporting.estimated import Row, estimates, overview, precision
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.pairs import pairs
+from jointmix.reporting.quantities import most_rows
 from jointmix.reporting.text import decimals, places_for
 
 ID, TITLE = "estimates", "Estimates"
 
-MAX_ROWS = 5000
 #: Features beyond which clusters are drawn as profiles too.
 _PLANE = 3
 #: Features that the first picture shows.
@@ -63,12 +63,13 @@ def _reading() -> str:
     )
 
 
-def _positions(view: FittedView) -> tuple[np.ndarray, np.ndarray, str]:
+def _positions(view: FittedView, n_panels: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Rows to draw, each one's cluster by position, and a sentence where some are left out."""
-    rows = thinned(view.n_obs, MAX_ROWS)
+    most = most_rows(n_panels)
+    rows = thinned(view.n_obs, most)
     allocated = view.allocation["allocation"].values[rows]
     cluster = np.searchsorted(view.clusters, allocated)
-    text = f" {MAX_ROWS:,} of {view.n_obs:,} rows are drawn." if view.n_obs > MAX_ROWS else ""
+    text = f" {most:,} of {view.n_obs:,} rows are drawn." if view.n_obs > most else ""
     return rows, cluster, text
 
 
@@ -116,7 +117,7 @@ def _standard(view: FittedView, cluster: int, feature: int) -> Dot:
 
 
 def _regressions(view: FittedView) -> Figure:
-    rows, cluster, left_out = _positions(view)
+    rows, cluster, left_out = _positions(view, len(view.predictors))
     response = view.names[view.response or ""]
     y = view.columns[view.response or ""][rows]
     if view.trials is not None:
