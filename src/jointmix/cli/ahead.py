@@ -48,8 +48,8 @@ def compile_for_report(path: Path) -> None:
     from jointmix.kernel.pit_crps import pit_crps
     from jointmix.kernel.predictive import predictive
     from jointmix.model.dataset import make_dataset
-    from jointmix.model.graph import prior_draws
     from jointmix.model.packing import packed
+    from jointmix.model.prior_draws import prior_draws
 
     recipe = read_recipe(path)
     dataset = make_dataset(recipe.table(), recipe.spec)
