@@ -130,8 +130,7 @@ class Dataset:
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        values, level = self.scaling.transform(self.values), self.scaling.level
-        return by_role(values, self.spec, level, self.weight)
+        return by_role(self.scaling.transform(self.values), self.spec, self.scaling, self.weight)
 
     @cached_property
     def users_rows(self) -> Rows:
