@@ -23,7 +23,7 @@ _FONT = "font-family: 'DejaVu Sans'"
 _TAG = re.compile(r"<[^>]*>")
 _QUOTES = str.maketrans("\"'", "'\"")
 #: What stands in an address, and in an attribute of HTML in double quotes, as it is.
-_PLAIN = " !$'()*+,-./:;=?@_~[]{}|^`"
+_PLAIN = " !$'*+,-./:;=?@_~[]{}|^`"
 
 
 def smaller(svg: bytes) -> bytes:
