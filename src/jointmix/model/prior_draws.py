@@ -41,8 +41,8 @@ def _values(parameter: Parameter, shape: tuple[int, ...], rng: np.random.Generat
     if parameter.role == "correlation":
         if not parameter.free:
             return np.zeros(shape) + np.eye(shape[-1])
-        own = (shape[0], parameter.free[0], *shape[2:])
-        return np.broadcast_to(drawn(parameter.prior, own, rng), shape).copy()
+        matrices = (shape[0], parameter.free[0], *shape[2:])
+        return np.broadcast_to(drawn(parameter.prior, matrices, rng), shape).copy()
     if not parameter.free:
         return np.ones(shape)
     if parameter.role in ("location", "probability"):

@@ -173,7 +173,7 @@ class Encoding:
     @cached_property
     def against(self) -> dict[str, tuple[str, str, str]]:
         """Factor, level and reference by column, where a level is alone held against one."""
-        found = {}
+        found: dict[str, tuple[str, str, str]] = {}
         for term in self.terms:
             factor, *others = term.factors
             levels = self.levels.get(factor.text, ())
