@@ -19,7 +19,7 @@ def better_shape(
     slope: EachRow,
     bounds: tuple[float, float],
 ) -> np.ndarray:
-    """Values (start, cluster), between bounds, of a higher Σ_n r_n height_n, or as they are there.
+    """Values (start, cluster) of a higher Σ_n r_n height_n, or as they are, between bounds.
 
     Newton's step in the log, the longest uphill where the curvature is that of no maximum, and a
     quarter of it until it climbs. The mean square of the slopes is the curvature near the maximum
@@ -41,7 +41,6 @@ def better_shape(
     def pull(values: np.ndarray) -> np.ndarray:
         return values * (share * slope(values[..., None])).sum(axis=-1)
 
-    value = np.clip(value, *bounds)
     here = pull(value)
     curvature = (pull(value * np.exp(_APART)) - here) / _APART
     newton = here / np.maximum(-curvature, np.abs(here) / _LONGEST + 1e-300)

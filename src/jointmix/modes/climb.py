@@ -11,15 +11,10 @@ from jointmix.families.parameters import Parameters
 from jointmix.kernel.allocate import allocate
 from jointmix.model.dataset import Dataset
 from jointmix.modes.census import Mode
-from jointmix.modes.leaps import leap, replaced
 from jointmix.modes.mstep import Problem, make_problem, maximise
 
 #: Optima whose log likelihoods are closer may be the same.
 SAME_OPTIMUM = 1e-2
-#: Steps before the first leap: most runs have converged by then.
-_PLAIN = 50
-#: The longest first leap, in steps, and how much longer or shorter later ones may become.
-_FIRST_LEAP, _LONGER = 4.0, 4.0
 
 
 def expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
@@ -31,64 +26,23 @@ def expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.nda
 def climb(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: int) -> Parameters:
     """EM from responsibilities (start, cluster, obs) until less than ``tolerance`` is to gain.
 
-    Starts that have converged drop out; the result holds one batch entry a start. Those that have
-    not after `_PLAIN` steps leap from then on.
+    Starts that have converged drop out; the result holds one batch entry a start.
     """
     active = np.arange(len(share))
     parameters = maximise(problem, share, None)
     result = {name: value.copy() for name, value in parameters.items()}
     previous = np.full(len(share), -np.inf)
     gain = np.full(len(share), np.inf)
-    for _ in range(min(_PLAIN, max_iterations)):
+    for _ in range(max_iterations):
         share, value = expect(problem, parameters)
         new_gain = value - previous
         going = ~(np.isfinite(gain) & (_remaining(gain, new_gain) < tolerance))
         for name, array in parameters.items():
             result[name][active] = array
         if not going.any():
-            return Parameters(**result)
+            break
         active, previous, gain = active[going], value[going], new_gain[going]
         parameters = maximise(problem, share[going], parameters.take(np.flatnonzero(going)))
-    # A cycle is three steps.
-    leapt = _leaping(problem, parameters, tolerance, (max_iterations - _PLAIN) // 3)
-    for name, array in leapt.items():
-        result[name][active] = array
-    return Parameters(**result)
-
-
-def _leaping(problem: Problem, here: Parameters, tolerance: float, cycles: int) -> Parameters:
-    """EM on from parameters of a batch of starts, with a leap after every second step.
-
-    What a leap leads to is left for where the second step ended if it is not as high as where that
-    began, so that no start falls.
-    """
-    active = np.arange(len(here.weight))
-    result = {name: value.copy() for name, value in here.items()}
-    most, longest = np.full(len(active), _FIRST_LEAP), np.full(len(active), np.inf)
-    for _ in range(cycles):
-        share, value = expect(problem, here)
-        middle = maximise(problem, share, here)
-        share, level = expect(problem, middle)
-        for name, array in middle.items():
-            result[name][active] = array
-        # Of what is left a step takes one part in as many as the leaps of late were long.
-        going = ~((level - value) * longest < tolerance)
-        if not going.any():
-            break
-        left = np.flatnonzero(going)
-        active, most, longest, level = active[left], most[left], longest[left], level[left]
-        here, middle = here.take(left), middle.take(left)
-        landed = maximise(problem, share[left], middle)
-        far, length = leap(here, middle, landed, most, problem.spec)
-        share, value = expect(problem, far)
-        fell = np.flatnonzero(~(value >= level))
-        if len(fell):
-            far = replaced(far, fell, landed)
-            share[fell], _ = expect(problem, far.take(fell))
-        most = np.where(length == most, _LONGER * most, most)
-        most[fell] = np.maximum(1.0, length[fell] / _LONGER)
-        longest = np.where(np.isfinite(longest), np.maximum(length, longest / 2), length)
-        here = maximise(problem, share, far)
     return Parameters(**result)
 
 
