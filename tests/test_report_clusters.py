@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -205,8 +206,14 @@ def test_smaller_pictures_are_the_same_pictures() -> None:
     svg = figures.regression(x, y, np.zeros(60, dtype=int), {}, ("1.23456", "b"))
     less = smaller(svg)
     assert len(less) < 0.6 * len(svg)
+    colours = re.compile(rb"#[0-9a-f]{6}(?=[;\"])")
+    assert set(colours.findall(less)) == set(colours.findall(svg))
     space = "{http://www.w3.org/2000/svg}"
     one, other = (ElementTree.fromstring(each) for each in (svg, less))
+    # Marks are as many of each shape, and lines are clipped by what is there.
+    assert shapes(other) == shapes(one)
+    named = {each.get("id") for each in other.iter() if each.get("id")}
+    assert set(re.findall(r"url\(#([^)]*)", less.decode())) <= named
     for tag in ("text", "use", "path"):
         whole, few = (list(each.iter(f"{space}{tag}")) for each in (one, other))
         assert [each.text for each in whole] == [each.text for each in few]
@@ -223,6 +230,13 @@ def test_smaller_pictures_are_the_same_pictures() -> None:
             )
 
 
+def shapes(picture: ElementTree.Element) -> Counter[int]:
+    """How many marks there are of what is drawn with so many strokes."""
+    drawn = {f"#{each.get('id')}": len(strokes(each.get("d", ""))) for each in picture.iter()}
+    link = "{http://www.w3.org/1999/xlink}href"
+    return Counter(drawn[each.get(link)] for each in picture.iter() if each.tag.endswith("}use"))
+
+
 def strokes(path: str) -> list[tuple[str, list[float]]]:
     """The commands of a path and their numbers, those said once for several said for each."""
     length = {"M": 2, "L": 2, "C": 6, "Q": 4, "H": 1, "V": 1}
@@ -235,7 +249,7 @@ def strokes(path: str) -> list[tuple[str, list[float]]]:
 
 
 def test_an_address_holds_its_picture() -> None:
-    name = 'it\'s "5%" <b> #1 & é\\'
+    name = """it's 5% <b> #é\\& style="a: b; c\""""
     svg = smaller(figures.regression(np.arange(3.0), np.ones(3), np.zeros(3, int), {}, (name, "b")))
     kind, held = address(svg).split(",", 1)
     assert kind == "data:image/svg+xml"

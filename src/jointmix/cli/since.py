@@ -1,5 +1,6 @@
 """This run against the last: the fit that is replaced is kept, and what changed is a page."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +42,11 @@ def replace_fit(tree: xr.DataTree, fit: Path, last: Path) -> xr.DataTree | None:
     """
     replaced = None
     if fit.is_file():
-        try:
+        with suppress(JointmixError):
             earlier = load(fit)
             replaced = None if same_posterior(earlier, tree) else earlier
-        except JointmixError:
-            replaced = None
-        if replaced is not None:
-            write_file(last, fit.read_bytes())
+    if replaced is not None:
+        write_file(last, fit.read_bytes())
     save(tree, fit)
     return replaced
 

@@ -16,6 +16,7 @@ _STYLE = re.compile(r' style="([^"]*)"')
 #: Names of groups, which nothing asks for, and turns by nothing.
 _IDLE = re.compile(r'(?<=<g) id="[^"]*"| transform="rotate\(-?0 [^"]*\)"')
 _NAMED = re.compile(r'<(?:clipPath|path|pattern) id="([^"]*)"')
+_LINK = re.compile(r'(?<= id=")[^"]*|(?<=#)\w+(?=[")])')
 _PATH = re.compile(r'(?<= d=")[^"]*')
 _LINES = re.compile(r"L[^A-Za-z]*(?:L[^A-Za-z]*)+")
 _STYLES = '<style type="text/css">'
@@ -28,18 +29,22 @@ _PLAIN = " !$'*+,-./:;=?@_~[]{}|^`"
 
 def smaller(svg: bytes) -> bytes:
     """The same picture to a hundredth of a point, in fewer bytes."""
-    text = _HEAD.sub("", svg.decode("utf-8"))
-    text = _CLIPPED.sub(r"\1", text)
-    text = _PLACES.sub(lambda match: _LONG.sub(_rounded, " ".join(match[0].split())), text)
-    text = _OPACITY.sub(_rounded, _BETWEEN.sub("><", text).strip())
-    text = _MARKS.sub(_gathered, _IDLE.sub("", text))
-    text = _PATH.sub(lambda match: _commands(match[0]), text)
-    if f"{_FONT};" in text:
-        text = text.replace(f" {_FONT};", "").replace(_STYLES, f"{_STYLES}text{{{_FONT}}}", 1)
-    text = _STYLE.sub(lambda match: match[0].replace(": ", ":").replace("; ", ";"), text)
-    for place, name in enumerate(sorted(set(_NAMED.findall(text)))):
-        text = text.replace(name, f"i{place}-")
-    return text.encode("utf-8")
+    text = _CLIPPED.sub(r"\1", _HEAD.sub("", svg.decode("utf-8")))
+    text = text.replace(_STYLES, f"{_STYLES}text{{{_FONT}}}", 1) if f"{_FONT};" in text else text
+    text = _BETWEEN.sub("><", text).strip()
+    short = {name: f"i{place}" for place, name in enumerate(sorted(set(_NAMED.findall(text))))}
+    # Tags alone: a text may hold what looks like an attribute.
+    text = _TAG.sub(lambda match: _shorter(match[0], short), text)
+    return _MARKS.sub(_gathered, text).encode("utf-8")
+
+
+def _shorter(tag: str, names: dict[str, str]) -> str:
+    tag = _PLACES.sub(
+        lambda match: _LONG.sub(_rounded, " ".join(match[0].split())), _IDLE.sub("", tag)
+    )
+    tag = _PATH.sub(lambda match: _commands(match[0]), _OPACITY.sub(_rounded, tag))
+    tag = _LINK.sub(lambda match: names.get(match[0], match[0]), tag.replace(f" {_FONT};", ""))
+    return _STYLE.sub(lambda match: match[0].replace(": ", ":").replace("; ", ";"), tag)
 
 
 def address(svg: bytes) -> str:

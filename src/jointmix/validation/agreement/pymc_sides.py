@@ -60,13 +60,14 @@ def _mode(linker: Linker) -> "Mode":
     from pytensor.compile.mode import Mode, get_mode
     from pytensor.link.jax import JAXLinker
 
+    usual = get_mode(linker.upper())
+    if linker == "numba":
+        return usual
+
     class LittleOptimised(JAXLinker):
         def jit_compile(self, fn: Any) -> Any:
             import jax
 
             return jax.jit(fn, compiler_options=LITTLE_OPTIMISED)
 
-    usual = get_mode(linker.upper())
-    if linker == "numba":
-        return usual
     return Mode(LittleOptimised(), usual.provided_optimizer)
