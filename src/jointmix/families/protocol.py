@@ -113,10 +113,10 @@ class Block(ABC):
     #: Of a response: whether it is a whole number; whether it is positive.
     whole: ClassVar[bool] = False
     positive: ClassVar[bool] = False
-    #: Of a response: whether there is a closed form without predictors that are features.
-    integrates_predictors: ClassVar[bool] = False
     #: Of a response: whether it is how many of a column of trials succeeded.
     counts_successes: ClassVar[bool] = False
+    #: Whether `scores` are expectations given the rest where entries are missing.
+    scores_gaps: ClassVar[bool] = False
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 
@@ -141,6 +141,11 @@ class Block(ABC):
     def ratio(self) -> str:
         """Of a response: what exponentials of differences of its line are called; "" if nothing."""
         return ""
+
+    @property
+    def integrates_predictors(self) -> bool:
+        """Of a response: whether there is a closed form without predictors that are features."""
+        return False
 
     @property
     @abstractmethod
@@ -242,6 +247,26 @@ class Block(ABC):
         """What earlier blocks say of the features that are not ``present``, with its own."""
         del parameters, present
         return before
+
+    def stretch(
+        self, parameters: Parameters, rows: Rows, cluster: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | float:
+        """Of numeric features: what missing entries' normal deviations are multiplied by, drawn.
+
+        Parameters
+        ----------
+        parameters, rows
+            Draws (draw,), and rows that all have the same entries.
+        cluster
+            Of each row in each draw, (draw, obs).
+
+        Returns
+        -------
+        numpy.ndarray or float
+            (draw, obs); 1 where what is missing is Gaussian given the rest.
+        """
+        del parameters, rows, cluster, rng
+        return 1.0
 
     def reduction(self, present: np.ndarray) -> tuple[float, ...] | None:
         """What its compiled `reduce` is told where features are missing; None for as it is.
