@@ -401,3 +401,52 @@ def test_a_mapping_names_the_family_and_files_keep_it() -> None:
 def test_what_cannot_be_is_refused(options: dict, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         jm.ModelSpec(n_clusters=2, **options)
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.9])
+def test_ellipses_hold_their_share(probability: float) -> None:
+    df = np.array([0.7, 5.0])
+    found = BASE.blocks[0].region(probability, Parameters(feature_df=df))
+    assert np.allclose(found**2 / 2, stats.f.ppf(probability, 2, df), rtol=1e-10)
+    gaussian = replace(BASE, feature_family="normal").blocks[0]
+    found = gaussian.region(probability, Parameters(weight=np.ones(1)))
+    assert found**2 == pytest.approx(stats.chi2.ppf(probability, 2))
+
+
+def test_white_columns_are_standard_normal_numbers() -> None:
+    rng = np.random.default_rng(31)
+    spec = replace(BASE, response=None, predictors=())
+    parameters = Parameters(
+        mean=rng.normal(size=(2, 3)), cholesky=np.tril(rng.normal(size=(2, 3, 3))) + 2 * np.eye(3),
+        feature_df=np.array([1.2, 9.0]), weight=np.full(2, 0.5),
+    )  # fmt: skip
+    (block,), n = spec.blocks, 6_000
+    cluster = np.arange(n) % 2
+    none = Rows(np.zeros((n, 3)), np.zeros((n, 0)), np.zeros(n))
+    rows = replace(none, x=block.draw(parameters, none, cluster, rng))
+    white = block.checks.white(parameters, rows, cluster)
+    for part in (white, white[cluster == 0], white**2 - 1):
+        # Five standard errors: neighbours in a row are independent, not only uncorrelated.
+        correlation = np.corrcoef(part.T)[np.triu_indices(3, 1)]
+        assert np.abs(correlation).max() < 5 / np.sqrt(len(part))
+    assert min(stats.kstest(column, "norm").pvalue for column in white.T) > 1e-4
+
+
+def test_missing_entries_are_drawn_from_the_conditional_t() -> None:
+    rng, n = np.random.default_rng(32), 4_000
+    spec = gaps("full", 3, ())
+    parameters = Parameters(
+        mean=np.array([[0.0, 1.0, -1.0]]), feature_df=np.array([3.0]),
+        cholesky=np.array([[[1.0, 0, 0], [0.5, 1.2, 0], [-0.4, 0.3, 0.7]]]), weight=np.ones(1),
+    )  # fmt: skip
+    x = np.tile([2.5, np.nan, np.nan], (n, 1))
+    rows = Rows(x, np.zeros((n, 0)), np.zeros(n))
+    block, cluster = spec.blocks[0], np.zeros((1, n), dtype=int)
+    stretch = block.stretch(parameters.batched(), rows, cluster, rng)[0]
+    covariance = parameters.cholesky[0] @ parameters.cholesky[0].T
+    # Of the conditional distribution, by its textbook form.
+    center = 1.0 + covariance[1, 0] / covariance[0, 0] * 2.5
+    left = covariance[1, 1] - covariance[1, 0] ** 2 / covariance[0, 0]
+    scale = np.sqrt((3 + 2.5**2 / covariance[0, 0]) / 4 * left)
+    drawn = center + np.sqrt(left) * stretch * rng.standard_normal(n)
+    assert stats.kstest(drawn, stats.t(4, center, scale).cdf).pvalue > 1e-4

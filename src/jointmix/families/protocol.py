@@ -268,6 +268,23 @@ class Block(ABC):
         del parameters, rows, cluster, rng
         return 1.0
 
+    def region(self, probability: float, parameters: Parameters) -> np.ndarray:
+        """How many scales from its centre an ellipse of two numeric features holds so much.
+
+        Parameters
+        ----------
+        probability
+            In the ellipse.
+        parameters
+            Without batch dims.
+
+        Returns
+        -------
+        numpy.ndarray
+            (cluster,); as of a Gaussian where a family does not say it.
+        """
+        return np.full(len(parameters.weight), np.sqrt(-2 * np.log1p(-probability)))
+
     def reduction(self, present: np.ndarray) -> tuple[float, ...] | None:
         """What its compiled `reduce` is told where features are missing; None for as it is.
 
@@ -352,20 +369,6 @@ class Compiled(Protocol):
     def marginal(
         self, rows: Rows, parameters: Parameters, present: np.ndarray
     ) -> tuple[Rows, dict[str, np.ndarray]] | None: ...
-
-
-class Coded(Compiled, Protocol):
-    """A feature of levels."""
-
-    @property
-    def name(self) -> str: ...
-    def codes(self, rows: Rows) -> np.ndarray: ...
-
-
-class Counted(Compiled, Protocol):
-    """A feature of counts."""
-
-    def counts(self, rows: Rows) -> np.ndarray: ...
 
 
 @runtime_checkable

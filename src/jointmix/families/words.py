@@ -34,6 +34,9 @@ class Estimated(Protocol):
 
 #: Sizes from which counts well below them can hardly be told from Poisson's.
 _POISSON = 30
+#: With more degrees of freedom a t can hardly be told from a normal distribution; with no more
+#: than two it has no variance.
+_NORMAL, _NO_VARIANCE = 30, 2
 
 
 @dataclass(frozen=True)
@@ -370,6 +373,25 @@ class PositiveWords(LogLinkWords):
     def scatter(self, estimates: Mapping[str, Estimated]) -> str:
         """The shape."""
         return f"a shape of {estimates['shape'].text}"
+
+
+def tails_remark(df: Estimated, symbol: str, without: str) -> str:
+    """How heavy tails are, as far as the interval of degrees of freedom says.
+
+    Parameters
+    ----------
+    without
+        What there is none of up to two degrees of freedom, as "the response has no variance".
+    """
+    if df.upper <= _NO_VARIANCE:
+        said = f"tails so heavy that {without}"
+    elif df.upper <= _NORMAL:
+        said = "heavier tails than normal"
+    elif df.lower >= _NORMAL:
+        said = "hardly different from normal"
+    else:
+        said = "the rows do not tell whether the tails are heavier than normal"
+    return f"{symbol} = {df.text}: {said}"
 
 
 def words_of(block: Block) -> BlockWords:

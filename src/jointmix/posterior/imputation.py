@@ -176,6 +176,9 @@ def _imputed(
     factor = vector * np.sqrt(np.maximum(value, 0.0))[..., None, :]
     draw = np.arange(len(share))[:, None]
     noise = rng.standard_normal((*z.shape, len(gone)))
+    for block in spec.blocks:
+        if not block.of_response:
+            noise *= np.asarray(block.stretch(parameters, rows, z, rng))[..., None]
     x = each[draw, np.arange(n), z] + np.einsum("snij,snj->sni", factor[draw, z], noise)
     if part.answered:
         return mean, x

@@ -10,12 +10,12 @@ from jointmix.families.words import BlockWords, Node
 #: Dims of fixed covariances that differ between clusters.
 _PER_CLUSTER = 3
 _STRUCTURES = {
-    "full": "Each cluster has its own full covariance matrix, Σ = diag(s) R diag(s).",
-    "diagonal": "Inside a cluster the features are uncorrelated; each has its own variance.",
-    "spherical": "Inside a cluster the features are uncorrelated, with one variance on the "
+    "full": "Each cluster has its own full {0} matrix, Σ = diag(s) R diag(s).",
+    "diagonal": "Inside a cluster the features are uncorrelated; each has its own {1}.",
+    "spherical": "Inside a cluster the features are uncorrelated, with one {1} on the "
     "modelling scale.",
-    "tied": "All clusters share one full covariance matrix.",
-    "fixed": "The covariance matrices are fixed by the user.",
+    "tied": "All clusters share one full {0} matrix.",
+    "fixed": "The {0} matrices are fixed by the user.",
 }
 
 
@@ -26,6 +26,9 @@ class EllipticalWords(BlockWords):
         "mean": "Mean of each feature",
         "sd": "Standard deviation of each feature",
     }
+    #: What Σ and the entries of its diagonal are called.
+    matrix_name: ClassVar[str] = "covariance"
+    entry_name: ClassVar[str] = "variance"
 
     @property
     def matrix(self) -> str:
@@ -48,13 +51,15 @@ class EllipticalWords(BlockWords):
     @property
     def structure(self) -> tuple[str, ...]:
         """What the matrices are like."""
-        return (_STRUCTURES[self.block.spec.covariance],)
+        said = _STRUCTURES[self.block.spec.covariance]
+        return (said.format(self.matrix_name, self.entry_name),)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """μ and Σ."""
         mean, *matrix = self.block.parameters[:3]
-        covariance = Node.of("Σ", "covariances", matrix)
+        several = "covariances" if self.matrix_name == "covariance" else "scale matrices"
+        covariance = Node.of("Σ", several, matrix)
         if covariance.fixed:
             given = self.block.spec.priors.covariance
             shared = given is not None and given.array.ndim < _PER_CLUSTER

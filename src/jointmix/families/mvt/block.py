@@ -179,6 +179,14 @@ class StudentTFeatures(Elliptical):
         near, own = square[draw, cluster, row], df[draw, cluster]
         return np.asarray(np.sqrt((own + near) / rng.chisquare(own + size)))
 
+    def region(self, probability: float, parameters: Parameters) -> np.ndarray:
+        """√(2 q) with q the quantile of F(2, ν): wider than a Gaussian's of the same scales.
+
+        Its closed form is ν ((1 − p)^(−2/ν) − 1) / 2.
+        """
+        df = parameters.feature_df
+        return np.asarray(np.sqrt(df * np.expm1(-2 / df * np.log1p(-probability))))
+
     def _reach(self, parameters: Parameters, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """How many features each row has, (obs,), and |z|² of these, (..., component, obs)."""
         size = (~np.isnan(rows.x)).sum(axis=1)
