@@ -9,11 +9,14 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq, minimize
 from scipy.special import digamma, gammaln, logsumexp
+from test_agreement import failures, points_of
+from test_fused import with_gradient
 from test_kernel import named, prior_of, rows_of, target_of
 from test_missing import at, table_of
 
 import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
+from jointmix.checks.sampled import sampled_distances
 from jointmix.families.mixture import component_log_density, log_likelihood, responsibility
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
@@ -30,6 +33,12 @@ from jointmix.modes.mstep import make_problem as em_problem
 from jointmix.modes.mstep import maximise
 from jointmix.modes.starts import allocations
 from jointmix.sampling import Target
+from jointmix.validation.agreement.comparison import Comparison
+from jointmix.validation.agreement.numpyro_side import numpyro_side
+from jointmix.validation.agreement.plain_sides import kernel_side, numpy_side, scipy_side
+from jointmix.validation.agreement.problem import Problem as ComparedProblem
+from jointmix.validation.agreement.problem import random_points
+from jointmix.validation.twin import build_twin
 
 BASE = jm.ModelSpec(
     n_clusters=2, features=("a", "b", "c"), predictors=("a",), response="y",
@@ -450,3 +459,70 @@ def test_missing_entries_are_drawn_from_the_conditional_t() -> None:
     scale = np.sqrt((3 + 2.5**2 / covariance[0, 0]) / 4 * left)
     drawn = center + np.sqrt(left) * stretch * rng.standard_normal(n)
     assert stats.kstest(drawn, stats.t(4, center, scale).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", ["complete", "gaps"])
+def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
+    pytest.importorskip("funsor")
+    spec = replace(BASE, covariance="tied", tails="shared") if name == "complete" else GAPS["four"]
+    problem = ComparedProblem(
+        make_dataset(table_of(60, missing=0.2 * (name == "gaps")), spec), None
+    )
+    twin = build_twin(problem.dataset, problem.spec)
+    sides = [kernel_side(problem), numpy_side(problem), scipy_side(problem)]
+    sides.append(numpyro_side(problem, "NumPyro", twin))
+    differences = Comparison(problem, sides).run(points_of(problem, 150, seed=3))
+    assert failures(differences) == []
+    assert {"prior", "gradient", "rows", "features", "total"} <= {x.term for x in differences}
+
+
+def test_fused_model_of_rows_with_gaps_is_the_kernel() -> None:
+    dataset = make_dataset(table_of(60), GAPS["three, tied, shared df"])
+    problem = ComparedProblem(dataset, None)
+    found = with_gradient(jm.build_model(dataset, dataset.spec, fused=True))
+    q = random_points(problem, np.zeros(problem.dim), 2, seed=4)
+    right = kernel_side(problem).evaluate(q)
+    for i, point in enumerate(q):
+        own, *slopes = found(*(point[at].reshape(size) for at, size in problem.slices.values()))
+        # Some thousand roundings, in gradients by the largest entry.
+        assert abs(own - right.total[i]) <= 1e-12 * abs(right.total[i])
+        gradient = np.concatenate([np.ravel(slope) for slope in slopes])
+        assert np.abs(gradient - right.gradient[i]).max() <= 1e-9 * np.abs(gradient).max()
+
+
+def test_tables_are_drawn_from_a_truth() -> None:
+    truth = jm.four_clusters(2, 3, feature_family="student_t", discrete={"word": "categorical"})
+    assert truth.spec.feature_family == "student_t"
+    assert {**truth.shape} == {"feature_df": pytest.approx([4.0, 4.0])}
+    table = jm.simulate(truth, 20_000, seed=3, missing={"x2": 0.1})
+    assert table["x2"].isna().mean() == pytest.approx(0.1, abs=0.01)
+    for k in range(2):
+        own = table.loc[table["cluster"] == k, "x1"]
+        law = stats.t(4.0, truth.mean[k, 0], np.sqrt(truth.covariance[k, 0, 0]))
+        assert stats.kstest(own, law.cdf).pvalue > 1e-4
+    with pytest.raises(SpecError, match="features of the family 'student_t'"):
+        replace(truth, shape={})
+
+
+def test_distances_of_clusters_are_those_of_their_densities() -> None:
+    spec = replace(BASE, features=("a", "b"), predictors=("a",))
+    parameters = Parameters(
+        weight=np.array([[0.3, 0.7]]), mean=np.array([[[0.0, 0.0], [1.5, 0.5]]]),
+        cholesky=np.array([[[[1.0, 0], [0.4, 0.8]], [[0.7, 0], [-0.2, 1.1]]]]),
+        feature_df=np.array([[2.0, 8.0]]), intercept=np.array([[0.0, 0.5]]),
+        slope=np.array([[[1.0], [0.3]]]), sigma=np.array([[0.6, 0.9]]),
+    )  # fmt: skip
+    none = Rows(np.zeros((1, 2)), np.zeros((1, 1)), np.zeros(1))
+    many = parameters.take(np.zeros(100, dtype=int))
+    found = np.exp(-sampled_distances(many, none, spec)[0, 1])
+    step = np.linspace(-8, 8, 161)
+    axis = np.sinh(step)
+    x, y, z = (each.ravel() for each in np.meshgrid(axis, axis, axis))
+    mass = np.prod(np.meshgrid(*[np.cosh(step) * (step[1] - step[0])] * 3), axis=0).ravel()
+    rows = Rows(np.stack([x, y], axis=1), x[:, None], z)
+    density = component_log_density(spec.blocks, rows, parameters.take(0))
+    density = density - np.log(parameters.weight[0])
+    exact = (np.exp(density.sum(axis=1) / 2) * mass).sum()
+    # The standard error of 100 draws, and five of them.
+    assert found.mean() == pytest.approx(exact, abs=5 * found.std() / 10)
+    assert found.std() < 0.03

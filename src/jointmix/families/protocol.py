@@ -271,17 +271,7 @@ class Block(ABC):
     def region(self, probability: float, parameters: Parameters) -> np.ndarray:
         """How many scales from its centre an ellipse of two numeric features holds so much.
 
-        Parameters
-        ----------
-        probability
-            In the ellipse.
-        parameters
-            Without batch dims.
-
-        Returns
-        -------
-        numpy.ndarray
-            (cluster,); as of a Gaussian where a family does not say it.
+        (cluster,), at parameters without batch dims: as of a Gaussian where nothing else is said.
         """
         return np.full(len(parameters.weight), np.sqrt(-2 * np.log1p(-probability)))
 

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from jointmix.families.elliptical.words import EllipticalWords
 from jointmix.families.mathml import density, letter
-from jointmix.families.words import Estimated, Node, tails_remark
+from jointmix.families.remarks import tails_remark
+from jointmix.families.words import Estimated, Node
 
 
 class StudentTFeaturesWords(EllipticalWords):

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from jointmix.families.mathml import density, letter, under
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.words import Estimated, Node, RegressionWords, tails_remark
+from jointmix.families.remarks import tails_remark
+from jointmix.families.words import Estimated, Node, RegressionWords
 
 
 class StudentTResponseWords(RegressionWords):

@@ -45,8 +45,6 @@ def site_of(parameter: Parameter) -> str:
         case "scale":
             unit = "variance" if isinstance(parameter.prior, InverseGamma) else "sd"
             return f"{parameter.site}_{unit}"
-        case "shape":
-            return parameter.site
     return parameter.name
 
 
