@@ -32,7 +32,8 @@ def impute(
 
     In each draw of the parameters a row belongs to a cluster with the probability that its entries
     give it; there its missing features are Gaussian given the others, the response among them, and
-    a missing response follows its line at the features, known or drawn.
+    a missing response follows its line at the features, known or drawn. Student-t features are t
+    given the others, with more degrees of freedom, wider where what is there lies far out.
 
     Parameters
     ----------
