@@ -1,11 +1,15 @@
 """Student-t features against SciPy, quadrature, differences, and a plain EM written here."""
 
+import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
+import arviz_stats as az
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 from scipy import stats
 from scipy.optimize import brentq, minimize
 from scipy.special import digamma, gammaln, logsumexp
@@ -461,7 +465,7 @@ def test_missing_entries_are_drawn_from_the_conditional_t() -> None:
     assert stats.kstest(drawn, stats.t(4, center, scale).cdf).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("name", ["complete", "gaps"])
+@pytest.mark.parametrize("name", ["gaps", pytest.param("complete", marks=pytest.mark.slow)])
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
     pytest.importorskip("funsor")
     spec = replace(BASE, covariance="tied", tails="shared") if name == "complete" else GAPS["four"]
@@ -476,6 +480,7 @@ def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> No
     assert {"prior", "gradient", "rows", "features", "total"} <= {x.term for x in differences}
 
 
+@pytest.mark.slow
 def test_fused_model_of_rows_with_gaps_is_the_kernel() -> None:
     dataset = make_dataset(table_of(60), GAPS["three, tied, shared df"])
     problem = ComparedProblem(dataset, None)
@@ -526,3 +531,77 @@ def test_distances_of_clusters_are_those_of_their_densities() -> None:
     # The standard error of 100 draws, and five of them.
     assert found.mean() == pytest.approx(exact, abs=5 * found.std() / 10)
     assert found.std() < 0.03
+
+
+def test_outliers_make_no_clusters() -> None:
+    rng, n = np.random.default_rng(41), 240
+    z = rng.integers(0, 2, n)
+    wide = np.where(rng.random(n) < 0.05, 5.0, 1.0)[:, None]
+    x = rng.standard_normal((n, 2)) * [0.7, 0.5] * wide + np.array([[-2.0, 0.0], [2.0, 1.0]])[z]
+    table, sampler = {"a": x[:, 0], "b": x[:, 1]}, jm.SamplerSpec(starts=8)
+    bic = {
+        family: [
+            jm.fit_em(table, jm.ModelSpec(
+                n_clusters=k, features=["a", "b"], feature_family=family, sampler=sampler
+            )).best.bic
+            for k in (1, 2, 3)
+        ]
+        for family in ("normal", "student_t")
+    }  # fmt: skip
+    assert np.argmin(bic["student_t"]) == 1
+    assert bic["normal"][2] < bic["normal"][1] - 50
+
+
+@pytest.fixture(scope="module")
+def tiny() -> tuple[np.ndarray, xr.DataTree]:
+    x = np.array([-1.2, -0.7, -0.4, -0.1, 0.0, 0.2, 0.3, 0.5, 0.9, 1.4, 4.5])
+    spec = jm.ModelSpec(
+        n_clusters=1, features={"a": "student_t"}, standardize=False,
+        sampler=jm.SamplerSpec(sampler="independence", draws=1_000),
+    )  # fmt: skip
+    return x, jm.fit({"a": x}, spec, seed=1, progress=False)
+
+
+def test_posterior_is_that_of_quadrature(tiny: tuple[np.ndarray, xr.DataTree]) -> None:
+    x, tree = tiny
+    mean, log_variance, log_df = np.meshgrid(
+        np.linspace(-4, 4, 161), np.linspace(-8, 6, 161), np.linspace(-6, 6, 161), indexing="ij"
+    )
+    variance, df = np.exp(log_variance), np.exp(log_df)
+    # Normal(0, 2.5), InverseGamma(1, 0.05) of the variance, Gamma(2, 0.1); and Jacobians of logs.
+    height = stats.norm.logpdf(mean, 0, 2.5) - log_variance - 0.05 / variance
+    height += 2 * log_df - 0.1 * df
+    constant = gammaln((df + 1) / 2) - gammaln(df / 2) - np.log(df * np.pi * variance) / 2
+    for value in x:
+        height += constant - (df + 1) / 2 * np.log1p((value - mean) ** 2 / (variance * df))
+    mass = np.exp(height - height.max())
+    mass /= mass.sum()
+    posterior = tree["posterior"].to_dataset()
+    columns = {"mean": mean, "sd": np.sqrt(variance), "feature_df": df}
+    for name, exact in columns.items():
+        draws = posterior[name].values.reshape(posterior.sizes["chain"], -1)
+        for power in (1, 2):
+            error = az.mcse(draws**power, method="mean")
+            # Grids of 161 steps are exact to 1e-3 of a posterior standard deviation or better.
+            assert (draws**power).mean() == pytest.approx(
+                (mass * exact**power).sum(), abs=4 * error
+            )
+
+
+def test_a_fit_names_itself_in_report_summary_and_recipe(
+    tiny: tuple[np.ndarray, xr.DataTree], tmp_path: Path
+) -> None:
+    x, tree = tiny
+    assert any(str(name).startswith("feature_df") for name in jm.summary(tree).index)
+    jm.report(tree, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for words in ("multivariate Student-t density of the features", "not its standard deviation",
+                  "The cluster has its own degrees of freedom ν of the features"):  # fmt: skip
+        assert words in text
+    assert "Gaussian" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    draws = tree["posterior"].to_dataset()
+    df, mean, sd = (draws[name].values[..., 0] for name in ("feature_df", "mean", "sd"))
+    law = stats.t(df[..., None], mean.reshape(*df.shape, 1), sd.reshape(*df.shape, 1))
+    assert np.allclose(jm.log_density(tree, {"a": x})["feature"], law.logpdf(x), rtol=1e-10)
+    saved = jm.save(tree, tmp_path / "fit.nc")
+    assert jm.load(saved or tmp_path / "fit.nc").attrs["spec"] == tree.attrs["spec"]
