@@ -216,7 +216,7 @@ class Elliptical(Block):
 
     def marginal(
         self, rows: Rows, parameters: Parameters, present: np.ndarray
-    ) -> tuple[Rows, dict[str, np.ndarray]] | None:
+    ) -> tuple[Rows, dict[str, np.ndarray]]:
         """μ and Σ of the features that are present; nothing where none is."""
         there = np.flatnonzero(present)
         reduced = replace(rows, x=rows.x[:, there], u=rows.u[:, :0])

@@ -164,7 +164,7 @@ class StudentTFeatures(Elliptical):
 
     def marginal(
         self, rows: Rows, parameters: Parameters, present: np.ndarray
-    ) -> tuple[Rows, dict[str, np.ndarray]] | None:
+    ) -> tuple[Rows, dict[str, np.ndarray]]:
         """μ, Σ and ν of the features that are present; nothing where none is."""
         reduced, own = super().marginal(rows, parameters, present)
         return reduced, own and own | {"feature_df": parameters.feature_df}
@@ -175,7 +175,7 @@ class StudentTFeatures(Elliptical):
         """√((ν + δ) / χ²) of ν + D degrees of freedom, of D features that are δ from the centre."""
         size, square = self._reach(parameters, rows)
         df = parameters.feature_df
-        draw, row = np.indices(cluster.shape, sparse=True)
+        draw, row = np.arange(len(cluster))[:, None], np.arange(cluster.shape[1])
         near, own = square[draw, cluster, row], df[draw, cluster]
         return np.asarray(np.sqrt((own + near) / rng.chisquare(own + size)))
 
