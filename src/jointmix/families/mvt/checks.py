@@ -1,6 +1,7 @@
 """What can go wrong with Student-t features, besides what can with any in ellipsoids."""
 
 import numpy as np
+from scipy.special import ndtri, stdtr
 
 from jointmix.families.elliptical.checks import EllipticalChecks
 from jointmix.families.matrices import inverse_lower
@@ -37,16 +38,14 @@ class StudentTFeaturesChecks(EllipticalChecks):
         With z the first j columns of it, the next is √((ν + z'z) / (ν + j)) times a t number of
         ν + j degrees of freedom that does not depend on them.
         """
-        from scipy.stats import norm, t
-
         plain, inverse = np.empty_like(rows.x), inverse_lower(parameters.cholesky)
         for cluster, mean in enumerate(parameters.mean):
             inside = allocation == cluster
             plain[inside] = (rows.x[inside] - mean) @ inverse[cluster].T
-        df = parameters.feature_df[allocation][:, None] + np.arange(plain.shape[1])
-        before = np.cumsum(plain**2, axis=1) - plain**2
         start = parameters.feature_df[allocation][:, None]
+        df = start + np.arange(plain.shape[1])
+        before = np.cumsum(plain**2, axis=1) - plain**2
         size = np.abs(plain) / np.sqrt((start + before) / df)
         # Chances that underflow are of numbers in which t and normal tails hardly differ.
-        score = np.minimum(size, norm.isf(t.sf(size, df)))
+        score = np.minimum(size, -ndtri(stdtr(df, -size)))
         return np.asarray(np.sign(plain) * score)
