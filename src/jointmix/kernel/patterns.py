@@ -87,7 +87,15 @@ def _pattern(
         width += k * n_left
     stacked = np.concatenate(columns) if columns else np.zeros((0, len(part.place)))
     return {
-        **add_blocks(tape, tuple(blocks), k, stacked, weight=part.rows.weight, starts=starts),
+        **add_blocks(
+            tape,
+            tuple(blocks),
+            k,
+            stacked,
+            weight=part.rows.weight,
+            starts=starts,
+            alternatives=part.alternatives,
+        ),
         "reductions": tape.table(REDUCTION, reductions),
         "n_reductions": len(reductions),
     }, width

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jointmix.families import has_levels
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.design import cached_formula
 from jointmix.tables.issues import Issue, error, quoted, warning
@@ -162,6 +163,8 @@ def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, s
         made = " predictor" if name not in spec.given else ""
         way = "make it a feature too, " if made else ""
         return f"it is no feature, so that nothing says what the{made or ' entry'} was", way
+    if name in _levels_alone(spec, words):
+        return None
     for label, columns in _made_terms(spec):
         if name in columns:
             return f"{quoted(label)} is made of it, over which there is no exact integral", ""
@@ -172,6 +175,21 @@ def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, s
         reason = f"it is a predictor of a response of the family {quoted(spec.family)}"
         return f"{reason}, over which there is no exact integral", ""
     return None
+
+
+def _levels_alone(spec: ModelSpec, words: Collection[str]) -> frozenset[str]:
+    """Features of which predictors are made as factors of levels only: sums go over the levels."""
+    coded = {own.column for own in spec.types or () if has_levels(own.family)}
+    if spec.formula is None:
+        listed = spec.predictors if spec.encoding is None else spec.encoding.names_listed
+        return frozenset({*listed} & {*words})
+    found: dict[str, bool] = {}
+    for term in cached_formula(spec.formula).terms:
+        for part in term.factors:
+            alone = part.coding is not None or (part.plain and part.text in words)
+            for column in part.columns:
+                found[column] = alone and found.get(column, True)
+    return frozenset(name for name, alone in found.items() if alone and name in {*words, *coded})
 
 
 def _made_terms(spec: ModelSpec) -> list[tuple[str, tuple[str, ...]]]:

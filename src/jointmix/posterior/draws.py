@@ -20,6 +20,7 @@ from jointmix.base.schema import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
+from jointmix.model.completions import completions
 from jointmix.model.demands import require_possible
 from jointmix.model.discrete import labelled
 from jointmix.model.new_rows import model_rows
@@ -79,6 +80,10 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     found = Rows(x, u, y, observed_labels(tree), offset, trials)
     if spec.discrete:
         found = replace(found, discrete=observed["discrete"].values)
+    source = observed_source(tree)
+    if source is not None:
+        more, _ = completions(spec, source, found.discrete, y)
+        found = replace(found, completions=more)
     return with_weight(found, weight)
 
 
