@@ -17,6 +17,8 @@ from jointmix.kernel.values import parameters as expanded
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.packing import packed
 from jointmix.model.rows import scaled_rows
+from jointmix.modes import mstep
+from jointmix.modes.climb import expect
 
 LEVELS = {"word": ("high", "low", "mid"), "kind": ("p", "q")}
 #: Rows in which words, kinds, a number that is no predictor, one that is, and the response lack.
@@ -128,3 +130,34 @@ def test_pymc_has_the_kernels_density_and_gradient(fused: bool) -> None:
         first += start.size
     assert model.compile_logp()(point) == pytest.approx(value, rel=1e-11)
     np.testing.assert_allclose(model.compile_dlogp()(point), gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_em_climbs_and_reaches_the_rows_density() -> None:
+    dataset = dataset_of("normal", row_weights="w")
+    problem = mstep.make_problem(dataset)
+    hard = np.random.default_rng(1).integers(2, size=len(problem.table.y))[problem.group]
+    at, values = mstep.maximise(problem, problem.parted(np.eye(2)[:, hard][None]), None), []
+    for _ in range(15):
+        share, value = expect(problem, at)
+        values.append(value[0])
+        np.testing.assert_allclose(problem.joined(share).sum(axis=1), 1.0, atol=1e-12)
+        last, at = at, mstep.maximise(problem, share, at)
+    assert (np.diff(values) > 0).all()
+    model = dataset.scaling.to_model(problem.scaling.to_users(last)).take(0)
+    found = by_hand(dataset, model).astype(float)
+    whole = dataset.rows.weights @ log_likelihood(found)
+    whole += dataset.scaling.total_jacobian(dataset.rows)
+    # Sums of a thousand, on two scales.
+    assert values[-1] + problem.scaling.total_jacobian(problem.table) == pytest.approx(whole)
+
+
+def test_too_many_combinations_are_refused() -> None:
+    rng = np.random.default_rng(3)
+    names = np.array([f"l{i:02}" for i in range(40)], dtype=object)
+    words = {name: names[rng.permutation(np.arange(400) % 40)] for name in ("one", "two")}
+    table = pd.DataFrame({"a": rng.normal(size=400), "y": rng.normal(size=400), **words})
+    table.loc[3, ["one", "two"]] = None
+    spec = jm.ModelSpec(n_clusters=1, features=["a", "one", "two"], formula="y ~ a + one + two",
+                        missing="model")  # fmt: skip
+    with pytest.raises(DataError, match="row 3, and they have 1600 combinations of levels, more"):
+        make_dataset(table, spec)
