@@ -8,6 +8,7 @@ import pytest
 from scipy.special import logsumexp
 
 import jointmix as jm
+from jointmix.base.errors import DataError
 from jointmix.families.mixture import component_log_density, log_likelihood, responsibility
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.allocate import allocate
@@ -64,7 +65,7 @@ def holes_of(family: str) -> dict[str, list[int]]:
 
 
 def dataset_of(family: str = "normal", **options: object) -> Dataset:
-    return make_dataset(table_of(holes=holes_of(family)), spec_of(family, **options))
+    return make_dataset(table_of(holes=holes_of(family)), spec_of(family, **options), summed=True)
 
 
 def point_of(dataset: Dataset, seed: int = 2) -> tuple[np.ndarray, np.ndarray, Parameters]:
@@ -160,4 +161,9 @@ def test_too_many_combinations_are_refused() -> None:
     spec = jm.ModelSpec(n_clusters=1, features=["a", "one", "two"], formula="y ~ a + one + two",
                         missing="model")  # fmt: skip
     with pytest.raises(DataError, match="row 3, and they have 1600 combinations of levels, more"):
-        make_dataset(table, spec)
+        make_dataset(table, spec, summed=True)
+
+
+def test_a_fit_refuses_them_by_name() -> None:
+    with pytest.raises(DataError, match="'word' has missing entries.*nothing is summed|made of it"):
+        jm.fit(table_of(holes=HOLES), spec_of(), progress=False)
