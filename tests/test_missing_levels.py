@@ -165,5 +165,7 @@ def test_too_many_combinations_are_refused() -> None:
 
 
 def test_a_fit_refuses_them_by_name() -> None:
-    with pytest.raises(DataError, match="'word' has missing entries.*nothing is summed|made of it"):
+    with pytest.raises(
+        DataError, match=r"'word' has missing entries.*nothing is summed|made of it"
+    ):
         jm.fit(table_of(holes=HOLES), spec_of(), progress=False)
