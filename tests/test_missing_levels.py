@@ -160,7 +160,7 @@ def test_too_many_combinations_are_refused() -> None:
     table.loc[3, ["one", "two"]] = None
     spec = jm.ModelSpec(n_clusters=1, features=["a", "one", "two"], formula="y ~ a + one + two",
                         missing="model")  # fmt: skip
-    with pytest.raises(DataError, match="row 3, and they have 1600 combinations of levels, more"):
+    with pytest.raises(DataError, match=r"in row 3 .*, and they have 1600 combinations of levels"):
         make_dataset(table, spec, summed=True)
 
 
