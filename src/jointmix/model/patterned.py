@@ -36,7 +36,10 @@ def left_blocks(
     rows = rows_by_role(spec, joined_rows(spec, own[place], [each[place] for each in extra]))
     if part.alternatives > 1:
         # What rows are completed by is no data: it goes with what they miss.
-        u, discrete = np.nan_to_num(part.rows.u), np.nan_to_num(part.rows.discrete, nan=-1.0)
+        u, discrete = (
+            np.nan_to_num(part.rows.u),
+            np.nan_to_num(np.asarray(part.rows.discrete), nan=-1.0),
+        )
         rows = replace(rows, u=pt.as_tensor(u), discrete=pt.as_tensor(discrete))
     for block in spec.blocks:
         if part.answered or not block.of_response:
