@@ -15,14 +15,16 @@ from test_building import put
 from test_cli import assert_refused, call, names
 
 import jointmix as jm
-from jointmix.base.errors import SchemaError, SpecError
+from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
+from jointmix.cli import since
 from jointmix.cli.building import build
 from jointmix.cli.since import replace_fit, since_last
 from jointmix.model.simulate import four_clusters, simulate
-from jointmix.reporting import report
+from jointmix.reporting import documents, report
 from jointmix.reporting.both import Pair
 from jointmix.reporting.documents import side_document
 from jointmix.reporting.elements import Badge, Figure, Table, flat
+from jointmix.reporting.pdf import require_pdf
 from jointmix.reporting.plain import to_json, to_markdown
 from jointmix.reporting.render import render
 
@@ -141,6 +143,17 @@ def test_a_list_of_two_fits_is_a_result(tree: xr.DataTree, tmp_path: Path) -> No
         report([tree, "fit.nc"], tmp_path / "r.html")  # type: ignore[list-item]
 
 
+def test_the_pdf_of_two_fits_is_the_same_each_time(tree: xr.DataTree, tmp_path: Path) -> None:
+    try:
+        require_pdf()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    other = moved(tree)
+    first, again = (report([tree, other], tmp_path / f"{i}.pdf").read_bytes() for i in range(2))
+    assert first.startswith(b"%PDF")
+    assert first == again
+
+
 def test_two_fits_on_the_command_line(tree: xr.DataTree, tmp_path: Path) -> None:
     one, other = jm.save(tree, tmp_path / "may.nc"), jm.save(moved(tree), tmp_path / "june.nc")
     done = call("report", one, other)
@@ -171,6 +184,31 @@ def test_the_last_fit_is_kept_until_the_next_one(tree: xr.DataTree, tmp_path: Pa
     assert last.read_bytes() == may
     last.write_bytes(b"no fit")
     assert since_last(june, last, page, "a").text.startswith("not compared with the last fit: ")
+
+
+def test_the_last_fit_is_read_and_compared_once(
+    tree: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(name: str, make: Any) -> Any:
+        def one(*given: Any) -> Any:
+            asked.append(name)
+            return make(*given)
+
+        return one
+
+    fit, last, page = (tmp_path / name for name in ("a.nc", "a.last.nc", "a.changes.html"))
+    jm.save(tree, fit)
+    june = moved(tree)
+    for module, name in ((since, "load"), (since, "diff"), (documents, "diff")):
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+    found = since_last(june, last, page, "a", replace_fit(june, fit, last))
+    assert sorted(asked) == ["diff", "load"]
+    once = page.read_bytes()
+    # The page is that of the two fits read and compared anew.
+    assert found == since_last(june, last, page, "a")
+    assert page.read_bytes() == once
 
 
 def test_builds_hold_each_fit_against_the_last(tmp_path: Path) -> None:

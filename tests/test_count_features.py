@@ -25,6 +25,7 @@ from jointmix.model.packing import packed
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
 from jointmix.validation.calibration.replicates import true_arrays
 from jointmix.validation.twin.family import twins
+from jointmix.validation.twin.likelihood import scaled_rows as twin_rows
 
 RATES = {"visits": (2.0, 9.0), "falls": (0.4, 1.2), "stays": (3.0, 12.0)}
 SIZES = {"stays": (1.0, 4.0)}
@@ -53,9 +54,12 @@ def spec_of(**options: object) -> jm.ModelSpec:
 
 
 ONLY = {"features": {"visits": "poisson"}, "predictors": [], "response": None}
+BOTH = {"predictors": ["visits", "a"]}
 SPREAD = ONLY | {"features": {"stays": "negative_binomial"}}
 STRUCTURES = pytest.mark.parametrize(
-    "options", [{}, ONLY, SPREAD], ids=["mixed", "counts alone", "spread counts alone"]
+    "options",
+    [{}, ONLY, SPREAD, BOTH],
+    ids=["mixed", "counts alone", "spread counts alone", "a count that is a predictor too"],
 )
 
 
@@ -98,7 +102,7 @@ def test_kernel_numpy_pymc_and_scipy_agree(options: dict) -> None:
         )
         # Rounding of a total of this size, over the step.
         assert abs(gradient[i] - apart / 2e-5) < 1e-7 * (1 + abs(gradient[i]) + abs(value))
-    if options:
+    if "features" in options:
         found = packed(expanded(problem, spec, at), spec)
         rows = component_log_density(spec.blocks, dataset.rows, found)
         (name,) = options["features"]
@@ -123,6 +127,66 @@ def test_em_climbs(options: dict) -> None:
         moved = best.parameters.replace(**{name: at_best * np.array([factor, 1.0])})
         below = log_likelihood(component_log_density(dataset.blocks, dataset.users_rows, moved))
         assert below.sum() < at
+
+
+@pytest.mark.parametrize("stated", [BOTH, {"predictors": [], "response": None,
+                                           "formula": "y ~ visits + a"}])  # fmt: skip
+def test_a_count_that_is_a_predictor_too_is_one_column_and_scaled_for_the_line(
+    stated: dict,
+) -> None:
+    table = table_of()
+    # Far from zero, where an intercept at no visits would be far from the rows.
+    table["visits"] += 500
+    options = stated | {"features": {"a": "normal", "visits": "poisson"}}
+    dataset = make_dataset(table, spec_of(n_clusters=1, **options))
+    assert dataset.columns == ("a", "visits", "y")
+    visits, u = table["visits"].to_numpy(), dataset.rows.u
+    assert (dataset.rows.discrete[:, 0] == visits).all()
+    place = dataset.spec.predictors.index("visits")
+    np.testing.assert_allclose(u[:, place], (visits - visits.mean()) / visits.std(), rtol=1e-12)
+    twins_rows = twin_rows(dataset)
+    assert (twins_rows.discrete == dataset.rows.discrete).all()
+    assert (twins_rows.u == u).all()
+    found = jm.fit_em(table, spec_of(n_clusters=1, **options)).best.parameters
+    x = np.column_stack([np.ones(len(table)), visits, table["a"]])
+    line, *_ = np.linalg.lstsq(x, table["y"], rcond=None)
+    # Two solvers of a problem whose columns are 500 and 1 in size.
+    np.testing.assert_allclose([found.intercept[0], *found.slope[0]], line, rtol=1e-8)
+    np.testing.assert_allclose(found["rate_visits"], visits.mean(), rtol=1e-8)
+
+
+def test_counts_and_truths_that_are_predictors_too_may_not_be_missing() -> None:
+    table = table_of()
+    table["smokes"] = table["falls"] > 0
+    features = {"a": "normal", "visits": "poisson", "smokes": "bernoulli"}
+    for name, summed in (("visits", "counts"), ("smokes", "levels")):
+        holes = table.astype({name: object})
+        holes.loc[3, name] = None
+        spec = spec_of(features=features, predictors=["a", name], missing="model")
+        with pytest.raises(DataError, match=f"'{name}' has missing.*over whose {summed} nothing"):
+            make_dataset(holes, spec)
+
+
+def test_lines_in_counts_explain_what_rows_say() -> None:
+    rng = np.random.default_rng(4)
+    z = rng.integers(2, size=150)
+    visits = rng.poisson(np.where(z == 1, 9.0, 2.0))
+    y = np.where(z == 1, 30 - visits, visits) + rng.normal(size=150)
+    table = pd.DataFrame({"visits": visits, "y": y})
+    spec = spec_of(features={"visits": "poisson"}, predictors=["visits"])
+    tree = jm.fit(table, spec, seed=1, progress=False)
+    at = posterior_parameters(tree)
+    line = at.intercept[:, None] + at.slope[..., 0][:, None] * visits[:, None]
+    logs = np.log(at.weight)[:, None] + poisson.logpmf(visits[:, None], at["rate_visits"][:, None])
+    given = np.exp(logs - logsumexp(logs, axis=-1, keepdims=True))
+    mean = jm.predict(tree, table[["visits"]])["mean"]
+    # Averages over draws in another order.
+    np.testing.assert_allclose(mean, (given * line).sum(-1).mean(0), rtol=1e-9)
+    share = given / given.sum(1, keepdims=True)
+    middle = (share * line).sum(1)
+    explained = (share * (line - middle[:, None]) ** 2).sum(1)
+    found = jm.r_squared(tree)["cluster_r2"].values.reshape(explained.shape)
+    np.testing.assert_allclose(found, explained / (explained + at.sigma**2), rtol=1e-9)
 
 
 def test_rates_are_found_and_holes_drop_out(tree: xr.DataTree) -> None:

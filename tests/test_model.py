@@ -35,8 +35,9 @@ from jointmix.families.priors.priors import (
 from jointmix.kernel import fused as building
 from jointmix.kernel.fused import build_model
 from jointmix.model.dataset import Dataset, make_dataset
-from jointmix.model.graph import ConeTransform, prior_draws
+from jointmix.model.graph import ConeTransform
 from jointmix.model.location import coordinates
+from jointmix.model.prior_draws import prior_draws
 from jointmix.model.spec import ModelSpec
 
 N_POINTS = 10

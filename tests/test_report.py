@@ -9,6 +9,7 @@ import tomllib
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import unquote
 
 import html5lib
 import numpy as np
@@ -132,7 +133,14 @@ def test_nothing_is_fetched_and_nothing_runs(any_page: str) -> None:
         for name, value in element.attrib.items():
             assert not name.startswith("on")
             if name in ("src", "href"):
-                assert value.startswith(("data:image/svg+xml;base64,", "#"))
+                assert value.startswith(("data:image/svg+xml,", "#"))
+            if value.startswith("data:"):
+                picture = unquote(value)
+                linked = re.findall(r"href='([^']*)|url\(([^)]*)", picture)
+                assert all(
+                    place.startswith(("#", "data:image/png;base64,"))
+                    for place in map("".join, linked)
+                )
     assert "url(" not in any_page
     assert "@import" not in any_page
     assert "default-src 'none'" in any_page

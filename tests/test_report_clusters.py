@@ -3,7 +3,9 @@
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,7 +29,7 @@ from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.flows import flows
 from jointmix.reporting.pdf import require_pdf
 from jointmix.reporting.sections import clusters, estimates, methods, moves, verdict
-from jointmix.reporting.svg import smaller
+from jointmix.reporting.svg import address, smaller
 from jointmix.reporting.telling import describe, expected, nearest, separation, telling, traits
 
 
@@ -203,9 +205,15 @@ def test_smaller_pictures_are_the_same_pictures() -> None:
     x, y = rng.normal(size=(2, 60))
     svg = figures.regression(x, y, np.zeros(60, dtype=int), {}, ("1.23456", "b"))
     less = smaller(svg)
-    assert len(less) < 0.75 * len(svg)
+    assert len(less) < 0.6 * len(svg)
+    colours = re.compile(rb"#[0-9a-f]{6}(?=[;\"])")
+    assert set(colours.findall(less)) == set(colours.findall(svg))
     space = "{http://www.w3.org/2000/svg}"
     one, other = (ElementTree.fromstring(each) for each in (svg, less))
+    # Marks are as many of each shape, and lines are clipped by what is there.
+    assert shapes(other) == shapes(one)
+    named = {each.get("id") for each in other.iter() if each.get("id")}
+    assert set(re.findall(r"url\(#([^)]*)", less.decode())) <= named
     for tag in ("text", "use", "path"):
         whole, few = (list(each.iter(f"{space}{tag}")) for each in (one, other))
         assert [each.text for each in whole] == [each.text for each in few]
@@ -214,6 +222,44 @@ def test_smaller_pictures_are_the_same_pictures() -> None:
         assert [[float(each.get(at, 0)) for at in ("x", "y")] for each in few] == [
             pytest.approx(place, abs=0.0051) for place in places
         ]
+        for each, its in zip(whole, few, strict=True):
+            wanted, found = strokes(each.get("d", "")), strokes(its.get("d", ""))
+            assert [letter for letter, _ in found] == [letter for letter, _ in wanted]
+            assert [at for _, ats in found for at in ats] == pytest.approx(
+                [at for _, ats in wanted for at in ats], abs=0.0051
+            )
+
+
+def shapes(picture: ElementTree.Element) -> Counter[int]:
+    """How many marks there are of what is drawn with so many strokes."""
+    drawn = {f"#{each.get('id')}": len(strokes(each.get("d", ""))) for each in picture.iter()}
+    link = "{http://www.w3.org/1999/xlink}href"
+    return Counter(drawn[each.get(link)] for each in picture.iter() if each.tag.endswith("}use"))
+
+
+def strokes(path: str) -> list[tuple[str, list[float]]]:
+    """The commands of a path and their numbers, those said once for several said for each."""
+    length = {"M": 2, "L": 2, "C": 6, "Q": 4, "H": 1, "V": 1}
+    found = []
+    for letter, rest in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+        numbers = [float(each) for each in rest.split()]
+        size = length.get(letter, 1)
+        found += [(letter, numbers[i : i + size]) for i in range(0, max(len(numbers), 1), size)]
+    return found
+
+
+def test_an_address_holds_its_picture() -> None:
+    name = """it's 5% <b> #é\\& style="a: b; c\""""
+    svg = smaller(figures.regression(np.arange(3.0), np.ones(3), np.zeros(3, int), {}, (name, "b")))
+    kind, held = address(svg).split(",", 1)
+    assert kind == "data:image/svg+xml"
+    assert held.isascii()
+    assert not set(held) & set('"<>&#\n\\')
+    one, other = ElementTree.fromstring(svg), ElementTree.fromstring(unquote(held))
+    assert name in [each.text for each in other.iter()]
+    for before, after in zip(one.iter(), other.iter(), strict=True):
+        assert (before.tag, before.text) == (after.tag, after.text)
+        assert {k: v.replace("'", '"') for k, v in before.attrib.items()} == after.attrib
 
 
 def test_rows_move_as_a_cross_table_says() -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from jointmix.base.machine import available_cores
@@ -38,14 +39,17 @@ def compiling_ahead(path: Path) -> Iterator[None]:
 
 def compile_for_report(path: Path) -> None:
     """Compile predictions and their scores, by two draws from the prior of a recipe's model."""
+    # Modules, too, are compiled when they are first imported. They come first, as the other process
+    # compiles the functions of the families meanwhile, which all further ones call.
+    import_module("jointmix.reporting.documents")
     import numpy as np
 
     from jointmix.fitting.recipe import read_recipe
     from jointmix.kernel.pit_crps import pit_crps
     from jointmix.kernel.predictive import predictive
     from jointmix.model.dataset import make_dataset
-    from jointmix.model.graph import prior_draws
     from jointmix.model.packing import packed
+    from jointmix.model.prior_draws import prior_draws
 
     recipe = read_recipe(path)
     dataset = make_dataset(recipe.table(), recipe.spec)
@@ -56,5 +60,3 @@ def compile_for_report(path: Path) -> None:
     weight = np.zeros((2, len(rows.y), spec.n_clusters))
     predictive(rows, parameters, spec.blocks, np.array([0.5]))
     pit_crps(rows, weight, parameters, spec.blocks[-1])
-    # Their modules, too, are compiled when they are first imported.
-    from jointmix.reporting import documents  # noqa: F401

@@ -174,16 +174,16 @@ def run_recipe(
         start=recipe.start,
     )
     tree = recipe.completed(tree, table)
-    compared = against_last or recipe.report.against_last
+    compared, replaced = against_last or recipe.report.against_last, None
     if compared:
-        replace_fit(tree, at.fit, at.last)
+        replaced = replace_fit(tree, at.fit, at.last)
     else:
         save(tree, at.fit)
     title = recipe.report.title
     report(tree, at.report, title=title, sections=recipe.report.sections)
     if not compared:
         return tree, None
-    return tree, since_last(tree, at.last, at.changes, title or at.report.stem)
+    return tree, since_last(tree, at.last, at.changes, title or at.report.stem, replaced)
 
 
 def build(

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from jointmix.families.change import Change
 from jointmix.families.line import Line
 from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, sign, under
 from jointmix.families.protocol import Block, Parameter
@@ -176,9 +177,9 @@ class LineWords(BlockWords):
         """The response's mean where its line is so, of arrays."""
         return line
 
-    def sentence(self, response: str, where: str, level: str, changes: str, held: str) -> str:
+    def sentence(self, response: str, where: str, level: str, change: Change) -> str:
         """What a cluster's estimates say of predictors."""
-        return f"{where}{response} is {level}; per unit{held} it changes by {changes}"
+        return f"{where}{response} is {level}; {change.at} {change.added('it')}"
 
     def typical(self, response: str, level: str) -> str:
         """What a cluster's intercept says where there are no predictors."""
@@ -313,11 +314,11 @@ class LogLinkWords(LinkWords):
         """exp(b_k + u'θ_k + o_i), in MathML."""
         return row(letter("exp"), self.inside)
 
-    def sentence(self, response: str, where: str, level: str, changes: str, held: str) -> str:
+    def sentence(self, response: str, where: str, level: str, change: Change) -> str:
         """In ratios."""
         return (
-            f"{where}the expected {response}{self.per_exposure} is {level}; per unit{held} it is "
-            f"multiplied by {changes}"
+            f"{where}the expected {response}{self.per_exposure} is {level}; {change.at} "
+            f"{change.multiplied('it is')}"
         )
 
     def typical(self, response: str, level: str) -> str:

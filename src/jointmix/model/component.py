@@ -21,7 +21,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def further_predictors(spec: ModelSpec) -> tuple[str, ...]:
-    """Predictors that are not features, which the component is given after its values."""
+    """Predictors that are no Gaussian features, which the component is given after its values."""
     return tuple(name for name in spec.predictors if name not in spec.features)
 
 
@@ -32,11 +32,13 @@ def n_given(spec: ModelSpec) -> int:
 
 def rows_by_role(spec: ModelSpec, rows: TensorVariable) -> Rows:
     """Rows (obs, column) as `joined_rows` gives them, by role."""
-    order = (*spec.clustering, *further_predictors(spec))
-    places = [order.index(name) for name in spec.predictors]
-    offset = rows[:, len(order)] if spec.linked else None
-    trials = rows[:, len(order) + 1] if spec.trials is not None else None
     d, width = len(spec.features), len(spec.clustering)
+    further = further_predictors(spec)
+    at = dict(zip(spec.features, range(d), strict=True))
+    at |= {name: width + i for i, name in enumerate(further)}
+    places, end = [at[name] for name in spec.predictors], width + len(further)
+    offset = rows[:, end] if spec.linked else None
+    trials = rows[:, end + 1] if spec.trials is not None else None
     found = Rows(rows[:, :d], rows[:, places], rows[:, -1], offset=offset, trials=trials)
     return replace(found, discrete=rows[:, d:width])
 

@@ -134,8 +134,7 @@ class Dataset:
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        values, level = self.scaling.transform(self.values), self.scaling.level
-        found = by_role(values, self.spec, level, self.weight)
+        found = by_role(self.scaling.transform(self.values), self.spec, self.scaling, self.weight)
         if self.completions is None:
             return found
         return replace(found, completions=on_scale(self.completions, self.scaling))

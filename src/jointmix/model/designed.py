@@ -93,7 +93,7 @@ def encoded(
     """
     encoding, issues = spec.encoding, list[Issue]()
     if encoding is None and spec.formula is None and not {*spec.predictors} & {*source.levels}:
-        both = sorted({own.column for own in spec.discrete} & {*spec.predictors})
+        both = sorted({own.column for own in spec.discrete if own.levels} & {*spec.predictors})
         if both:
             statement = f"The codes of {quoted(both[0])} are no numbers to be a predictor"
             remedy = f"write it into a formula, as C({both[0]})"

@@ -12,7 +12,6 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.transforms import Transform
-from pytensor.compile.mode import Mode
 from pytensor.tensor.variable import TensorVariable
 
 from jointmix.base.schema import COMPONENT
@@ -35,9 +34,6 @@ from jointmix.model.spec import ModelSpec
 
 #: Names of the data containers, exchanged when a compiled model serves other rows.
 OBSERVED, EXTRA, COUNTS, REFLECTION = "rows", "extra", "row_weights", "reflection"
-
-#: Runs a graph operation by operation.
-_PYTHON = Mode(linker="py", optimizer="fast_compile")
 
 
 class ConeTransform(Transform):
@@ -125,19 +121,6 @@ def _variables(
     for block in spec.blocks:
         values |= graph_of(block).variables(block, dataset.scaling, locations)
     return weight, values
-
-
-def prior_draws(dataset: Dataset, draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Draws from the prior on the model's scale, by name, each (draw, component, ...).
-
-    Labels are free: an ordered prior is the same one with its components sorted.
-    """
-    with pm.Model(coords=_coords(dataset.spec)) as model:
-        _variables(dataset, None)
-    names = list(dataset.spec.parameters)
-    # Compiling would take longer than drawing, and needs a folder that can be written to.
-    found = pm.draw([model[name] for name in names], draws, random_seed=seed, mode=_PYTHON)
-    return dict(zip(names, found, strict=True))
 
 
 def data_arrays(dataset: Dataset) -> dict[str, np.ndarray]:

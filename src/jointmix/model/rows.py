@@ -16,24 +16,39 @@ def of_column(values: np.ndarray, spec: ModelSpec, name: str) -> np.ndarray:
 
 
 def by_role(
-    values: np.ndarray, spec: ModelSpec, level: float = 0.0, weight: np.ndarray | None = None
+    values: np.ndarray,
+    spec: ModelSpec,
+    scaling: Scaling | None = None,
+    weight: np.ndarray | None = None,
 ) -> Rows:
     """Columns (obs, column), in the order of ``spec.columns``, by role, and the rows' weights.
 
-    ``level`` is added to the offset of a linked response.
+    Of columns that are scaled, by ``scaling``: a linked response's offset is from its level, and
+    a count that is a predictor too is a scaled predictor and a feature as it was counted.
     """
     predictors = [spec.columns.index(name) for name in spec.predictors]
     y = values[:, -1] if spec.response is not None else np.zeros(len(values))
     offset = None
     if spec.linked:
         own = np.zeros(len(values)) if spec.offset is None else of_column(values, spec, spec.offset)
-        offset = own + level
+        offset = own if scaling is None else own + scaling.level
     trials = None if spec.trials is None else of_column(values, spec, spec.trials)
     d, x = len(spec.features), values[:, : len(spec.features)]
     rows = Rows(x, values[:, predictors], y, offset=offset, trials=trials)
     if spec.discrete:
-        rows = replace(rows, discrete=values[:, d : d + len(spec.discrete)])
+        discrete = values[:, d : d + len(spec.discrete)]
+        rows = replace(rows, discrete=_as_counted(discrete, spec, scaling))
     return with_weight(rows, weight)
+
+
+def _as_counted(discrete: np.ndarray, spec: ModelSpec, scaling: Scaling | None) -> np.ndarray:
+    """Discrete features (obs, feature) of which those that are predictors too were scaled."""
+    both = [i for i, own in enumerate(spec.discrete) if own.column in spec.predictors]
+    if scaling is None or not both:
+        return discrete
+    found, places = discrete.copy(), [len(spec.features) + i for i in both]
+    found[:, both] = np.rint(found[:, both] * scaling.scale[places] + scaling.center[places])
+    return found
 
 
 def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:

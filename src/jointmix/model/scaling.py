@@ -124,8 +124,9 @@ def standard_scaling(
         block, trials = spec.blocks[-1], given.get(str(spec.trials))
         center[-1] = block.level(y, offset, counts, None if trials is None else trials[there])
         scale[-1] = block.unit(y, counts)
-    for own in spec.discrete:
-        place = spec.columns.index(own.column)
+    # A count that is a predictor too is scaled for the line; its own density is of what it counts.
+    for name in {own.column for own in spec.discrete} - {*spec.predictors}:
+        place = spec.columns.index(name)
         center[place], scale[place] = 0.0, 1.0
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())

@@ -354,8 +354,9 @@ class ModelSpec:
 
     @cached_property
     def derived(self) -> bool:
-        """Whether predictors are made of features, besides features by themselves."""
-        return self.encoding is not None and self.encoding.derived(self.clustering)
+        """Whether predictors are made of features, or are counts, besides Gaussian features."""
+        made = self.encoding is not None and self.encoding.derived(self.clustering)
+        return made or any(own.column in self.predictors for own in self.discrete)
 
     @cached_property
     def plain(self) -> "ModelSpec":
@@ -378,7 +379,7 @@ class ModelSpec:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """All columns used, once each: `clustering`, further predictors, `given`, response."""
-        extra = tuple(name for name in self.predictors if name not in self.features)
+        extra = tuple(name for name in self.predictors if name not in self.clustering)
         last = () if self.response is None else (self.response,)
         return (*self.clustering, *extra, *self.given, *last)
 

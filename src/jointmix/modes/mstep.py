@@ -134,7 +134,7 @@ class Problem:
         """The rows as starts take them."""
         if self.rows.complete:
             return self.rows
-        return by_role(self.guesses, self.spec, self.scaling.level, self.weight)
+        return by_role(self.guesses, self.spec, self.scaling, self.weight)
 
     @cached_property
     def answered(self) -> np.ndarray:
@@ -154,7 +154,7 @@ class Problem:
     @cached_property
     def rows(self) -> Rows:
         """The scaled columns by role."""
-        return by_role(self.values, self.spec, self.scaling.level, self.weight)
+        return by_role(self.values, self.spec, self.scaling, self.weight)
 
 
 def make_problem(dataset: Dataset) -> Problem:

@@ -8,8 +8,9 @@ from jointmix.plots.reading import Reading
 from jointmix.plots.style import INK, axis_label, canvases, labelled, mark, remark
 from jointmix.posterior.draws import fitted_spec
 
-#: Bars between 0 and 1, and responsibilities too small to be drawn: most rows' in most clusters.
-_BARS, _LEAST = 20, 1e-4
+#: Responsibilities too small to be drawn: most rows' in most clusters.
+LEAST_DRAWN = 1e-4
+_EDGES = np.linspace(0, 1, 21)
 
 
 def plot_assignment(tree: xr.DataTree, ax: object = None) -> np.ndarray:
@@ -53,36 +54,42 @@ def plot_assignment(tree: xr.DataTree, ax: object = None) -> np.ndarray:
     view = Reading(tree)
     n = len(view.clusters)
     canvas = canvases(ax, n, (3.2, 2.5) if n > 1 else (6.4, 4.4), columns=4)
+    most = max(highest(view, k) for k in range(n))
     for k, axes in enumerate(canvas):
-        draw_rootogram(axes, view, k)
-    high = max(axes.get_ylim()[1] for axes in canvas)
-    for axes in canvas:
-        axes.set_ylim(0, high)
+        draw_rootogram(axes, view, k, most)
     return canvas
 
 
-def draw_rootogram(axes: Axes, view: Reading, cluster: int) -> None:
-    """Rows by their responsibility in one cluster (by position)."""
+def draw_rootogram(axes: Axes, view: Reading, cluster: int, most: float) -> None:
+    """Rows by their responsibility in one cluster (by position), up to ``most`` a bar."""
     share, weights = view.share[:, cluster], view.rows.weights
-    edges = np.linspace(0, 1, _BARS + 1)
-    drawn, own = share >= _LEAST, view.chosen == cluster
-    every, here = (
-        np.histogram(share[kept], edges, weights=weights[kept])[0] for kept in (drawn, drawn & own)
-    )
+    drawn, own = share >= LEAST_DRAWN, view.chosen == cluster
+    every, here = _counts(view, cluster, drawn), _counts(view, cluster, drawn & own)
     colour, marker = mark(cluster)
     axes.set_yscale("function", functions=(_root, np.square))
     for counts, opacity in ((every, 0.3), (here, 0.9)):
-        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colour, alpha=opacity,
+        axes.bar(_EDGES[:-1], counts, np.diff(_EDGES), align="edge", color=colour, alpha=opacity,
                  edgecolor="white", linewidth=0.5)  # fmt: skip
     axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(0, max(1.0, every.max()) * 1.08)
-    axes.set_yticks(_ticks(every.max()))
+    axes.set_ylim(0, max(1.0, most) * 1.08)
+    axes.set_yticks(_ticks(most))
     axes.grid(axis="x", visible=False)
     axes.plot(0.5, 0.93, marker, color=colour, transform=axes.transAxes, markersize=9)
     labelled(axes, "responsibility", "rows")
     axes.set_title(axis_label(view.titles[cluster], 22), loc="left", color=INK, parse_math=False)
     small = float(weights[~drawn].sum())
     remark(axes, "" if not small else f"{small:,.0f} rows at 0")
+
+
+def highest(view: Reading, cluster: int) -> float:
+    """The most rows in a bar of a cluster's rootogram."""
+    return float(_counts(view, cluster, view.share[:, cluster] >= LEAST_DRAWN).max())
+
+
+def _counts(view: Reading, cluster: int, kept: np.ndarray) -> np.ndarray:
+    """Rows in each bar, as often as they weigh."""
+    share, weights = view.share[kept, cluster], view.rows.weights[kept]
+    return np.asarray(np.histogram(share, _EDGES, weights=weights)[0])
 
 
 def _root(counts: np.ndarray) -> np.ndarray:

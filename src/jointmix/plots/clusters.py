@@ -250,9 +250,9 @@ def _steepest(view: Reading) -> str:
     return view.predictors[int(np.argmax(apart * spread))]
 
 
-def draw_plane(axes: Axes, view: Reading, plane: Plane) -> None:
-    """Rows, ellipses and lines in a plane."""
-    kept = thinned(view.n_obs, MOST_ROWS)
+def draw_plane(axes: Axes, view: Reading, plane: Plane, most: int = MOST_ROWS) -> None:
+    """Rows, at most so many, ellipses and lines in a plane."""
+    kept = thinned(view.n_obs, most)
     kept = kept[~np.isnan(plane.x[kept]) & ~np.isnan(plane.y[kept])]
     marks.rows(axes, plane.x[kept], plane.y[kept], view.chosen[kept], view.share[kept].max(axis=1))
     for outline, width in zip(plane.outlines, (1.0, 1.7), strict=False):

@@ -1,6 +1,6 @@
 """Where clusters lie in a plane, and the lines along which their responses run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -32,18 +32,38 @@ def separating_pair(view: Reading) -> tuple[int, int]:
 
     Overlap of two clusters is exp(−Bhattacharyya distance), averaged over pairs of clusters.
     """
+    return max(combinations(range(len(view.features)), 2), key=_separation(view))
+
+
+def separating_features(view: Reading, most: int) -> list[int]:
+    """At most so many features, in their order: those in which clusters, one by one, overlap least.
+
+    Of one cluster that holds rows, those that are most correlated with another.
+    """
+    places = range(len(view.features))
+    if len(view.occupied) > 1:
+        apart = _separation(view)
+        size = [apart((i,)) for i in places]
+    else:
+        correlation = view.point["correlation"].values[view.occupied[0]]
+        size = np.abs(correlation - np.eye(len(correlation))).max(axis=1).tolist()
+    return sorted(sorted(places, key=lambda i: -size[i])[:most])
+
+
+def _separation(view: Reading) -> Callable[[tuple[int, ...]], float]:
+    """How little the clusters that hold rows overlap in some features."""
     mean, covariance = view.point["mean"].values, feature_covariance(view)
     clusters = list(combinations(view.occupied, 2))
 
-    def separation(pair: tuple[int, int]) -> float:
-        at, block = list(pair), np.ix_(pair, pair)
+    def separation(features: tuple[int, ...]) -> float:
+        at, block = list(features), np.ix_(features, features)
         return sum(
             1 - float(np.exp(-bhattacharyya(mean[[a]][:, at] - mean[[b]][:, at],
                                       covariance[a][block], covariance[b][block])))
             for a, b in clusters
         )  # fmt: skip
 
-    return max(combinations(range(mean.shape[1]), 2), key=separation)
+    return separation
 
 
 def feature_covariance(view: Reading) -> np.ndarray:

@@ -21,8 +21,8 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.designed import made_anew
-from jointmix.model.graph import prior_draws
 from jointmix.model.packing import packed, unpacked
+from jointmix.model.prior_draws import prior_draws
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import Batch, Weighting, draw_clusters, each_batch
 from jointmix.posterior.draws import (

@@ -12,6 +12,7 @@ from jointmix.base.errors import SchemaError, SpecError
 from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.schema import SECTION_IDS, require_group
 from jointmix.fitting.selection import Comparison
+from jointmix.fitting.side_by_side import Side
 from jointmix.posterior.draws import fitted_spec, require_draws
 from jointmix.reporting.columns import csv_files
 from jointmix.reporting.documents import (
@@ -113,6 +114,21 @@ def report(
         return write_file(place, to_pdf(document))
     text = _WRITERS.get(kind, render)(document)
     return write_file(place, text.encode("utf-8"))
+
+
+def report_changes(
+    found: Side, fits: Mapping[str, xr.DataTree], path: str | os.PathLike[str], title: str
+) -> Path:
+    """Write the report of two fits, by their names, of which `diff` has been asked already.
+
+    Raises
+    ------
+    StorageError
+        If the folder does not exist or the file cannot be written.
+    """
+    with hidden_until_loaded("jax"):
+        document = side_document(fits, title, found)
+    return write_file(check_writable(path), render(document).encode("utf-8"))
 
 
 def render_html(

@@ -14,7 +14,7 @@ from jointmix.base.schema import SECTION_IDS
 from jointmix.checks.finding import counted
 from jointmix.fitting.candidates import N_CLUSTERS
 from jointmix.fitting.selection import Comparison
-from jointmix.fitting.side_by_side import diff
+from jointmix.fitting.side_by_side import Side, diff
 from jointmix.reporting.elements import Callout, Document, Prose, Section
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.sections import (
@@ -92,8 +92,15 @@ def comparison_document(
     )
 
 
-def side_document(trees: Mapping[str, xr.DataTree], title: str | None = None) -> Document:
+def side_document(
+    trees: Mapping[str, xr.DataTree], title: str | None = None, found: Side | None = None
+) -> Document:
     """The report of two fits, by their names: what changed from the first to the second.
+
+    Parameters
+    ----------
+    found
+        What `diff` says of them, where it has been asked already.
 
     Raises
     ------
@@ -104,7 +111,8 @@ def side_document(trees: Mapping[str, xr.DataTree], title: str | None = None) ->
         raise SpecError(f"Two fits stand side by side; got {counted(len(trees), 'fit')}.")
     one, other = trees.values()
     first, second = (clean(str(name)) for name in trees)
-    fits = changes.Fits(diff(one, other), (FittedView(one), FittedView(other)), (first, second))
+    side = diff(one, other) if found is None else found
+    fits = changes.Fits(side, (FittedView(one), FittedView(other)), (first, second))
     sections = (
         changes.opening(fits),
         changes.quantities(fits),

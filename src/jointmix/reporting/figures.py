@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
+from matplotlib.spines import Spine
 from matplotlib.transforms import Bbox
 
 from jointmix.plots import marks
@@ -75,8 +76,8 @@ def _fit(figure: Figure) -> None:
     Matplotlib's constrained layout does so for any grid, at twice the cost of drawing.
     """
     for _ in range(2):
-        boxes = [axes.get_tightbbox(_MEASURING) for axes in figure.axes]
-        around = Bbox.union([box for box in boxes if box is not None]).padded(_PAD)
+        ticks = _ticks(figure)
+        around = Bbox.union([_extent(axes) for axes in figure.axes]).padded(_PAD)
         around = around.transformed(figure.transFigure.inverted())
         near, far = around.get_points()
         low, high = Bbox.union([axes.get_position() for axes in figure.axes]).get_points()
@@ -84,6 +85,25 @@ def _fit(figure: Figure) -> None:
         for axes in figure.axes:
             corners = axes.get_position(original=True).get_points()
             axes.set_position(Bbox(start + (corners - low) / (high - low) * (end - start)))
+        # What stands around axes is as large as before, unless there is room for other ticks.
+        if ticks == _ticks(figure) and all(axes.get_aspect() == "auto" for axes in figure.axes):
+            return
+
+
+def _ticks(figure: Figure) -> list[list[float]]:
+    return [
+        axis.get_majorticklocs().tolist()
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+    ]
+
+
+def _extent(axes: Axes) -> Bbox:
+    """The room that axes take, with all that stands around them."""
+    # Spines lie on the edge, and take longer to measure than all the rest.
+    others = [each for each in axes.get_default_bbox_extra_artists() if not isinstance(each, Spine)]
+    found = axes.get_tightbbox(_MEASURING, bbox_extra_artists=others)
+    return axes.get_window_extent(_MEASURING) if found is None else found
 
 
 def histogram(edges: np.ndarray, counts: np.ndarray, label: str) -> bytes:

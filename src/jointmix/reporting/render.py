@@ -1,6 +1,5 @@
 """A document into one HTML file: Jinja2 with autoescaping, and no script."""
 
-from base64 import b64encode
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,7 +8,7 @@ from markupsafe import Markup
 from jointmix.base.shown import SYMBOLS
 from jointmix.reporting.elements import Document
 from jointmix.reporting.figures import COLOURS, glyph
-from jointmix.reporting.svg import smaller
+from jointmix.reporting.svg import address, smaller
 from jointmix.reporting.text import tidy
 
 
@@ -18,9 +17,10 @@ def _visible(value: object) -> object:
     return tidy(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _data_uri(svg: bytes) -> str:
-    # An image from a data address is inert, and its ids cannot meet those of another figure.
-    return f"data:image/svg+xml;base64,{b64encode(smaller(svg)).decode('ascii')}"
+def _data_uri(svg: bytes) -> Markup:
+    # An image from a data address is inert, and its ids cannot meet those of another figure. It has
+    # no character that HTML escapes in double quotes.
+    return Markup(address(smaller(svg)))
 
 
 def _environment() -> Environment:

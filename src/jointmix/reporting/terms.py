@@ -6,17 +6,15 @@ from jointmix.plots.along import Along, along_columns
 from jointmix.reporting import figures
 from jointmix.reporting.elements import Cell, Figure, Panel, Table, number_cells, text_cells
 from jointmix.reporting.fitted import FittedView
-from jointmix.reporting.quantities import thinned
+from jointmix.reporting.quantities import most_rows, thinned
 from jointmix.reporting.text import decimals, places_for, shorten
 from jointmix.tables.design import Encoding
-
-_MOST_ROWS = 5000
 
 
 def curves(view: FittedView) -> Figure:
     """The response along each column that the terms read."""
     found = along_columns(view)
-    response, rows = view.names[view.response or ""], thinned(view.n_obs, _MOST_ROWS)
+    response, rows = view.names[view.response or ""], thinned(view.n_obs, most_rows(len(found)))
     cluster = np.searchsorted(view.clusters, view.allocation["allocation"].values[rows])
     y = view.columns[view.response or ""][rows]
     panels, table = [], []

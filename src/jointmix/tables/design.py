@@ -171,6 +171,23 @@ class Encoding:
         )
 
     @cached_property
+    def against(self) -> dict[str, tuple[str, str, str]]:
+        """Factor, level and reference by column, where a level is alone held against one."""
+        found: dict[str, tuple[str, str, str]] = {}
+        for term in self.terms:
+            factor, *others = term.factors
+            levels = self.levels.get(factor.text, ())
+            names = [f"{self._stem(factor)}[{level}]" for level in levels[1:]]
+            # All levels, sums and products have other columns.
+            if not others and list(term.names) == names:
+                stem = self._stem(factor)
+                found |= {
+                    name: (stem, level, levels[0])
+                    for name, level in zip(names, levels[1:], strict=True)
+                }
+        return found
+
+    @cached_property
     def made(self) -> frozenset[str]:
         """Names of columns that are not columns of the table by themselves."""
         plain = {name for term in self.terms if term.plain for name in term.names}

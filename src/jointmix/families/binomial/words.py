@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from scipy.special import expit, ndtr
 
 from jointmix.families.binomial.block import BinomialResponse
+from jointmix.families.change import Change
 from jointmix.families.mathml import density, letter, row, under
 from jointmix.families.words import LinkWords
 
@@ -59,16 +60,17 @@ class BinomialResponseWords(LinkWords):
             f"{self.block.line_of} of a success is a line in the predictors."
         )
 
-    @property
-    def moved(self) -> str:
-        """How a predictor moves the chance."""
-        return "its odds are multiplied by" if self.block.logistic else "its probit changes by"
+    def moves(self, change: Change) -> str:
+        """How a predictor moves the chance: in odds ratios, or in probits."""
+        if self.block.logistic:
+            return change.multiplied("its odds are", "those")
+        return change.added("its probit")
 
-    def sentence(self, response: str, where: str, level: str, changes: str, held: str) -> str:
+    def sentence(self, response: str, where: str, level: str, change: Change) -> str:
         """In odds ratios, or in probits."""
         return (
-            f"{where}each trial of {response} succeeds with probability {level}; per unit{held} "
-            f"{self.moved} {changes}"
+            f"{where}each trial of {response} succeeds with probability {level}; {change.at} "
+            f"{self.moves(change)}"
         )
 
     def typical(self, response: str, level: str) -> str:
@@ -89,10 +91,9 @@ class BernoulliResponseWords(BinomialResponseWords):
         """What the line is."""
         return f"The {self.block.line_of} of the response being 1 is a line in the predictors."
 
-    def sentence(self, response: str, where: str, level: str, changes: str, held: str) -> str:
+    def sentence(self, response: str, where: str, level: str, change: Change) -> str:
         """In odds ratios, or in probits."""
-        moved = self.moved
-        return f"{where}{response} is 1 with probability {level}; per unit{held} {moved} {changes}"
+        return f"{where}{response} is 1 with probability {level}; {change.at} {self.moves(change)}"
 
     def typical(self, response: str, level: str) -> str:
         """The chance."""

@@ -1,6 +1,7 @@
 """Which rows belong where, how surely, and what the response adds."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ import xarray as xr
 
 from jointmix.base.numbers import percent, probability
 from jointmix.base.schema import CLUSTER, OBS
+from jointmix.plots.assignment import LEAST_DRAWN, draw_rootogram, highest
 from jointmix.posterior.allocations import coclustering
 from jointmix.reporting import diagrams, figures
 from jointmix.reporting.elements import (
@@ -30,6 +32,8 @@ ID, TITLE = "assignment", "Assignment of rows"
 
 _UNCERTAIN, _PAIRED = 10, 300
 _EDGES = np.linspace(0, 1, 21)
+#: Of responsibilities in words: those below the least are not drawn.
+_RANGES = (LEAST_DRAWN, 0.1, 0.5, 0.9, 1.0)
 
 
 def section(view: FittedView) -> Section:
@@ -42,6 +46,7 @@ def section(view: FittedView) -> Section:
         Prose(text=_reading(view, given)),
         _by_cluster(view, given),
         _sharpness(view, given),
+        _rootograms(view),
         _together(view),
         Heading(text="Most uncertain rows"),
         _uncertain(view),
@@ -142,6 +147,44 @@ def _sharpness(view: FittedView, given: dict[str, xr.DataArray]) -> Figure:
                 )
                 for i, (low, high) in enumerate(pairwise(edges))
             ),
+        ),
+    )
+
+
+def _rootograms(view: FittedView) -> Figure:
+    """How many rows have each responsibility, cluster by cluster."""
+    weights, panels, rows = view.rows.weights, [], []
+    high = max(highest(view, k) for k in view.occupied)
+    for k in view.occupied:
+        counts = [
+            float(np.histogram(view.share[:, k], edges, weights=weights)[0][0])
+            for edges in pairwise(_RANGES)
+        ]
+        words = [rows_text(count) for count in counts]
+        panels.append(
+            Panel(
+                svg=figures.drawn(partial(draw_rootogram, view=view, cluster=k, most=high)),
+                alt=f"Rootogram of responsibilities in {view.called[k]}: "
+                + ", ".join(
+                    f"{count} rows between {low} and {upper}"
+                    for count, (low, upper) in zip(words, pairwise(_RANGES), strict=True)
+                )
+                + ".",
+            )
+        )
+        rows.append((view.marks[k], *number_cells(*words)))
+    return Figure(
+        caption="Rootograms: rows by their responsibility in each cluster, counts on the scale of "
+        "square roots. Dark are rows whose most probable cluster it is; a cluster that stands "
+        f"apart has rows at 1 alone, and the middle is what it shares with others.{view.left_out}",
+        panels=tuple(panels),
+        table=Table(
+            caption="Rows by their responsibility in each cluster",
+            columns=(
+                Cell(text="cluster"),
+                *number_cells(*(f"{low} to {upper}" for low, upper in pairwise(_RANGES))),
+            ),
+            rows=tuple(rows),
         ),
     )
 

@@ -309,12 +309,16 @@ def _rows(view: FittedView, cluster: int) -> Table:
     typical = candidates[np.argsort(-densities(view)[candidates, cluster], kind="stable")[:_ROWS]]
     least = own[np.argsort(share[own, cluster], kind="stable")[:_ROWS]]
     least = least[~np.isin(least, typical)] if len(view.clusters) > 1 else least[:0]
-    columns = row_columns(view)
+    columns, several = row_columns(view), len(view.clusters) > 1
+
+    def sure(place: int) -> list[str]:
+        return [probability(share[place, cluster])] if several else []
+
     rows = [
         (
             Cell(text=view.row_name(place)),
             Cell(text=what),
-            *number_cells(*row_values(view, place, columns), probability(share[place, cluster])),
+            *number_cells(*row_values(view, place, columns), *sure(place)),
         )
         for what, places in (("most typical", typical), ("least sure", least))
         for place in places
@@ -324,7 +328,7 @@ def _rows(view: FittedView, cluster: int) -> Table:
         columns=(
             Cell(text=view.row_header),
             Cell(text="which"),
-            *number_cells(*(view.names[name] for name in columns), "probability"),
+            *number_cells(*(view.names[name] for name in columns), *["probability"] * several),
         ),
         rows=tuple(rows),
     )

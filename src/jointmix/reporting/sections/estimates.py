@@ -22,13 +22,16 @@ from jointmix.reporting.elements import (
 )
 from jointmix.reporting.estimated import Row, estimates, overview, precision
 from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.pairs import pairs
+from jointmix.reporting.quantities import most_rows
 from jointmix.reporting.text import decimals, places_for
 
 ID, TITLE = "estimates", "Estimates"
 
-MAX_ROWS = 5000
 #: Features beyond which clusters are drawn as profiles too.
 _PLANE = 3
+#: Features that the first picture shows.
+_FIRST = 2
 
 
 def section(view: FittedView) -> Section:
@@ -38,6 +41,8 @@ def section(view: FittedView) -> Section:
     elements += _forests(view, rows)
     if len(view.features) > _PLANE:
         elements.append(_profiles(view))
+    if len(view.features) > _FIRST:
+        elements.append(pairs(view))
     if view.predictors:
         made = view.model.encoding is not None
         elements.append(terms.curves(view) if made else _regressions(view))
@@ -58,12 +63,13 @@ def _reading() -> str:
     )
 
 
-def _positions(view: FittedView) -> tuple[np.ndarray, np.ndarray, str]:
+def _positions(view: FittedView, n_panels: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Rows to draw, each one's cluster by position, and a sentence where some are left out."""
-    rows = thinned(view.n_obs, MAX_ROWS)
+    most = most_rows(n_panels)
+    rows = thinned(view.n_obs, most)
     allocated = view.allocation["allocation"].values[rows]
     cluster = np.searchsorted(view.clusters, allocated)
-    text = f" {MAX_ROWS:,} of {view.n_obs:,} rows are drawn." if view.n_obs > MAX_ROWS else ""
+    text = f" {most:,} of {view.n_obs:,} rows are drawn." if view.n_obs > most else ""
     return rows, cluster, text
 
 
@@ -111,7 +117,7 @@ def _standard(view: FittedView, cluster: int, feature: int) -> Dot:
 
 
 def _regressions(view: FittedView) -> Figure:
-    rows, cluster, left_out = _positions(view)
+    rows, cluster, left_out = _positions(view, len(view.predictors))
     response = view.names[view.response or ""]
     y = view.columns[view.response or ""][rows]
     if view.trials is not None:

@@ -1,9 +1,12 @@
 """Page one: may these results be used, and what are the clusters?"""
 
+from dataclasses import replace
+
 from jointmix.base.numbers import percent
 from jointmix.checks import Finding
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.checks.finding import counted, listed
+from jointmix.families.change import Change
 from jointmix.reporting.concerns import Concern, gathered
 from jointmix.reporting.elements import (
     Badge,
@@ -20,7 +23,7 @@ from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.quantities import entropy_bits, sharp_share
 from jointmix.reporting.sections.clusters import card_title, strongest
 from jointmix.reporting.telling import describe, expected, response_of_all
-from jointmix.reporting.text import bits_text, number, shorten
+from jointmix.reporting.text import bits_text, clean, number, shorten
 
 ID, TITLE = "verdict", "Verdict and clusters"
 
@@ -131,10 +134,29 @@ def _response(view: FittedView, cluster: int) -> str:
         said = words.typical(response, level).removeprefix("There ")
         return f"{said[0].upper()}{said[1:]}{rest}."
     j = strongest(view, cluster, straight)
-    held = ", the others held equal," if len(view.predictors) > 1 else ","
-    change = f"{view.effect(cluster, j).text} with {view.names[view.predictors[j]]}"
-    said = words.sentence(response, "On average ", level, change, held)
+    said = words.sentence(response, "On average ", level, _change(view, cluster, j))
     return f"{said}{rest}."
+
+
+def _change(view: FittedView, cluster: int, predictor: int) -> Change:
+    """What a predictor does to the response in a cluster."""
+    name, own = view.predictors[predictor], view.effect(cluster, predictor)
+    held = ", the others held equal," if len(view.predictors) > 1 else ","
+    below = own.upper < 0
+    size = replace(own, mean=-own.mean, lower=-own.upper, upper=-own.lower) if below else own
+    encoding = view.model.encoding
+    level = None if encoding is None else encoding.against.get(name)
+    at, against = f"per unit of {view.names[name]}", ""
+    if level is not None:
+        factor, here, there = (shorten(clean(part), 60) for part in level)
+        at, against = f"for {factor} = {here}", f"{factor} = {there}"
+    return Change(
+        at=f"{at}{held}",
+        text=own.text,
+        size=size.text,
+        higher=own.lower > 0 if own.lower > 0 or below else None,
+        against=against,
+    )
 
 
 def _assignment(view: FittedView) -> list[Element]:

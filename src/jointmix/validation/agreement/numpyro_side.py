@@ -9,7 +9,7 @@ from jointmix.validation.agreement.chart import Array, Model
 from jointmix.validation.agreement.observed import log_prob, row_terms
 from jointmix.validation.agreement.problem import Problem
 from jointmix.validation.agreement.structure import Structure, inspect, named_errors
-from jointmix.validation.agreement.terms import Side, Terms
+from jointmix.validation.agreement.terms import LITTLE_OPTIMISED, Side, Terms
 
 #: Points that are evaluated at a time.
 _BLOCK = 16
@@ -46,9 +46,7 @@ def numpyro_side(
     structure = inspect(problem, model, names)
     at_point = jax.jit(_pointwise(structure, model))
     compiled = jax.jit(
-        lambda points: jax.lax.map(at_point, points),
-        # A thousand points take less time than XLA would take to make their evaluation faster.
-        compiler_options={"xla_backend_optimization_level": 0},
+        lambda points: jax.lax.map(at_point, points), compiler_options=LITTLE_OPTIMISED
     )
     with named_errors():
         notes = _notes(structure, model)

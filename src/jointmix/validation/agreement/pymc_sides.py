@@ -1,14 +1,17 @@
 """The package's PyMC model, compiled by Numba or by JAX."""
 
 import warnings
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from jointmix.model.component import Product
 from jointmix.model.graph import mixture_model
 from jointmix.validation.agreement.problem import Problem
-from jointmix.validation.agreement.terms import Side, Terms
+from jointmix.validation.agreement.terms import LITTLE_OPTIMISED, Side, Terms
+
+if TYPE_CHECKING:
+    from pytensor.compile.mode import Mode
 
 Linker = Literal["numba", "jax"]
 _NAMES: dict[Linker, str] = {"numba": "PyMC on Numba", "jax": "PyMC on JAX"}
@@ -31,7 +34,7 @@ def pymc_side(problem: Problem, linker: Linker) -> Side:
         # JAX drops PyTensor's check that weights sum to one, and PyTensor says so.
         warnings.filterwarnings("ignore", message="Skipping", category=UserWarning)
         function = pytensor.function(
-            model.value_vars, outputs, mode=linker.upper(), on_unused_input="ignore"
+            model.value_vars, outputs, mode=_mode(linker), on_unused_input="ignore"
         )
         function(*(np.zeros(shape) for _, shape in problem.slices.values()))
     slices = list(problem.slices.values())
@@ -50,3 +53,21 @@ def pymc_side(problem: Problem, linker: Linker) -> Side:
         return Terms(prior, likelihood, likelihood + own.sum(0), found, gradient=slope)
 
     return Side(_NAMES[linker], at)
+
+
+def _mode(linker: Linker) -> "Mode":
+    """PyTensor's, with programs of JAX that are compiled fast and run slowly."""
+    from pytensor.compile.mode import Mode, get_mode
+    from pytensor.link.jax import JAXLinker
+
+    usual = get_mode(linker.upper())
+    if linker == "numba":
+        return usual
+
+    class LittleOptimised(JAXLinker):
+        def jit_compile(self, fn: Any) -> Any:
+            import jax
+
+            return jax.jit(fn, compiler_options=LITTLE_OPTIMISED)
+
+    return Mode(LittleOptimised(), usual.provided_optimizer)

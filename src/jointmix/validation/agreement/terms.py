@@ -12,6 +12,9 @@ from jointmix.model.spec import ModelSpec
 from jointmix.validation.twin.family import Twin, twins
 from jointmix.validation.twin.gaps import terms_of
 
+#: Options of XLA: a thousand points take less time than it would take to make them faster.
+LITTLE_OPTIMISED = {"xla_backend_optimization_level": 0}
+
 
 @dataclass(frozen=True, eq=False)
 class Terms:

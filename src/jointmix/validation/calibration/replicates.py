@@ -23,9 +23,9 @@ from jointmix.families.rows import Rows
 from jointmix.model.dataset import make_dataset
 from jointmix.model.demands import minimum_rows
 from jointmix.model.discrete import labelled
-from jointmix.model.graph import prior_draws
 from jointmix.model.holes import with_holes
 from jointmix.model.packing import packed
+from jointmix.model.prior_draws import prior_draws
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import allocation_draws
 from jointmix.posterior.draws import draw_parameters, observed_rows

@@ -18,20 +18,22 @@ def scaled_rows(dataset: Dataset) -> Rows:
     """The columns of a dataset by role, on the model's scale; y is zero without a response."""
     spec, scaled_values = dataset.spec, dataset.scaling.transform(dataset.values)
     scaled = dict(zip(spec.columns, scaled_values.T, strict=True))
+    entered = dict(zip(spec.columns, dataset.values.T, strict=True))
     none = np.zeros(len(dataset.values))
 
-    def stack(names: tuple[str, ...] | list[str]) -> np.ndarray:
-        return np.column_stack([none[:, None][:, :0], *(scaled[name] for name in names)])
+    def stack(names: tuple[str, ...] | list[str], of: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.column_stack([none[:, None][:, :0], *(of[name] for name in names)])
 
     y = scaled[spec.response] if spec.response is not None else none
     offset = None
     if spec.linked:
         offset = (none if spec.offset is None else scaled[spec.offset]) + dataset.scaling.level
     trials = None if spec.trials is None else scaled[spec.trials]
-    u = stack(spec.predictors)
-    rows = Rows(stack(list(spec.features)), u, y, offset=offset, trials=trials)
+    u = stack(spec.predictors, scaled)
+    rows = Rows(stack(list(spec.features), scaled), u, y, offset=offset, trials=trials)
     if spec.discrete:
-        rows = replace(rows, discrete=stack([own.column for own in spec.discrete]))
+        names = [own.column for own in spec.discrete]
+        rows = replace(rows, discrete=stack(names, entered))
     return with_weight(rows, dataset.weight)
 
 

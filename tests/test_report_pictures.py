@@ -1,0 +1,69 @@
+"""Rootograms and features two by two: which are drawn, and the numbers beside them."""
+
+from itertools import combinations, pairwise
+
+import numpy as np
+from scipy.integrate import quad
+from scipy.stats import norm
+from synthetic import fitted_tree
+
+from jointmix.plots.geometry import separating_features
+from jointmix.reporting.fitted import FittedView
+from jointmix.reporting.pairs import pairs
+from jointmix.reporting.sections import assignment
+from jointmix.reporting.text import decimals
+
+
+def view_of(n_clusters: int, n_features: int) -> FittedView:
+    return FittedView(fitted_tree(n_clusters=n_clusters, n_features=n_features, n_obs=60, seed=3))
+
+
+def test_the_features_in_which_clusters_overlap_least_are_drawn() -> None:
+    view = view_of(3, 7)
+    mean, sd = view.point["mean"].values, view.point["sd"].values
+
+    def overlap(feature: int) -> float:
+        """∫ √(pq) of every two clusters, by quadrature."""
+        return sum(
+            quad(lambda x, a=a, b=b: np.sqrt(norm.pdf(x, mean[a, feature], sd[a, feature])
+                                             * norm.pdf(x, mean[b, feature], sd[b, feature])),
+                 mean[:, feature].min() - 9 * sd.max(), mean[:, feature].max() + 9 * sd.max(),
+                 limit=200)[0]
+            for a, b in combinations(view.occupied, 2)
+        )  # fmt: skip
+
+    best = sorted(sorted(range(7), key=overlap)[:5])
+    assert separating_features(view, 5) == best
+    found = pairs(view)
+    assert len(found.panels) == len(found.table.rows) == 10
+    assert found.caption.startswith("The 5 features, of 7, in which clusters overlap least")
+    one, other = best[:2]
+    row = [cell.text for cell in found.table.rows[0]]
+    assert row[:2] == [view.features[one], view.features[other]]
+    own = view.tree["posterior"]["correlation"].mean(("chain", "draw")).values[:, one, other]
+    assert row[2:] == [decimals(float(value), 2) for value in own]
+    assert f"correlation {row[2]}" in found.panels[0].alt
+
+
+def test_one_cluster_shows_its_most_correlated_features() -> None:
+    view = view_of(1, 4)
+    size = np.abs(view.point["correlation"].values[0])
+    np.fill_diagonal(size, 0)
+    assert separating_features(view, 2) == sorted(np.argsort(-size.max(axis=1))[:2].tolist())
+    assert "of the model" in pairs(view).caption
+
+
+def test_rootograms_say_how_many_rows_they_hold() -> None:
+    view = view_of(3, 2)
+    found = assignment._rootograms(view)
+    share = view.tree["allocation"]["responsibility"].transpose("obs", "cluster").values
+    assert len(found.panels) == len(view.occupied)
+    edges = (1e-4, 0.1, 0.5, 0.9, 1.0)
+    for k, row, panel in zip(view.occupied, found.table.rows, found.panels, strict=True):
+        inside = [
+            int(((share[:, k] >= low) & (share[:, k] < high)).sum())
+            for low, high in pairwise(edges)
+        ]
+        inside[-1] += int((share[:, k] == 1.0).sum())
+        assert [cell.text for cell in row[1:]] == [str(count) for count in inside]
+        assert f"{inside[-1]} rows between 0.9 and 1" in panel.alt
