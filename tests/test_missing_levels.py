@@ -65,7 +65,7 @@ def holes_of(family: str) -> dict[str, list[int]]:
 
 
 def dataset_of(family: str = "normal", **options: object) -> Dataset:
-    return make_dataset(table_of(holes=holes_of(family)), spec_of(family, **options), summed=True)
+    return make_dataset(table_of(holes=holes_of(family)), spec_of(family, **options))
 
 
 def point_of(dataset: Dataset, seed: int = 2) -> tuple[np.ndarray, np.ndarray, Parameters]:
@@ -161,7 +161,7 @@ def test_too_many_combinations_are_refused() -> None:
     spec = jm.ModelSpec(n_clusters=1, features=["a", "one", "two"], formula="y ~ a + one + two",
                         missing="model")  # fmt: skip
     with pytest.raises(DataError, match=r"in row 3 .*, and they have 1600 combinations of levels"):
-        make_dataset(table, spec, summed=True)
+        make_dataset(table, spec)
 
 
 def test_a_fit_refuses_them_by_name() -> None:

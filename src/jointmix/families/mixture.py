@@ -45,9 +45,19 @@ def summed(terms: np.ndarray, alternatives: int) -> np.ndarray:
 
     So many of them stand side by side for each row.
     """
+    if alternatives == 1:
+        return terms
     *batch, n, k = terms.shape
     apart = terms.reshape(*batch, n // alternatives, alternatives, k)
     return log_likelihood(np.swapaxes(apart, -1, -2))
+
+
+def level_terms(
+    blocks: Iterable[Block], rows: Rows, parameters: Parameters, alternatives: int
+) -> np.ndarray:
+    """log p(levels | x, k) of completed rows side by side, (..., row, component)."""
+    own, _ = block_terms([each for each in blocks if not each.of_response], rows, parameters)
+    return np.asarray(own - np.repeat(summed(own, alternatives), alternatives, axis=-2))
 
 
 def _whole_terms(

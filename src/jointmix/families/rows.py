@@ -40,9 +40,9 @@ class Gaps:
 
 @dataclass(frozen=True, eq=False)
 class Completions:
-    """Rows whose response depends on levels that are missing, completed by all they may be.
+    """Rows that miss levels of which predictors are made, completed by all they may be.
 
-    The density of such a row is the sum of those of its completed rows.
+    The density of such a row, with its response, is the sum of those of its completed rows.
 
     Attributes
     ----------
@@ -58,6 +58,10 @@ class Completions:
     discrete: np.ndarray
     first: np.ndarray
     count: np.ndarray
+
+    def of(self, needed: np.ndarray) -> "Completions | None":
+        """The others left as they are, of rows (obs,)."""
+        return replace(self, count=np.where(needed, self.count, 1)).take(slice(None))
 
     def take(self, index: np.ndarray | slice) -> "Completions | None":
         """Those of some rows; None where they need none."""
@@ -126,12 +130,16 @@ class Rows:
             everything = np.ones(self.x.shape[1], dtype=bool)
             return (Gaps(np.arange(len(self.y)), self, everything, True, {}),)
         gone = np.isnan(np.column_stack([self.x, self.y]))
-        count = np.ones(len(gone)) if self.completions is None else self.completions.count
+        count = np.ones(len(gone))
+        if self.completions is not None:
+            # Without a response nothing depends on the levels.
+            count = np.where(gone[:, -1], 1, self.completions.count)
         kinds, group = np.unique(np.column_stack([count, gone]), axis=0, return_inverse=True)
         found = []
         for index, (number, *kind) in enumerate(kinds.tolist()):
             place, present = np.flatnonzero(group.ravel() == index), ~np.array(kind, dtype=bool)
-            rows = self.take(place).expanded
+            rows = self.take(place)
+            rows = rows.expanded if number > 1 else replace(rows, completions=None)
             found.append(Gaps(place, rows, present[:-1], bool(present[-1]), {}, int(number)))
         return tuple(found)
 

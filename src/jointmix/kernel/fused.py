@@ -290,7 +290,7 @@ def build_model(
     >>> trace.posterior["sigma"].dims
     ('chain', 'draw', 'component')
     """
-    dataset = as_dataset(table, spec, summed=True)
+    dataset = as_dataset(table, spec)
     spec = dataset.spec
     if not fused:
         return graph.mixture_model(dataset, direction, product)

@@ -20,7 +20,7 @@ _MOST = 1_000
 
 def summed_over(spec: ModelSpec) -> tuple[Discrete, ...]:
     """Features over whose levels rows are summed that miss them: predictors are made of them."""
-    if spec.encoding is None or spec.missing != "model":
+    if spec.encoding is None:
         return ()
     factors = {factor.columns[0] for factor in spec.encoding.factors}
     return tuple(own for own in spec.discrete if own.levels and own.column in factors)
@@ -52,11 +52,9 @@ def without_unknown(
 
 
 def completions(
-    spec: ModelSpec, source: Source, discrete: np.ndarray | None, y: np.ndarray
+    spec: ModelSpec, source: Source, discrete: np.ndarray | None
 ) -> tuple[Completions | None, list[Issue]]:
     """What rows are completed by, on the users' scale; None where none needs it.
-
-    Rows without a response need none: their factor of the density drops out.
 
     Parameters
     ----------
@@ -64,16 +62,14 @@ def completions(
         The columns of which predictors are made.
     discrete
         Codes of the features that are not Gaussian, (obs, discrete).
-    y
-        The response, (obs,).
     """
     factors = summed_over(spec)
     if not factors or discrete is None:
         return None, []
     order = [own.column for own in spec.discrete]
     places = [order.index(own.column) for own in factors]
-    gone = np.isnan(discrete[:, places]) & ~np.isnan(y)[:, None]
-    first, count = np.zeros(len(y), dtype=np.intp), np.ones(len(y), dtype=np.intp)
+    gone = np.isnan(discrete[:, places])
+    first, count = (np.full(len(gone), number, dtype=np.intp) for number in (0, 1))
     u, codes, size = [np.zeros((0, len(spec.predictors)))], [discrete[:0]], 0
     for kind in np.unique(gone[gone.any(axis=1)], axis=0):
         rows = np.flatnonzero((gone == kind).all(axis=1))

@@ -194,9 +194,7 @@ class Dataset:
         return np.ascontiguousarray(self.values[:, places])
 
 
-def make_dataset(
-    table: object, spec: ModelSpec, for_fit: bool = True, summed: bool = False
-) -> Dataset:
+def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Dataset:
     """Convert and check the columns that ``spec`` names.
 
     Parameters
@@ -208,9 +206,6 @@ def make_dataset(
         The model, which says what the columns are for and what missing entries mean.
     for_fit
         Whether the rows must be enough for a fit, and columns free of collinearity.
-    summed
-        Whether rows may miss levels of which predictors are made: the density is summed over them
-        (see `completions`), which `build_model` can do and a fit cannot.
 
     Raises
     ------
@@ -220,14 +215,14 @@ def make_dataset(
     ColumnTypeError
         If a column does not hold real numbers.
     """
-    dataset, issues = inspect_table(table, spec, for_fit, summed)
+    dataset, issues = inspect_table(table, spec, for_fit)
     raise_first(issues)
     assert dataset is not None
     return dataset
 
 
 def inspect_table(
-    table: object, spec: ModelSpec, for_fit: bool = True, summed: bool = False
+    table: object, spec: ModelSpec, for_fit: bool = True
 ) -> tuple[Dataset | None, tuple[Issue, ...]]:
     """As `make_dataset`, with all that prevents a fit as issues: nothing is raised.
 
@@ -259,7 +254,7 @@ def inspect_table(
         # What a row holds that does not enter is nobody's concern.
         enters = weight != 0
         values[~enters] = 0.0
-    usable, missing, kept, found = _usable(values, names, enters, spec, read, summed)
+    usable, missing, kept, found = _usable(values, names, enters, spec, read)
     issues += found
     if usable is None:
         return None, tuple(issues)
@@ -279,7 +274,7 @@ def inspect_table(
         if made is None:
             return None, tuple(issues)
         used, names = made, spec.columns
-        more, issues[len(issues) :] = _completions(spec, source, used)
+        more, issues[len(issues) :] = completions(spec, source, by_role(used, spec).discrete)
         source = source if spec.encoding is not None else None
     issues += row_issues(used, n, n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
@@ -300,20 +295,8 @@ def inspect_table(
     return dataset, warnings
 
 
-def _completions(
-    spec: ModelSpec, source: Source, used: np.ndarray
-) -> tuple[Completions | None, list[Issue]]:
-    rows = by_role(used, spec)
-    return completions(spec, source, rows.discrete, rows.y)
-
-
 def _usable(
-    values: np.ndarray,
-    names: tuple[str, ...],
-    enters: np.ndarray,
-    spec: ModelSpec,
-    read: Columns,
-    summed: bool,
+    values: np.ndarray, names: tuple[str, ...], enters: np.ndarray, spec: ModelSpec, read: Columns
 ) -> tuple[np.ndarray | None, dict[str, int], Regained, list[Issue]]:
     """Which rows (obs,) can be used, None where that is refused; what the others miss.
 
@@ -344,7 +327,7 @@ def _usable(
     words = frozenset(read.levels)
     kept = Regained()
     if spec.missing == "model":
-        refused = gap_issues(absent, names, spec, read.labels, words, summed)
+        refused = gap_issues(absent, names, spec, read.labels, words)
         issues += refused
         possible = absent | (np.abs(values) <= LARGEST)
         usable = possible.all(axis=1) & enters & observed_anything(absent, names, spec)
@@ -364,7 +347,7 @@ def _counted(source: Source, weight: np.ndarray | None, row: np.ndarray) -> Sour
     return source.take(standing_places(weight[row], _MOST_COUNTED))
 
 
-def as_dataset(table: object, spec: ModelSpec, summed: bool = False) -> Dataset:
+def as_dataset(table: object, spec: ModelSpec) -> Dataset:
     """A table as a dataset of this model; the rows of a dataset are taken as they are.
 
     Raises
@@ -373,7 +356,7 @@ def as_dataset(table: object, spec: ModelSpec, summed: bool = False) -> Dataset:
         As `make_dataset`; or if a dataset has other columns than the model.
     """
     if not isinstance(table, Dataset):
-        return make_dataset(table, spec, summed=summed)
+        return make_dataset(table, spec)
     return table if table.spec is spec else table.under(require_spec(spec))
 
 

@@ -52,7 +52,6 @@ def gap_issues(
     spec: ModelSpec,
     labels: np.ndarray | None,
     words: Collection[str] = (),
-    summed: bool = False,
 ) -> list[Issue]:
     """Errors of missing entries that no density of the model can be integrated over.
 
@@ -63,14 +62,11 @@ def gap_issues(
         ``labels`` (obs,).
     words
         Columns that hold words or categories.
-    summed
-        Whether densities are summed over missing levels of which predictors are made.
     """
-    issues, open_levels = [], _levels_alone(spec, words) if summed else frozenset()
+    issues = []
     for name, column in zip(names, absent.T, strict=True):
         why = _why_not(name, spec, words)
-        of_levels = name in open_levels and name in spec.clustering
-        if why is None or of_levels or not column.any():
+        if why is None or not column.any():
             continue
         row, count = int(column.argmax()), int(column.sum())
         statement = (
@@ -167,6 +163,8 @@ def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, s
         made = " predictor" if name not in spec.given else ""
         way = "make it a feature too, " if made else ""
         return f"it is no feature, so that nothing says what the{made or ' entry'} was", way
+    if name in _levels_alone(spec, words):
+        return None
     for label, columns in _made_terms(spec):
         if name in columns:
             return f"{quoted(label)} is made of it, over which there is no exact integral", ""

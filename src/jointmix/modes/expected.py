@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jointmix.families.completing import known_columns, missing_given, with_features
+from jointmix.families.completing import (
+    by_row,
+    known_columns,
+    missing_given,
+    over_levels,
+    with_features,
+)
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block, Scores
 from jointmix.families.rows import Gaps, Rows
@@ -99,7 +105,7 @@ def expected_scores(
 ) -> Scores:
     """A block's scores, where entries are missing their expectation given the others.
 
-    Scores are polynomials of the second degree in the missing features, so that their average
+    Over levels it is a sum. Scores are polynomials of the second degree in the missing features, so that their average
     over 2m points at √m standard deviations of m of them is exact.
 
     Parameters
@@ -111,8 +117,12 @@ def expected_scores(
     """
     if rows.complete:
         return block.scores(parameters, rows, share)
-    location: dict[str, np.ndarray] = {}
-    rest = np.zeros(0)
+    if rows.completions is not None:
+        whole, part = over_levels(rows, share, parameters, spec.blocks)
+        each = expected_scores(block, whole, parameters, part, spec)
+        location = {name: by_row(rows, value) for name, value in each.location.items()}
+        return Scores(location, by_row(rows, each.rest))
+    location, rest = {}, np.zeros(0)
     for part in rows.patterns:
         own = share[part.place] * (part.answered or not block.of_response)
         for cluster, some in _completions(part, parameters, spec):

@@ -161,10 +161,11 @@ def make_problem(dataset: Dataset) -> Problem:
     """The rows, standardised."""
     weight = dataset.users_rows.weight
     scaling = standard_scaling(dataset.values, dataset.spec, weight)
-    more = dataset.completions
+    rows, more = dataset.users_rows, dataset.completions
+    more = None if more is None else more.of(~np.isnan(rows.y))
     if more is None:
         return Problem(dataset.spec, scaling, scaling.transform(dataset.values), weight)
-    values = expanded_values(dataset.values, dataset.users_rows, dataset.spec)
+    values = expanded_values(dataset.values, replace(rows, completions=more), dataset.spec)
     counted = None if weight is None else weight[more.owner]
     return Problem(dataset.spec, scaling, scaling.transform(values), counted, more.owner)
 
