@@ -27,14 +27,15 @@ def summed_over(spec: ModelSpec) -> tuple[Discrete, ...]:
 
 
 def filled(source: Source, encoding: Encoding) -> Source:
-    """Rows in which the first level stands for levels that are missing, so as to be encoded."""
-    values = dict(source.values)
+    """Rows in which one level stands for levels that are missing, so as to be encoded."""
+    values, levels = dict(source.values), dict(source.levels)
     for factor in encoding.factors:
         (name,) = factor.columns
-        column = values[name]
-        known = column[~np.isnan(column)]
-        values[name] = np.where(np.isnan(column), known[0] if known.size else 0.0, column)
-    return replace(source, values=values)
+        column, known = values[name], ~np.isnan(values[name])
+        if not known.any():
+            levels[name] = encoding.levels[factor.text]
+        values[name] = np.where(known, column, column[known][0] if known.any() else 0.0)
+    return replace(source, values=values, levels=levels)
 
 
 def without_unknown(
@@ -99,11 +100,15 @@ def _completed(
     levels = np.array(list(product(*(range(len(own.levels)) for own in missing))), dtype=float)
     place = np.repeat(rows, len(levels))
     some, codes = source.take(place), discrete[place]
-    values = dict(some.values)
+    values, labels = dict(some.values), dict(source.levels)
     for own, column in zip(missing, np.tile(levels, (len(rows), 1)).T, strict=True):
         codes[:, [each.column for each in spec.discrete].index(own.column)] = column
-        values[own.column] = source_values(column, own.levels, source.levels.get(own.column))
-    found = values | spec.encoding.columns(replace(some, values=values))
+        known = source.levels.get(own.column, ())
+        if known or np.isnan(source.values[own.column]).all():
+            # Few rows may hold few of the levels.
+            labels[own.column] = tuple(dict.fromkeys([*known, *own.levels]))
+        values[own.column] = source_values(column, own.levels, labels.get(own.column))
+    found = values | spec.encoding.columns(replace(some, values=values, levels=labels))
     return np.column_stack([found[name] for name in spec.predictors]), codes
 
 

@@ -105,8 +105,8 @@ def expected_scores(
 ) -> Scores:
     """A block's scores, where entries are missing their expectation given the others.
 
-    Over levels it is a sum. Scores are polynomials of the second degree in the missing features, so that their average
-    over 2m points at √m standard deviations of m of them is exact.
+    Over levels it is a sum. Scores are polynomials of the second degree in the missing Gaussian
+    features, so that their average over 2m points at √m standard deviations of m of them is exact.
 
     Parameters
     ----------

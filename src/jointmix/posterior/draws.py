@@ -22,7 +22,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
 from jointmix.model.completions import completions
 from jointmix.model.demands import require_possible
-from jointmix.model.discrete import labelled
+from jointmix.model.discrete import labelled, labels_of
 from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
@@ -93,6 +93,15 @@ def observed_source(tree: xr.DataTree) -> Source | None:
     columns = zip(stored["source_column"].values.tolist(), stored.values.T, strict=True)
     levels = json.loads(stored.attrs["levels"])
     return Source(dict(columns), {name: tuple(found) for name, found in levels.items()})
+
+
+def source_table(tree: xr.DataTree) -> dict[str, np.ndarray]:
+    """The columns of which predictors were made, (obs,) each, as a table has them."""
+    source = observed_source(tree)
+    if source is None:
+        return {}
+    labels = {name: labels_of(source.values[name], own) for name, own in source.levels.items()}
+    return {**source.values, **labels}
 
 
 def expected_rows(tree: xr.DataTree) -> xr.DataArray:
