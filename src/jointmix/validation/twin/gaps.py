@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def terms_of(twins: Sequence[Twin], own: Mapping[str, Array], rows: Rows, term: 
 
     Those of rows with missing entries are of what is there: Gaussian features that are not there
     are integrated out, of the response too where they are its predictors; where nothing of a twin
-    is there, its term is zero.
+    is there, its term is zero. Levels of which predictors are made are summed over.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ def terms_of(twins: Sequence[Twin], own: Mapping[str, Array], rows: Rows, term: 
     """
     if rows.complete:
         return {twin.column: term(twin, own, rows) for twin in twins}
+    if rows.completions is not None:
+        return _over_levels(np, lambda some: terms_of(twins, own, some, term), rows)
     gone = np.isnan(np.column_stack([rows.x, rows.y]))
     kinds, group = np.unique(gone, axis=0, return_inverse=True)
     places = [np.flatnonzero(group.ravel() == kind) for kind in range(len(kinds))]
@@ -50,6 +53,8 @@ def stacked_terms(
     """
     import jax.numpy as jnp
 
+    if rows.completions is not None:
+        return _over_levels(jnp, lambda some: stacked_terms(twins, own, some, term), rows)
     there, answered = ~np.isnan(rows.x), ~np.isnan(rows.y)
     found = {}
     for twin in twins:
@@ -63,6 +68,33 @@ def stacked_terms(
         back = np.argsort(np.concatenate(kinds))
         found[twin.column] = jnp.concatenate(parts)[back]
     return found
+
+
+def _over_levels(numbers: Any, terms: Callable[[Rows], Arrays], rows: Rows) -> Arrays:
+    """Terms of rows that miss levels of which predictors are made, with those of their features.
+
+    A row's density is the sum of those with its levels filled in, and the response's term is what
+    the features', which know no missing levels, leave of it.
+
+    Parameters
+    ----------
+    numbers
+        NumPy, or JAX's.
+    """
+    assert rows.completions is not None
+    found = terms(replace(rows, u=np.nan_to_num(rows.u), completions=None))
+    filled = terms(rows.expanded)
+    joint, count = sum(filled.values()), rows.completions.count
+    first, sums, order = np.cumsum(count) - count, [], []
+    for n in np.unique(count).tolist():
+        own = np.flatnonzero(count == n)
+        each = joint[..., first[own][:, None] + np.arange(n), :]
+        top = each.max(axis=-2)
+        sums.append(top + numbers.log(numbers.exp(each - top[..., None, :]).sum(axis=-2)))
+        order.append(own)
+    whole = numbers.concatenate(sums, axis=-2)[..., np.argsort(np.concatenate(order)), :]
+    del found["y"]
+    return {**found, "y": whole - sum(found.values())}
 
 
 def _stacked(twin: Twin, own: Mapping[str, Array], rows: Rows, there: np.ndarray) -> Array:
