@@ -84,17 +84,19 @@ def _over_levels(numbers: Any, terms: Callable[[Rows], Arrays], rows: Rows) -> A
     assert rows.completions is not None
     found = terms(replace(rows, u=np.nan_to_num(rows.u), completions=None))
     filled = terms(rows.expanded)
-    joint, count = sum(filled.values()), rows.completions.count
-    first, sums, order = np.cumsum(count) - count, [], []
-    for n in np.unique(count).tolist():
+    del found["y"]
+    joint, alone, count = sum(filled.values()), sum(found.values()), rows.completions.count
+    first, places = np.cumsum(count) - count, [np.flatnonzero(count == 1)]
+    response = [filled["y"][..., first[places[0]], :]]
+    for n in np.unique(count[count > 1]).tolist():
         own = np.flatnonzero(count == n)
         each = joint[..., first[own][:, None] + np.arange(n), :]
         top = each.max(axis=-2)
-        sums.append(top + numbers.log(numbers.exp(each - top[..., None, :]).sum(axis=-2)))
-        order.append(own)
-    whole = numbers.concatenate(sums, axis=-2)[..., np.argsort(np.concatenate(order)), :]
-    del found["y"]
-    return {**found, "y": whole - sum(found.values())}
+        whole = top + numbers.log(numbers.exp(each - top[..., None, :]).sum(axis=-2))
+        response.append(whole - alone[..., own, :])
+        places.append(own)
+    back = np.argsort(np.concatenate(places))
+    return {**found, "y": numbers.concatenate(response, axis=-2)[..., back, :]}
 
 
 def _stacked(twin: Twin, own: Mapping[str, Array], rows: Rows, there: np.ndarray) -> Array:
