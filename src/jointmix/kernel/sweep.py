@@ -122,6 +122,14 @@ def _shared(terms, bits, m, n, weights):  # type: ignore[no-untyped-def]
     return total
 
 
+@jit(fastmath=SUMS)
+def shares(header, terms, work, bits, m, weights):  # type: ignore[no-untyped-def]
+    """`softmax` of terms (component, block) of m rows, alternatives of one row taken together."""
+    if header.alternatives > 1:
+        return _shared(terms, bits, m, header.alternatives, weights)
+    return softmax(terms, work, bits, m, weights)
+
+
 @jit(inner=False, fastmath=SUMS)
 def _sweep(problem, header, blocks, values, from_values):  # type: ignore[no-untyped-def]
     """`sweep` of the rows that one header has."""
@@ -143,10 +151,7 @@ def _sweep(problem, header, blocks, values, from_values):  # type: ignore[no-unt
         for i in range(blocks.size):
             subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
         weights = weights_of(problem, header, start, m)
-        if header.alternatives > 1:
-            total += _shared(terms, bits, m, header.alternatives, weights)
-        else:
-            total += softmax(terms, work, bits, m, weights)
+        total += shares(header, terms, work, bits, m, weights)
         if weights.size > 0:
             for c in range(k):
                 for b in range(m):
