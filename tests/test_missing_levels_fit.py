@@ -272,14 +272,14 @@ def by_quadrature(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     b, slope, log_sigma, p = np.meshgrid(b, slope, log_sigma, p, indexing="ij", sparse=True)
     sigma = np.exp(log_sigma)
     total = norm.logpdf(b, 0, 2.5) + norm.logpdf(slope, 0, 2.5)
-    total = total + invgamma.logpdf(sigma, 1.0, scale=0.01) + log_sigma + 0 * p
-    for word, y in zip(table["word"], table["y"], strict=True):
-        if np.isnan(y):
-            total = total + (0 if word is None else np.log(p) if word == "yes" else np.log(1 - p))
-            continue
-        no = norm.logpdf(y, b, sigma) + np.log(1 - p)
-        yes = norm.logpdf(y, b + slope, sigma) + np.log(p)
-        total = total + (np.logaddexp(no, yes) if word is None else yes if word == "yes" else no)
+    # Priors of scales are of the variance.
+    total = total + invgamma.logpdf(sigma**2, 1.0, scale=0.01) + 2 * log_sigma + 0 * p
+    for word, y in table.dropna(how="all").itertuples(index=False):
+        no, yes = np.log(1 - p), np.log(p)
+        if not np.isnan(y):
+            no, yes = no + norm.logpdf(y, b, sigma), yes + norm.logpdf(y, b + slope, sigma)
+        both = np.logaddexp(no, yes)
+        total = total + (both if pd.isna(word) else yes if word == "yes" else no)
     chance = np.exp(total - total.max())
     chance /= chance.sum()
     values = {"intercept": b, "slope": slope, "sigma": sigma, "probability_word": p}
@@ -292,6 +292,7 @@ def by_quadrature(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 @pytest.mark.parametrize("sampler", ["independence", "nutpie"])
 def test_the_posterior_is_that_of_quadrature(sampler: str) -> None:
+    """Of one cluster, a word with holes as its only feature, and a response with holes."""
     table = one_cluster()
     tree = jm.fit(table, "y ~ word", features=["word"], n_clusters=1, missing="model",
                   standardize=False, progress=False,
