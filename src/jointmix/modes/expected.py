@@ -118,11 +118,12 @@ def expected_scores(
     if rows.complete:
         return block.scores(parameters, rows, share)
     if rows.completions is not None:
-        whole, part = over_levels(rows, share, parameters, spec.blocks)
-        each = expected_scores(block, whole, parameters, part, spec)
-        location = {name: by_row(rows, value) for name, value in each.location.items()}
-        return Scores(location, by_row(rows, each.rest))
-    location, rest = {}, np.zeros(0)
+        whole, shares = over_levels(rows, share, parameters, spec.blocks)
+        every = expected_scores(block, whole, parameters, shares, spec)
+        summed = {name: by_row(rows, value) for name, value in every.location.items()}
+        return Scores(summed, by_row(rows, every.rest))
+    location: dict[str, np.ndarray] = {}
+    rest = np.zeros(0)
     for part in rows.patterns:
         own = share[part.place] * (part.answered or not block.of_response)
         for cluster, some in _completions(part, parameters, spec):

@@ -85,7 +85,9 @@ def _over_levels(numbers: Any, terms: Callable[[Rows], Arrays], rows: Rows) -> A
     found = terms(replace(rows, u=np.nan_to_num(rows.u), completions=None))
     filled = terms(rows.expanded)
     del found["y"]
-    joint, alone, count = sum(filled.values()), sum(found.values()), rows.completions.count
+    joint: Array = sum(filled.values())
+    alone: Array = sum(found.values())
+    count = rows.completions.count
     first, places = np.cumsum(count) - count, [np.flatnonzero(count == 1)]
     response = [filled["y"][..., first[places[0]], :]]
     for n in np.unique(count[count > 1]).tolist():
