@@ -59,7 +59,7 @@ def model_rows(
     ------
     DataError, ColumnTypeError
         As `new_rows`; or if a row has a level that the fit has not, or lies where a term has no
-        value, or a feature is missing of which a term is made.
+        value, or a feature of numbers is missing of which a term is made.
     """
     needed = [name for name in sources(spec) if name != spec.response]
     optional = () if response is None else (response,)

@@ -18,16 +18,8 @@ from joblib import Parallel, delayed
 from jointmix.base.arguments import choice, number_list, probabilities, whole_number
 from jointmix.base.errors import DataError, PrecisionWarning, SpecError
 from jointmix.base.machine import available_cores
-from jointmix.base.schema import (
-    CHAIN,
-    CLUSTER,
-    DRAW,
-    OBS,
-)
-from jointmix.families.mixture import (
-    log_likelihood,
-    log_terms,
-)
+from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS
+from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import Pattern, by_pattern, marginal
 from jointmix.families.protocol import Predicted
