@@ -169,12 +169,9 @@ def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, s
         if name in columns:
             return f"{quoted(label)} is made of it, over which there is no exact integral", ""
     block = spec.blocks[-1]
-    if name in _plain_predictors(spec) and (name in words or name not in spec.features):
-        coded = name in words or any(
-            has_levels(own.family) for own in spec.discrete if own.column == name
-        )
-        values = "levels" if coded else "counts"
-        return f"it is a predictor too, over whose {values} nothing is summed", ""
+    counted = {own.column for own in spec.discrete if not has_levels(own.family)}
+    if name in _plain_predictors(spec) and name in counted:
+        return "it is a predictor too, over whose counts nothing is summed", ""
     if name in _plain_predictors(spec) and not block.integrates_predictors:
         reason = f"it is a predictor of a response of the family {quoted(spec.family)}"
         return f"{reason}, over which there is no exact integral", ""
