@@ -18,16 +18,8 @@ from joblib import Parallel, delayed
 from jointmix.base.arguments import choice, number_list, probabilities, whole_number
 from jointmix.base.errors import DataError, PrecisionWarning, SpecError
 from jointmix.base.machine import available_cores
-from jointmix.base.schema import (
-    CHAIN,
-    CLUSTER,
-    DRAW,
-    OBS,
-)
-from jointmix.families.mixture import (
-    log_likelihood,
-    log_terms,
-)
+from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS
+from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import Pattern, by_pattern, marginal
 from jointmix.families.protocol import Predicted
@@ -45,6 +37,7 @@ from jointmix.posterior.draws import (
     with_holes,
 )
 from jointmix.posterior.pointwise import log_densities
+from jointmix.posterior.unknown_levels import by_cluster
 
 #: Rows that one thread predicts at a time.
 _BLOCK = 256
@@ -278,8 +271,10 @@ def predictive_density(
     found = np.empty((len(rows.y), len(at)))
 
     def evaluate(batch: Batch) -> None:
-        share = batch.features * batch.draw_weights(weighting)[:, None]
-        found[batch.place] = density_at(at, share, batch.rows, batch.parameters, spec.blocks[-1])
+        n, weight = batch.alternatives, batch.draw_weights(weighting)
+        share = batch.parts * np.repeat(weight, n, axis=-1)[:, None]
+        own = density_at(at, share, batch.rows, batch.parameters, spec.blocks[-1])
+        found[batch.place] = own.reshape(len(batch.place), n, len(at)).sum(axis=1)
 
     each_batch(evaluate, rows, parameters, spec)
     coords = {OBS: rows.label, "point": at}
@@ -316,14 +311,15 @@ def _least_density(
         return -np.inf
     if not rows.complete:
         there = ~np.isnan(rows.x[:, present]).any(axis=1)
-        rows = replace(rows, y=np.zeros(len(rows.y))).take(there)
+        # Of features alone levels that are missing drop out.
+        rows = replace(rows, y=np.zeros(len(rows.y)), completions=None).take(there)
     if not len(rows.y):
         return -np.inf
     some = fitted = rows.take(spread(len(rows.y), _MOST_ROWS))
     model = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
-    blocks = spec.blocks
+    blocks = tuple(block for block in spec.blocks if not block.of_response)
     if not present.all():
-        some, model, blocks = marginal(some, model, present, spec.blocks)
+        some, model, blocks = marginal(some, model, present, blocks)
     parts = []
     for _, part in row_batches(some, model):
         density = log_likelihood(log_terms(blocks, part, model)[0])
@@ -341,11 +337,16 @@ def _predicted(
     may_peak = response.may_peak
     scale = np.median(response.squared_scale(pattern.parameters), axis=0)
 
+    n, weighted = pattern.alternatives, weighting == "joint"
+    size = max(1, _BLOCK // n)
+
     def block(first: int) -> list[np.ndarray]:
-        part = pattern.rows.take(slice(first, first + _BLOCK))
+        part = pattern.rows.take(slice(n * first, n * (first + size)))
         total, share, quantile = predictive(
-            part, pattern.parameters, pattern.blocks, probability, weighting == "joint"
+            part, pattern.parameters, pattern.blocks, probability, weighted, n
         )
+        if n > 1:
+            total, share = by_cluster(total, share, part, pattern, weighted)
         variance = np.where(np.isfinite(share[..., 2]), share[..., 2], scale)
         peaks = np.zeros(len(share), dtype=bool)
         if may_peak:
@@ -353,7 +354,7 @@ def _predicted(
         return [total, share[..., 0], quantile, peaks]
 
     found = Parallel(n_jobs=available_cores(), prefer="threads")(
-        delayed(block)(first) for first in range(0, len(pattern.place), _BLOCK)
+        delayed(block)(first) for first in range(0, len(pattern.place), size)
     )
     total, share, quantile, peaks = (np.concatenate(parts) for parts in zip(*found, strict=True))
     mean, within, between, uncertain, density, effective = total.T

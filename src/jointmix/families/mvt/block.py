@@ -1,6 +1,7 @@
 """Student-t features: x | k ~ t(ν_k; μ_k, Σ_k), with every structure of the scale matrix Σ."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -93,20 +94,21 @@ class StudentTFeatures(Elliptical):
             df = np.broadcast_to(first, shape).copy()
             return self.maximise_ellipsoid(step, step.average) | {"feature_df": df}
         df = step.previous.feature_df
-        size, square = self._reach(step.previous, step.rows)
+        rows = _numbers(step.rows)
+        size, square = self._reach(step.previous, rows)
         weight = _weight(square, df[..., None], size)
-        if step.rows.complete:
+        if rows.complete:
             second = step.moments(step.share * weight)
         else:
             second = expected_moments(
-                step.rows, step.outer, step.share, step.previous, (self,), weight
+                rows, step.outer, step.share, step.previous, (self,), weight
             ).every
         second = second / step.count[..., None, None]
         mass = np.maximum(second[..., 0, 0], 1e-300)
         found = self.maximise_ellipsoid(step, second, mass)
         if known is None:
             at = Parameters(**{**step.previous, **found})
-            df = self._better_df(step.share, *self._reach(at, step.rows), df)
+            df = self._better_df(step.share, *self._reach(at, rows), df)
         return found | {"feature_df": df}
 
     def scores(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> Scores:
@@ -119,6 +121,7 @@ class StudentTFeatures(Elliptical):
         n, k, d = len(share), *parameters.mean.shape
         first, second = np.empty((n, k, d)), np.empty((n, k, d, d))
         whiten, df = inverse_lower(parameters.cholesky), parameters.feature_df
+        rows = _numbers(rows)
         size, square = self._reach(parameters, rows)
         weight = _weight(square, df[:, None], size).T
         for part in rows.patterns:
@@ -230,6 +233,11 @@ class StudentTFeatures(Elliptical):
             (_LEAST_DF, _MOST_DF),
         )
         return np.broadcast_to(found, shape).copy()
+
+
+def _numbers(rows: Rows) -> Rows:
+    """Rows as their numbers are: levels that are missing do not bear on them."""
+    return rows if rows.completions is None else replace(rows, completions=None)
 
 
 def _weight(square: np.ndarray, df: np.ndarray, size: np.ndarray) -> np.ndarray:
