@@ -58,6 +58,6 @@ class StudentTFeaturesWords(EllipticalWords):
 
     def remark(self, estimates: Mapping[str, Estimated]) -> str:
         """How heavy the tails are."""
-        symbol = self.block.parameters[-1].symbol
+        symbol = f"{self.block.parameters[-1].symbol} of the features"
         without = "the features have no variances there"
         return tails_remark(estimates["feature_df"], symbol, without)
