@@ -32,7 +32,7 @@ from jointmix.posterior.support import require_support
 from jointmix.tables.design import Source
 from jointmix.tables.gathering import gathered
 from jointmix.tables.labels import row_labels
-from jointmix.tables.parts import in_parts, open_parts
+from jointmix.tables.part_sources import in_parts, open_parts
 
 _NO_SPEC = (
     "The tree does not say which model it was fitted with (its attribute 'spec'); fit the model "

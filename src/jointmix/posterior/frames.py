@@ -18,9 +18,9 @@ from jointmix.posterior.in_parts import Writing, write_parts
 from jointmix.posterior.prediction import predict
 from jointmix.posterior.wide import columns_of
 from jointmix.tables.columns import read_columns
-from jointmix.tables.gathering import gathered
 from jointmix.tables.issues import listed, quoted
-from jointmix.tables.parts import in_parts, open_parts
+from jointmix.tables.part_sources import in_parts, open_parts
+from jointmix.tables.parts import whole_frame
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -151,8 +151,7 @@ def _in_place(values: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _as_pandas(table: Any) -> pd.DataFrame:
     """A copy of any table as a pandas one; columns by position only where they have no labels."""
     if in_parts(table):
-        parts = open_parts(table)
-        return gathered(parts, parts.columns)
+        return whole_frame(open_parts(table))
     if isinstance(table, xr.Dataset):
         return table.to_dataframe()
     if isinstance(table, Mapping):

@@ -19,7 +19,8 @@ from jointmix.posterior.draws import fitted_spec, id_columns
 from jointmix.posterior.wide import columns_of, quantile_name
 from jointmix.storage.part_folders import PartFolder, part_folder
 from jointmix.tables.labels import as_labels
-from jointmix.tables.parts import ROWS_AT_A_TIME, Parts, as_frame, open_parts
+from jointmix.tables.part_sources import open_parts
+from jointmix.tables.parts import ROWS_AT_A_TIME, Parts, as_frame
 from jointmix.tables.reading import label_rows
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ class Writing:
         Columns of the model that are read where the table has them.
     most
         Rows at a time.
-    schema
-        Of the result, from that of the table, where this is known before rows are read.
     """
 
     what: str
@@ -116,6 +115,7 @@ class _Run:
         self.columns, self.labels, self.progress = columns, labels, progress
         self.schema: pa.Schema | None = None
         self.done = 0
+        self.common = parts.common_schema() if writing.whole else None
 
     def all(self) -> None:
         names = _file_names(self.parts)
@@ -144,6 +144,7 @@ class _Run:
         for table in self.parts.tables(place, self.columns, self.writing.most):
             frame = as_frame(table, self.parts.index, self.done)
             try:
+                table = table if self.common is None else table.cast(self.common)
                 frame = label_rows(frame, self.labels) if self.labels else frame
                 yield self.writing.work(frame, table)
             except DataError as error:

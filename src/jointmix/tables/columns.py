@@ -28,7 +28,7 @@ from jointmix.tables.issues import (
 )
 from jointmix.tables.labels import row_labels, rows_named
 from jointmix.tables.levels import coded_column
-from jointmix.tables.parts import in_parts, open_parts
+from jointmix.tables.part_sources import in_parts, open_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def read_columns(
     table
         A pandas, polars or pyarrow table, a mapping of names to columns (an xarray Dataset of
         1-d variables is one), a NumPy structured array, or a table in parts, as
-        `jointmix.tables.parts.open_parts` takes it, of which only these columns are read.
+        `jointmix.tables.part_sources.open_parts` takes it, of which only these columns are read.
     required
         Columns that the table must have.
     optional

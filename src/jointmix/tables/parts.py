@@ -1,16 +1,11 @@
-"""Tables that are read a part at a time: Parquet files and folders, datasets, lazy frames."""
+"""Tables that are read a part at a time, with what their pieces have in common."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import narwhals as nw
-
-from jointmix.base.arguments import file_path
-from jointmix.base.errors import DataError, MissingExtraError
+from jointmix.base.errors import DataError
 from jointmix.tables.absent import absent_issue
 from jointmix.tables.issues import quoted, raise_first
 
@@ -20,8 +15,6 @@ if TYPE_CHECKING:
 
 #: Rows that are read at a time, at most.
 ROWS_AT_A_TIME = 65_536
-#: What pandas' own description in a file is called.
-_PANDAS = b"pandas"
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,211 +150,19 @@ def as_frame(table: "pa.Table", index: Sequence[str], first: int) -> "pd.DataFra
     return frame
 
 
-def in_parts(table: object) -> bool:
-    """Whether a table is one that is read a part at a time; nothing is opened."""
-    return (
-        isinstance(table, Parts | str | os.PathLike)
-        or type(table).__module__ == "pyarrow._dataset"
-        or nw.dependencies.is_polars_lazyframe(table)
-        or nw.dependencies.is_dask_dataframe(table)
-    )
-
-
-def open_parts(table: object) -> Parts:
-    """A table that is `in_parts`, or one in memory as a single piece.
-
-    Parameters
-    ----------
-    table
-        A Parquet file or a folder of such (those of one folder in the order of their names, as
-        pyarrow has it; folders named ``year=2020`` are a column), a pyarrow Dataset (its
-        fragments), a Dask DataFrame (its partitions), or a polars LazyFrame, of which the whole
-        is one piece and whose query has to keep its order.
-
-    Raises
-    ------
-    DataError
-        If it is none of these, there is no such folder or nothing in it, or a file is no Parquet
-        file to its end.
-    MissingExtraError
-        If pyarrow is not installed.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> import pandas as pd
-    >>> from jointmix.tables.parts import open_parts
-    >>> Path("months").mkdir()
-    >>> for month in (1, 2):
-    ...     pd.DataFrame({"x": [month, month + 0.5]}).to_parquet(f"months/{month}.parquet")
-    >>> parts = open_parts("months")
-    >>> parts.n_rows, [frame.index.tolist() for frame in parts]
-    (4, [[0, 1], [2, 3]])
-    """
-    if isinstance(table, Parts):
-        return table
-    _require_pyarrow()
-    if isinstance(table, str | os.PathLike):
-        return _of_path(file_path(table, DataError))
-    if type(table).__module__ == "pyarrow._dataset":
-        return _of_dataset(table, "The dataset")
-    if nw.dependencies.is_polars_lazyframe(table):
-        return _of_lazy(table)
-    if nw.dependencies.is_dask_dataframe(table):
-        return _of_dask(table)
-    if isinstance(table, Mapping) or nw.dependencies.is_into_dataframe(table):
-        return _of_memory(table)
-    raise DataError(
-        "A table in parts must be a Parquet file or a folder of such, a pyarrow Dataset, a polars "
-        f"LazyFrame or a Dask DataFrame; got {quoted(type(table).__name__)}."
-    )
-
-
-def _require_pyarrow() -> None:
-    try:
-        import pyarrow.dataset  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            "A table in parts needs the extra parquet: pip install 'jointmix[parquet]'."
-        ) from error
-
-
-def _of_path(path: Path) -> Parts:
-    import pyarrow.dataset as ds
-
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder.")
-    if path.is_file() and path.suffix.lower() != ".parquet":
-        raise DataError(
-            f"{path}: a table given by its place must be a .parquet file or a folder of such; "
-            "read others first, as by pandas.read_csv."
-        )
-    try:
-        found = ds.dataset(str(path), format="parquet", partitioning="hive")
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise DataError(_unreadable(path, error)) from error
-    if not found.files:
-        raise DataError(f"{path}: holds no .parquet file.")
-    return _of_dataset(found, str(path))
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    """Which file below a path is no Parquet file."""
-    import pyarrow.parquet as pq
-
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-    for file in files:
-        if any(part.startswith((".", "_")) for part in file.relative_to(path).parts):
-            continue
-        try:
-            pq.read_schema(file)
-        except (OSError, ValueError, NotImplementedError) as reason:
-            return f"{file}: is not a readable .parquet file ({_first_line(reason)})."
-    return f"{path}: is no table that can be read in parts ({_first_line(error)})."
-
-
-def _of_dataset(dataset: Any, origin: str) -> Parts:
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    pieces = []
-    for number, fragment in enumerate(dataset.get_fragments()):
-        name = getattr(fragment, "path", f"{origin}, fragment {number}")
-        try:
-            schema, n_rows = fragment.physical_schema, fragment.count_rows()
-        except (OSError, ValueError, NotImplementedError) as error:
-            raise DataError(
-                f"{name}: is not a readable .parquet file ({_first_line(error)})."
-            ) from error
-        for key in ds.get_partition_keys(fragment.partition_expression):
-            schema = schema if key in schema.names else schema.append(dataset.schema.field(key))
-        pieces.append(Piece(name, _fragment_reader(fragment, schema), schema, n_rows, _mark(name)))
-    if not pieces:
-        raise DataError(f"{origin}: holds no rows, as it has no part.")
-    first = pieces[0].schema
-    assert isinstance(first, pa.Schema)
-    index = _index_columns(first)
-    columns = tuple(name for name in first.names if name not in index)
-    return Parts(origin, columns, tuple(pieces), index)
-
-
-def _fragment_reader(fragment: Any, schema: "pa.Schema") -> Callable[[Sequence[str]], Any]:
-    import pyarrow.dataset as ds
-
-    plain = isinstance(fragment, ds.ParquetFileFragment)
-    # Pages ahead of what is asked for would be held beside it.
-    options = ds.ParquetFragmentScanOptions(pre_buffer=False) if plain else None
-
-    def read(columns: Sequence[str]) -> Any:
-        return fragment.to_batches(
-            schema=schema, columns=list(columns), batch_size=ROWS_AT_A_TIME, batch_readahead=1,
-            fragment_readahead=1, fragment_scan_options=options,
-        )  # fmt: skip
-
-    return read
-
-
-def _mark(name: str) -> str:
-    try:
-        status = os.stat(name)
-    except OSError:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _index_columns(schema: "pa.Schema") -> tuple[str, ...]:
-    """The columns that pandas made of an index; one that was numbers in a row leaves none."""
-    described = schema.pandas_metadata if _PANDAS in (schema.metadata or {}) else {}
-    named = described.get("index_columns", ())
-    return tuple(name for name in named if isinstance(name, str) and name in schema.names)
-
-
-def _of_memory(table: Any) -> Parts:
-    import pandas as pd
+def whole_frame(parts: Parts) -> "pd.DataFrame":
+    """All columns of all pieces at once, with the types that all pieces can take."""
     import pyarrow as pa
 
-    name = "The table"
-    try:
-        frame = pd.DataFrame(dict(table)) if isinstance(table, Mapping) else table
-        if nw.dependencies.is_pandas_dataframe(frame):
-            whole = pa.Table.from_pandas(frame)
-        else:
-            whole = nw.from_native(frame, eager_only=True).to_arrow()
-    except (ValueError, TypeError) as error:
-        raise DataError(f"The table is none that Parquet holds ({_first_line(error)}).") from error
-    index = _index_columns(whole.schema)
-    columns = tuple(each for each in whole.column_names if each not in index)
-
-    def read(chosen: Sequence[str]) -> Iterator[Any]:
-        yield whole.select(list(chosen))
-
-    return Parts(name, columns, (Piece(name, read, whole.schema, whole.num_rows),), index)
-
-
-def _of_lazy(frame: Any) -> Parts:
-    schema = frame.collect_schema()
-    empty = schema.to_frame().to_arrow().schema
-
-    def read(columns: Sequence[str]) -> Iterator[Any]:
-        chosen = frame.select(list(columns))
-        for batch in chosen.collect_batches(chunk_size=ROWS_AT_A_TIME, maintain_order=True):
-            yield batch.to_arrow()
-
-    return Parts("The lazy frame", tuple(schema.names()), (Piece("The lazy frame", read, empty),))
-
-
-def _of_dask(frame: Any) -> Parts:
-    def piece(number: int) -> Piece:
-        def read(columns: Sequence[str]) -> Iterator[Any]:
-            import pyarrow as pa
-
-            found = frame.partitions[number][list(columns)].compute()
-            yield pa.Table.from_pandas(found, preserve_index=False)
-
-        return Piece(f"Partition {number} of the Dask DataFrame", read)
-
-    columns = tuple(str(name) for name in frame.columns)
-    return Parts("The Dask DataFrame", columns, tuple(map(piece, range(frame.npartitions))))
+    parts.require(parts.columns)
+    found = [
+        table for place in range(len(parts.pieces)) for table in parts.tables(place, parts.columns)
+    ]
+    if not found:
+        raise DataError(f"{parts.origin}: has no rows; give at least one.")
+    common = parts.common_schema()
+    found = found if common is None else [table.cast(common) for table in found]
+    return as_frame(pa.concat_tables(found, promote_options="permissive"), parts.index, 0)
 
 
 def _read(piece: Piece, columns: Sequence[str]) -> Iterator["pa.Table"]:
@@ -374,7 +175,7 @@ def _read(piece: Piece, columns: Sequence[str]) -> Iterator["pa.Table"]:
                 yield table
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
         raise DataError(
-            f"{piece.name}: cannot be read to its end ({_first_line(error)})."
+            f"{piece.name}: cannot be read to its end ({first_line(error)})."
         ) from error
 
 
@@ -419,12 +220,11 @@ def _kind(piece: Piece, name: str, first: Piece) -> str:
 def _common_field(fields: "Sequence[pa.Field]") -> "pa.Field":
     import pyarrow as pa
 
-    if len({each.type for each in fields}) > 1:
-        plain = [each.type.value_type if pa.types.is_dictionary(each.type) else each.type
-                 for each in fields]  # fmt: skip
-        alone = [pa.schema([(fields[0].name, kind)]) for kind in plain]
-        return pa.unify_schemas(alone, promote_options="permissive").field(0)
-    return fields[0].with_nullable(True)
+    kinds = [each.type for each in fields]
+    if not all(pa.types.is_dictionary(kind) for kind in kinds):
+        kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+    alone = [pa.schema([(fields[0].name, kind)]) for kind in kinds]
+    return pa.unify_schemas(alone, promote_options="permissive").field(0)
 
 
 def holds_text(kind: "pa.DataType") -> bool:
@@ -435,6 +235,7 @@ def holds_text(kind: "pa.DataType") -> bool:
     return any(test(kind) for test in tests)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, without its full stop."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
