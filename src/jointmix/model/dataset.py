@@ -48,6 +48,8 @@ from jointmix.tables.weights import is_frequency, n_copies, standing_places, wei
 
 #: Repeated rows of which knots, centres and scales are learned.
 _MOST_COUNTED = 1_000_000
+#: Rows that are hashed at a time.
+_HASHED = 65_536
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +253,9 @@ def inspect_table(
     if usable is None:
         return None, tuple(issues)
     source = None
-    used, row = np.ascontiguousarray(values[usable]), np.flatnonzero(usable)
+    used, row = values if usable.all() else values[usable], np.flatnonzero(usable)
+    # Beside what is used, the same numbers are not held any more.
+    del values
     n = n_copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or spec.discrete or read.levels:
         if len(row) == 0 or len(names) < len(needed):
@@ -267,6 +271,7 @@ def inspect_table(
             return None, tuple(issues)
         used, names = made, spec.columns
         source = source if spec.encoding is not None else None
+    read.values.clear()
     issues += row_issues(used, n, n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
@@ -353,6 +358,8 @@ def as_dataset(table: object, spec: ModelSpec) -> Dataset:
 def _digest(columns: Sequence[str | list[str]], values: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(list(columns)).encode())
     # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0; NaN have many.
-    plain = np.where(np.isnan(values), np.nan, values + 0.0)
-    digest.update(plain.astype("<f8").tobytes())
+    for first in range(0, len(values), _HASHED):
+        part = values[first : first + _HASHED]
+        plain = np.where(np.isnan(part), np.nan, part + 0.0)
+        digest.update(plain.astype("<f8").tobytes())
     return digest.hexdigest()

@@ -113,7 +113,7 @@ def convert(
     Columns
         The columns that could be converted, and all that was found.
     """
-    wanted, others = [*required], {}
+    wanted, others, parts = [*required], {}, None
     if in_parts(table):
         parts = open_parts(table)
         others = dict.fromkeys(parts.columns, ())
@@ -136,7 +136,7 @@ def convert(
         if of_levels is not None:
             values[name], levels[name] = of_levels
             continue
-        result = _to_float(found[name], name, labels)
+        result = _to_float(found[name], name, labels, copy=parts is None)
         if isinstance(result, np.ndarray):
             values[name] = result
         else:
@@ -231,7 +231,9 @@ def _columns_of(table: Any) -> dict[Any, Any] | Issue:
         )
 
 
-def _to_float(column: Any, name: str, labels: np.ndarray | None) -> np.ndarray | list[Issue]:
+def _to_float(
+    column: Any, name: str, labels: np.ndarray | None, copy: bool
+) -> np.ndarray | list[Issue]:
     array = _to_array(column, name)
     if isinstance(array, Issue):
         return [array]
@@ -239,7 +241,7 @@ def _to_float(column: Any, name: str, labels: np.ndarray | None) -> np.ndarray |
         statement = f"Column {quoted(name)} must be one-dimensional, got the shape {array.shape}"
         return [error("wrong_shape", statement, "give one number a row", name)]
     if array.dtype.kind in "fiub":
-        return array.astype(np.float64, order="C", copy=True)
+        return array.astype(np.float64, order="C", copy=copy)
     if array.dtype.kind in "OUST":
         return _from_objects(array, name, labels)
     statement = f"Column {quoted(name)} must hold real numbers, got {array.dtype}"

@@ -14,8 +14,8 @@ from jointmix.tables.parts import Parts, as_frame, holds_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Bytes an entry while columns become the arrays of a fit: themselves, two copies, and marks.
-_BYTES = 8 * 4
+#: Bytes an entry while columns become the arrays of a fit and are screened, as measured.
+_BYTES = 8 * 7
 
 
 def gathered(parts: Parts, columns: Sequence[str]) -> pd.DataFrame:
