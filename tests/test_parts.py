@@ -548,6 +548,26 @@ def test_findings_are_those_in_memory(whole: pd.DataFrame, tmp_path: Path) -> No
     assert found.issues
 
 
+def test_what_does_not_fit_is_looked_at_in_part(
+    whole: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = whole.copy()
+    bad.loc[::20, "x1"] = np.nan
+    bad.loc[1::20, "x2"] = np.inf
+    rows = written(tmp_path / "rows", bad)
+    # 300 rows × 5 columns × 56 bytes = 84,000.
+    monkeypatch.setattr(gathering, "available", lambda: 43_000.0)
+    memory, *others = jm.check(rows, SPEC).errors
+    assert memory.code == "memory"
+    assert "one of 2 was looked at here (missing in all rows: 'x1' 15)" in memory.message
+    sample = gathering.gathered(open_parts(rows), ["x1", "x2"], step=2)
+    pd.testing.assert_frame_equal(sample, bad.loc[sample.index, ["x1", "x2"]])
+    assert 110 < len(sample) < 190
+    first = {name: next(row for row in sample.index if row % 20 == at)
+             for name, at in (("missing", 0), ("infinite", 1))}  # fmt: skip
+    assert {each.code: each.row for each in others} == first
+
+
 # Drawn tables
 
 

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 _BYTES = 8 * 7
 
 
-def gathered(parts: Parts, columns: Sequence[str]) -> pd.DataFrame:
+def gathered(parts: Parts, columns: Sequence[str], step: int = 1) -> pd.DataFrame:
     """Some columns of all parts, one after the other.
 
     Numbers become float64 (float32 where all are), texts share one object for each different one,
     and categories have the levels of all parts, in the order in which these appear.
+
+    Parameters
+    ----------
+    step
+        One row of so many is taken, at random but always the same: evenly spaced ones could miss
+        what comes in turns.
 
     Raises
     ------
@@ -33,32 +39,61 @@ def gathered(parts: Parts, columns: Sequence[str]) -> pd.DataFrame:
         If the columns would not fit into memory.
     """
     parts.require(columns)
-    _require_room(parts, columns)
-    found = {name: _Column(name) for name in dict.fromkeys((*columns, *parts.index))}
-    plain: list[pd.Index] = []
+    if step == 1:
+        _require_room(parts, columns)
+    found = {name: _Column(name) for name in dict.fromkeys(columns)}
+    numbers: list[pd.Index] = []
+    known = parts.n_rows if step == 1 else None
     first = 0
     for place, piece in enumerate(parts.pieces):
         for table in parts.tables(place, columns):
+            chosen = table
+            if step > 1:
+                drawn = np.random.default_rng([first]).random(table.num_rows) * step < 1
+                chosen = table.filter(drawn)
+                numbers.append(pd.Index(first + np.flatnonzero(drawn)))
+            elif parts.index:
+                numbers.append(as_frame(chosen.select(parts.index), parts.index, first).index)
             for name, column in found.items():
-                column.add(table.column(name), piece.name, parts.n_rows)
-            if parts.index:
-                plain.append(as_frame(table.select(parts.index), parts.index, first).index)
+                column.add(chosen.column(name), piece.name, known)
             first += table.num_rows
     if not first:
         raise DataError(f"{parts.origin}: has no rows; give at least one.")
-    index = plain[0].append(plain[1:]) if plain else pd.RangeIndex(first)
+    index = numbers[0].append(numbers[1:]) if numbers else pd.RangeIndex(first)
     arrays = {name: found[name].whole() for name in columns}
     return pd.DataFrame(arrays, index=index, copy=False)
 
 
 def _require_room(parts: Parts, columns: Sequence[str]) -> None:
-    n, free = parts.n_rows, available()
-    if n is not None and n * len(columns) * _BYTES > free:
-        raise MemoryLimitError(
-            f"{parts.origin}: {n:,} rows of {len(columns)} columns take "
-            f"{n * len(columns) * _BYTES / 2**30:.1f} GiB while they are read and "
-            f"{max(free, 0) / 2**30:.1f} GiB are free; take fewer parts, or a sample of the rows."
-        )
+    lack = lack_of_room(parts, columns)
+    if lack is not None:
+        raise MemoryLimitError(f"{lack[0]}; take fewer parts, or a sample of the rows.")
+
+
+def lack_of_room(parts: Parts, columns: Sequence[str]) -> tuple[str, int] | None:
+    """What would not fit into memory, a clause, and of how many rows one could be; else None.
+
+    Of a table whose rows are not counted before they are read nobody knows.
+    """
+    n, free = parts.n_rows, max(available(), 0.0)
+    needed = 0 if n is None else n * len(columns) * _BYTES
+    if needed <= free:
+        return None
+    clause = (
+        f"{parts.origin}: {n:,} rows of {len(columns)} columns take {needed / 2**30:.1f} GiB while "
+        f"they are read and {free / 2**30:.1f} GiB are free"
+    )
+    return clause, int(min(needed // max(free, 1.0) + 1, n or 1))
+
+
+def missing_counts(parts: Parts, columns: Sequence[str]) -> dict[str, int]:
+    """Missing entries of columns in all rows, of which a few at a time are in memory."""
+    found = dict.fromkeys(columns, 0)
+    for place in range(len(parts.pieces)):
+        for table in parts.tables(place, columns):
+            for name in columns:
+                found[name] += int(table.column(name).is_null(nan_is_null=True).to_pandas().sum())
+    return found
 
 
 class _Column:
