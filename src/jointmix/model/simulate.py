@@ -126,6 +126,8 @@ def simulate(
     >>> table = jm.simulate(truth, 100, seed=1, given={"log_hours": [0.5] * 100})
     >>> table.columns.tolist()
     ['x1', 'x2', 'log_hours', 'y', 'cluster']
+    >>> jm.simulate(truth, 100, seed=1, out="many_rows").name
+    'many_rows'
     """
     if not isinstance(truth, Truth):
         raise SpecError(f"truth must be a Truth; got {shown(truth)}.")

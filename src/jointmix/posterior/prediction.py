@@ -162,6 +162,8 @@ def predict(
     --------
     >>> jm.predict(jm.load("penguins.nc"), load_penguins()[:2])["quantiles"].dims
     ('obs', 'quantile')
+    >>> jm.predict(jm.load("penguins.nc"), load_penguins()[:2], out="predicted").name
+    'predicted'
     """
     choice("weighting", weighting, get_args(Weighting))
     if out is None:
