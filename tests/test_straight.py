@@ -1,6 +1,7 @@
 """Straight coordinates: exact both ways, their volume, and the normal approximation at the mode."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,10 @@ import pytest
 
 import jointmix as jm
 from jointmix.base.errors import SamplingError
+from jointmix.families.rows import with_weight
 from jointmix.families.straight import Scaled, Triangular
 from jointmix.kernel.densities import densities
-from jointmix.kernel.entry import evaluate
+from jointmix.kernel.entry import evaluate, value_and_gradient
 from jointmix.kernel.problem import make_problem, n_free
 from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import Dataset, make_dataset
@@ -210,6 +212,41 @@ def test_the_normal_sits_at_the_mode_with_the_curvature_there(name: str) -> None
         # The density is N(0, I): slope 0 and curvature −1 up to higher derivatives.
         assert (ahead - behind) / (2 * step) == pytest.approx(0, abs=5e-3)
         assert (ahead + behind) / step**2 == pytest.approx(-1, abs=2e-2)
+
+
+def test_some_rows_lead_to_the_mode_of_all() -> None:
+    data = dataset({})
+    log_density, n = log_density_of(data), len(data.values)
+    some = data.rows.take(np.arange(0, n, 2))
+    halved = make_problem(data, rows=with_weight(some, np.full(len(some.y), 2.0)))
+    asked: list[int] = []
+
+    def counted(q: np.ndarray) -> tuple[float, np.ndarray]:
+        asked.append(1)
+        return log_density(q)
+
+    start = mode(data)
+    plain = straight_normal(counted, data.spec, start, n)
+    without = len(asked)
+    asked.clear()
+    rough = straight_normal(counted, data.spec, start, n, partial(value_and_gradient, halved))
+    # One curvature of all rows for two; at most .05 standard deviations are left to go.
+    assert len(asked) < 2 * len(start) < without
+    assert rough.log_mass == pytest.approx(plain.log_mass, abs=0.05**2)
+    apart = plain.standardised(plain.chart.coordinates(rough.values(np.zeros((1, len(start))))[0]))
+    assert np.linalg.norm(apart) < 0.05
+
+
+def test_a_rough_density_without_a_peak_does_no_harm() -> None:
+    data = dataset({})
+    log_density, n = log_density_of(data), len(data.values)
+
+    def flat(q: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(q.sum()), np.ones(len(q))
+
+    plain = straight_normal(log_density, data.spec, mode(data), n)
+    rough = straight_normal(log_density, data.spec, mode(data), n, flat)
+    assert rough.log_mass == plain.log_mass
 
 
 def test_without_a_peak_there_is_no_normal() -> None:

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from jointmix.base.errors import SamplingError
 from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
-from jointmix.families.rows import Rows, with_weight
+from jointmix.families.rows import with_weight
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import make_problem
 from jointmix.kernel.values import parameters as expanded
@@ -185,11 +185,14 @@ def _rounding(curvature: np.ndarray) -> np.ndarray:
     return np.asarray(vector / np.sqrt(np.maximum(size, _LEAST_CURVATURE * size.max(initial=1.0))))
 
 
-def _some(rows: Rows) -> Rows:
-    """Some of many rows, that together weigh as much as all."""
-    chosen = np.random.default_rng(0).choice(len(rows.y), _SOME_ROWS, replace=False)
-    some = rows.take(np.sort(chosen))
-    return with_weight(some, some.weights * (rows.total / some.total))
+def rough_problem(dataset: Dataset) -> np.ndarray | None:
+    """The kernel's description of some of many rows, that weigh as much as all; None of few."""
+    if len(dataset.values) <= _MANY_ROWS:
+        return None
+    chosen = np.random.default_rng(0).choice(len(dataset.values), _SOME_ROWS, replace=False)
+    some = dataset.rows.take(np.sort(chosen))
+    weight = some.weights * (dataset.rows.total / some.total)
+    return make_problem(dataset, rows=with_weight(some, weight))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,8 +209,7 @@ class Landscape:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._problem = make_problem(dataset)
-        n = len(dataset.values)
-        self._rough = make_problem(dataset, rows=_some(dataset.rows)) if n > _MANY_ROWS else None
+        self._rough = rough_problem(dataset)
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density at unconstrained values (dim,), and its gradient (dim,)."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 
 from jointmix.base.errors import SamplingError
 from jointmix.base.threads import on_cores
@@ -143,7 +143,11 @@ class StraightNormal(Normal):
 
 
 def straight_normal(
-    log_density: LogDensity, spec: ModelSpec, start: np.ndarray, n_rows: int
+    log_density: LogDensity,
+    spec: ModelSpec,
+    start: np.ndarray,
+    n_rows: int,
+    rough: LogDensity | None = None,
 ) -> StraightNormal:
     """The normal approximation, in straight coordinates, at the mode that is climbed to.
 
@@ -157,6 +161,9 @@ def straight_normal(
         Where to climb from, (dim,).
     n_rows
         How many rows the density is given.
+    rough
+        A density much like it that costs less, that of some of many rows: with its curvature the
+        climb begins, so that the curvature of all rows is asked for once, at the mode.
 
     Raises
     ------
@@ -164,9 +171,17 @@ def straight_normal(
         If no mode with a curvature that is negative in all directions is found.
     """
     origin, step = start, _STEP / np.sqrt(n_rows)
+    if rough is not None:
+        chart = StraightCoordinates(spec, origin)
+        factor = _factor(_curvature(rough, chart, step))
+        if factor is not None:
+            origin = chart.values(_climbed(log_density, chart, factor)[0][None])[0][0]
     for _ in range(_CURVATURES):
         chart = StraightCoordinates(spec, origin)
-        center, factor, value = _climbed(log_density, chart, step)
+        factor = _factor(_curvature(log_density, chart, step))
+        if factor is None:
+            break
+        center, value = _climbed(log_density, chart, factor)
         moved = factor.T @ center
         if moved @ moved < _FAR**2:
             # H = UU' with U = factor upper triangular, so that S = U'⁻¹ is lower triangular.
@@ -182,10 +197,20 @@ _NO_MODE = (
 )
 
 
+def _factor(curvature: np.ndarray) -> np.ndarray | None:
+    """U, upper triangular, of a curvature UU'; None unless the density bends down all ways."""
+    if not np.isfinite(curvature).all():
+        return None
+    try:
+        return np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
+    except np.linalg.LinAlgError:
+        return None
+
+
 def _climbed(
-    log_density: LogDensity, chart: StraightCoordinates, step: float
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Steps from a chart's origin with the curvature there: where they lead, U and the density."""
+    log_density: LogDensity, chart: StraightCoordinates, factor: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Where steps from a chart's origin, with one curvature UU', lead, and the density there."""
 
     def height(at: np.ndarray) -> float:
         values, log_volume = chart.values(at[None])
@@ -197,17 +222,9 @@ def _climbed(
         return slopes.T @ log_density(chart.values(at[None])[0][0])[1] + of_volume
 
     at = np.zeros(len(chart.origin))
-    curvature = _curvature(log_density, chart, step)
-    try:
-        if not np.isfinite(curvature).all():
-            raise np.linalg.LinAlgError
-        factor = np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
-    except np.linalg.LinAlgError as error:
-        raise SamplingError(_NO_MODE) from error
-    solved = cho_factor(curvature)
     value, slope = height(at), gradient(at)
     for _ in range(_CHORDS):
-        move = cho_solve(solved, slope)
+        move = solve_triangular(factor.T, solve_triangular(factor, slope), lower=True)
         if slope @ move / 2 < _LEFT_TO_GAIN:
             break
         for halving in range(_HALVINGS):
@@ -218,7 +235,7 @@ def _climbed(
         else:
             break
         at, value, slope = tried, found, gradient(tried)
-    return at, factor, value
+    return at, value
 
 
 def _curvature(log_density: LogDensity, chart: StraightCoordinates, step: float) -> np.ndarray:

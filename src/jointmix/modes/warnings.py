@@ -1,7 +1,7 @@
 """What EM's best mode says about a table: small clusters, outliers, and what blocks see in it."""
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc, chdtri
 
 from jointmix.families.completing import places_known, whitened
 from jointmix.kernel.allocate import share_at
@@ -16,6 +16,8 @@ OUTLIER_CHANCE = 1e-4
 _WIDENED = 4.0
 #: Rows of a cluster from which the median of its squares can be trusted.
 _FEWEST_FOR_MEDIAN = 20
+#: The median of χ² with one degree of freedom.
+_MEDIAN = float(chdtri(1, 0.5))
 _MOST_NAMED = 10
 #: Equal numbers from which a cluster of them is named.
 _FEWEST_REPEATED = 5
@@ -123,7 +125,7 @@ def _repeated(dataset: Dataset, name: str, allocation: np.ndarray) -> Issue | No
 
 def _medians(square: np.ndarray) -> np.ndarray:
     """Medians of squares (obs, column) that are there; what chance has where too few are."""
-    found = np.full(square.shape[1], float(chi2.median(1)))
+    found = np.full(square.shape[1], _MEDIAN)
     for place, column in enumerate(square.T):
         there = column[~np.isnan(column)]
         if len(there) >= _FEWEST_FOR_MEDIAN:
@@ -146,11 +148,12 @@ def _outliers(dataset: Dataset, white: np.ndarray, allocation: np.ndarray) -> Is
         inside = allocation == cluster
         if inside.sum() >= _FEWEST_FOR_MEDIAN:
             middle = np.maximum(_medians(square[inside]), 1e-12)
-            widened = float(chi2.median(1)) / middle
+            widened = _MEDIAN / middle
             square[inside] *= np.where(widened > _WIDENED, widened, 1)
     distance = np.nansum(square, axis=1)
-    surprise = chi2.logsf(distance, freedom)
-    far = np.flatnonzero(surprise < np.log(OUTLIER_CHANCE / len(distance)))
+    far = np.flatnonzero(
+        (freedom > 0) & (chdtrc(freedom, distance) < OUTLIER_CHANCE / len(distance))
+    )
     if far.size == 0:
         return None
     # Distances order rows whose chances vanish alike.

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.typing import LineStyleType
 
 from jointmix.plots.geometry import Line
 from jointmix.plots.style import (
@@ -58,10 +61,24 @@ def rows(
 
 
 def outlines(axes: Axes, outline: Mapping[int, np.ndarray], width: float = 1.6) -> None:
-    """Closed curves (points, 2) of clusters."""
+    """Ellipses (points, 2) of clusters."""
     for k, points in outline.items():
-        axes.plot(*points.T, color=PAPER, linewidth=2 * width)
-        axes.plot(*points.T, color=mark(k)[0], linewidth=width)
+        ring(axes, points, PAPER, 2 * width)
+        ring(axes, points, mark(k)[0], width)
+
+
+def ring(
+    axes: Axes, points: np.ndarray, colour: str, width: float, linestyle: LineStyleType = "-"
+) -> None:
+    """The ellipse through points (points, 2) at equal angles once around it.
+
+    As eight of Bézier's curves, which lie as near to it as the eye sees and take few numbers.
+    """
+    circle, centre = Path.unit_circle(), points[:-1].mean(axis=0)
+    ahead = points[[0, (len(points) - 1) // 4]] - centre
+    path = Path(centre + np.asarray(circle.vertices) @ ahead, circle.codes)
+    axes.add_patch(PathPatch(path, fill=False, ec=colour, lw=width, linestyle=linestyle, zorder=2))
+    axes.autoscale_view()
 
 
 def lines(axes: Axes, drawn: Mapping[int, Line]) -> None:

@@ -16,8 +16,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 from numpy.polynomial.legendre import legvander
-from scipy.special import ndtr
-from scipy.stats import chi2
+from scipy.special import chdtrc, ndtr
 
 from jointmix.families.completing import whitened
 from jointmix.families.feature import Feature
@@ -112,7 +111,7 @@ def deviations(tree: xr.DataTree) -> tuple[Deviation, ...]:
                 squares.setdefault(test, []).append(value**2)
         for test, parts in squares.items():
             each = np.concatenate(parts)
-            sums.setdefault(test, []).append(float(chi2.sf(each.sum(), len(each))))
+            sums.setdefault(test, []).append(float(chdtrc(len(each), each.sum())))
     result = [
         Deviation(kind, columns, float(np.mean(values)))
         for (kind, columns), values in sums.items()

@@ -100,7 +100,7 @@ def clusters_of_both(pair: Pair, planes: Planes) -> bytes:
                 axes.plot(line.at, line.mean, color=mark(places[k])[0], lw=1.9, linestyle=style)
             if plane.outlines:
                 for k, points in plane.outlines[-1].items():
-                    axes.plot(*points.T, color=mark(places[k])[0], lw=1.6, linestyle=style)
+                    marks.ring(axes, points, mark(places[k])[0], 1.6, style)
         _arrows(axes, pair, planes)
         labels = planes.second.labels
         axes.set(xlabel=axis_label(labels[0]), ylabel=axis_label(labels[1]))

@@ -6,7 +6,7 @@ posterior's density over the proposal's is bounded where its tails are no heavie
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -20,6 +20,7 @@ from jointmix.kernel.records import CONE
 from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.modes.free import free_values
+from jointmix.modes.mass import rough_problem
 from jointmix.modes.straight import StraightNormal, straight_normal
 from jointmix.sampling.approximate import smoothed
 
@@ -48,6 +49,10 @@ class Posterior:
     def problem(self) -> np.ndarray:
         """The kernel's description of model and rows."""
         return make_problem(self.dataset)
+
+    @cached_property
+    def _rough(self) -> np.ndarray | None:
+        return rough_problem(self.dataset)
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density at unconstrained values (dim,) whatever their order, and its gradient."""
@@ -85,8 +90,14 @@ class Posterior:
         SamplingError
             If there is no mode with curvature in all directions.
         """
-        n = len(self.dataset.values)
-        return straight_normal(self.log_density, self.dataset.spec, self.point(parameters), n)
+        some = self._rough
+        return straight_normal(
+            self.log_density,
+            self.dataset.spec,
+            self.point(parameters),
+            len(self.dataset.values),
+            None if some is None else partial(value_and_gradient, some),
+        )
 
 
 @dataclass(frozen=True, eq=False)

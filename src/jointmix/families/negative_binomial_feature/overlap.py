@@ -1,7 +1,6 @@
 """Bhattacharyya's coefficient of two negative binomial distributions: a sum over counts."""
 
 import numpy as np
-from scipy.stats import nbinom
 
 from jointmix.families.spread_counts import log_mass
 
@@ -19,6 +18,9 @@ def overlap(
     From 256 counts on, where both are smooth, the sum is the integral from half a count below, by
     Gauss and Legendre's rule in log n over the range in which both have mass.
     """
+    # Slow to load, and every family is loaded where a specification is read.
+    from scipy.stats import nbinom
+
     given = np.broadcast_arrays(rate, size, other_rate, other_size)
     m, s, m_other, s_other = (each[..., None] for each in given)
 

@@ -12,7 +12,7 @@ from jointmix.plots.along import Along, along_columns
 from jointmix.plots.clusters import answered
 from jointmix.plots.geometry import regression_line
 from jointmix.plots.reading import thinned
-from jointmix.posterior.draws import draw_parameters, spread
+from jointmix.posterior.draws import draw_parameters, row_batches, spread
 from jointmix.reporting import figures
 from jointmix.reporting.dots import Dot, Strip, strips
 from jointmix.reporting.elements import (
@@ -265,9 +265,11 @@ def densities(view: FittedView) -> np.ndarray:
     if "densities" not in view.made:
         parameters = draw_parameters(require_group(view.tree, "posterior"), CLUSTER, view.model)
         kept = parameters.take(spread(len(parameters.weight), _DENSITY_DRAWS))
+        found = np.empty((len(view.rows.y), len(view.clusters)))
         with np.errstate(all="ignore"):
-            features, response = block_terms(view.model.blocks, view.rows, kept)
-            found = (features + response).mean(axis=0)
+            for place, rows in row_batches(view.rows, kept):
+                features, response = block_terms(view.model.blocks, rows, kept)
+                found[place] = (features + response).mean(axis=0)
         view.made["densities"] = np.nan_to_num(found, nan=-np.inf)
     made: np.ndarray = view.made["densities"]
     return made
