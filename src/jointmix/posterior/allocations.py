@@ -128,7 +128,7 @@ def responsibilities(
         writing = Writing(
             what="responsibilities",
             arguments={"quantiles": probability.tolist()},
-            work=lambda rows, _: as_table(responsibilities(tree, rows, probability)),
+            work=lambda rows, _: as_table(responsibilities(tree, rows, probability.tolist())),
             optional=() if spec.response is None else (spec.response,),
         )
         return write_parts(tree, table, out, writing, progress)

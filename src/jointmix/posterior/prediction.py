@@ -172,7 +172,7 @@ def predict(
             _warn_of_few(found["effective_draws"].values)
         return found
     _require_response(fitted_spec(tree))
-    level = probabilities("quantiles", quantiles)
+    level = probabilities("quantiles", quantiles).tolist()
     counts: list[np.ndarray] = []
 
     def work(rows: pd.DataFrame, _: object) -> "pa.Table":
@@ -181,7 +181,7 @@ def predict(
             counts.append(found["effective_draws"].values.astype(np.float32))
         return as_table(found)
 
-    arguments = {"quantiles": level.tolist(), "weighting": weighting}
+    arguments = {"quantiles": level, "weighting": weighting}
     writing = Writing(what="predict", arguments=arguments, work=work)
     path = write_parts(tree, table, out, writing, progress)
     if counts:
