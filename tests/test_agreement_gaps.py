@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import test_missing
+import test_missing_levels
 import test_mixed_gaps
 from conftest import more
 from scipy.stats import multivariate_normal, norm
@@ -37,7 +38,12 @@ OF_NUMBERS: dict[str, tuple[str, int, tuple[str, ...], str | None]] = {
 
 
 def dataset_of(name: str) -> Dataset:
-    """Tables with holes in features and response; "mixed" has them in a word and a count too."""
+    """Tables with holes in features and response; "mixed" has them in a word and a count too.
+
+    "levels" has them in words of which predictors are made.
+    """
+    if name == "levels":
+        return test_missing_levels.dataset_of("normal")
     if name in OF_NUMBERS:
         return make_dataset(test_missing.table_of(60), test_missing.spec_of(*OF_NUMBERS[name]))
     table = test_mixed_gaps.table_of(60)
@@ -48,7 +54,8 @@ def dataset_of(name: str) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    "name", ["mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in OF_NUMBERS)]
+    "name",
+    ["mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in (*OF_NUMBERS, "levels"))],
 )
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
     problem = Problem(dataset_of(name), None)

@@ -136,7 +136,7 @@ def test_new_rows_are_coded_as_the_fits_to_the_last_bit(terms: str) -> None:
     spec = spec_from_dict(json.loads(json.dumps(spec_to_dict(fitted.spec))))
     assert spec == fitted.spec
     for part in (slice(5, 6), slice(3, 14), slice(None)):
-        rows = model_rows(TABLE[part], spec)
+        rows, _ = model_rows(TABLE[part], spec)
         for name, values in rows.items():
             np.testing.assert_array_equal(values, fitted.select([name])[part, 0])
 
@@ -151,7 +151,7 @@ def test_another_process_codes_alike(tmp_path: Path) -> None:
         "from jointmix.model.new_rows import model_rows\n"
         "from jointmix.model.serialised import spec_from_dict\n"
         "spec = spec_from_dict(json.loads(Path('spec.json').read_text()))\n"
-        "rows = model_rows(pd.read_pickle('t.pkl'), spec)\n"
+        "rows, _ = model_rows(pd.read_pickle('t.pkl'), spec)\n"
         "np.save('rows.npy', np.stack([rows[name] for name in spec.predictors], axis=1))\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
@@ -288,7 +288,7 @@ def test_new_rows_that_the_fit_does_not_know() -> None:
 
 def test_a_feature_by_itself_may_be_missing() -> None:
     spec = dataset("mass ~ bill + sex", features=["bill"]).spec
-    found = model_rows(TABLE.head(2).assign(bill=[np.nan, 40.0]), spec, may_miss=["bill"])
+    found, _ = model_rows(TABLE.head(2).assign(bill=[np.nan, 40.0]), spec, may_miss=["bill"])
     np.testing.assert_array_equal(found["bill"], [np.nan, 40])
 
 
@@ -315,7 +315,7 @@ def test_factors_need_no_formula(kind: str) -> None:
     assert found.spec.predictors == ("island[Dream]", "island[Torgersen]")
     np.testing.assert_array_equal(found.select(found.spec.predictors).T, [DREAM, TORGERSEN])
     assert spec_from_dict(json.loads(json.dumps(spec_to_dict(found.spec)))) == found.spec
-    again = model_rows(TABLE.head(4), found.spec)
+    again, _ = model_rows(TABLE.head(4), found.spec)
     np.testing.assert_array_equal(again["island[Dream]"], DREAM[:4])
 
 

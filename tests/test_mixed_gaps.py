@@ -1,5 +1,6 @@
 """Features of levels with missing entries: their factor drops out of the row's density."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,16 +138,9 @@ def test_a_saved_fit_and_its_report_have_the_holes(tree: xr.DataTree, tmp_path: 
     assert "What rows miss" in page
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"predictors": ["a", "word"]}, "'word' has missing entries.* over whose levels nothing"),
-        ({"features": ["a", "b"], "predictors": ["a", "word"]}, "'word' has missing entries"),
-    ],
-)
-def test_missing_factors_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        jm.fit(table_of(), spec_of(**options), progress=False)
+def test_missing_factors_that_are_no_features_are_refused() -> None:
+    with pytest.raises(DataError, match=r"'word' has missing entries.* make it a feature too"):
+        jm.fit(table_of(), spec_of(features=["a", "b"], predictors=["a", "word"]), progress=False)
 
 
 def test_check_says_what_would_be_kept() -> None:
@@ -155,16 +149,22 @@ def test_check_says_what_would_be_kept() -> None:
 
 
 def test_check_promises_no_rows_of_a_table_that_the_model_refuses() -> None:
-    """Of six rows with holes three lack the word, a factor: they go, and the model takes three."""
-    spec, table = spec_of(missing="drop", predictors=["a", "word"]), table_of()
+    """Of six rows with holes three lack the word, a factor: if it is no feature, they go."""
+    own = {"features": ["a", "b"], "predictors": ["a", "word"]}
+    spec, table = spec_of(missing="drop", **own), table_of()
     found = {issue.code: issue for issue in jm.check(table, spec, em=False).issues}
     said = found["rows_left_out"].remedy
     assert said.startswith("With missing=\"model\", once rows without 'word' are out, 3 of them")
-    model = spec_of(predictors=["a", "word"])
-    with pytest.raises(DataError, match="over whose levels"):
+    model = spec_of(**own)
+    with pytest.raises(DataError, match="make it a feature too"):
         make_dataset(table, model)
     rows = make_dataset(table.dropna(subset=["word"]), model).row
     assert len(rows) == len(table.dropna()) + 3
+    spec = replace(spec, features=["a", "b", "word"])
+    found = {issue.code: issue for issue in jm.check(table, spec, em=False).issues}
+    assert "6 of them enter too" in found["rows_left_out"].remedy
+    rows = make_dataset(table, replace(spec, missing="model")).row
+    assert len(rows) == len(table.dropna()) + 6
 
 
 def test_the_kernel_of_rows_with_holes_is_the_mixtures_density() -> None:

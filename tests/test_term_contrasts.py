@@ -32,7 +32,7 @@ def tree() -> xr.DataTree:
 def lines(tree: xr.DataTree, **changed: object) -> np.ndarray:
     """The lines (sample, cluster) of the first row with some of its columns changed."""
     spec = fitted_spec(tree)
-    made = model_rows(TABLE.head(1).assign(**changed), spec)
+    made, _ = model_rows(TABLE.head(1).assign(**changed), spec)
     u = np.array([made[name][0] for name in spec.predictors])
     slope = tree["posterior"]["slope"].stack(sample=("chain", "draw"))
     return slope.transpose("sample", "cluster", "predictor").values @ u

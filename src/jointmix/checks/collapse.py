@@ -83,7 +83,8 @@ def closed_clusters(posterior: xr.Dataset, rows: Rows, spec: ModelSpec) -> list[
         Identified draws, and the rows, on the users' scale; those with missing entries are
         passed over.
     """
-    rows = rows if rows.complete else rows.take(~(np.isnan(rows.x).any(1) | np.isnan(rows.y)))
+    if not rows.complete:
+        rows = rows.take(~np.isnan(np.column_stack([rows.x, rows.u, rows.y])).any(axis=1))
     parameters = draw_parameters(posterior, CLUSTER, spec)
     parameters = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
     found = []

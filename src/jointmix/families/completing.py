@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jointmix.families.mixture import component_log_density
 from jointmix.families.moments import Imputed
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import by_pattern
@@ -57,10 +58,48 @@ def with_features(rows: Rows, x: np.ndarray, spec: Specified) -> Rows:
     return replace(rows, x=x, u=u)
 
 
+def over_levels(
+    rows: Rows, share: np.ndarray, parameters: Parameters, blocks: Sequence[Block]
+) -> tuple[Rows, np.ndarray]:
+    """Completed rows in place of those that need them, and what of a row's share each has.
+
+    p(k, levels | row) = p(k | row) p(levels | k, row).
+
+    Parameters
+    ----------
+    share
+        Responsibilities, times weights or not, (..., obs, cluster).
+
+    Returns
+    -------
+    rows, share
+        See `Rows.expanded`; (..., row, cluster).
+    """
+    if rows.completions is None:
+        return rows, share
+    owner, place = rows.completions.owner, np.flatnonzero(rows.completions.source >= 0)
+    whole, found = rows.expanded, share[..., owner, :]
+    terms = component_log_density(blocks, whole.take(place), parameters)
+    _, starts, sizes = np.unique(owner[place], return_index=True, return_counts=True)
+    terms -= np.repeat(np.maximum.reduceat(terms, starts, axis=-2), sizes, axis=-2)
+    own = np.exp(terms)
+    own /= np.repeat(np.add.reduceat(own, starts, axis=-2), sizes, axis=-2)
+    found[..., place, :] *= own
+    return whole, found
+
+
+def by_row(rows: Rows, values: np.ndarray) -> np.ndarray:
+    """Sums over the completed rows of each row: of (row, ...) of `Rows.expanded`, (obs, ...)."""
+    if rows.completions is None:
+        return values
+    starts = np.append(0, np.cumsum(rows.completions.count)[:-1])
+    return np.asarray(np.add.reduceat(values, starts, axis=0))
+
+
 def completed(
     rows: Rows, parameters: Parameters, share: np.ndarray, blocks: Sequence[Block]
 ) -> Rows:
-    """The rows with expectations of what is missing, averaged over clusters.
+    """The rows with expectations of what is missing, averaged over clusters and levels.
 
     Parameters
     ----------
@@ -71,6 +110,8 @@ def completed(
     """
     if rows.complete:
         return rows
+    if rows.completions is not None:
+        return _averaged(rows, parameters, share, blocks)
     x, y, spec = rows.x.copy(), rows.y.copy(), blocks[0].spec
     weight = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
     for part in rows.patterns:
@@ -86,6 +127,18 @@ def completed(
     return replace(found, y=y)
 
 
+def _averaged(
+    rows: Rows, parameters: Parameters, share: np.ndarray, blocks: Sequence[Block]
+) -> Rows:
+    assert rows.completions is not None
+    whole, part = over_levels(rows, share, parameters, blocks)
+    found, total = completed(whole, parameters, part, blocks), part.sum(axis=1)
+    weight = (total / by_row(rows, total)[rows.completions.owner])[:, None]
+    x, u, y = (by_row(rows, weight * each) for each in (found.x, found.u, found.y[:, None]))
+    x, y = (np.where(np.isnan(own), new, own) for own, new in ((rows.x, x), (rows.y, y[:, 0])))
+    return replace(rows, x=x, u=u, y=y, completions=None)
+
+
 def places_known(rows: Rows, block: Block) -> np.ndarray:
     """Places of the rows in which nothing is missing that a block's density reads, (row,)."""
     read = np.column_stack([rows.u, rows.y]) if block.of_response else rows.x
@@ -97,14 +150,18 @@ def whitened(
 ) -> list[np.ndarray]:
     """Each block's residuals (obs, column) in the clusters of ``allocation`` (obs,).
 
-    They are NaN where a column is missing; the others are of the entries that are there.
+    They are NaN where a column is missing, and of responses on missing levels; the others are of
+    the entries that are there.
     """
     if rows.complete:
         return [block.checks.white(parameters, rows, allocation) for block in blocks]
     found = [np.full((len(rows.y), len(block.columns)), np.nan) for block in blocks]
     for part in by_pattern(rows, parameters, blocks):
         for block in part.blocks:
-            white = block.checks.white(part.parameters, part.rows, allocation[part.place])
+            if part.alternatives > 1 and block.of_response:
+                continue
+            part_rows = part.rows.take(slice(None, None, part.alternatives))
+            white = block.checks.white(part.parameters, part_rows, allocation[part.place])
             names = np.array(block.spec.features)[part.present].tolist()
             columns = [block.of_response or name in names for name in block.columns]
             if white.shape[1]:

@@ -23,16 +23,41 @@ def block_terms(
     """log p(x | k) and log p(y | x, k), each (..., obs, component); zeros for what is absent.
 
     Of rows with missing entries they are the densities of what is there, the other features
-    integrated out, and log p(y | x, k) is that given the features that are there.
+    integrated out and levels summed over, and log p(y | x, k) is that given the features that
+    are there.
     """
     if rows.complete:
         return _whole_terms(blocks, rows, parameters)
     shape = (*parameters.weight.shape[:-1], len(rows.y), parameters.weight.shape[-1])
     features, response = np.zeros(shape), np.zeros(shape)
     for part in by_pattern(rows, parameters, blocks):
-        own = _whole_terms(part.blocks, part.rows, part.parameters)
-        features[..., part.place, :], response[..., part.place, :] = own
+        own, given = _whole_terms(part.blocks, part.rows, part.parameters)
+        if part.alternatives > 1:
+            both = summed(own + given, part.alternatives)
+            own = summed(own, part.alternatives)
+            given = both - own
+        features[..., part.place, :], response[..., part.place, :] = own, given
     return features, response
+
+
+def summed(terms: np.ndarray, alternatives: int) -> np.ndarray:
+    """Log densities (..., obs, component) of rows from those of their completed rows.
+
+    So many of them stand side by side for each row.
+    """
+    if alternatives == 1:
+        return terms
+    *batch, n, k = terms.shape
+    apart = terms.reshape(*batch, n // alternatives, alternatives, k)
+    return log_likelihood(np.swapaxes(apart, -1, -2))
+
+
+def level_terms(
+    blocks: Iterable[Block], rows: Rows, parameters: Parameters, alternatives: int
+) -> np.ndarray:
+    """log p(levels | x, k) of completed rows side by side, (..., row, component)."""
+    own, _ = block_terms([each for each in blocks if not each.of_response], rows, parameters)
+    return np.asarray(own - np.repeat(summed(own, alternatives), alternatives, axis=-2))
 
 
 def _whole_terms(

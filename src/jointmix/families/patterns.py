@@ -23,6 +23,8 @@ class Pattern:
         Of the features that are there, see `marginal`; no block is that of a missing response.
     present
         Which features are there, (feature,).
+    alternatives
+        Completed rows that stand side by side for each row.
     """
 
     place: np.ndarray
@@ -30,6 +32,7 @@ class Pattern:
     parameters: Parameters
     blocks: tuple[Block, ...]
     present: np.ndarray
+    alternatives: int = 1
 
 
 def by_pattern(rows: Rows, parameters: Parameters, blocks: Iterable[Block]) -> Iterator[Pattern]:
@@ -48,7 +51,7 @@ def by_pattern(rows: Rows, parameters: Parameters, blocks: Iterable[Block]) -> I
         else:
             reduced, own, left = marginal(part.rows, parameters, part.present, asked)
             reduced = part.made.setdefault("marginal", reduced)
-        yield Pattern(part.place, reduced, own, left, part.present)
+        yield Pattern(part.place, reduced, own, left, part.present, part.alternatives)
 
 
 def marginal[B: Compiled](

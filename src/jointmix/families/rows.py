@@ -26,6 +26,8 @@ class Gaps:
         Whether the response is.
     made
         What is made of them once, by what it is for.
+    alternatives
+        Completed rows that stand side by side for each of them, see `Completions`.
     """
 
     place: np.ndarray
@@ -33,6 +35,50 @@ class Gaps:
     present: np.ndarray
     answered: bool
     made: dict[str, "Rows"]
+    alternatives: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Completions:
+    """Rows that miss levels of which predictors are made, completed by all they may be.
+
+    The density of such a row, with its response, is the sum of those of its completed rows.
+
+    Attributes
+    ----------
+    u, discrete
+        Of the completed rows, those of one row side by side, (completion, predictor) and
+        (completion, discrete).
+    first, count
+        Where those of each row begin, and how many there are, (obs,): one, which is not read,
+        of rows that are as they are.
+    """
+
+    u: np.ndarray
+    discrete: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+
+    def of(self, needed: np.ndarray) -> "Completions | None":
+        """The others left as they are, of rows (obs,)."""
+        return replace(self, count=np.where(needed, self.count, 1)).take(slice(None))
+
+    def take(self, index: np.ndarray | slice) -> "Completions | None":
+        """Those of some rows; None where they need none."""
+        found = replace(self, first=self.first[index], count=self.count[index])
+        return found if (found.count > 1).any() else None
+
+    @property
+    def owner(self) -> np.ndarray:
+        """The place among the rows of each completed row, (row,)."""
+        return np.repeat(np.arange(len(self.count)), self.count)
+
+    @property
+    def source(self) -> np.ndarray:
+        """Where each completed row's values are, (row,); -1 of rows that are as they are."""
+        ends = np.cumsum(self.count)
+        within = np.arange(int(self.count.sum())) - np.repeat(ends - self.count, self.count)
+        return np.where(self.count[self.owner] > 1, self.first[self.owner] + within, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +95,7 @@ class Rows:
     (obs) is the part of a row's weight that is one observation: all of it, or, None, one where
     weights are whole numbers, so that a row stands for as many equal ones.
     ``discrete`` (obs, discrete) are the features beside x, codes of levels, NaN where one is not
-    known.
+    known. ``completions`` are of rows that miss levels on which their response depends.
     """
 
     x: np.ndarray
@@ -61,6 +107,7 @@ class Rows:
     weight: np.ndarray | None = None
     unit: np.ndarray | None = None
     discrete: np.ndarray | None = None
+    completions: Completions | None = None
 
     @cached_property
     def made_of_them(self) -> dict[Any, np.ndarray]:
@@ -73,8 +120,8 @@ class Rows:
 
     @cached_property
     def complete(self) -> bool:
-        """Whether no feature and no response is missing."""
-        return not (np.isnan(self.x).any() or np.isnan(self.y).any())
+        """Whether no feature and no response is missing, nor a level that a response depends on."""
+        return self.completions is None and not (np.isnan(self.x).any() or np.isnan(self.y).any())
 
     @cached_property
     def patterns(self) -> tuple[Gaps, ...]:
@@ -82,13 +129,32 @@ class Rows:
         if self.complete:
             everything = np.ones(self.x.shape[1], dtype=bool)
             return (Gaps(np.arange(len(self.y)), self, everything, True, {}),)
-        there = ~np.isnan(np.column_stack([self.x, self.y]))
-        kinds, group = np.unique(~there, axis=0, return_inverse=True)
+        gone = np.isnan(np.column_stack([self.x, self.y]))
+        count = np.ones(len(gone))
+        if self.completions is not None:
+            # Without a response nothing depends on the levels.
+            count = np.where(gone[:, -1], 1, self.completions.count)
+        kinds, group = np.unique(np.column_stack([count, gone]), axis=0, return_inverse=True)
         found = []
-        for index, gone in enumerate(kinds):
-            place = np.flatnonzero(group.ravel() == index)
-            found.append(Gaps(place, self.take(place), ~gone[:-1], not gone[-1], {}))
+        for index, (number, *kind) in enumerate(kinds.tolist()):
+            place, present = np.flatnonzero(group.ravel() == index), ~np.array(kind, dtype=bool)
+            rows = self.take(place)
+            rows = rows.expanded if number > 1 else replace(rows, completions=None)
+            found.append(Gaps(place, rows, present[:-1], bool(present[-1]), {}, int(number)))
         return tuple(found)
+
+    @cached_property
+    def expanded(self) -> "Rows":
+        """Each row that has completions in their place; levels are missing nowhere else."""
+        if self.completions is None:
+            return self
+        source = self.completions.source
+        place, found = np.flatnonzero(source >= 0), self.take(self.completions.owner)
+        u, discrete = found.u.copy(), np.array(found.discrete)
+        u[place], discrete[place] = (
+            own[source[place]] for own in (self.completions.u, self.completions.discrete)
+        )
+        return replace(found, u=u, discrete=discrete, completions=None)
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -161,7 +227,10 @@ class Rows:
         names = ("label", "offset", "trials", "weight", "unit", "discrete")
         given = {name: getattr(self, name) for name in names}
         some = {name: None if own is None else own[index] for name, own in given.items()}
-        return Rows(self.x[index], self.u[index], self.y[index], **some)
+        found = Rows(self.x[index], self.u[index], self.y[index], **some)
+        if self.completions is None:
+            return found
+        return replace(found, completions=self.completions.take(index))
 
 
 def with_weight(rows: Rows, weight: np.ndarray | None) -> Rows:

@@ -13,7 +13,7 @@ from jointmix.families.rows import Rows
 from jointmix.fitting.workflow import fit
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.draws import fitted_spec, observed_rows, observed_table
+from jointmix.posterior.draws import fitted_spec, observed_rows, observed_table, source_table
 from jointmix.posterior.scores import Scores, make_scores, score_new
 
 
@@ -174,7 +174,11 @@ def _each_without(
     """
     # Predictors are made already: what was learned for them is of all rows.
     spec, seed = fitted_spec(tree).plain, int(tree.attrs["seed"])
-    table, rows = observed_table(tree, spec), observed_rows(tree, spec)
+    table, rows = observed_table(tree, spec), observed_rows(tree, fitted_spec(tree))
+    if rows.completions is not None:
+        # But where levels are missing of which they are made.
+        spec = fitted_spec(tree)
+        table |= source_table(tree)
 
     def without(place: np.ndarray) -> dict[str, np.ndarray]:
         left = rows.weights.copy()

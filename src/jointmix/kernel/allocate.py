@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from jointmix.families import protocol, together
 from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
+from jointmix.families.mixture import log_likelihood, log_terms, responsibility, summed
 from jointmix.families.parameters import Parameters
-from jointmix.families.patterns import by_pattern
+from jointmix.families.patterns import Pattern, by_pattern
 from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import compiled_blocks, rows_problem, values_of
 from jointmix.kernel.records import blocks_of, header_of, weights_of
@@ -155,13 +157,31 @@ class _Sums:
         joint, features = self._zeros(len(rows.y))
         likelihood = np.zeros(len(parameters.weight))
         for part in by_pattern(rows, parameters, blocks):
-            found = self._complete(part.rows, part.parameters, part.blocks)
+            some = self._complete if part.alternatives == 1 else partial(self._summed, part)
+            found = some(part.rows, part.parameters, part.blocks)
             if self.with_joint:
                 joint[..., part.place] = found[0]
             if self.with_features:
                 features[..., part.place] = found[1]
             likelihood += found[2]
         return joint, features, likelihood
+
+    def _summed(
+        self,
+        part: Pattern,
+        rows: Rows,
+        parameters: Parameters,
+        blocks: Sequence[protocol.Block],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of rows with completed rows side by side, whose densities are added."""
+        alone, response = log_terms(blocks, rows, parameters)
+        both, alone = (summed(each, part.alternatives) for each in (alone + response, alone))
+        joint, features = self._zeros(len(part.place))
+        for found, terms in ((joint, both), (features, alone)):
+            if found.size:
+                share = np.swapaxes(responsibility(terms), -1, -2)
+                np.add.at(found, (self.slot[:, None], self.order), share)
+        return joint, features, log_likelihood(both) @ rows.weights[:: part.alternatives]
 
     def _complete(
         self, rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Block]

@@ -116,6 +116,7 @@ def add_blocks(
     most: int = 256,
     weight: np.ndarray | None = None,
     starts: Sequence[int] | None = None,
+    alternatives: int = 1,
 ) -> dict[str, int]:
     """Put blocks of k components with their rows (column, obs) on the tape; what the header says.
 
@@ -127,14 +128,18 @@ def add_blocks(
         Of the rows, (obs,); None for one each.
     starts
         Where component 0's values are, of each block; None for one block after another.
+    alternatives
+        Rows side by side whose densities are added: they are taken at one time.
 
     Returns
     -------
     dict
-        Entries `n_clusters`, `n_rows`, `length`, `blocks`, `n_blocks` and `weights`.
+        Entries `n_clusters`, `n_rows`, `length`, `blocks`, `n_blocks`, `weights` and
+        `alternatives`.
     """
     numbers = [(block.family, block.n) for block in blocks]
     length = min(most, block_length(k * (1 + sum(f.n_kept(n) for f, n in numbers))))
+    length = alternatives * max(1, length // alternatives)
     rows: list[dict[str, Any]] = []
     ends = {"value": k, "state": 0, "summed": 0, "kept": 0}
     for block, (family, n) in zip(blocks, numbers, strict=True):
@@ -159,6 +164,7 @@ def add_blocks(
         "blocks": tape.table(BLOCK, rows),
         "n_blocks": len(blocks),
         "weights": 0 if weight is None else tape.add(weight),
+        "alternatives": alternatives,
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jointmix.base.machine import available_cores
 from jointmix.base.threads import on_cores
 from jointmix.families.compiling import jit
-from jointmix.families.loops import SUMS, softmax
+from jointmix.families.loops import SUMS
 from jointmix.kernel.prior import forward
 from jointmix.kernel.records import (
     blocks_of,
@@ -16,7 +16,7 @@ from jointmix.kernel.records import (
     pattern_of,
     weights_of,
 )
-from jointmix.kernel.sweep import prepare, reduce, rooms, subtract_terms
+from jointmix.kernel.sweep import prepare, reduce, rooms, shares, subtract_terms
 
 
 @jit(inner=False, fastmath=SUMS)
@@ -63,7 +63,7 @@ def _likelihood(problem, header, values):  # type: ignore[no-untyped-def]
                 terms[c, b] = constant[c]
         for i in range(blocks.size):
             subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
-        total += softmax(terms, work, bits, m, weights_of(problem, header, start, m))
+        total += shares(header, terms, work, bits, m, weights_of(problem, header, start, m))
     return total
 
 

@@ -30,7 +30,7 @@ from jointmix.kernel.sweep import sweep
 from jointmix.model import graph
 from jointmix.model.component import Product, joined_rows, rows_by_role
 from jointmix.model.dataset import as_dataset
-from jointmix.model.patterned import left_blocks
+from jointmix.model.patterned import left_blocks, row_densities
 from jointmix.model.spec import ModelSpec
 
 _DOUBLES = types.CPointer(types.float64)
@@ -188,6 +188,11 @@ def _likelihood(
         return _pattern_sum(blocks, spec, weight, left, counts)
     names, sums = dict(zip(spec.blocks, blocks, strict=True)), []
     for part in parts:
+        if part.alternatives > 1:
+            # The kernel's sum knows no completed rows.
+            some = None if counts is None else counts[part.place]
+            sums.append(row_densities((part,), spec, weight, values, own, extra, some).sum())
+            continue
         left = list(left_blocks(part, spec, values, own, extra))
         known = tuple(names[block] for block, *_ in left)
         some = None if counts is None else counts[part.place]

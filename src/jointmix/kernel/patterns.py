@@ -62,12 +62,14 @@ def _pattern(
         values[block] = {"value": place, "n_values": sum(own.sizes.values())}
         place += k * values[block]["n_values"]
     asked = [block for block in given if part.answered or not block.of_response]
-    reduced, _, left = marginal(part.rows, parameters, part.present, asked)
+    reduced, left, whole = part.rows, tuple(asked), bool(part.present.all())
+    if not whole:
+        reduced, _, left = marginal(part.rows, parameters, part.present, asked)
     names = dict(zip(given, compiled, strict=True))
     blocks, columns, starts, reductions = [], [], [], list[dict[str, Any]]()
     width, n_columns = 0, 0
     for block in left:
-        told = block.reduction(part.present)
+        told = None if whole else block.reduction(part.present)
         columns.append(block.compiled_rows(part.rows if told is None else reduced))
         last = n_columns + len(columns[-1])
         blocks.append(replace(names[block], columns=tuple(range(n_columns, last))))
@@ -87,7 +89,15 @@ def _pattern(
         width += k * n_left
     stacked = np.concatenate(columns) if columns else np.zeros((0, len(part.place)))
     return {
-        **add_blocks(tape, tuple(blocks), k, stacked, weight=part.rows.weight, starts=starts),
+        **add_blocks(
+            tape,
+            tuple(blocks),
+            k,
+            stacked,
+            weight=part.rows.weight,
+            starts=starts,
+            alternatives=part.alternatives,
+        ),
         "reductions": tape.table(REDUCTION, reductions),
         "n_reductions": len(reductions),
     }, width

@@ -1,14 +1,16 @@
 """How well mixtures over draws and clusters predicted what came: PIT and CRPS, row by row."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from jointmix.families import protocol
 from jointmix.families.compiling import call, jit
 from jointmix.families.loops import copy
+from jointmix.families.mixture import level_terms
 from jointmix.families.parameters import Parameters
-from jointmix.families.patterns import by_pattern
+from jointmix.families.patterns import Pattern, by_pattern
 from jointmix.families.rows import Rows
 from jointmix.kernel.predictive import LEAST_WEIGHT, response_parts
 from jointmix.kernel.records import header_of, predicted_of
@@ -214,7 +216,11 @@ def _pit_crps(
 
 
 def pit_crps(
-    rows: Rows, log_weight: np.ndarray, parameters: Parameters, block: protocol.Block
+    rows: Rows,
+    log_weight: np.ndarray,
+    parameters: Parameters,
+    block: protocol.Block,
+    beside: Sequence[protocol.Block] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probability integral transform and continuous ranked probability score of each row.
 
@@ -229,28 +235,42 @@ def pit_crps(
     Parameters
     ----------
     rows
-        Of which the response and the predictors are read.
+        Of which the response and the predictors are read, and features where entries are missing.
     log_weight
         Of the parts, (draw, row, cluster), up to a constant for each row.
     parameters
         With one leading dim (draw,).
     block
         Of the response.
+    beside
+        Of the features: needed where levels are missing of which predictors are made.
 
     Returns
     -------
     pit, crps
         Each (row,), NaN where the response is missing; the score in the response's units.
     """
-    if not rows.complete:
-        found = np.full((2, len(rows.y)), np.nan)
-        for part in by_pattern(rows, parameters, (block,)):
-            for own in part.blocks:
-                weight = log_weight[:, part.place]
-                found[:, part.place] = pit_crps(part.rows, weight, part.parameters, own)
-        return found[0], found[1]
-    problem, parts = response_parts(rows, parameters, block)
-    pit, crps, y = np.empty(len(rows.y)), np.empty(len(rows.y)), np.ascontiguousarray(rows.y)
+    found = np.full((2, len(rows.y)), np.nan)
+    for part in by_pattern(rows, parameters, (*beside, block)):
+        if rows.complete:
+            return _of_pattern(part, log_weight)
+        if part.blocks and part.blocks[-1].of_response:
+            found[:, part.place] = _of_pattern(part, log_weight[:, part.place])
+    return found[0], found[1]
+
+
+def _of_pattern(part: Pattern, log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows that miss the same; what a draw says of each completed row is as a draw by itself."""
+    problem, parts = response_parts(part.rows, part.parameters, part.blocks[-1])
+    y, n = np.ascontiguousarray(part.rows.y[:: part.alternatives]), part.alternatives
+    if n > 1:
+        levels = level_terms(part.blocks, part.rows, part.parameters, n)
+        s, k, _, number = parts.shape
+        levels = np.moveaxis(levels.reshape(s, len(y), n, k), 2, 1)
+        log_weight = (log_weight[:, None] + levels).reshape(s * n, len(y), k)
+        parts = np.moveaxis(parts.reshape(s, k, len(y), n, number), 3, 1)
+        parts = np.ascontiguousarray(parts.reshape(s * n, k, len(y), number))
+    pit, crps = np.empty(len(y)), np.empty(len(y))
     chance = np.random.default_rng(len(y)).random(len(y))
     _pit_crps(problem, y, chance, np.ascontiguousarray(log_weight), parts, pit, crps)
     return pit, crps

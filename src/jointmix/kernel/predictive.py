@@ -127,6 +127,16 @@ def _tile(problem, header, start, m, n_given, states, constants, kept, scratch, 
             call(predicted.parts, problem[response.setup :], known, rows, m, parts[s, c])
 
 
+@jit()
+def _abreast(terms, parts, n, m, wide, of_them):  # type: ignore[no-untyped-def]
+    """Put n rows side by side of m as n components of one: log π_k p(x | k), and the parts."""
+    for s in range(terms.shape[0]):
+        for c in range(terms.shape[1]):
+            for b in range(m):
+                wide[s, c * n + b % n, b // n] = terms[s, c, b]
+                copy(parts[s, c, b], of_them[s, c * n + b % n, b // n])
+
+
 @jit(inner=False)
 def _predict(
     problem: np.ndarray,
@@ -147,19 +157,26 @@ def _predict(
     states, constants, unused = np.empty((n_draws, n_state)), np.empty((n_draws, k)), np.empty(k)
     kept, scratch = np.empty(n_kept * length), np.empty(n_scratch * length)
     p, parts = np.empty((n_draws, k, length)), np.empty((n_draws, k, length, predicted.n_part))
+    each, every, side = p, parts, header.alternatives
+    if side > 1:
+        k *= side
+        p = np.empty((n_draws, k, length // side))
+        parts = np.empty((n_draws, k, length // side, predicted.n_part))
     weight, some = np.empty(n_draws * k), np.empty((n_draws * k, predicted.n_part))
     sums, work, weights = np.empty((k, 3)), np.empty(2), np.empty(n_draws)
     for s in range(n_draws):
         copy(values[s], constants[s])
         for i in range(blocks.size):
             own = constants[s] if i < n_given else unused
-            prepare(problem, blocks[i], k, values[s], states[s], own)
+            prepare(problem, blocks[i], header.n_clusters, values[s], states[s], own)
     for start in range(0, n, length):
         m = min(length, n - start)
-        _tile(problem, header, start, m, n_given, states, constants, kept, scratch, p, parts)
-        for b in range(m):
+        _tile(problem, header, start, m, n_given, states, constants, kept, scratch, each, every)
+        if side > 1:
+            _abreast(each, every, side, m, p, parts)
+        for b in range(m // side):
             # For a literal, what takes it would be compiled once more.
-            row, used = start + b, np.int64(0)
+            row, used = start // side + b, np.int64(0)
             for s in range(n_draws):
                 weights[s] = _normalise(p[s], b)
             total[row, 4], total[row, 5] = _weigh(weights, weighted)
@@ -298,6 +315,7 @@ def predictive(
     blocks: Sequence[protocol.Block],
     probability: np.ndarray,
     weighted: bool = False,
+    alternatives: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Moments, clusters and quantiles of p(y | x), averaged over draws.
 
@@ -313,6 +331,9 @@ def predictive(
         Of the quantiles, (quantile,), each in (0, 1).
     weighted
         Whether draws are weighed by p(x); else they count alike.
+    alternatives
+        So many rows side by side are what one may be: the components of that one are all pairs of
+        a cluster and one of them, in place of clusters.
 
     Returns
     -------
@@ -329,8 +350,9 @@ def predictive(
     compiled = compiled_blocks(given, rows, parameters)
     n_given = sum(not block.of_response for block in given)
     most = max(1, _MOST_NUMBERS // (n_draws * k * (1 + compiled[-1].family.n_part)))
-    header = add_blocks(tape, compiled, k, columns_of(given, rows), most)
+    header = add_blocks(tape, compiled, k, columns_of(given, rows), most, alternatives=alternatives)
     problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[-1]))
+    n, k = n // alternatives, k * alternatives
     probability = np.ascontiguousarray(probability, dtype=float)
     total, share = np.empty((n, 6)), np.empty((n, k, 3))
     found = np.empty((n, len(probability)))

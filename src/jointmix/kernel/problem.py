@@ -185,7 +185,7 @@ def make_problem(
         place["location"] = Place(width, len(coordinates(spec)), len(coordinates(spec)))
         width += k * len(coordinates(spec))
     tape, first = Tape(), table.patterns[0]
-    whole = first.present.all() and first.answered
+    whole = first.present.all() and first.answered and first.alternatives == 1
     parts = table.patterns[1:] if whole else table.patterns
     patterns, reduced = add_patterns(tape, given, blocks, parts, known, width)
     values = np.zeros(width + reduced)

@@ -21,11 +21,12 @@ def _record(whole: str, real: str = "") -> np.dtype:
 
 #: Sizes, places of the tables and arrays (of how many rows; that of the rows' weights is 0 where
 #: there are none), and the sum of all constants. Rows with missing entries follow pattern by
-#: pattern, each with a header of its own that has rows, blocks, and the `reductions` behind them.
+#: pattern, each with a header of its own that has rows, blocks, and the `reductions` behind them;
+#: of `alternatives` rows side by side the densities are added.
 HEADER = _record(
     "n_doubles dim n_values n_clusters n_rows length parameters n_parameters blocks n_blocks "
     "outputs n_outputs known whitened shift stretch predicted weights patterns n_patterns "
-    "reductions n_reductions",
+    "reductions n_reductions alternatives",
     "constant",
 )
 #: A block without some features: its family's functions and what they are told; where component 0's

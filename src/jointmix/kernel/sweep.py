@@ -104,6 +104,32 @@ def sweep(problem, header, blocks, values, from_values):  # type: ignore[no-unty
     return total
 
 
+@jit(fastmath=SUMS)
+def _shared(terms, bits, m, n, weights):  # type: ignore[no-untyped-def]
+    """`softmax` over components and n rows side by side, of terms (component, block) of m rows."""
+    k, size = terms.shape[0], m // n
+    wide, work = np.empty((k * n, size)), np.empty(size)
+    own = np.empty(size if weights.size > 0 else 0)
+    for b in range(own.size):
+        own[b] = weights[b * n]
+    for c in range(k):
+        for b in range(m):
+            wide[c * n + b % n, b // n] = terms[c, b]
+    total = softmax(wide, work, bits, size, own)
+    for c in range(k):
+        for b in range(m):
+            terms[c, b] = wide[c * n + b % n, b // n]
+    return total
+
+
+@jit(fastmath=SUMS)
+def shares(header, terms, work, bits, m, weights):  # type: ignore[no-untyped-def]
+    """`softmax` of terms (component, block) of m rows, alternatives of one row taken together."""
+    if header.alternatives > 1:
+        return _shared(terms, bits, m, header.alternatives, weights)
+    return softmax(terms, work, bits, m, weights)
+
+
 @jit(inner=False, fastmath=SUMS)
 def _sweep(problem, header, blocks, values, from_values):  # type: ignore[no-untyped-def]
     """`sweep` of the rows that one header has."""
@@ -125,7 +151,7 @@ def _sweep(problem, header, blocks, values, from_values):  # type: ignore[no-unt
         for i in range(blocks.size):
             subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
         weights = weights_of(problem, header, start, m)
-        total += softmax(terms, work, bits, m, weights)
+        total += shares(header, terms, work, bits, m, weights)
         if weights.size > 0:
             for c in range(k):
                 for b in range(m):

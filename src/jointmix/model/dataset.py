@@ -10,7 +10,8 @@ import numpy as np
 
 from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
-from jointmix.families.rows import Rows
+from jointmix.families.rows import Completions, Rows
+from jointmix.model.completions import completions, on_scale
 from jointmix.model.demands import count_issues, row_issues
 from jointmix.model.designed import (
     encoded,
@@ -84,6 +85,8 @@ class Dataset:
         Rows of the table that do not enter because their weight is 0.
     regained
         What ``missing="model"`` would keep of the rows left out.
+    completions
+        What rows are completed by that miss levels of which predictors are made.
     """
 
     spec: ModelSpec
@@ -98,6 +101,7 @@ class Dataset:
     weight: np.ndarray | None = None
     n_zeros: int = 0
     regained: Regained = field(default_factory=Regained)
+    completions: Completions | None = None
 
     @property
     def label(self) -> np.ndarray:
@@ -132,12 +136,16 @@ class Dataset:
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        return by_role(self.scaling.transform(self.values), self.spec, self.scaling, self.weight)
+        found = by_role(self.scaling.transform(self.values), self.spec, self.scaling, self.weight)
+        if self.completions is None:
+            return found
+        return replace(found, completions=on_scale(self.completions, self.scaling))
 
     @cached_property
     def users_rows(self) -> Rows:
         """The rows on the users' scale."""
-        return by_role(self.values, self.spec, weight=self.weight)
+        found = by_role(self.values, self.spec, weight=self.weight)
+        return replace(found, completions=self.completions)
 
     @property
     def available(self) -> Available:
@@ -252,7 +260,7 @@ def inspect_table(
     issues += found
     if usable is None:
         return None, tuple(issues)
-    source = None
+    source, more = None, None
     used, row = values if usable.all() else values[usable], np.flatnonzero(usable)
     # Beside what is used, the same numbers are not held any more.
     del values
@@ -270,6 +278,7 @@ def inspect_table(
         if made is None:
             return None, tuple(issues)
         used, names = made, spec.columns
+        more, issues[len(issues) :] = completions(spec, source, by_role(used, spec).discrete)
         source = source if spec.encoding is not None else None
     read.values.clear()
     issues += row_issues(used, n, n_rows, names, spec, for_fit)
@@ -285,8 +294,9 @@ def inspect_table(
     digest = _digest(named, used if weight is None else np.c_[used, weight])
     n_zeros = int((~enters).sum())
     dataset = Dataset(
-        spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros, kept
-    )
+        spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros, kept,
+        more,
+    )  # fmt: skip
     return dataset, warnings
 
 

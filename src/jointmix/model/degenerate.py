@@ -24,7 +24,7 @@ def improper_issues(dataset: Dataset) -> tuple[Issue, ...]:
     if dataset.rows.weight is not None:
         # A row that stands for several is as many rows that agree.
         places = standing_places(dataset.rows.copies, _MOST_ROWS)
-        table = replace(dataset, values=dataset.values[places])
+        table = replace(dataset, values=dataset.values[places], completions=None)
     return tuple(issue for block in dataset.blocks for issue in block.checks.improper_issues(table))
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jointmix.model.completions import filled, without_unknown
 from jointmix.model.discrete import may_hold, settled, source_values
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.design import Encoding, Source, cached_formula, outside_issue
@@ -105,9 +106,10 @@ def encoded(
         if encoding is None:
             return spec, None, _of_table(issues, learned)
         spec = replace(spec, predictors=encoding.names, encoding=encoding)
-    found, wrong = encoded_columns(encoding, source)
+    found, wrong = encoded_columns(encoding, filled(source, encoding))
     if wrong:
         return spec, None, _of_table(wrong, source)
+    found = without_unknown(found, source, encoding)
     columns = {**source.values, **found, **codes}
     return spec, np.column_stack([columns[name] for name in spec.columns]), issues
 

@@ -221,14 +221,16 @@ def labelled(columns: Mapping[str, np.ndarray], types: Sequence[Discrete]) -> di
     found: dict[str, np.ndarray] = {}
     for own in types:
         if own.levels and own.column in columns:
-            codes = columns[own.column]
-            known = ~np.isnan(codes)
-            labels = np.array(own.levels)[np.where(known, codes, 0).astype(int)]
-            found[own.column] = labels if known.all() else _with_gaps(labels, known)
+            found[own.column] = labels_of(columns[own.column], own.levels)
     return found
 
 
-def _with_gaps(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+def labels_of(codes: np.ndarray, levels: Sequence[str]) -> np.ndarray:
+    """Labels of codes (n,), None of missing ones."""
+    known = ~np.isnan(codes)
+    labels = np.array(levels)[np.where(known, codes, 0).astype(int)]
+    if known.all():
+        return labels
     found = labels.astype(object)
     found[~known] = None
     return found

@@ -163,20 +163,34 @@ def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, s
         made = " predictor" if name not in spec.given else ""
         way = "make it a feature too, " if made else ""
         return f"it is no feature, so that nothing says what the{made or ' entry'} was", way
+    if name in _levels_alone(spec, words):
+        return None
     for label, columns in _made_terms(spec):
         if name in columns:
             return f"{quoted(label)} is made of it, over which there is no exact integral", ""
     block = spec.blocks[-1]
-    if name in _plain_predictors(spec) and (name in words or name not in spec.features):
-        coded = name in words or any(
-            has_levels(own.family) for own in spec.discrete if own.column == name
-        )
-        values = "levels" if coded else "counts"
-        return f"it is a predictor too, over whose {values} nothing is summed", ""
+    counted = {own.column for own in spec.discrete if not has_levels(own.family)}
+    if name in _plain_predictors(spec) and name in counted:
+        return "it is a predictor too, over whose counts nothing is summed", ""
     if name in _plain_predictors(spec) and not block.integrates_predictors:
         reason = f"it is a predictor of a response of the family {quoted(spec.family)}"
         return f"{reason}, over which there is no exact integral", ""
     return None
+
+
+def _levels_alone(spec: ModelSpec, words: Collection[str]) -> frozenset[str]:
+    """Features of which predictors are made as factors of levels only: sums go over the levels."""
+    coded = {own.column for own in spec.types or () if has_levels(own.family)}
+    if spec.formula is None:
+        listed = spec.predictors if spec.encoding is None else spec.encoding.names_listed
+        return frozenset({*listed} & {*words})
+    found: dict[str, bool] = {}
+    for term in cached_formula(spec.formula).terms:
+        for part in term.factors:
+            alone = part.coding is not None or (part.plain and part.text in words)
+            for column in part.columns:
+                found[column] = alone and found.get(column, True)
+    return frozenset(name for name, alone in found.items() if alone and name in {*words, *coded})
 
 
 def _made_terms(spec: ModelSpec) -> list[tuple[str, tuple[str, ...]]]:

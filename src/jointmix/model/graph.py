@@ -141,7 +141,7 @@ def data_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
     discrete = [] if rows.discrete is None else [np.nan_to_num(rows.discrete, nan=-1.0)]
     response = [] if spec.response is None else [np.nan_to_num(rows.y)[:, None]]
     own = [np.nan_to_num(rows.x), *discrete, *response]
-    extra = np.ascontiguousarray(np.hstack(given))
+    extra = np.ascontiguousarray(np.nan_to_num(np.hstack(given)))
     found = {OBSERVED: np.ascontiguousarray(np.hstack(own))}
     found |= {EXTRA: extra} if extra.shape[1] else {}
     return found | ({COUNTS: rows.weight} if rows.weight is not None else {})

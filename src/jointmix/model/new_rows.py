@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jointmix.base.errors import DataError
+from jointmix.model.completions import filled, summed_over, without_unknown
 from jointmix.model.designed import (
     encoded_columns,
     half_known_issues,
@@ -44,8 +45,8 @@ def new_rows(
 
 def model_rows(
     table: object, spec: ModelSpec, response: str | None = None, may_miss: Sequence[str] = ()
-) -> dict[str, np.ndarray]:
-    """Rows to predict for, as `new_rows`, their predictors made as those of the fit.
+) -> tuple[dict[str, np.ndarray], Source | None]:
+    """Rows to predict for, as `new_rows`, their predictors made as those of the fit, and of what.
 
     Parameters
     ----------
@@ -58,28 +59,32 @@ def model_rows(
     ------
     DataError, ColumnTypeError
         As `new_rows`; or if a row has a level that the fit has not, or lies where a term has no
-        value, or a feature is missing of which a term is made.
+        value, or a feature of numbers is missing of which a term is made.
     """
     needed = [name for name in sources(spec) if name != spec.response]
     optional = () if response is None else (response,)
     if spec.encoding is None and not spec.discrete:
-        return new_rows(table, needed, optional, may_miss)
+        return new_rows(table, needed, optional, may_miss), None
     coded = {name: own for name, own in may_be_levels(spec).items() if name not in spec.features}
     truths = may_be_truths(spec)
     read = _read(table, needed, optional, may_miss, coded, truths)
     codes, issues = new_codes(spec.discrete, read.values, read.levels, read.labels)
     raise_first(issues)
     if spec.encoding is None:
-        return {**read.values, **codes}
-    absent = {name: np.isnan(read.values[name]) for name in may_miss if name in read.values}
-    raise_first(half_known_issues(spec.encoding, absent, read.labels))
-    made, issues = encoded_columns(spec.encoding, Source(read.values, read.levels, read.labels))
-    raise_first(issues)
-    return {
-        name: values
-        for name, values in {**read.values, **made, **codes}.items()
-        if name in spec.columns
+        return {**read.values, **codes}, None
+    levels = {own.column for own in summed_over(spec)}
+    absent = {
+        name: np.isnan(read.values[name])
+        for name in may_miss
+        if name in read.values and name not in levels
     }
+    raise_first(half_known_issues(spec.encoding, absent, read.labels))
+    source = Source(read.values, read.levels, read.labels)
+    made, issues = encoded_columns(spec.encoding, filled(source, spec.encoding))
+    raise_first(issues)
+    made = without_unknown(made, source, spec.encoding)
+    columns = {**read.values, **made, **codes}
+    return {name: values for name, values in columns.items() if name in spec.columns}, source
 
 
 def _read(

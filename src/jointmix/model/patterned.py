@@ -1,6 +1,7 @@
 """Rows with missing entries in the PyMC model: one pattern of what they miss after the other."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytensor.tensor as pt
@@ -31,8 +32,15 @@ def left_blocks(
     own, extra
         All rows, (x, y), and what else they are given, (obs, column).
     """
-    some = [each[part.place] for each in extra]
-    rows = rows_by_role(spec, joined_rows(spec, own[part.place], some))
+    place = np.repeat(part.place, part.alternatives)
+    rows = rows_by_role(spec, joined_rows(spec, own[place], [each[place] for each in extra]))
+    if part.alternatives > 1:
+        # What rows are completed by is no data: it goes with what they miss.
+        u, discrete = (
+            np.nan_to_num(part.rows.u),
+            np.nan_to_num(np.asarray(part.rows.discrete), nan=-1.0),
+        )
+        rows = replace(rows, u=pt.as_tensor(u), discrete=pt.as_tensor(discrete))
     for block in spec.blocks:
         if part.answered or not block.of_response:
             found = without(block, values, rows, part.present)
@@ -59,7 +67,8 @@ def row_densities(
             graph_of(block).log_density(block, given, rows)
             for block, given, rows in left_blocks(part, spec, values, own, extra)
         ]
-        found.append(pt.logsumexp(sum(terms, pt.log(weight)), axis=1))
+        apart = sum(terms, pt.log(weight)).reshape((len(part.place), -1))
+        found.append(pt.logsumexp(apart, axis=1))
     back = np.argsort(np.concatenate([part.place for part in parts]))
     total = pt.concatenate(found)[back]
     return total if counts is None else counts * total

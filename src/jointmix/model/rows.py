@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from jointmix.families.rows import Rows, with_weight
+from jointmix.model.completions import on_scale
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 
@@ -54,6 +55,8 @@ def scaled_rows(rows: Rows, scaling: Scaling) -> Rows:
     """Rows on the users' scale as rows on the model's."""
     (x, x_scale), (u, u_scale), (y, y_scale) = scaling.feature, scaling.predictor, scaling.response
     found = replace(rows, x=(rows.x - x) / x_scale, u=(rows.u - u) / u_scale)
+    if rows.completions is not None:
+        found = replace(found, completions=on_scale(rows.completions, scaling))
     if rows.offset is not None:
         return replace(found, y=rows.y / y_scale, offset=rows.offset + scaling.level)
     return replace(found, y=(rows.y - y) / y_scale)

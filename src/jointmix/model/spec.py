@@ -113,7 +113,8 @@ class ModelSpec:
     missing
         Rows with missing entries: "error" refuses them, "drop" leaves them out and says so,
         "model" integrates over them, exactly, as they are missing at random: features, which
-        may be predictors of a normal response too, and the response. Other entries may not be
+        may be predictors of a normal response too, and the response; over the levels of factors
+        that are features too it sums, whatever the response's family. Other entries may not be
         missing; rows without any are left out.
     priors, sampler
         See `Priors` and `SamplerSpec`.

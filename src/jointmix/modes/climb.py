@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jointmix.families.mixture import component_log_density, log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.allocate import allocate
 from jointmix.model.dataset import Dataset
@@ -20,7 +21,16 @@ SAME_OPTIMUM = 1e-2
 def expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Responsibilities (start, cluster, obs) and log likelihoods (start,)."""
     share, _, value = allocate(problem.rows, parameters, problem.spec.blocks)
-    return share, value
+    if problem.owner is None:
+        return share, value
+    # p(k, completion | row) is p(k | completion) times the completion's share of the row's density.
+    place = problem.several
+    starts = np.unique(problem.owner[place], return_index=True)[1]
+    rows, sizes = problem.rows.take(place), np.diff(np.append(starts, len(place)))
+    each = log_likelihood(component_log_density(problem.spec.blocks, rows, parameters))
+    whole = np.logaddexp.reduceat(each, starts, axis=-1)
+    share[..., place] *= np.exp(each - np.repeat(whole, sizes, axis=-1))[:, None]
+    return share, value + whole @ rows.weights[starts] - each @ rows.weights
 
 
 def climb(problem: Problem, share: np.ndarray, tolerance: float, max_iterations: int) -> Parameters:
@@ -73,8 +83,8 @@ def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np
         merged[one - (other < one)] += share[other]
         found = climb(problem, merged[None], SAME_OPTIMUM, max_iterations=500)
         _, (value[place],) = expect(problem, found)
-    n = problem.rows.total
-    value += problem.scaling.total_jacobian(problem.rows)
+    n = problem.table.total
+    value += problem.scaling.total_jacobian(problem.table)
     return np.asarray(-2 * value + fewer.n_parameters * np.log(n))
 
 

@@ -4,7 +4,6 @@ EM always runs on standardised columns; what it returns is on the users' scale.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -85,6 +84,7 @@ def fit_em(
     # The matrices are small: threads would wait for each other.
     with threadpool_limits(1):
         if len(shares):
+            shares = search.problem.parted(shares[..., search.problem.group])
             found = climb(search.problem, shares, _TOLERANCE, max_iterations=1000)
             search.given = search.add(found, search.problem)
         for share in _rounds(search, part, n_starts, rng):
@@ -112,12 +112,11 @@ def subset_rows(spec: ModelSpec) -> int:
 
 
 def _subset(problem: Problem, rng: np.random.Generator) -> Problem:
-    n, size = len(problem.values), subset_rows(problem.spec)
+    n, size = len(problem.table.y), subset_rows(problem.spec)
     if n <= 1.5 * size:
         return problem
     chosen = np.sort(rng.choice(n, size, replace=False))
-    weight = None if problem.weight is None else problem.weight[chosen]
-    return replace(problem, values=problem.values[chosen], weight=weight)
+    return problem.take(chosen)
 
 
 def _rounds(
@@ -155,6 +154,6 @@ def _run(part: Problem, hard: np.ndarray) -> Parameters:
     size = max(1, BATCH_NUMBERS // (len(part.values) * k))
     found = []
     for first in range(0, len(hard), size):
-        share = np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1)
+        share = part.parted(np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1))
         found.append(climb(part, share, _TOLERANCE, max_iterations=500))
     return Parameters(**{name: np.concatenate([part[name] for part in found]) for name in found[0]})

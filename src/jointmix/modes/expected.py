@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jointmix.families.completing import known_columns, missing_given, with_features
+from jointmix.families.completing import (
+    by_row,
+    known_columns,
+    missing_given,
+    over_levels,
+    with_features,
+)
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block, Scores
 from jointmix.families.rows import Gaps, Rows
@@ -99,8 +105,8 @@ def expected_scores(
 ) -> Scores:
     """A block's scores, where entries are missing their expectation given the others.
 
-    Scores are polynomials of the second degree in the missing features, so that their average
-    over 2m points at √m standard deviations of m of them is exact.
+    Over levels it is a sum. Scores are polynomials of the second degree in the missing Gaussian
+    features, so that their average over 2m points at √m standard deviations of m of them is exact.
 
     Parameters
     ----------
@@ -111,6 +117,11 @@ def expected_scores(
     """
     if rows.complete:
         return block.scores(parameters, rows, share)
+    if rows.completions is not None:
+        whole, shares = over_levels(rows, share, parameters, spec.blocks)
+        every = expected_scores(block, whole, parameters, shares, spec)
+        summed = {name: by_row(rows, value) for name, value in every.location.items()}
+        return Scores(summed, by_row(rows, every.rest))
     location: dict[str, np.ndarray] = {}
     rest = np.zeros(0)
     for part in rows.patterns:

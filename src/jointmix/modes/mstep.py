@@ -13,6 +13,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Step
 from jointmix.families.rows import Rows
+from jointmix.model.completions import expanded_values
 from jointmix.model.dataset import Dataset
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, standard_scaling
@@ -22,12 +23,55 @@ from jointmix.modes.expected import expected_moments, guessed
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The standardised columns (obs, column) of a model, their scale, and the rows' weights."""
+    """The standardised columns (obs, column) of a model, their scale, and the rows' weights.
+
+    A row that misses levels on which its response depends is here as its completed rows, whose
+    responsibilities are shares of it; ``owner`` (obs,) is then the table's row of each.
+    """
 
     spec: ModelSpec
     scaling: Scaling
     values: np.ndarray
     weight: np.ndarray | None = None
+    owner: np.ndarray | None = None
+
+    @cached_property
+    def table(self) -> Rows:
+        """The rows once each, whatever they are completed by; of these levels none is read."""
+        if self.owner is None:
+            return self.rows
+        return self.rows.take(np.unique(self.owner, return_index=True)[1])
+
+    @cached_property
+    def group(self) -> np.ndarray:
+        """Places among `table` of the rows, (obs,)."""
+        if self.owner is None:
+            return np.arange(len(self.values))
+        return np.unique(self.owner, return_inverse=True)[1]
+
+    @cached_property
+    def several(self) -> np.ndarray:
+        """Places of the completed rows, (row,)."""
+        return np.flatnonzero(np.bincount(self.group)[self.group] > 1)
+
+    def joined(self, share: np.ndarray) -> np.ndarray:
+        """Responsibilities (..., obs) of the rows of `table`: those of completed rows added."""
+        if self.owner is None:
+            return share
+        starts = np.unique(self.owner, return_index=True)[1]
+        return np.asarray(np.add.reduceat(share, starts, axis=-1))
+
+    def parted(self, share: np.ndarray) -> np.ndarray:
+        """Allocations (..., obs) in equal parts to completed rows of the same row."""
+        return share if self.owner is None else share / np.bincount(self.group)[self.group]
+
+    def take(self, chosen: np.ndarray) -> "Problem":
+        """Those of some rows of `table`."""
+        place = np.flatnonzero(np.isin(self.group, chosen))
+        weight, owner = (
+            None if own is None else own[place] for own in (self.weight, self.owner)
+        )  # fmt: skip
+        return replace(self, values=self.values[place], weight=weight, owner=owner)
 
     @cached_property
     def outer(self) -> np.ndarray:
@@ -117,7 +161,13 @@ def make_problem(dataset: Dataset) -> Problem:
     """The rows, standardised."""
     weight = dataset.users_rows.weight
     scaling = standard_scaling(dataset.values, dataset.spec, weight)
-    return Problem(dataset.spec, scaling, scaling.transform(dataset.values), weight)
+    rows, more = dataset.users_rows, dataset.completions
+    more = None if more is None else more.of(~np.isnan(rows.y))
+    if more is None:
+        return Problem(dataset.spec, scaling, scaling.transform(dataset.values), weight)
+    values = expanded_values(dataset.values, replace(rows, completions=more), dataset.spec)
+    counted = None if weight is None else weight[more.owner]
+    return Problem(dataset.spec, scaling, scaling.transform(values), counted, more.owner)
 
 
 def maximise(problem: Problem, share: np.ndarray, previous: Parameters | None) -> Parameters:

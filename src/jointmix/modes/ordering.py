@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from jointmix.families.completing import completed
+from jointmix.families.completing import completed, over_levels
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.rows import Rows
@@ -72,11 +72,11 @@ def location_covariance(
     share = rows.weighted(share)
     scale = np.array([item.prior.scale for item in coordinates(spec)])
     result, first = np.zeros((spec.n_clusters, len(scale), len(scale))), 0
-    whole = completed(rows, parameters, share, spec.blocks)
-    answered = np.flatnonzero(~np.isnan(rows.y))
+    whole, part = over_levels(rows, share, parameters, spec.blocks)
+    whole, answered = completed(whole, parameters, part, spec.blocks), ~np.isnan(whole.y)
     for block in spec.blocks:
         if block.of_response and not rows.complete:
-            own = block.errors(parameters, whole.take(answered), share[answered])
+            own = block.errors(parameters, whole.take(answered), part[answered])
         else:
             own = block.errors(parameters, rows, share)
         last = first + own.shape[-1]

@@ -111,7 +111,7 @@ class Search:
             found = [self._optimum(coarse.take(at), end) for end, at in new.items()]
             level = max(each.score for each in (*self._found, *found)) - 2 * _WITHIN
             if part is not self.problem:
-                times = self.problem.rows.total / part.rows.total
+                times = self.problem.table.total / part.table.total
                 level -= _LOST * times * self.dataset.spec.n_parameters / 2
             near = [i for i, each in enumerate(found) if each.score >= level]
             if near:
@@ -134,7 +134,7 @@ class Search:
     def _end(self, parameters: Parameters, part: Problem) -> int:
         """The number of the end at which a coarse run on some rows is."""
         (share,), (value,) = expect(part, parameters)
-        hard = share.argmax(0).astype(np.int16)
+        hard = part.joined(share).argmax(0).astype(np.int16)
         for number in np.flatnonzero(np.abs(np.array(self._values) - value) < SAME_OPTIMUM):
             known = self._allocations[number]
             if len(known) == len(hard) and _alike(hard, known, part):
@@ -225,7 +225,7 @@ def _rank(optimum: _Optimum) -> tuple[bool, bool, float]:
 
 def _alike(one: np.ndarray, other: np.ndarray, problem: Problem) -> bool:
     """Whether two allocations (obs,) are the same, but for labels where clusters exchange."""
-    k, rows = problem.spec.n_clusters, problem.rows
+    k, rows = problem.spec.n_clusters, problem.table
     together = np.bincount(one.astype(np.intp) * k + other, rows.weight, k * k).reshape(k, k)
     match = np.diag_indices(k)
     if problem.spec.exchangeable:
@@ -235,8 +235,9 @@ def _alike(one: np.ndarray, other: np.ndarray, problem: Problem) -> bool:
 
 def _described(problem: Problem, parameters: Parameters) -> tuple[Mode, bool]:
     """The mode at ``parameters`` (no batch dim, standardised scale), and whether at the floor."""
-    spec, rows, n = problem.spec, problem.rows, problem.rows.total
+    spec, rows, n = problem.spec, problem.table, problem.table.total
     (share,), (value,) = expect(problem, parameters.batched())
+    share = problem.joined(share)
     value += problem.scaling.total_jacobian(rows)
     at_floor = _at_floor(problem, parameters)
     own = spec.n_own_parameters if spec.n_clusters > 1 else 0

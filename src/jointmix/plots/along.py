@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jointmix.model.completions import filled
 from jointmix.plots.geometry import Line, response_line, span
 from jointmix.plots.reading import Reading, thinned
 from jointmix.posterior.draws import observed_source
@@ -62,15 +63,18 @@ def _along(view: Reading, encoding: Encoding, source: Source, name: str) -> Alon
         levels = encoding.levels[of_levels[0].text]
         choices = _choices(source, name, levels)
     rows = thinned(len(column), _MOST_ROWS)
-    few = {each: values[rows] for each, values in source.values.items()}
-    share = view.share[rows].T
+    whole = filled(source, encoding)
+    few = {each: values[rows] for each, values in whole.values.items()}
+    # Means are over rows of which all levels are known.
+    gone = [np.isnan(source.values[each.columns[0]]) for each in encoding.factors]
+    share = np.where(np.any(gone, axis=0), 0.0, view.share.T)[:, rows]
     lines = []
     for k in range(len(view.clusters)):
         at = span(view, k, column, _GRID) if choices is None else choices
         # A cluster that no row belongs to is drawn at the average of all rows.
         held = share[k] if share[k].sum() > 0 else np.ones(rows.size)
         weight = held / held.sum()
-        design = np.stack([_average(encoding, source, few, name, each, weight) for each in at])
+        design = np.stack([_average(encoding, whole, few, name, each, weight) for each in at])
         shown = at if choices is None else np.arange(len(levels), dtype=float)
         lines.append(response_line(view, k, design, shown))
     if choices is not None:

@@ -22,9 +22,11 @@ from jointmix.base.progress import ProgressOption
 from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS, require_group
 from jointmix.families.mixture import (
     component_log_density,
+    level_terms,
     log_likelihood,
     log_terms,
     responsibility,
+    summed,
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import Pattern, by_pattern
@@ -304,6 +306,8 @@ class Batch:
         The rows, and the model of the features that they have.
     features, joint
         p(k | x) and p(k | x, y), (draw, cluster, row).
+    alternatives
+        So many of ``rows`` stand side by side for each row, completed by levels that it misses.
     """
 
     place: np.ndarray
@@ -312,13 +316,24 @@ class Batch:
     blocks: tuple[Block, ...]
     features: np.ndarray
     joint: np.ndarray
+    alternatives: int = 1
+
+    @property
+    def parts(self) -> np.ndarray:
+        """p(k, levels | x), (draw, cluster, alternative × row), of ``rows``; p(k | x) of one."""
+        if self.alternatives == 1:
+            return self.features
+        levels = level_terms(self.blocks, self.rows, self.parameters, self.alternatives)
+        share = np.repeat(self.features, self.alternatives, axis=-1)
+        return np.asarray(share * np.exp(np.swapaxes(levels, -1, -2)))
 
     def draw_weights(self, weighting: Weighting) -> np.ndarray:
         """What each draw counts for each row, (draw, row), summing to one over draws."""
         n_draws = len(self.parameters.weight)
         if weighting == "equal":
             return np.full((n_draws, len(self.place)), 1 / n_draws)
-        density = log_likelihood(log_terms(self.blocks, self.rows, self.parameters)[0])
+        terms = log_terms(self.blocks, self.rows, self.parameters)[0]
+        density = log_likelihood(summed(terms, self.alternatives))
         weight = np.exp(density - density.max(axis=0))
         return np.asarray(weight / weight.sum(axis=0))
 
@@ -330,14 +345,20 @@ def each_batch(
     size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
 
     def one(pattern: Pattern, chosen: slice) -> None:
-        part, model = pattern.rows.take(chosen), pattern.parameters
-        joint, features, _ = allocate(part, model, pattern.blocks, with_features=True)
-        work(Batch(pattern.place[chosen], part, model, pattern.blocks, features, joint))
+        n, place, model = pattern.alternatives, pattern.place[chosen], pattern.parameters
+        part = pattern.rows.take(slice(n * chosen.start, n * chosen.stop))
+        if n == 1:
+            joint, features, _ = allocate(part, model, pattern.blocks, with_features=True)
+        else:
+            whole = rows.take(place)
+            joint, features, _ = allocate(whole, parameters, spec.blocks, with_features=True)
+        work(Batch(place, part, model, pattern.blocks, features, joint, n))
 
     Parallel(n_jobs=available_cores(), prefer="threads", require="sharedmem")(
-        delayed(one)(pattern, slice(first, first + size))
+        delayed(one)(pattern, slice(first, first + step))
         for pattern in by_pattern(rows, parameters, spec.blocks)
-        for first in range(0, len(pattern.place), size)
+        for step in [max(1, size // pattern.alternatives)]
+        for first in range(0, len(pattern.place), step)
     )
 
 

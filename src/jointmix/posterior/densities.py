@@ -182,8 +182,10 @@ def predictive_density(
     found = np.empty((len(rows.y), len(at)))
 
     def evaluate(batch: Batch) -> None:
-        share = batch.features * batch.draw_weights(weighting)[:, None]
-        found[batch.place] = density_at(at, share, batch.rows, batch.parameters, spec.blocks[-1])
+        n, weight = batch.alternatives, batch.draw_weights(weighting)
+        share = batch.parts * np.repeat(weight, n, axis=-1)[:, None]
+        own = density_at(at, share, batch.rows, batch.parameters, spec.blocks[-1])
+        found[batch.place] = own.reshape(len(batch.place), n, len(at)).sum(axis=1)
 
     each_batch(evaluate, rows, parameters, spec)
     coords = {OBS: rows.label, "point": at}

@@ -20,9 +20,10 @@ from jointmix.base.schema import (
 )
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
+from jointmix.model.completions import completions
 from jointmix.model.demands import require_possible
 from jointmix.model.designed import sources
-from jointmix.model.discrete import labelled
+from jointmix.model.discrete import labelled, labels_of
 from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
 from jointmix.model.scaling import Scaling
@@ -31,6 +32,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.posterior.support import require_support
 from jointmix.tables.design import Source
 from jointmix.tables.gathering import gathered
+from jointmix.tables.issues import raise_first
 from jointmix.tables.labels import row_labels
 from jointmix.tables.part_sources import in_parts, open_parts
 
@@ -82,7 +84,7 @@ def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:
     found = Rows(x, u, y, observed_labels(tree), offset, trials)
     if spec.discrete:
         found = replace(found, discrete=observed["discrete"].values)
-    return with_weight(found, weight)
+    return with_weight(_completed(found, observed_source(tree), spec), weight)
 
 
 def observed_source(tree: xr.DataTree) -> Source | None:
@@ -94,6 +96,15 @@ def observed_source(tree: xr.DataTree) -> Source | None:
     columns = zip(stored["source_column"].values.tolist(), stored.values.T, strict=True)
     levels = json.loads(stored.attrs["levels"])
     return Source(dict(columns), {name: tuple(found) for name, found in levels.items()})
+
+
+def source_table(tree: xr.DataTree) -> dict[str, np.ndarray]:
+    """The columns of which predictors were made, (obs,) each, as a table has them."""
+    source = observed_source(tree)
+    if source is None:
+        return {}
+    labels = {name: labels_of(source.values[name], own) for name, own in source.levels.items()}
+    return {**source.values, **labels}
 
 
 def expected_rows(tree: xr.DataTree) -> xr.DataArray:
@@ -250,7 +261,7 @@ def table_rows(
     table = one_row(table)
     if in_parts(table):
         table = _needed(table, spec, response)
-    columns = model_rows(table, spec, response, may_miss)
+    columns, source = model_rows(table, spec, response, may_miss)
     if not columns:
         raise DataError("The table holds none of the model's columns that are read here.")
     require_possible(columns, spec)
@@ -271,7 +282,16 @@ def table_rows(
     found = Rows(stack(list(spec.features)), u, y, label, offset, trials)
     if spec.discrete:
         found = replace(found, discrete=stack([own.column for own in spec.discrete]))
-    return found, has_response
+    return _completed(found, source, spec), has_response
+
+
+def _completed(rows: Rows, source: Source | None, spec: ModelSpec) -> Rows:
+    """Rows that know what they may be where levels are missing of which predictors are made."""
+    if source is None:
+        return rows
+    more, issues = completions(spec, source, rows.discrete)
+    raise_first(issues)
+    return replace(rows, completions=more)
 
 
 def _needed(table: object, spec: ModelSpec, response: str | None) -> pd.DataFrame:

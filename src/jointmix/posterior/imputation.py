@@ -1,6 +1,7 @@
 """What a fit says of the entries that its rows miss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -8,10 +9,12 @@ import xarray as xr
 from jointmix.base.arguments import probabilities, whole_number
 from jointmix.base.errors import DataError
 from jointmix.base.schema import CHAIN, DRAW, OBS
-from jointmix.families.completing import known_columns, missing_given, with_features
+from jointmix.families.completing import known_columns, missing_given, over_levels, with_features
+from jointmix.families.mixture import component_log_density, responsibility
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Gaps, Rows
 from jointmix.kernel.allocate import allocate
+from jointmix.model.completions import summed_over
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.allocations import draw_clusters
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
@@ -95,7 +98,7 @@ def impute(
     rng = np.random.default_rng(seed)
     for part in rows.patterns:
         missing = np.flatnonzero(gone[part.place[0]])
-        for some in _parts(part, parameters, len(missing)):
+        for some in _parts(part, rows, parameters, len(missing)):
             cells = number[np.ix_(some.place, missing)]
             mean[cells], drawn[:, cells] = _imputed(some, parameters, spec, rng)
     posterior = used["posterior"].to_dataset()
@@ -119,8 +122,7 @@ def impute(
 
 def _beside(rows: Rows, parameters: Parameters, spec: ModelSpec) -> xr.Dataset:
     """What is expected of features beside the Gaussian ones where they are missing."""
-    found = xr.Dataset()
-    size = max(1, _BATCH_NUMBERS // parameters.weight.size)
+    found, summed = xr.Dataset(), summed_over(spec)
     for i, own in enumerate(spec.discrete):
         assert rows.discrete is not None
         assert rows.label is not None
@@ -128,21 +130,41 @@ def _beside(rows: Rows, parameters: Parameters, spec: ModelSpec) -> xr.Dataset:
         if not place.size:
             continue
         (block,) = (each for each in spec.blocks if each.columns == (own.column,))
-        name = block.parameters[0].name
-        of_cluster, n_draws = parameters[name], len(parameters.weight)
-        parts = [
-            allocate(rows.take(place[first : first + size]), parameters, spec.blocks)[0]
-            for first in range(0, len(place), size)
-        ]
-        share = np.concatenate(parts, axis=-1) / n_draws
-        cell = f"{CELL}_{own.stem}"
-        if own.levels:
-            found[name] = ((cell, own.dim), np.einsum("skn,skl->nl", share, of_cluster))
-            found = found.assign_coords({own.dim: list(own.levels)})
+        name, some = block.parameters[0].name, rows.take(place)
+        dims = (f"{CELL}_{own.stem}", *((own.dim,) if own.levels else ()))
+        if own in summed:
+            found[name] = (dims, _of_levels(some, i, parameters, spec))
         else:
-            found[name] = (cell, np.einsum("skn,sk->n", share, of_cluster))
-        found = found.assign_coords({f"{OBS}_{own.stem}": (cell, rows.label[place])})
+            found[name] = (dims, _of_clusters(some, parameters[name], parameters, spec))
+        if own.levels:
+            found = found.assign_coords({own.dim: list(own.levels)})
+        found = found.assign_coords({f"{OBS}_{own.stem}": (dims[0], rows.label[place])})
     return found
+
+
+def _of_clusters(
+    rows: Rows, of_cluster: np.ndarray, parameters: Parameters, spec: ModelSpec
+) -> np.ndarray:
+    """What holds in each cluster (draw, cluster, ...), averaged for each row, (obs, ...)."""
+    size = max(1, _BATCH_NUMBERS // parameters.weight.size)
+    parts = [allocate(part, parameters, spec.blocks)[0] for part in rows.parts(size)]
+    share = np.concatenate(parts, axis=-1) / len(of_cluster)
+    return np.asarray(np.einsum("skn,sk...->n...", share, of_cluster))
+
+
+def _of_levels(rows: Rows, column: int, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
+    """Probabilities (obs, level) of a feature that rows miss and of which predictors are made."""
+    assert rows.completions is not None
+    most, found = int(rows.completions.count.max()), []
+    for part in rows.parts(max(1, _BATCH_NUMBERS // (most * parameters.weight.size))):
+        assert part.completions is not None
+        share, _, _ = allocate(part, parameters, spec.blocks)
+        whole, each = over_levels(part, np.swapaxes(share, -1, -2), parameters, spec.blocks)
+        level = np.asarray(whole.discrete)[:, column].astype(int)
+        chance = np.zeros((len(part.y), len(spec.discrete[column].levels)))
+        np.add.at(chance, (part.completions.owner, level), each.sum(axis=-1).mean(axis=0))
+        found.append(chance)
+    return np.concatenate(found)
 
 
 def _cells(rows: Rows, spec: ModelSpec) -> np.ndarray:
@@ -150,44 +172,67 @@ def _cells(rows: Rows, spec: ModelSpec) -> np.ndarray:
     return rows.x if spec.response is None else np.column_stack([rows.x, rows.y])
 
 
-def _parts(part: Gaps, parameters: Parameters, n_missing: int) -> list[Gaps]:
-    """Rows that miss the same, some at a time; none where nothing is missing."""
-    size = max(1, _BATCH_NUMBERS // (parameters.weight.size * max(n_missing, 1)))
-    starts = range(0, len(part.place), size) if n_missing else ()
-    chosen = [slice(first, first + size) for first in starts]
-    return [
-        Gaps(part.place[each], part.rows.take(each), part.present, part.answered, {})
-        for each in chosen
-    ]
+def _parts(part: Gaps, rows: Rows, parameters: Parameters, n_missing: int) -> Iterator[Gaps]:
+    """Of ``rows`` those that miss the same, some at a time; none where nothing is missing.
+
+    Levels of which predictors are made are completed, also where the response is missing.
+    """
+    if not n_missing:
+        return
+    more = rows.completions
+    count = np.ones(len(part.place)) if more is None else more.count[part.place]
+    for n in np.unique(count).astype(int).tolist():
+        size = max(1, _BATCH_NUMBERS // (parameters.weight.size * n_missing * n))
+        places = part.place[count == n]
+        for first in range(0, len(places), size):
+            place = places[first : first + size]
+            whole = rows.take(place).expanded
+            yield replace(part, place=place, rows=whole, made={}, alternatives=n)
+
+
+def _shares(part: Gaps, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
+    """p(k, levels | row), (draw, cluster, row, completion)."""
+    n = part.alternatives
+    if n == 1:
+        return allocate(part.rows, parameters, spec.blocks)[0][..., None]
+    terms = component_log_density(spec.blocks, part.rows, parameters)
+    n_draws, _, k = terms.shape
+    share = responsibility(terms.reshape(n_draws, len(part.place), n * k))
+    return np.moveaxis(share.reshape(n_draws, len(part.place), n, k), -1, 1)
 
 
 def _imputed(
     part: Gaps, parameters: Parameters, spec: ModelSpec, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means (row, entry) and draws (draw, row, entry) of missing features and response."""
-    rows, n, gone = part.rows, len(part.place), np.flatnonzero(~part.present)
-    share, _, _ = allocate(rows, parameters, spec.blocks)
-    z = draw_clusters(share, rng)
+    rows, n, gone = part.rows, part.alternatives, np.flatnonzero(~part.present)
+    share = _shares(part, parameters, spec)
+    n_draws, k, size, _ = share.shape
+    z, level = np.divmod(
+        draw_clusters(np.moveaxis(share, -1, 2).reshape(n_draws, k * n, size), rng), n
+    )
+    share, place = share.reshape(n_draws, k, size * n), level + n * np.arange(size)
     given = missing_given(spec.blocks, parameters, part.present, part.answered)
     known = known_columns(rows, spec)
     each = np.einsum("nj,skmj->snkm", known, given.coefficient)
-    mean = np.einsum("skn,snkm->nm", share, each) / len(share)
+    mean = np.einsum("skn,snkm->nm", share, each) / n_draws
     value, vector = np.linalg.eigh(given.covariance)
     factor = vector * np.sqrt(np.maximum(value, 0.0))[..., None, :]
-    draw = np.arange(len(share))[:, None]
+    draw = np.arange(n_draws)[:, None]
     noise = rng.standard_normal((*z.shape, len(gone)))
-    x = each[draw, np.arange(n), z] + np.einsum("snij,snj->sni", factor[draw, z], noise)
-    if part.answered:
-        return mean, x
-    y, expected = np.empty((len(share), n)), np.zeros(n)
-    whole = rows.x.copy()
-    for s in range(len(share)):
-        one = parameters.take(s)
-        whole[:, gone] = x[s]
-        y[s] = spec.blocks[-1].draw(one, with_features(rows, whole, spec), z[s], rng)
-        for k in range(share.shape[1]):
-            whole[:, gone] = each[s, :, k]
-            line = spec.predicted.mean(one, with_features(rows, whole, spec))
-            expected += share[s, k] * line[:, k]
-    mean = np.column_stack([mean, expected / len(share)])
-    return mean, np.concatenate([x, y[..., None]], axis=-1)
+    x = each[draw, place, z] + np.einsum("snij,snj->sni", factor[draw, z], noise)
+    if not part.answered:
+        y, expected = np.empty((n_draws, size)), np.zeros(size * n)
+        whole = rows.x.copy()
+        for s in range(n_draws):
+            one, some = parameters.take(s), rows.take(place[s])
+            drawn = some.x.copy()
+            drawn[:, gone] = x[s]
+            y[s] = spec.blocks[-1].draw(one, with_features(some, drawn, spec), z[s], rng)
+            for cluster in range(k):
+                whole[:, gone] = each[s, :, cluster]
+                line = spec.predicted.mean(one, with_features(rows, whole, spec))
+                expected += share[s, cluster] * line[:, cluster]
+        mean = np.column_stack([mean, expected / n_draws])
+        x = np.concatenate([x, y[..., None]], axis=-1)
+    return mean.reshape(size, n, -1).sum(axis=1), x

@@ -79,8 +79,11 @@ def choose_points(rows: Rows, mode: Parameters, spec: ModelSpec) -> Points:
 
 
 def outside_moments(rows: Rows, spec: ModelSpec) -> Outside:
-    """Mean and covariance over the rows of the predictors that are no features."""
+    """Mean and covariance of the predictors that are no features, over rows that have them."""
     r = len(spec.predictors)
+    if rows.completions is not None:
+        known = rows.completions.count == 1
+        rows = rows.take(known) if known.any() else rows.expanded
     free = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
     center, covariance = np.zeros(r), np.zeros((r, r))
     if free:

@@ -21,14 +21,8 @@ from jointmix.base.arguments import choice, probabilities
 from jointmix.base.errors import PrecisionWarning, SpecError
 from jointmix.base.machine import available_cores
 from jointmix.base.progress import ProgressOption
-from jointmix.base.schema import (
-    CLUSTER,
-    OBS,
-)
-from jointmix.families.mixture import (
-    log_likelihood,
-    log_terms,
-)
+from jointmix.base.schema import CLUSTER, OBS
+from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import Pattern, by_pattern, marginal
 from jointmix.families.protocol import Predicted
@@ -45,6 +39,7 @@ from jointmix.posterior.draws import (
     table_rows,
 )
 from jointmix.posterior.in_parts import Writing, as_table, write_parts
+from jointmix.posterior.unknown_levels import by_cluster
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -244,14 +239,15 @@ def _least_density(
         return -np.inf
     if not rows.complete:
         there = ~np.isnan(rows.x[:, present]).any(axis=1)
-        rows = replace(rows, y=np.zeros(len(rows.y))).take(there)
+        # Of features alone levels that are missing drop out.
+        rows = replace(rows, y=np.zeros(len(rows.y)), completions=None).take(there)
     if not len(rows.y):
         return -np.inf
     some = fitted = rows.take(spread(len(rows.y), _MOST_ROWS))
     model = parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
-    blocks = spec.blocks
+    blocks = tuple(block for block in spec.blocks if not block.of_response)
     if not present.all():
-        some, model, blocks = marginal(some, model, present, spec.blocks)
+        some, model, blocks = marginal(some, model, present, blocks)
     parts = []
     for _, part in row_batches(some, model):
         density = log_likelihood(log_terms(blocks, part, model)[0])
@@ -269,11 +265,16 @@ def _predicted(
     may_peak = response.may_peak
     scale = np.median(response.squared_scale(pattern.parameters), axis=0)
 
+    n, weighted = pattern.alternatives, weighting == "joint"
+    size = max(1, _BLOCK // n)
+
     def block(first: int) -> list[np.ndarray]:
-        part = pattern.rows.take(slice(first, first + _BLOCK))
+        part = pattern.rows.take(slice(n * first, n * (first + size)))
         total, share, quantile = predictive(
-            part, pattern.parameters, pattern.blocks, probability, weighting == "joint"
+            part, pattern.parameters, pattern.blocks, probability, weighted, n
         )
+        if n > 1:
+            total, share = by_cluster(total, share, part, pattern, weighted)
         variance = np.where(np.isfinite(share[..., 2]), share[..., 2], scale)
         peaks = np.zeros(len(share), dtype=bool)
         if may_peak:
@@ -281,7 +282,7 @@ def _predicted(
         return [total, share[..., 0], quantile, peaks]
 
     found = Parallel(n_jobs=available_cores(), prefer="threads")(
-        delayed(block)(first) for first in range(0, len(pattern.place), _BLOCK)
+        delayed(block)(first) for first in range(0, len(pattern.place), size)
     )
     total, share, quantile, peaks = (np.concatenate(parts) for parts in zip(*found, strict=True))
     mean, within, between, uncertain, density, effective = total.T

@@ -100,12 +100,12 @@ def predictive_draws(
         used = np.tile(np.arange(n_draws)[:, None], len(batch.place))
         if weighting == "joint":
             used = _resampled(batch.draw_weights(weighting), rng)
-        z = draw_clusters(np.take_along_axis(batch.features, used[:, None], axis=0), rng)
+        z, place = _drawn_parts(batch, used, rng)
         for s in range(n_draws):
             value, row = np.nonzero(used == s)
             if row.size:
                 y[value, batch.place[row]] = spec.blocks[-1].draw(
-                    batch.parameters.take(s), batch.rows.take(row), z[value, row], rng
+                    batch.parameters.take(s), batch.rows.take(place[value, row]), z[value, row], rng
                 )
 
     each_batch(draw, rows, parameters, spec)
@@ -118,6 +118,17 @@ def predictive_draws(
         dims=(CHAIN, DRAW, OBS),
         name=spec.response,
     )
+
+
+def _drawn_parts(
+    batch: Batch, used: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters drawn from p(k | x), and places of the rows with their levels, (draw, row)."""
+    n, k = batch.alternatives, batch.features.shape[1]
+    parts = batch.parts.reshape(len(batch.features), k, -1, n).swapaxes(-1, -2)
+    share = parts.reshape(len(parts), k * n, -1)
+    z, level = np.divmod(draw_clusters(np.take_along_axis(share, used[:, None], axis=0), rng), n)
+    return z, level + n * np.arange(len(batch.place))
 
 
 def _resampled(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:

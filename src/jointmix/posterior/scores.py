@@ -221,7 +221,7 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
         values["pareto_k"][part.place] = part.shape
         if spec.response is not None:
             weight = part.feature + part.weight.T[..., None]
-            found = pit_crps(part.rows, weight, thinned, spec.blocks[-1])
+            found = pit_crps(part.rows, weight, thinned, spec.blocks[-1], spec.blocks[:-1])
             values["pit"][part.place], values["crps"][part.place] = found
     return make_scores(tree, place, values, "loo", rough)
 
@@ -235,7 +235,7 @@ def score_new(tree: xr.DataTree, rows: Rows) -> dict[str, np.ndarray]:
         values |= {name: np.empty(len(rows.y)) for name in ("pit", "crps")}
         for place, part in row_batches(rows, thinned):
             of_x, _ = log_terms(spec.blocks, part, thinned)
-            found = pit_crps(part, of_x, thinned, spec.blocks[-1])
+            found = pit_crps(part, of_x, thinned, spec.blocks[-1], spec.blocks[:-1])
             values["pit"][place], values["crps"][place] = found
     return values
 

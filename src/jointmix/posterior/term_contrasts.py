@@ -11,6 +11,7 @@ import xarray as xr
 from jointmix.base.arguments import several, shown
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import CLUSTER, PREDICTOR, WEIGHT, require_group
+from jointmix.model.completions import filled
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.differences import Differences
 from jointmix.posterior.draws import fitted_spec, observed_rows, observed_source
@@ -111,7 +112,7 @@ def _columns(tree: xr.DataTree, spec: ModelSpec) -> tuple[Encoding, Source]:
     """How predictors are made, and the columns that they are made of; listed ones of themselves."""
     source = observed_source(tree)
     if spec.encoding is not None and source is not None:
-        return spec.encoding, source
+        return spec.encoding, filled(source, spec.encoding)
     values = dict(zip(spec.predictors, observed_rows(tree, spec).u.T, strict=True))
     plain = Encoding(None, tuple(spec.predictors), spec.intercept, '{"levels": {}, "states": {}}')
     return plain, Source(values, {})
@@ -271,7 +272,8 @@ def _numbers(name: str, asked: Sequence[object]) -> list[float]:
 def _ends(tree: xr.DataTree, column: np.ndarray) -> list[float]:
     """The quartiles of a column in the fit's rows, values that rows have."""
     constant = require_group(tree, "constant_data")
-    weights = constant[WEIGHT].values if WEIGHT in constant else None
+    known = ~np.isnan(column)
+    weights, column = constant[WEIGHT].values[known] if WEIGHT in constant else None, column[known]
     low, high = np.quantile(column, _QUARTILES, weights=weights, method="inverted_cdf")
     return [float(low), float(high)] if low < high else [float(column.min()), float(column.max())]
 

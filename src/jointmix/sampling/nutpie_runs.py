@@ -192,9 +192,14 @@ def _structure(target: Target, backend: str) -> str:
     fixed = not spec.intercept or "Fixed(" in repr(spec.priors)
     moved = [scaling.center.tolist(), scaling.scale.tolist()] if fixed else []
     weighted = target.dataset.rows.weight is not None
-    rows = target.dataset.rows
-    gaps = "" if rows.complete else np.isnan(np.column_stack([rows.x, rows.y])).tobytes().hex()
-    return repr((model, weighted, gaps, target.start.direction is not None, backend, moved))
+    rows, gaps = target.dataset.rows, list[np.ndarray]()
+    if not rows.complete:
+        gaps = [np.isnan(np.column_stack([rows.x, rows.y]))]
+    if rows.completions is not None:
+        # What levels may be is part of the model, and no data.
+        gaps += [rows.expanded.u, rows.completions.count]
+    missing = [each.tobytes().hex() for each in gaps]
+    return repr((model, weighted, missing, target.start.direction is not None, backend, moved))
 
 
 def _pymc_model(target: Target, backend: str, seed: int) -> Any:

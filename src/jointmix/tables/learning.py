@@ -76,9 +76,8 @@ def _learned_levels(factor: Factor, source: Source) -> tuple[tuple[str, ...], li
     (name,) = factor.columns
     codes, labels = source.coded(factor)
     coding = factor.coding
-    counts = dict(
-        zip(labels, np.bincount(codes.astype(int), minlength=len(labels)).tolist(), strict=True)
-    )
+    known = codes[~np.isnan(codes)].astype(int)
+    counts = dict(zip(labels, np.bincount(known, minlength=len(labels)).tolist(), strict=True))
     order = labels if coding is None or coding.levels is None else coding.levels
     issues: list[Issue] = []
     strange = [label for label in labels if counts[label] and label not in order]

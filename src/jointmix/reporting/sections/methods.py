@@ -94,7 +94,8 @@ def _model(view: FittedView) -> str:
         given = f" Predictors are {listed([view.names[name] for name in view.predictors])}."
     missing = ""
     if view.model.missing == "model" and not view.rows.complete:
-        missing = " Missing entries were integrated out, taken as missing at random."
+        summed = "" if view.rows.completions is None else ", levels that are predictors summed over"
+        missing = f" Missing entries were integrated out{summed}, taken as missing at random."
     elif int(view.tree.attrs["n_rows"]) > view.n_obs:
         left_out = int(view.tree.attrs["n_rows"]) - view.n_obs
         missing = f" {left_out:,} rows with missing entries were left out."

@@ -94,7 +94,8 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = F
     `condition` of these.
     """
     shape = (len(parameters.weight), len(rows.y), parameters.weight.shape[-1])
-    found = terms_of(twins(spec), parameters, rows, _size)
+    found = terms_of(twins(spec), parameters, rows.expanded, _size)
+    found = {name: _largest(size, rows) for name, size in found.items()}
     response = 1 + found.pop("y", np.zeros(shape))
     features = sum(found.values(), np.ones(shape))
     discrete = {name: 1 + size for name, size in found.items() if name != "x"}
@@ -109,6 +110,14 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = F
     worse = condition(parameters, spec)[:, None, :]
     whole = (share * total * worse).max(-1)
     return Sizes(features * worse, response * worse, discrete, whole, worse.max((1, 2)))
+
+
+def _largest(size: np.ndarray, rows: Rows) -> np.ndarray:
+    """Of what rows (..., obs, component) are completed by, where levels are missing."""
+    if rows.completions is None:
+        return size
+    starts = np.cumsum(rows.completions.count) - rows.completions.count
+    return np.asarray(np.maximum.reduceat(size, starts, axis=-2))
 
 
 def _size(twin: Twin, own: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:

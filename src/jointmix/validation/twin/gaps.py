@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def terms_of(twins: Sequence[Twin], own: Mapping[str, Array], rows: Rows, term: 
 
     Those of rows with missing entries are of what is there: Gaussian features that are not there
     are integrated out, of the response too where they are its predictors; where nothing of a twin
-    is there, its term is zero.
+    is there, its term is zero. Levels of which predictors are made are summed over.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ def terms_of(twins: Sequence[Twin], own: Mapping[str, Array], rows: Rows, term: 
     """
     if rows.complete:
         return {twin.column: term(twin, own, rows) for twin in twins}
+    if rows.completions is not None:
+        return _over_levels(np, lambda some: terms_of(twins, own, some, term), rows)
     gone = np.isnan(np.column_stack([rows.x, rows.y]))
     kinds, group = np.unique(gone, axis=0, return_inverse=True)
     places = [np.flatnonzero(group.ravel() == kind) for kind in range(len(kinds))]
@@ -50,6 +53,8 @@ def stacked_terms(
     """
     import jax.numpy as jnp
 
+    if rows.completions is not None:
+        return _over_levels(jnp, lambda some: stacked_terms(twins, own, some, term), rows)
     there, answered = ~np.isnan(rows.x), ~np.isnan(rows.y)
     found = {}
     for twin in twins:
@@ -63,6 +68,37 @@ def stacked_terms(
         back = np.argsort(np.concatenate(kinds))
         found[twin.column] = jnp.concatenate(parts)[back]
     return found
+
+
+def _over_levels(numbers: Any, terms: Callable[[Rows], Arrays], rows: Rows) -> Arrays:
+    """Terms of rows that miss levels of which predictors are made, with those of their features.
+
+    A row's density is the sum of those with its levels filled in, and the response's term is what
+    the features', which know no missing levels, leave of it.
+
+    Parameters
+    ----------
+    numbers
+        NumPy, or JAX's.
+    """
+    assert rows.completions is not None
+    found = terms(replace(rows, u=np.nan_to_num(rows.u), completions=None))
+    filled = terms(rows.expanded)
+    del found["y"]
+    joint: Array = sum(filled.values())
+    alone: Array = sum(found.values())
+    count = rows.completions.count
+    first, places = np.cumsum(count) - count, [np.flatnonzero(count == 1)]
+    response = [filled["y"][..., first[places[0]], :]]
+    for n in np.unique(count[count > 1]).tolist():
+        own = np.flatnonzero(count == n)
+        each = joint[..., first[own][:, None] + np.arange(n), :]
+        top = each.max(axis=-2)
+        whole = top + numbers.log(numbers.exp(each - top[..., None, :]).sum(axis=-2))
+        response.append(whole - alone[..., own, :])
+        places.append(own)
+    back = np.argsort(np.concatenate(places))
+    return {**found, "y": numbers.concatenate(response, axis=-2)[..., back, :]}
 
 
 def _stacked(twin: Twin, own: Mapping[str, Array], rows: Rows, there: np.ndarray) -> Array:

@@ -34,7 +34,8 @@ def scaled_rows(dataset: Dataset) -> Rows:
     if spec.discrete:
         names = [own.column for own in spec.discrete]
         rows = replace(rows, discrete=stack(names, entered))
-    return with_weight(rows, dataset.weight)
+    # What rows with missing levels may be is made by the encoding, as their predictors are.
+    return with_weight(replace(rows, completions=dataset.rows.completions), dataset.weight)
 
 
 def sample_parameters(spec: ModelSpec, scaling: Scaled, reflection: np.ndarray | None) -> Arrays:
