@@ -289,9 +289,7 @@ def inspect_table(
     warnings = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
     weight = None if weight is None else weight[row]
-    of_levels = [[own.column, *own.levels] for own in spec.discrete if own.levels]
-    named = [*names, *weighing, *of_levels]
-    digest = _digest(named, used if weight is None else np.c_[used, weight])
+    digest = _digest(names, used, weight, spec)
     n_zeros = int((~enters).sum())
     dataset = Dataset(
         spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros, kept,
@@ -365,8 +363,14 @@ def as_dataset(table: object, spec: ModelSpec) -> Dataset:
     return table if table.spec is spec else table.under(require_spec(spec))
 
 
-def _digest(columns: Sequence[str | list[str]], values: np.ndarray) -> str:
-    digest = hashlib.sha256(json.dumps(list(columns)).encode())
+def _digest(
+    names: Sequence[str], used: np.ndarray, weight: np.ndarray | None, spec: ModelSpec
+) -> str:
+    weighing = [] if weight is None else [spec.row_weights]
+    of_levels = [[own.column, *own.levels] for own in spec.discrete if own.levels]
+    columns = [*names, *weighing, *of_levels]
+    values = used if weight is None else np.c_[used, weight]
+    digest = hashlib.sha256(json.dumps(columns).encode())
     # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0; NaN have many.
     for first in range(0, len(values), _HASHED):
         part = values[first : first + _HASHED]
