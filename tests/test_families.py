@@ -58,6 +58,13 @@ def factories() -> Iterator[tuple[str, Callable[[], Case]]]:
     """Blocks by family and structure, made when a test runs."""
     for name, options in FEATURES.items():
         yield f"mvnormal, {name}", lambda options=options: cases_of(spec_of(**options))[0]
+    heavy = FEATURES | {
+        "shared df": {"tails": "shared"},
+        "fixed dfs": {"priors": Priors(feature_df=Fixed(value=[2.5, 4.0, 30.0]))},
+    }
+    for name, options in heavy.items():
+        chosen = {**options, "feature_family": "student_t"}
+        yield f"mvt, {name}", lambda chosen=chosen: cases_of(spec_of(**chosen))[0]
     for n, kind in LEVELS.items():
         types = (Discrete("a", kind, "a", tuple("uvwxyz"[:n])),)
         own = {"features": (), "predictors": (), "types": types}
@@ -122,6 +129,8 @@ def test_contract(contract: Callable[[Case], None], name: str) -> None:
         ({"noise": "fixed", "priors": Priors(sigma=Fixed(value=1.0))}, 2 + 15 + 9, 8),
         ({"n_clusters": 1}, 2 + 3 + 1 + 2 + 1, 9),
         ({"family": "student_t"}, 29 + 3, 9 + 1),
+        ({"feature_family": "student_t"}, 29 + 3, 9 + 1),
+        ({"feature_family": "student_t", "tails": "shared"}, 29 + 1, 9),
         ({"family": "student_t", "priors": Priors(df=Fixed(value=4.0))}, 29, 9),
         ({"family": "laplace"}, 29, 9),
         ({"family": "binomial", "trials": "n"}, 26, 8),

@@ -484,9 +484,13 @@ def test_it_is_written_independently() -> None:
         "model.spec",
     }  # fmt: skip
     folder = Path(jointmix.validation.twin.__file__).parent
-    families = {path.stem for path in folder.glob("*.py")} & {"mvnormal", *response_families()}
+    families = {path.stem for path in folder.glob("*.py")} & {
+        "mvnormal",
+        "mvt",
+        *response_families(),
+    }
     # A Bernoulli response is a binomial one of one trial.
-    assert families == {"mvnormal", *response_families()} - {"bernoulli"}
+    assert families == {"mvnormal", "mvt", *response_families()} - {"bernoulli"}
     for path in sorted(folder.glob("*.py")):
         source = path.read_text(encoding="utf-8")
         found = set(re.findall(r"^\s*from jointmix\.(\S+) import", source, flags=re.MULTILINE))

@@ -15,6 +15,7 @@ import html5lib
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 from synthetic import fitted_tree
 
 from jointmix.base.errors import SchemaError, SpecError, StorageError
@@ -378,7 +379,7 @@ def test_entropy_by_hand() -> None:
 def test_an_ellipse_holds_its_share() -> None:
     rng = np.random.default_rng(0)
     covariance = np.array([[2.0, 0.8], [0.8, 1.0]])
-    outline = ellipse(np.zeros(2), covariance, 0.9)
+    outline = ellipse(np.zeros(2), covariance, np.sqrt(stats.chi2.ppf(0.9, 2)))
     distance = (outline * np.linalg.solve(covariance, outline.T).T).sum(axis=1)
     sample = rng.multivariate_normal(np.zeros(2), covariance, size=100_000)
     inside = (sample * np.linalg.solve(covariance, sample.T).T).sum(axis=1) < distance[0]

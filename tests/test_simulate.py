@@ -17,11 +17,11 @@ from jointmix.modes.em import fit_em
 N = 20_000
 
 
-def test_features_that_ask_for_heavy_tails_are_told_what_to_do() -> None:
+def test_features_of_a_response_s_family_are_told_what_to_do() -> None:
     with pytest.raises(
-        SpecError, match=r"The feature 'x' cannot be student_t, which responses.*make it .normal."
+        SpecError, match=r"The feature 'x' cannot be gamma, which responses.*make it one of these"
     ):
-        ModelSpec(n_clusters=2, features={"x": "student_t"})
+        ModelSpec(n_clusters=2, features={"x": "gamma"})
 
 
 def truth(**changes: object) -> Truth:

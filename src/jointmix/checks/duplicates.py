@@ -13,10 +13,13 @@ from jointmix.base.errors import SpecError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.schema import CLUSTER, require_group
 from jointmix.checks.finding import Finding, Status, skipped
+from jointmix.checks.sampled import sampled_distances
+from jointmix.families import numeric_families
 from jointmix.families.feature import Feature
 from jointmix.families.matrices import inverse_lower, lower_factor
 from jointmix.families.mixture import cluster_moments
 from jointmix.families.moments import Outside
+from jointmix.families.parameters import Parameters
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import draw_parameters, fitted_spec, observed_rows, spread
 
@@ -67,9 +70,16 @@ def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
     """Distance of each pair of clusters in each of at most 200 evenly spaced draws, (draw,).
 
     Of Gaussians with the clusters' moments of (x, y), given predictors that are no features at at
-    most 200 evenly spaced rows; of a linked response with those of y at the rows' predictors.
+    most 200 evenly spaced rows; of a linked response with those of y at the rows' predictors. Of
+    features that are not Gaussian see `jointmix.checks.sampled`.
     """
     spec = fitted_spec(tree)
+    if spec.feature_family != numeric_families()[0]:
+        rows = observed_rows(tree, spec)
+        rows = rows.take(spread(len(rows.y), _MOST_ROWS))
+        with np.errstate(over="ignore", invalid="ignore"):
+            sampled = sampled_distances(_kept(tree, spec), rows, spec)
+        return {pair: own + _discrete(tree, spec, *pair) for pair, own in sampled.items()}
     # Draws of a lost chain can be too large to be squared: their distances are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         mean, covariance = _gaussians(tree, spec)
@@ -95,12 +105,17 @@ def cluster_distances(tree: xr.DataTree) -> dict[tuple[int, int], np.ndarray]:
         }  # fmt: skip
 
 
+def _kept(tree: xr.DataTree, spec: ModelSpec) -> Parameters:
+    """The draws on which distances are computed."""
+    parameters = draw_parameters(require_group(tree, "posterior"), CLUSTER, spec)
+    return parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
+
+
 def _discrete(tree: xr.DataTree, spec: ModelSpec, one: int, other: int) -> np.ndarray | float:
     """Distances (draw,) of the discrete features' distributions in two clusters."""
     if not spec.discrete:
         return 0.0
-    parameters = draw_parameters(require_group(tree, "posterior"), CLUSTER, spec)
-    kept = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
+    kept = _kept(tree, spec)
     total = np.zeros(len(kept.weight))
     for block in spec.blocks:
         if isinstance(block, Feature):
@@ -110,11 +125,9 @@ def _discrete(tree: xr.DataTree, spec: ModelSpec, one: int, other: int) -> np.nd
 
 def _gaussians(tree: xr.DataTree, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
     """Means (draw, row, cluster, D) and covariances (draw, cluster, D, D) of (x, y)."""
-    posterior, rows = require_group(tree, "posterior"), observed_rows(tree, spec)
-    parameters = draw_parameters(posterior, CLUSTER, spec)
+    rows, kept = observed_rows(tree, spec), _kept(tree, spec)
     outside = np.where([name in spec.features for name in spec.predictors], 0.0, rows.u)
     held = outside[spread(len(outside), _MOST_ROWS)] if outside.any() else outside[:1]
-    kept = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
     moments = cluster_moments(spec.blocks, kept, Outside(held, np.zeros((held.shape[1],) * 2)))
     return moments.mean, moments.covariance
 
@@ -123,8 +136,7 @@ def _responses(tree: xr.DataTree, spec: ModelSpec) -> tuple[np.ndarray, np.ndarr
     """Means and variances (draw, row, cluster) of a linked response at at most 200 rows."""
     rows = observed_rows(tree, spec)
     rows = rows.take(spread(len(rows.y), _MOST_ROWS))
-    parameters = draw_parameters(require_group(tree, "posterior"), CLUSTER, spec)
-    kept = parameters.take(spread(len(parameters.weight), _MOST_DRAWS))
+    kept = _kept(tree, spec)
     block = spec.predicted
     mean = block.mean(kept, rows)
     variance = np.broadcast_to(block.variance(kept, rows), mean.shape)

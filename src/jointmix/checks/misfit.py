@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from jointmix.checks.finding import Finding, skipped
+from jointmix.families import numeric_families
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec
 from jointmix.posterior.misfit import Deviation, Kind, deviations
@@ -61,6 +62,13 @@ _WORDS: dict[Kind, tuple[str, str]] = {
 }
 
 
+#: Of a numeric feature that is Gaussian.
+_HEAVY = (
+    "Look at the distribution of {0}: transform it, take more clusters or, where rows lie far out, "
+    'make the numeric features student_t (feature_family="student_t").'
+)
+
+
 def check(tree: xr.DataTree) -> tuple[Finding, ...]:
     """Judge by the least of the tests' chances, adjusted for their number."""
     found = deviations(tree)
@@ -96,6 +104,9 @@ def _remedy(worst: Deviation, spec: ModelSpec) -> str:
         for block in spec.blocks:
             if block.columns == worst.columns and block.columns[0] not in spec.features:
                 return _put(block.checks.shape_remedy, worst)
+    usual = spec.feature_family == numeric_families()[0]
+    if worst.kind == "shape" and worst.columns[0] in spec.features and usual:
+        return _put(_HEAVY, worst)
     return _put(_WORDS[worst.kind][1], worst)
 
 

@@ -29,9 +29,9 @@ _RESPONSES = {
         "InverseGaussianResponse",
     ),
 }
-_GAUSSIAN = "mvnormal"
 _FEATURES = {
-    _GAUSSIAN: ("jointmix.families.mvnormal.block", "GaussianFeatures"),
+    "mvnormal": ("jointmix.families.mvnormal.block", "GaussianFeatures"),
+    "mvt": ("jointmix.families.mvt.block", "StudentTFeatures"),
     "categorical": ("jointmix.families.categorical.block", "CategoricalFeature"),
     "poisson_feature": ("jointmix.families.poisson_feature.block", "PoissonFeature"),
     "negative_binomial_feature": (
@@ -44,8 +44,10 @@ _JOINT = {
     "joint_levels": ("jointmix.families.joint_levels.block", "JointLevels"),
     "tabled_counts": ("jointmix.families.tabled_counts.block", "TabledCounts"),
 }
-#: What a feature may be: one of the Gaussian ones, or the block of its own that it has.
+#: What a feature may be: one of the numeric ones, which have one block together, or the block of
+#: its own that it has.
 NORMAL = "normal"
+_NUMERIC = {NORMAL: "mvnormal", "student_t": "mvt"}
 _DISCRETE = {
     "categorical": "categorical",
     "bernoulli": "categorical",
@@ -67,7 +69,12 @@ def response_families() -> tuple[str, ...]:
 
 def feature_families() -> tuple[str, ...]:
     """Names of the families that a feature may have."""
-    return (NORMAL, *_DISCRETE)
+    return (*_NUMERIC, *_DISCRETE)
+
+
+def numeric_families() -> tuple[str, ...]:
+    """Names of the families that all numeric features may have together, the usual one first."""
+    return tuple(_NUMERIC)
 
 
 def has_levels(family: str) -> bool:
@@ -107,11 +114,12 @@ def foreign_priors(family: str | None, features: Iterable[str] = ()) -> tuple[st
     family
         Of the response; None where there is none.
     features
-        Families of the features that are not Gaussian.
+        Families of the features.
     """
-    kinds = (*response_families(), *_DISCRETE.values())
+    of_features = {**_NUMERIC, **_DISCRETE}
+    kinds = (*response_families(), *of_features.values())
     used = [] if family is None else [family]
-    used += [_DISCRETE[one] for one in features if one != NORMAL]
+    used += [of_features[one] for one in features]
     own = {name for one in used for name in _own_priors(one)}
     everyones = [name for one in kinds for name in _own_priors(one)]
     return tuple(name for name in dict.fromkeys(everyones) if name not in own)
@@ -125,7 +133,7 @@ def _own_priors(family: str) -> list[str]:
 
 def blocks_of(spec: "Specified", family: str) -> tuple["Block", ...]:
     """The blocks of a model: of its features, the discrete ones last, then of its response."""
-    found = [block_class(_GAUSSIAN)(spec)] if spec.features else []
+    found = [block_class(_NUMERIC[spec.feature_family])(spec)] if spec.features else []
     found += [block_class(_DISCRETE[own.family])(spec, i) for i, own in enumerate(spec.discrete)]
     found += [block_class(family)(spec)] if spec.response is not None else []
     return tuple(found)

@@ -1,7 +1,7 @@
 """What a model makes of missing entries: expectations, rows filled with them, residuals."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,70 @@ def missing_given(
     for block in given:
         found = block.impute(found, parameters, present)
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """Expected second moments of w = (1, columns), weighted by responsibilities.
+
+    Attributes
+    ----------
+    every, answered
+        Over all rows and over those with a response, (start, cluster, 1 + column, 1 + column).
+    """
+
+    every: np.ndarray
+    answered: np.ndarray
+
+
+def expected_moments(
+    rows: Rows,
+    outer: np.ndarray,
+    share: np.ndarray,
+    parameters: Parameters,
+    blocks: Sequence[Block],
+    weight: np.ndarray | None = None,
+) -> Expected:
+    """Second moments of rows with missing entries, given those that are there.
+
+    Parameters
+    ----------
+    rows
+        On the parameters' scale.
+    outer
+        Upper triangle of each row's w w', zeros for what is missing, (obs, pair).
+    share
+        Responsibilities times the rows' weights, (start, cluster, obs).
+    parameters
+        Under which they are expected, (start, cluster, ...).
+    blocks
+        Of the model.
+    weight
+        By which each row's precision is multiplied in a cluster, (start, cluster, obs), one if
+        None: so much the more its moments weigh, and the less they are spread.
+    """
+    width = 1 + len(blocks[0].spec.columns)
+    i, j = np.triu_indices(width)
+    found = np.zeros((2, *share.shape[:2], width, width))
+    for part in rows.patterns:
+        own = share[..., part.place]
+        heavy = own if weight is None else own * weight[..., part.place]
+        flat = heavy.reshape(-1, len(part.place)) @ outer[part.place]
+        moments = np.zeros((len(flat), width, width))
+        moments[:, i, j] = moments[:, j, i] = flat
+        moments = moments.reshape(*share.shape[:2], width, width)
+        if not part.present.all():
+            given = missing_given(blocks, parameters, part.present, part.answered)
+            gone = 1 + np.flatnonzero(~part.present)
+            whole = np.broadcast_to(np.eye(width), moments.shape).copy()
+            whole[..., gone, :] = given.coefficient
+            moments = whole @ moments @ np.swapaxes(whole, -1, -2)
+            count = own.sum(-1)[..., None, None]
+            moments[..., gone[:, None], gone] += count * given.covariance
+        found[0] += moments
+        if part.answered:
+            found[1] += moments
+    return Expected(*found)
 
 
 def known_columns(rows: Rows, spec: Specified) -> np.ndarray:

@@ -113,10 +113,10 @@ class Block(ABC):
     #: Of a response: whether it is a whole number; whether it is positive.
     whole: ClassVar[bool] = False
     positive: ClassVar[bool] = False
-    #: Of a response: whether there is a closed form without predictors that are features.
-    integrates_predictors: ClassVar[bool] = False
     #: Of a response: whether it is how many of a column of trials succeeded.
     counts_successes: ClassVar[bool] = False
+    #: Whether `scores` are expectations given the rest where entries are missing.
+    scores_gaps: ClassVar[bool] = False
     #: What can go wrong with it.
     checked: ClassVar[type[Checks]] = Checks
 
@@ -141,6 +141,11 @@ class Block(ABC):
     def ratio(self) -> str:
         """Of a response: what exponentials of differences of its line are called; "" if nothing."""
         return ""
+
+    @property
+    def integrates_predictors(self) -> bool:
+        """Of a response: whether there is a closed form without predictors that are features."""
+        return False
 
     @property
     @abstractmethod
@@ -243,6 +248,33 @@ class Block(ABC):
         del parameters, present
         return before
 
+    def stretch(
+        self, parameters: Parameters, rows: Rows, cluster: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | float:
+        """Of numeric features: what missing entries' normal deviations are multiplied by, drawn.
+
+        Parameters
+        ----------
+        parameters, rows
+            Draws (draw,), and rows that all have the same entries.
+        cluster
+            Of each row in each draw, (draw, obs).
+
+        Returns
+        -------
+        numpy.ndarray or float
+            (draw, obs); 1 where what is missing is Gaussian given the rest.
+        """
+        del parameters, rows, cluster, rng
+        return 1.0
+
+    def region(self, probability: float, parameters: Parameters) -> np.ndarray:
+        """How many scales from its centre an ellipse of two numeric features holds so much.
+
+        (cluster,), at parameters without batch dims: as of a Gaussian where nothing else is said.
+        """
+        return np.full(len(parameters.weight), np.sqrt(-2 * np.log1p(-probability)))
+
     def reduction(self, present: np.ndarray) -> tuple[float, ...] | None:
         """What its compiled `reduce` is told where features are missing; None for as it is.
 
@@ -327,20 +359,6 @@ class Compiled(Protocol):
     def marginal(
         self, rows: Rows, parameters: Parameters, present: np.ndarray
     ) -> tuple[Rows, dict[str, np.ndarray]] | None: ...
-
-
-class Coded(Compiled, Protocol):
-    """A feature of levels."""
-
-    @property
-    def name(self) -> str: ...
-    def codes(self, rows: Rows) -> np.ndarray: ...
-
-
-class Counted(Compiled, Protocol):
-    """A feature of counts."""
-
-    def counts(self, rows: Rows) -> np.ndarray: ...
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from jointmix.families.priors.priors import Priors
 
 @dataclass(frozen=True)
 class Discrete:
-    """A feature beside the Gaussian ones, of which it is independent inside a cluster.
+    """A feature beside the numeric ones, of which it is independent inside a cluster.
 
     Attributes
     ----------
@@ -56,7 +56,13 @@ class Specified(Protocol):
     @property
     def columns(self) -> tuple[str, ...]: ...
     @property
+    def family(self) -> str: ...
+    @property
+    def feature_family(self) -> str: ...
+    @property
     def covariance(self) -> str: ...
+    @property
+    def tails(self) -> str: ...
     @property
     def noise(self) -> str: ...
     @property

@@ -32,10 +32,6 @@ class Estimated(Protocol):
     def upper(self) -> float: ...
 
 
-#: Sizes from which counts well below them can hardly be told from Poisson's.
-_POISSON = 30
-
-
 @dataclass(frozen=True)
 class Node:
     """A parameter of the model's graph.
@@ -381,14 +377,3 @@ def words_of(block: Block) -> BlockWords:
             if found is not None:
                 return found(block)
     return BlockWords(block)
-
-
-def spread_remark(size: Estimated, counts: str) -> str:
-    """How far counts are spread beyond Poisson's, as far as the size's interval says."""
-    if size.upper <= _POISSON:
-        said = f"{counts} spread more than Poisson's"
-    elif size.lower >= _POISSON:
-        said = f"{counts} well below {_POISSON} hardly spread more than Poisson's"
-    else:
-        said = f"the rows do not tell whether {counts} are spread more than Poisson's"
-    return f"s = {size.text}: {said}"

@@ -1,4 +1,4 @@
-"""Features that are not Gaussian: which columns they are, their levels, and their codes."""
+"""Families of features; levels and codes of those that are no numbers of one density together."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -10,11 +10,11 @@ import numpy as np
 from jointmix.base.arguments import choice, column_names
 from jointmix.base.errors import SpecError
 from jointmix.families import (
-    NORMAL,
     OF_LEVELS,
     feature_families,
     has_levels,
     most_levels,
+    numeric_families,
     response_families,
 )
 from jointmix.families.specified import Discrete
@@ -52,14 +52,42 @@ def typed_features(
         if own in response_families() and own not in feature_families():
             raise SpecError(
                 f"The feature {name!r} cannot be {own}, which responses alone are: features of "
-                'numbers are Gaussian together in a cluster; make it "normal", of a transformed '
-                "column (a root, a logarithm) where its tails are heavy."
+                'numbers are "normal" or "student_t" together in a cluster; make it one of these, '
+                "of a transformed column (a root, a logarithm) where it is skewed."
             )
         choice(f"The family of the feature {name!r}", features[name], feature_families())
-    others = [name for name in names if features[name] != NORMAL]
+    numeric = tuple(name for name in names if features[name] in numeric_families())
+    others = [name for name in names if name not in numeric]
     known = {(own.column, own.family): own.levels for own in types or ()}
     families = {name: features[name] for name in others}
-    return tuple(name for name in names if features[name] == NORMAL), made(families, known)
+    return numeric, made(families, known)
+
+
+def numeric_family(features: object, family: str) -> str:
+    """The family that all numeric features have: as a mapping of features says, or ``family``.
+
+    Raises
+    ------
+    SpecError
+        If the mapping gives them several, or another than is asked for besides.
+    """
+    if not isinstance(features, Mapping):
+        return family
+    usual = numeric_families()[0]
+    named = {own: str(name) for name, own in features.items() if own in numeric_families()}
+    if len(named) > 1:
+        each = " and ".join(f"{name!r} is {own}" for own, name in named.items())
+        raise SpecError(
+            f"Numeric features have one density together, of one family; {each}: give all of them "
+            "the same."
+        )
+    found = next(iter(named), family)
+    if family not in (usual, found):
+        raise SpecError(
+            f"feature_family={family!r} contradicts the features, of which {named[found]!r} is "
+            f"{found}; leave one of the two out."
+        )
+    return found
 
 
 def made(
@@ -272,5 +300,6 @@ def types_from(features: object, levels: object) -> tuple[Discrete, ...] | None:
     ):
         raise SpecError("[data] needs levels as lists of texts by feature.")
     known = {(name, str(features.get(name))): tuple(own) for name, own in given.items()}
-    families = {name: family for name, family in features.items() if family != NORMAL}
+    numeric = numeric_families()
+    families = {name: family for name, family in features.items() if family not in numeric}
     return made(families, known)

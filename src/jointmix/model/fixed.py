@@ -40,6 +40,7 @@ def check_fixed(spec: Specified, pending: bool) -> None:
         "slope": [(), (len(spec.predictors),), (n, len(spec.predictors))],
         "sigma": [(), (n,)],
         "df": [(), (n,)],
+        "feature_df": [(), (n,)] if spec.tails == "cluster" else [()],
         "size": [(), (n,)],
         "shape": [(), (n,)],
     }
@@ -55,7 +56,7 @@ def check_fixed(spec: Specified, pending: bool) -> None:
         weight = priors.weight.array
         if (weight <= 0).any() or abs(weight.sum() - 1) > 1e-9:
             raise SpecError(f"Fixed weights must be > 0 and sum to 1; got {weight.tolist()}.")
-    for name in ("sigma", "df", "size", "shape"):
+    for name in ("sigma", "df", "feature_df", "size", "shape"):
         prior = getattr(priors, name)
         if isinstance(prior, Fixed) and (prior.array <= 0).any():
             raise SpecError(f"The fixed {name} must be > 0; got {prior.array.tolist()}.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointmix.families import has_levels
+from jointmix.families import has_levels, numeric_families
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.design import cached_formula
 from jointmix.tables.issues import Issue, error, quoted, warning
@@ -174,6 +174,8 @@ def _why_not(name: str, spec: ModelSpec, words: Collection[str]) -> tuple[str, s
         return "it is a predictor too, over whose counts nothing is summed", ""
     if name in _plain_predictors(spec) and not block.integrates_predictors:
         reason = f"it is a predictor of a response of the family {quoted(spec.family)}"
+        if spec.feature_family != numeric_families()[0]:
+            reason = "it is a predictor and a Student-t feature"
         return f"{reason}, over which there is no exact integral", ""
     return None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import SpecError
-from jointmix.families import NORMAL, response_families
+from jointmix.families import response_families
 from jointmix.families.priors.priors import FAMILIES, AnyPrior, Priors
 from jointmix.model.designed import made_of
 from jointmix.model.discrete import types_from
@@ -28,6 +28,8 @@ MODEL_KEYS = {
         for name in (
             "family",
             "link",
+            "feature_family",
+            "tails",
             "covariance",
             "noise",
             "intercept",
@@ -61,8 +63,9 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
     model = {key: getattr(spec, name) for key, name in MODEL_KEYS.items()}
     sampler = without_none({name: getattr(spec.sampler, name) for name in SAMPLER_KEYS})
     # What specifications of older fits do not name.
-    if spec.family == ModelSpec.family:
-        del model["family"]
+    for name in ("family", "feature_family", "tails"):
+        if getattr(spec, name) == getattr(ModelSpec, name):
+            del model[name]
     if spec.sampler.retry_budget == SamplerSpec.retry_budget:
         del sampler["retry_budget"]
     for name in ("link", "formula", "row_weights"):
@@ -70,7 +73,7 @@ def spec_to_dict(spec: ModelSpec) -> dict[str, dict[str, Any]]:
             del model[name]
     data = without_none({key: _listed(getattr(spec, name)) for key, name in DATA_KEYS.items()})
     if spec.types is not None:
-        data["features"] = dict.fromkeys(spec.features, NORMAL)
+        data["features"] = dict.fromkeys(spec.features, spec.feature_family)
         data["features"] |= {own.column: own.family for own in spec.types}
         data["levels"] = {own.column: list(own.levels) for own in spec.types if own.levels}
     if spec.formula is not None:

@@ -1,6 +1,7 @@
 """A model said in place: a formula, and the other fields of a specification beside it."""
 
 import difflib
+from collections.abc import Mapping
 from typing import TypedDict, Unpack
 
 from jointmix.base.arguments import shown
@@ -14,11 +15,13 @@ class ModelFields(TypedDict, total=False):
     """Fields of `ModelSpec` that may stand beside a formula."""
 
     n_clusters: int
-    features: tuple[str, ...] | list[str]
+    features: tuple[str, ...] | list[str] | Mapping[str, str]
     offset: str | None
     covariance: str
     noise: str
     family: str
+    feature_family: str
+    tails: str
     link: str | None
     intercept: bool
     standardize: bool

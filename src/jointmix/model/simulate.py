@@ -11,7 +11,13 @@ import pandas as pd
 from jointmix.base.arguments import choice, random_source, shown, whole_number
 from jointmix.base.errors import DataError, SpecError
 from jointmix.base.progress import ProgressOption
-from jointmix.families import NORMAL, feature_families, has_levels, most_levels
+from jointmix.families import (
+    NORMAL,
+    feature_families,
+    has_levels,
+    most_levels,
+    numeric_families,
+)
 from jointmix.model.demands import require_possible
 from jointmix.model.discrete import labelled, made
 from jointmix.model.drawn_parts import write_drawn
@@ -73,7 +79,7 @@ def simulate(
 
         z ~ Categorical(π),  x ~ N(μ_z, Σ_z),  y ~ N(b_z + u'θ_z, σ_z²) or another family's
 
-    Features that are not Gaussian are drawn from their own families, independently given z.
+    Features that are no numbers are drawn from their own families, independently given z.
     Predictors that are no features, and an offset, are standard normal, and trials 1 to 20, each
     as often, unless they are given.
 
@@ -200,6 +206,7 @@ def four_clusters(
     offset: str | None = None,
     trials: str | None = None,
     discrete: Mapping[str, str] | None = None,
+    feature_family: str = NORMAL,
 ) -> Truth:
     """The four-cluster example, and its like for any number of clusters and features.
 
@@ -224,6 +231,8 @@ def four_clusters(
     discrete
         Further features by name, each with its family: "categorical", "bernoulli", "poisson" or
         "negative_binomial".
+    feature_family
+        Of x1, …, xD, "normal" or "student_t".
 
     Returns
     -------
@@ -254,11 +263,12 @@ def four_clusters(
     mean = _corners(k, d)
     own = ModelSpec(
         n_clusters=k, features=names, predictors=names, response="y", family=family, link=link,
-        offset=offset, trials=trials,
+        offset=offset, trials=trials, feature_family=feature_family,
     )  # fmt: skip
     if own.linked:
         slope = slope * (_LARGEST_LINE / np.abs((slope * mean).sum(axis=1)).max())
-    shapes = [item.name for item in own.blocks[-1].parameters if item.role == "shape"]
+    shapes = [item.name for item in own.parameters.values() if item.role == "shape"]
+    mapped = bool(discrete) or feature_family != NORMAL
     further, levels = _further(k, discrete or {})
     return Truth(
         weight=np.full(k, 1 / k),
@@ -267,7 +277,7 @@ def four_clusters(
         intercept=np.zeros(k),
         slope=slope,
         sigma=np.full(k, 0.5) if "sigma" in own.parameters else None,
-        features=dict.fromkeys(names, NORMAL) | dict(discrete) if discrete else names,
+        features=dict.fromkeys(names, feature_family) | dict(discrete or {}) if mapped else names,
         predictors=names,
         response="y",
         family=family,
@@ -284,7 +294,7 @@ def _further(
     k: int, families: Mapping[str, str]
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
     """What features have that are not Gaussian, by parameter, and levels by column."""
-    others = [family for family in feature_families() if family != NORMAL]
+    others = [family for family in feature_families() if family not in numeric_families()]
     for name, family in families.items():
         choice(f"The family of the feature {name!r}", family, others)
     levels = {

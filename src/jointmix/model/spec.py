@@ -11,10 +11,11 @@ from jointmix.base.arguments import choice, column_names, shown, whole_number
 from jointmix.base.errors import SpecError
 from jointmix.base.schema import FEATURE, FEATURE_BIS, PREDICTOR
 from jointmix.families import (
-    OF_LEVELS,
+    NORMAL,
     blocks_of,
     foreign_priors,
     has_levels,
+    numeric_families,
     response_families,
 )
 from jointmix.families.membership.block import Weights
@@ -27,7 +28,8 @@ from jointmix.families.protocol import (
     own_parameters,
 )
 from jointmix.families.specified import Discrete
-from jointmix.model.discrete import typed_features
+from jointmix.model.choices import check_families
+from jointmix.model.discrete import numeric_family, typed_features
 from jointmix.model.fixed import check_fixed
 from jointmix.model.roles import check_roles, roles_of
 from jointmix.model.settings import SamplerSpec
@@ -35,13 +37,15 @@ from jointmix.tables.design import Encoding
 
 COVARIANCES = ("full", "diagonal", "spherical", "tied", "fixed")
 NOISES = ("cluster", "shared", "fixed")
+TAILS = ("cluster", "shared")
 MISSING = ("error", "drop", "model")
 
 #: Constant parts that make the clusters distinguishable when they differ between clusters,
 #: and the number of dims a value has when it is the same for all clusters.
 _SHARED_DIMS = {
     **{"weight": 0, "mean": 1, "covariance": 2},
-    **{"intercept": 0, "slope": 1, "sigma": 0, "df": 0, "size": 0, "shape": 0},
+    **{"intercept": 0, "slope": 1, "sigma": 0},
+    **{"df": 0, "feature_df": 0, "size": 0, "shape": 0},
 }
 
 
@@ -58,11 +62,12 @@ class ModelSpec:
     features
         Columns x that cluster; empty for a plain mixture of regressions. A list takes their
         families from the table: numbers are Gaussian together, words, categories and truth values
-        "categorical". A mapping names them, {column: family}, "normal" for the Gaussian ones,
+        "categorical". A mapping names them, {column: family}: all numbers "normal", or all
+        "student_t", which rows far from their cluster neither move nor widen (`feature_family`);
         "categorical", "bernoulli" (of two levels), "poisson" (counts) or "negative_binomial"
         (counts spread more, variance m + m²/size): independent of the others
         inside a cluster.
-        The attribute then holds the Gaussian ones, and `discrete` the others.
+        The attribute then holds the numbers, and `discrete` the others.
     predictors
         Columns u that explain the response inside a cluster; may overlap the features.
     response
@@ -77,6 +82,11 @@ class ModelSpec:
         Column that says how often each row counts in the likelihood, ≥ 0; rows of weight 0 do not
         enter. Whole numbers are frequencies, exactly as if rows were repeated; others make a
         pseudo-posterior, as wide as the sum of the weights says. New rows do not need it.
+    feature_family
+        Of the numeric features together: "normal", or "student_t", a multivariate t with the scale
+        matrix Σ_k and the degrees of freedom ``feature_df``. A mapping of features says it too.
+    tails
+        ``feature_df``: one per "cluster", or one "shared".
     covariance
         Of the features: "full", "diagonal", "spherical", "tied" (one full matrix for all
         clusters) or "fixed" (``priors.covariance`` holds it).
@@ -140,6 +150,8 @@ class ModelSpec:
     covariance: str = "full"
     noise: str = "cluster"
     family: str = "normal"
+    feature_family: str = NORMAL
+    tails: str = "cluster"
     link: str | None = None
     intercept: bool = True
     standardize: bool = True
@@ -153,6 +165,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_clusters", whole_number("n_clusters", self.n_clusters, 1))
+        choice("feature_family", self.feature_family, numeric_families())
+        family = numeric_family(self.features, self.feature_family)
+        object.__setattr__(self, "feature_family", family)
         features, types = typed_features(self.features, self.types)
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "types", types)
@@ -161,6 +176,7 @@ class ModelSpec:
             object.__setattr__(self, name, value)
         choice("covariance", self.covariance, COVARIANCES)
         choice("noise", self.noise, NOISES)
+        choice("tails", self.tails, TAILS)
         choice("family", self.family, response_families())
         choice("missing", self.missing, MISSING)
         for name in ("intercept", "standardize"):
@@ -171,42 +187,9 @@ class ModelSpec:
         if not isinstance(self.sampler, SamplerSpec):
             raise SpecError(f"sampler must be a SamplerSpec object; got {shown(self.sampler)}.")
         check_roles(self)
-        self._check_family()
+        check_families(self)
         check_fixed(self, self.pending)
         self._check_ordering()
-
-    def _check_family(self) -> None:
-        if self.response is None and self.family != ModelSpec.family:
-            raise SpecError(
-                f"family is that of the response; got family={shown(self.family)} and "
-                "response=None."
-            )
-        if (self.trials is not None) != self._counts_successes:
-            raise SpecError(
-                f"trials is the column of how many trials a binomial response had; got trials="
-                f"{shown(self.trials)} and family={shown(self.family)}."
-            )
-        links = self.blocks[-1].links if self.response is not None else ()
-        if self.link is not None and not links:
-            raise SpecError(
-                f"A {self.family} response has one link only; leave out link, got "
-                f"{shown(self.link)}."
-            )
-        if self.link is not None:
-            choice("link", self.link, links)
-        if self.linked and self.noise != "cluster":
-            raise SpecError(
-                f"A {self.family} response has no noise besides its own spread; leave out noise, "
-                f"got {shown(self.noise)}."
-            )
-        # A table may yet make features of a list categorical.
-        families = (OF_LEVELS,) if self.types is None else self._families
-        for name in foreign_priors(self.family, families):
-            if getattr(self.priors, name) != getattr(Priors(), name):
-                raise SpecError(
-                    f"A {self.family} response has no {name}; leave out its prior, or take "
-                    "another family."
-                )
 
     def _check_ordering(self) -> None:
         if not isinstance(self.ordering, str):
@@ -320,7 +303,7 @@ class ModelSpec:
 
     @property
     def _families(self) -> tuple[str, ...]:
-        return tuple(own.family for own in self.discrete)
+        return (self.feature_family, *(own.family for own in self.discrete))
 
     @property
     def free_intercept(self) -> bool:
@@ -332,10 +315,6 @@ class ModelSpec:
     def linked(self) -> bool:
         """Whether the response's mean is a function of its line, the inverse of its link."""
         return self.response is not None and self.blocks[-1].linked
-
-    @property
-    def _counts_successes(self) -> bool:
-        return self.response is not None and self.blocks[-1].counts_successes
 
     @property
     def given(self) -> tuple[str, ...]:

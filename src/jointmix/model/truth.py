@@ -8,7 +8,7 @@ import numpy as np
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import SpecError
-from jointmix.families import NORMAL, has_levels, most_levels
+from jointmix.families import has_levels, most_levels, numeric_families
 from jointmix.families.parameters import Parameters
 from jointmix.families.specified import Discrete
 from jointmix.model.discrete import made
@@ -24,9 +24,9 @@ class Truth:
     weight
         (K,), positive, summing to one.
     mean
-        (K, D), of the Gaussian features.
+        (K, D), of the numeric features.
     covariance
-        (K, D, D), symmetric and positive definite.
+        (K, D, D), symmetric and positive definite; of Student-t features their scale matrices.
     intercept
         (K,).
     slope
@@ -36,15 +36,16 @@ class Truth:
         for none. None for families that have no σ, such as counts.
     features
         D column names; or a mapping of names to families, as in `ModelSpec`, of which D are
-        "normal".
+        "normal" or D "student_t".
     predictors
-        R column names, of Gaussian features or of columns that are no features.
+        R column names, of numeric features or of columns that are no features.
     response
         Name of the response.
     family, link
         Of the response, as in `ModelSpec`.
     shape
-        What else the family has, each (K,) and positive: ``{"df": [3.0, 3.0]}`` of a Student-t.
+        What else the families have, each (K,) and positive: ``{"df": [3.0, 3.0]}`` of a Student-t
+        response, "feature_df" of Student-t features.
     offset, trials
         Column names, as in `ModelSpec`, of what is added to the line and of how many trials a row
         had; None for none.
@@ -118,7 +119,8 @@ class Truth:
         """The features that are not Gaussian."""
         if not isinstance(self.features, Mapping):
             return ()
-        families = {name: own for name, own in self.features.items() if own != NORMAL}
+        numeric = numeric_families()
+        families = {name: own for name, own in self.features.items() if own not in numeric}
         known = {(name, own): tuple(self.levels.get(name, ())) for name, own in families.items()}
         return made(families, known)
 
@@ -170,18 +172,26 @@ class Truth:
         object.__setattr__(self, "sigma", found)
 
     def _check_shape(self, k: int) -> None:
-        """What the family has besides b, θ and σ, and nothing else."""
-        wanted = [item.name for item in self.spec.blocks[-1].parameters if item.role == "shape"]
+        """What the families have besides μ, Σ, b, θ and σ, and nothing else."""
+        beside = {own.column for own in self.spec.discrete}
+        blocks = [block for block in self.spec.blocks if beside.isdisjoint(block.columns)]
+        every = (item for block in blocks for item in block.parameters)
+        wanted = [item.name for item in every if item.role == "shape"]
         if not isinstance(self.shape, Mapping) or sorted(self.shape) != sorted(wanted):
             raise SpecError(
                 f"shape must hold {' and '.join(wanted) or 'nothing'} for the family "
-                f"{self.family!r}; got {shown(self.shape)}."
+                f"{self.family!r}{self._of_features}; got {shown(self.shape)}."
             )
         found = {name: _array(name, value, (k,)) for name, value in self.shape.items()}
         for name, value in found.items():
             if (value <= 0).any():
                 raise SpecError(f"{name} must be > 0; got {value.tolist()}.")
         object.__setattr__(self, "shape", found)
+
+    @property
+    def _of_features(self) -> str:
+        family = self.spec.feature_family
+        return "" if family == numeric_families()[0] else f" and features of the family {family!r}"
 
     def _check_levels(self) -> None:
         """Levels of the features that have them, and of no other."""
@@ -240,10 +250,10 @@ class Truth:
             )
         families = self.features if isinstance(self.features, Mapping) else {}
         for name in self.predictors:
-            if families.get(name, NORMAL) != NORMAL:
+            if name in families and families[name] not in numeric_families():
                 raise SpecError(
                     f"The predictor {name!r} is a feature of the family {families[name]!r}; "
-                    "predictors are Gaussian features or columns that are no features."
+                    "predictors are numeric features or columns that are no features."
                 )
 
 

@@ -1,7 +1,7 @@
 """What EM takes in place of missing entries: their moments given the others, and first guesses."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,59 +19,6 @@ from jointmix.model.spec import ModelSpec
 
 #: Rounds of EM of one Gaussian for first guesses, and what is added to its variances.
 _ROUNDS, _RIDGE = 20, 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Expected:
-    """Expected second moments of w = (1, columns), weighted by responsibilities.
-
-    Attributes
-    ----------
-    every, answered
-        Over all rows and over those with a response, (start, cluster, 1 + column, 1 + column).
-    """
-
-    every: np.ndarray
-    answered: np.ndarray
-
-
-def expected_moments(
-    rows: Rows, outer: np.ndarray, share: np.ndarray, parameters: Parameters, spec: ModelSpec
-) -> Expected:
-    """Second moments of rows with missing entries, given those that are there.
-
-    Parameters
-    ----------
-    rows
-        On the parameters' scale.
-    outer
-        Upper triangle of each row's w w', zeros for what is missing, (obs, pair).
-    share
-        Responsibilities times the rows' weights, (start, cluster, obs).
-    parameters
-        Under which they are expected, (start, cluster, ...).
-    """
-    width = 1 + len(spec.columns)
-    i, j = np.triu_indices(width)
-    found = np.zeros((2, *share.shape[:2], width, width))
-    for part in rows.patterns:
-        own = share[..., part.place]
-        flat = own.reshape(-1, len(part.place)) @ outer[part.place]
-        moments = np.zeros((len(flat), width, width))
-        moments[:, i, j] = moments[:, j, i] = flat
-        moments = moments.reshape(*share.shape[:2], width, width)
-        if not part.present.all():
-            given = missing_given(spec.blocks, parameters, part.present, part.answered)
-            gone = 1 + np.flatnonzero(~part.present)
-            whole = np.broadcast_to(np.eye(width), moments.shape).copy()
-            whole[..., gone, :] = given.coefficient
-            moments = whole @ moments @ np.swapaxes(whole, -1, -2)
-            count = own.sum(-1)[..., None, None]
-            moments[..., gone[:, None], gone] += count * given.covariance
-        found[0] += moments
-        if part.answered:
-            found[1] += moments
-    return Expected(*found)
 
 
 def guessed(values: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
@@ -115,7 +62,7 @@ def expected_scores(
     share
         Responsibilities, (obs, cluster).
     """
-    if rows.complete:
+    if rows.complete or block.scores_gaps:
         return block.scores(parameters, rows, share)
     if rows.completions is not None:
         whole, shares = over_levels(rows, share, parameters, spec.blocks)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from jointmix.families.completing import expected_moments
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Step
@@ -18,7 +19,7 @@ from jointmix.model.dataset import Dataset
 from jointmix.model.rows import by_role
 from jointmix.model.scaling import Scaling, standard_scaling
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.expected import expected_moments, guessed
+from jointmix.modes.expected import guessed
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +211,7 @@ def _steps(problem: Problem, share: np.ndarray, previous: Parameters | None) -> 
         first = replace(step, values=whole.values, outer=whole.outer)
         every, answered = first.second, first.moments(np.where(np.isnan(problem.rows.y), 0, share))
     else:
-        found = expected_moments(problem.rows, problem.outer, share, previous, problem.spec)
+        found = expected_moments(problem.rows, problem.outer, share, previous, problem.spec.blocks)
         every, answered = found.every, found.answered
     return replace(step, expected=every), replace(
         step,

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import SpecError
+from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.packing import packed
 from jointmix.plots import marks
@@ -207,10 +208,18 @@ def _projected(
     view: Reading, directions: np.ndarray, labels: tuple[str, str], x: np.ndarray, y: np.ndarray
 ) -> Plane:
     mean, covariance = projected(view, directions)
+    block, parameters = view.model.blocks[0], point_parameters(view)
+    radii = [block.region(inside, parameters) for inside in INSIDE]
     outlines = tuple(
-        {k: ellipse(mean[k], covariance[k], inside) for k in view.occupied} for inside in INSIDE
+        {k: ellipse(mean[k], covariance[k], radius[k]) for k in view.occupied} for radius in radii
     )
     return Plane(labels, x, y, {k: mean[k] for k in view.occupied}, outlines, {})
+
+
+def point_parameters(view: Reading) -> Parameters:
+    """Those at the posterior means, (cluster, ...)."""
+    variables = {name: view.point[name].values for name in view.model.parameters}
+    return packed(variables, view.model)
 
 
 def answered(view: Reading) -> tuple[np.ndarray, str]:
@@ -312,9 +321,7 @@ def _edges(values: np.ndarray, whole: bool) -> np.ndarray:
 def _curves(view: Reading, grid: np.ndarray) -> dict[int, np.ndarray]:
     """Weight times density of each cluster at the posterior means, along the one column."""
     block = view.model.blocks[0] if view.features else view.model.blocks[-1]
-    variables = {name: view.point[name].values for name in view.model.parameters}
-    parameters = packed(variables, view.model)
-    n = grid.size
+    parameters, n = point_parameters(view), grid.size
     x = grid[:, None] if view.features else np.zeros((n, 0))
     found = {}
     for k in view.occupied:

@@ -103,10 +103,9 @@ def discriminants(weight: np.ndarray, mean: np.ndarray, covariance: np.ndarray) 
     return found * np.sign(found[np.arange(2), largest])[:, None]
 
 
-def ellipse(mean: np.ndarray, covariance: np.ndarray, probability: float) -> np.ndarray:
-    """Outline of a bivariate Gaussian's central region, (points, 2)."""
+def ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndarray:
+    """Outline of a bivariate density's central region, so many scales wide, (points, 2)."""
     angle = np.linspace(0, 2 * np.pi, 73)
-    radius = np.sqrt(-2 * np.log1p(-probability))
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return mean + radius * circle @ lower_factor(covariance).T
 

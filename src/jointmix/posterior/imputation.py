@@ -35,7 +35,8 @@ def impute(
 
     In each draw of the parameters a row belongs to a cluster with the probability that its entries
     give it; there its missing features are Gaussian given the others, the response among them, and
-    a missing response follows its line at the features, known or drawn.
+    a missing response follows its line at the features, known or drawn. Student-t features are t
+    given the others, with more degrees of freedom, wider where what is there lies far out.
 
     Parameters
     ----------
@@ -220,6 +221,11 @@ def _imputed(
     factor = vector * np.sqrt(np.maximum(value, 0.0))[..., None, :]
     draw = np.arange(n_draws)[:, None]
     noise = rng.standard_normal((*z.shape, len(gone)))
+    # All completions of a row have the same numbers.
+    once = rows.take(slice(None, None, n))
+    for block in spec.blocks:
+        if not block.of_response:
+            noise *= np.asarray(block.stretch(parameters, once, z, rng))[..., None]
     x = each[draw, place, z] + np.einsum("snij,snj->sni", factor[draw, z], noise)
     if not part.answered:
         y, expected = np.empty((n_draws, size)), np.zeros(size * n)

@@ -104,7 +104,8 @@ def predict(
     table
         New rows with the features and predictors (the response is not used); None takes the
         rows of the fit. Missing features are integrated out, exactly: inside a cluster they are
-        Gaussian given the others, through their slopes too.
+        Gaussian given the others, through their slopes too. Student-t features may be missing
+        where they are no predictors.
     quantiles
         Probabilities in (0, 1).
     weighting

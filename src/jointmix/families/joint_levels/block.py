@@ -6,12 +6,12 @@ log probabilities: one look-up serves several features, and so does one count of
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from jointmix.families.parameters import Parameters
-from jointmix.families.protocol import Coded
+from jointmix.families.protocol import Compiled
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Specified
 
@@ -20,6 +20,14 @@ from jointmix.families.specified import Specified
 _BITS, _PACKED = 16, 4
 #: Cells of a group, at most, and rows for each: filling and emptying a table is work too.
 _MOST_OF_GROUP, _ROWS_A_CELL = 256, 8
+
+
+class Coded(Compiled, Protocol):
+    """A feature of levels."""
+
+    @property
+    def name(self) -> str: ...
+    def codes(self, rows: Rows) -> np.ndarray: ...
 
 
 class JointLevels:

@@ -1,7 +1,6 @@
 """Gaussian features, compiled: x ~ N(μ, LL') with L = diag(sd) F, F a factor of correlations.
 
-With A = L⁻¹ the residuals z = A (x − μ) give log p(x) = log c − |z|²/2. They are differences taken
-before squaring, so nothing cancels, however far the mean or small the scale.
+With A = L⁻¹ the residuals z = A (x − μ) give log p(x) = log c − |z|²/2.
 
     setup   n = D, dense: whether Σ has entries beside its diagonal
     values  μ (D), sd (D), F (D, D)
@@ -13,104 +12,17 @@ before squaring, so nothing cancels, however far the mean or small the scale.
 import numpy as np
 from numba import carray
 
-from jointmix.families.compiling import Family, jit
-from jointmix.families.loops import SUMS, combine, project
-from jointmix.families.orthogonal import orthogonalise, solve_transposed
+from jointmix.families.compiling import Family
+from jointmix.families.elliptical.rows import (
+    add_sums,
+    extend_gradient,
+    gradients,
+    invert,
+    reduce_values,
+    residuals,
+)
 
 _HALF_LOG_2PI = float(0.5 * np.log(2 * np.pi))
-
-
-@jit()
-def invert(factor: np.ndarray, sd: np.ndarray, dense: bool, whiten: np.ndarray) -> float:
-    """A = (diag(sd) F)⁻¹ of a lower triangular F; returns log det A."""
-    d = sd.size
-    result = 0.0
-    for i in range(d):
-        own = 1 / (factor[i, i] * sd[i])
-        result += np.log(own)
-        for j in range(d):
-            whiten[i, j] = 0.0
-        whiten[i, i] = own
-        if dense:
-            for j in range(i):
-                value = 0.0
-                for m in range(j, i):
-                    value += factor[i, m] * whiten[m, j]
-                whiten[i, j] = -value / factor[i, i]
-    return result
-
-
-@jit(fastmath=SUMS)
-def residuals(
-    x: np.ndarray, mean: np.ndarray, whiten: np.ndarray, dense: bool, centred: np.ndarray,
-    z: np.ndarray, out: np.ndarray,
-) -> None:  # fmt: skip
-    """Fill z = A (x − μ) (feature, block), and subtract |z|²/2 from out (block,)."""
-    d, m = x.shape
-    for i in range(d):
-        at = mean[i]
-        for b in range(m):
-            centred[i, b] = x[i, b] - at
-    for i in range(d):
-        if dense:
-            combine(z[i], 0.0, whiten[i], i + 1, centred, m)
-        else:
-            scale = whiten[i, i]
-            for b in range(m):
-                z[i, b] = scale * centred[i, b]
-        for b in range(m):
-            out[b] -= 0.5 * z[i, b] * z[i, b]
-
-
-@jit(fastmath=SUMS)
-def add_sums(
-    share: np.ndarray, z: np.ndarray, dense: bool, work: np.ndarray, sums: np.ndarray
-) -> None:
-    """Add one cluster's weighted sums over the rows of a block."""
-    d, m = z.shape
-    place = d
-    for i in range(d):
-        s0 = s1 = 0.0
-        for b in range(m):
-            work[b] = share[b] * z[i, b]
-            s0 += work[b]
-            s1 += work[b] * z[i, b]
-        sums[i] += s0
-        if dense:
-            project(sums[place : place + i], work, z, i, m)
-        sums[place + i] += s1
-        place += i + 1
-
-
-@jit()
-def gradients(
-    factor: np.ndarray, sd: np.ndarray, whiten: np.ndarray, n: float, sums: np.ndarray,
-    gradient: np.ndarray,
-) -> None:  # fmt: skip
-    """Add the gradient in μ, log sd and F.
-
-    That of −n log det L − Σ r |z|²/2 in L is A'(Σ r z z' − n I), lower triangle.
-    """
-    d = sd.size
-    square = np.empty((d, d))
-    place = d
-    for i in range(d):
-        for j in range(i + 1):
-            square[i, j] = square[j, i] = sums[place]
-            place += 1
-        square[i, i] -= n
-    for i in range(d):
-        total, of_sd = 0.0, 0.0
-        for m in range(i, d):
-            total += whiten[m, i] * sums[m]
-        gradient[i] += total
-        for j in range(i + 1):
-            value = 0.0
-            for m in range(i, d):
-                value += whiten[m, i] * square[m, j]
-            gradient[2 * d + i * d + j] += value * sd[i]
-            of_sd += value * sd[i] * factor[i, j]
-        gradient[d + i] += of_sd
 
 
 def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
@@ -150,57 +62,17 @@ def _pullback(setup, values, state, count, sums, gradient):  # type: ignore[no-u
     return 0.0
 
 
-@jit()
-def _left(told: np.ndarray, given: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Q (n, D) of the rows of F that are left, and R (n, n) filled."""
-    d, n = int(told[0]), int(told[1])
-    rows = np.empty((n, d))
-    for i in range(n):
-        place = int(told[2 + i])
-        for j in range(d):
-            rows[i, j] = given[2 * d + place * d + j] if j <= place else 0.0
-    orthogonalise(rows, lower)
-    return rows
-
-
 def _reduce(told, _features, values, out):  # type: ignore[no-untyped-def]
     d, n = int(carray(told, (2,))[0]), int(carray(told, (2,))[1])
-    known = carray(told, (2 + n,))
     given, found = carray(values, (2 * d + d * d,)), carray(out, (2 * n + n * n,))
-    for i in range(n):
-        place = int(known[2 + i])
-        found[i], found[n + i] = given[place], given[d + place]
-    _left(known, given, found[2 * n :].reshape((n, n)))
+    reduce_values(carray(told, (2 + n,)), given, found)
     return 0.0
 
 
 def _extend(told, _features, values, _out, of_out, _of_features, of_values):  # type: ignore[no-untyped-def]
-    # With P = R' times the gradient in R, that in A is R'⁻¹ (P + P' − diag P, lower P) Q.
     d, n = int(carray(told, (2,))[0]), int(carray(told, (2,))[1])
-    known, given = carray(told, (2 + n,)), carray(values, (2 * d + d * d,))
-    own, gradient = carray(of_out, (2 * n + n * n,)), carray(of_values, (2 * d + d * d,))
-    lower, product, column = np.empty((n, n)), np.empty((n, n)), np.empty(n)
-    q = _left(known, given, lower)
-    for i in range(n):
-        for j in range(i + 1):
-            value = 0.0
-            for m in range(i, n):
-                value += lower[m, i] * own[2 * n + m * n + j]
-            product[i, j] = product[j, i] = value
-    for j in range(d):
-        for i in range(n):
-            column[i] = 0.0
-            for m in range(n):
-                column[i] += product[i, m] * q[m, j]
-        solve_transposed(lower, column)
-        for i in range(n):
-            place = int(known[2 + i])
-            if j <= place:
-                gradient[2 * d + place * d + j] += column[i]
-    for i in range(n):
-        place = int(known[2 + i])
-        gradient[place] += own[i]
-        gradient[d + place] += own[n + i]
+    given, own = carray(values, (2 * d + d * d,)), carray(of_out, (2 * n + n * n,))
+    extend_gradient(carray(told, (2 + n,)), given, own, carray(of_values, (2 * d + d * d,)))
     return 0.0
 
 

@@ -1,31 +1,11 @@
 """How people read Gaussian features."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import ClassVar
-
-from jointmix.families.mathml import density, letter, row, sign, squared, under
-from jointmix.families.words import BlockWords, Node
-
-#: Dims of fixed covariances that differ between clusters.
-_PER_CLUSTER = 3
-_STRUCTURES = {
-    "full": "Each cluster has its own full covariance matrix, Σ = diag(s) R diag(s).",
-    "diagonal": "Inside a cluster the features are uncorrelated; each has its own variance.",
-    "spherical": "Inside a cluster the features are uncorrelated, with one variance on the "
-    "modelling scale.",
-    "tied": "All clusters share one full covariance matrix.",
-    "fixed": "The covariance matrices are fixed by the user.",
-}
+from jointmix.families.elliptical.words import EllipticalWords
+from jointmix.families.mathml import density
 
 
-class GaussianFeaturesWords(BlockWords):
+class GaussianFeaturesWords(EllipticalWords):
     """N(x | μ_k, Σ_k), with the structure of Σ."""
-
-    captions: ClassVar[Mapping[str, str]] = {
-        "mean": "Mean of each feature",
-        "sd": "Standard deviation of each feature",
-    }
 
     @property
     def form(self) -> str:
@@ -35,33 +15,4 @@ class GaussianFeaturesWords(BlockWords):
     @property
     def term(self) -> str:
         """N(x | μ_k, Σ_k)."""
-        location = under(letter("μ", bold=True), self.index)
-        return density("<mi>𝒩</mi>", self.variable, location, self._covariance)
-
-    @property
-    def _covariance(self) -> str:
-        kind = self.block.spec.covariance
-        if kind == "tied":
-            return letter("Σ", bold=True)
-        if kind == "diagonal":
-            inside = squared(letter("s", bold=True), self.index)
-            return row("<mi>diag</mi>", sign("("), inside, sign(")"))
-        if kind == "spherical":
-            return row(squared(letter("s"), self.index), letter("I", bold=True))
-        return under(letter("Σ", bold=True), self.index)
-
-    @property
-    def structure(self) -> tuple[str, ...]:
-        """What the covariance matrices are like."""
-        return (_STRUCTURES[self.block.spec.covariance],)
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """μ and Σ."""
-        mean, *matrix = self.block.parameters
-        covariance = Node.of("Σ", "covariances", matrix)
-        if covariance.fixed:
-            given = self.block.spec.priors.covariance
-            shared = given is not None and given.array.ndim < _PER_CLUSTER
-            covariance = replace(covariance, shared=shared)
-        return (Node.of("μ", "means", [mean]), covariance)
+        return density("<mi>𝒩</mi>", self.variable, self.location, self.matrix)

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from jointmix.families.mathml import density
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.words import Estimated, LogLinkWords, Node, spread_remark
+from jointmix.families.remarks import spread_remark
+from jointmix.families.words import Estimated, LogLinkWords, Node
 
 
 class NegativeBinomialResponseWords(LogLinkWords):

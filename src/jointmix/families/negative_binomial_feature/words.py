@@ -7,7 +7,8 @@ from jointmix.families.mathml import density
 from jointmix.families.negative_binomial_feature.block import NegativeBinomialFeature
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Parameter
-from jointmix.families.words import Estimated, Node, spread_remark
+from jointmix.families.remarks import spread_remark
+from jointmix.families.words import Estimated, Node
 
 
 class NegativeBinomialFeatureWords(FeatureWords):

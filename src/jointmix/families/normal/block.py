@@ -20,7 +20,11 @@ class NormalResponse(Regression):
 
     family: ClassVar[str] = "normal"
     words: ClassVar[str] = "a Gaussian density of the response about its regression line"
-    integrates_predictors: ClassVar[bool] = True
+
+    @property
+    def integrates_predictors(self) -> bool:
+        """Of Gaussian features."""
+        return self.spec.feature_family == "normal"
 
     def log_density_at(self, residual: np.ndarray, parameters: Parameters) -> np.ndarray:
         """log N(residual | 0, 1)."""
@@ -60,6 +64,8 @@ class NormalResponse(Regression):
         σ² + θ_m'(Σ_mm − B Σ_om) θ_m.
         """
         spec = self.spec
+        if not self.integrates_predictors:
+            return super().marginal(rows, parameters, present)
         there, gone = np.flatnonzero(present), np.flatnonzero(~present)
         outside = [i for i, name in enumerate(spec.predictors) if name not in spec.features]
         covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)

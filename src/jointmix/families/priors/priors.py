@@ -258,6 +258,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     "slope": _LOCATION,
     "sigma": (*_SCALE, Fixed),
     "df": (Gamma, Fixed),
+    "feature_df": (Gamma, Fixed),
     "size": (Gamma, Fixed),
     "shape": (Gamma, Fixed),
     "probability": (Dirichlet,),
@@ -291,6 +292,8 @@ class Priors:
     df
         Of a Student-t response: Gamma (by default that of Juárez and Steel 2010,
         doi:10.1198/jbes.2009.07145), or Fixed.
+    feature_df
+        The same of Student-t features.
     size
         Of a negative binomial response or feature, variance m + m²/size: Gamma (by default 90% of
         it lies between 1, an sd of counts as large as their mean, and 60, from which counts below
@@ -332,6 +335,7 @@ class Priors:
     slope: LocationPrior = field(default_factory=Normal)
     sigma: ScalePrior | Fixed = field(default_factory=lambda: InverseGamma(scale=0.01))
     df: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=2.0, rate=0.1))
+    feature_df: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=2.0, rate=0.1))
     size: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.05))
     shape: Gamma | Fixed = field(default_factory=lambda: Gamma(shape=1.0, rate=0.01))
     probability: Dirichlet = field(default_factory=lambda: Dirichlet(concentration=1.0))

@@ -6,11 +6,8 @@ from typing import ClassVar
 
 from jointmix.families.mathml import density, letter, under
 from jointmix.families.priors.priors import Fixed
+from jointmix.families.remarks import tails_remark
 from jointmix.families.words import Estimated, Node, RegressionWords
-
-#: With more degrees of freedom a t can hardly be told from a normal distribution; with no more
-#: than two it has no variance.
-_NORMAL, _NO_VARIANCE = 30, 2
 
 
 class StudentTResponseWords(RegressionWords):
@@ -63,13 +60,4 @@ class StudentTResponseWords(RegressionWords):
 
     def remark(self, estimates: Mapping[str, Estimated]) -> str:
         """How heavy the tails are, as far as the interval of ν says."""
-        df = estimates["df"]
-        if df.upper <= _NO_VARIANCE:
-            said = "tails so heavy that the response has no variance about its line"
-        elif df.upper <= _NORMAL:
-            said = "heavier tails than normal"
-        elif df.lower >= _NORMAL:
-            said = "hardly different from normal"
-        else:
-            said = "the rows do not tell whether the tails are heavier than normal"
-        return f"ν = {df.text}: {said}"
+        return tails_remark(estimates["df"], "ν", "the response has no variance about its line")

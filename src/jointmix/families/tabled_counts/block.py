@@ -1,15 +1,21 @@
 """A feature of spread counts as the kernel takes it: each count that occurs is worked out once."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy.special import gammaln
 
 from jointmix.families.parameters import Parameters
-from jointmix.families.protocol import Counted
+from jointmix.families.protocol import Compiled
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Specified
+
+
+class Counted(Compiled, Protocol):
+    """A feature of counts."""
+
+    def counts(self, rows: Rows) -> np.ndarray: ...
 
 
 class TabledCounts:

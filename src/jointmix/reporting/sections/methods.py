@@ -5,6 +5,7 @@ from collections import Counter
 from jointmix.base.numbers import percent
 from jointmix.base.schema import CHAIN, DRAW, require_group
 from jointmix.checks.finding import listed
+from jointmix.families import numeric_families
 from jointmix.model.settings import APPROXIMATIONS
 from jointmix.reporting.elements import Code, Element, Prose, Section
 from jointmix.reporting.fitted import FittedView
@@ -16,11 +17,11 @@ from jointmix.reporting.text import decimals, number, rows_text, with_minus
 ID, TITLE = "methods", "Methods and results, to paste"
 
 _COVARIANCES = {
-    "full": "each cluster having a covariance matrix of its own",
-    "tied": "all clusters sharing one covariance matrix",
+    "full": "each cluster having a {0} matrix of its own",
+    "tied": "all clusters sharing one {0} matrix",
     "diagonal": "uncorrelated inside clusters",
     "spherical": "uncorrelated and of equal spread inside clusters",
-    "fixed": "with covariances given beforehand",
+    "fixed": "with {0} matrices given beforehand",
 }
 _SAMPLERS = {
     "independence": "independence Metropolis–Hastings chains [tierney1994]",
@@ -82,8 +83,11 @@ def _model(view: FittedView) -> str:
         named.append(f"the features {listed(features)}")
     if view.response is not None:
         named.append(f"the response {view.names[view.response]}")
+    numeric, matrix = view.words[0], "covariance"
+    if view.model.feature_family != numeric_families()[0]:
+        matrix = "scale"
     covariance = (
-        f", the Gaussian features {_COVARIANCES[view.model.covariance]}"
+        f", the {numeric.form} features {_COVARIANCES[view.model.covariance].format(matrix)}"
         if len(view.features) > 1 and k > 1
         else ""
     )

@@ -29,6 +29,7 @@ Density = Callable[[Parameters], np.ndarray]
 
 _TWINS = {
     "mvnormal": "jointmix.validation.twin.mvnormal:GaussianTwin",
+    "mvt": "jointmix.validation.twin.mvt:StudentTFeaturesTwin",
     "normal": "jointmix.validation.twin.normal:NormalTwin",
     "student_t": "jointmix.validation.twin.student_t:StudentTTwin",
     "bernoulli": "jointmix.validation.twin.binomial:BinomialTwin",

@@ -1,4 +1,4 @@
-"""What can go wrong with Gaussian features: ties, rows in a flat, collinear columns."""
+"""What can go wrong with features in ellipsoids: ties, rows in a flat, collinear columns."""
 
 from collections.abc import Sequence
 
@@ -31,8 +31,8 @@ _REMEDY_FLAT = (
 )
 
 
-class GaussianChecks(Checks):
-    """Of x | k ~ N(μ_k, Σ_k)."""
+class EllipticalChecks(Checks):
+    """Of densities of |L_k⁻¹ (x − μ_k)|; as they stand, of Gaussian ones."""
 
     @property
     def minimum_rows(self) -> int:
@@ -51,7 +51,22 @@ class GaussianChecks(Checks):
         del column
         if self.spec.covariance == "fixed" or vanishes_at_zero(self.spec.priors.sd):
             return "as the prior of its scale vanishes at zero"
-        return "as one cluster holds all rows" if self.spec.n_clusters == 1 else ""
+        return "as one cluster holds all rows" if self.holds_all else ""
+
+    def may_close(self, surplus: float, others: int, n_open: int) -> bool:
+        """Whether the posterior may be improper where a cluster closes on rows.
+
+        Parameters
+        ----------
+        surplus
+            The power of 1/scale in the posterior that these rows and the prior of the scale leave.
+        others
+            How many rows there are besides.
+        n_open
+            Directions in which the cluster stays open.
+        """
+        del others, n_open
+        return self.spec.n_clusters > 1 and surplus >= 0
 
     def improper_issues(self, table: Table) -> tuple[Issue, ...]:
         """Tied values, and rows that agree in all features under a full covariance.
@@ -59,7 +74,7 @@ class GaussianChecks(Checks):
         Of the latter (code "identical_rows") only draws tell whether it is of any consequence.
         """
         spec = self.spec
-        if isinstance(spec.priors.mean, Fixed) or spec.n_clusters == 1:
+        if isinstance(spec.priors.mean, Fixed):
             return ()
         found: list[Issue | None]
         if spec.covariance == "spherical":
@@ -77,12 +92,13 @@ class GaussianChecks(Checks):
         order, column = order_at_zero(prior), table.select([name])
         if self.spec.covariance == "tied":
             distinct = len(np.unique(column))
-            if distinct > k or len(column) < order + distinct:
+            if distinct > k or not self.may_close(len(column) - order - distinct, 0, 0):
                 return None
             what = f"Column {quoted(name)} takes only {distinct} values in {k} clusters"
             return improper(prior, "sd", name, len(column), what)
         count, (value,) = most_equal(column)
-        if count < order + 1:
+        n_open = len(self.columns) - 1
+        if not self.may_close(count - order - 1, len(column) - count, n_open):
             return None
         return improper(
             prior, "sd", name, count, f"Column {quoted(name)} holds {value:g} in {count} rows"
@@ -90,8 +106,10 @@ class GaussianChecks(Checks):
 
     def _spherical_note(self, table: Table) -> Issue | None:
         prior = self.spec.priors.sd
-        count, _ = most_equal(table.select(self.columns))
-        if count < 2 or (count - 1) * len(self.columns) < order_at_zero(prior):
+        rows = table.select(self.columns)
+        count, _ = most_equal(rows)
+        surplus = (count - 1) * len(self.columns) - order_at_zero(prior)
+        if count < 2 or not self.may_close(surplus, len(rows) - count, 0):
             return None
         what = f"{count} rows agree in {listed(self.columns)}"
         return improper(prior, "sd", ", ".join(self.columns), count, what)
@@ -99,7 +117,8 @@ class GaussianChecks(Checks):
     def _identical_note(self, table: Table) -> Issue | None:
         """Rows on which a full covariance closes in a direction that is no column's."""
         prior = self.spec.priors.correlation
-        if self.spec.covariance != "full" or len(self.columns) < 2:
+        several = self.spec.n_clusters > 1 and len(self.columns) > 1
+        if self.spec.covariance != "full" or not several:
             return None
         count, _ = most_equal(table.select(self.columns))
         least = rows_to_spike(prior)

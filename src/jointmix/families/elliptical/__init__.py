@@ -1,0 +1,1 @@
+"""Numeric features whose clusters are ellipsoids: what their families share."""
