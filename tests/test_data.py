@@ -529,7 +529,7 @@ def test_absent_files_and_folders_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"no\.csv: cannot be read \(No such file"):
         read_table(tmp_path / "no.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"folder\.csv: holds no \.parquet file"):
         read_table(tmp_path / "folder.csv")
 
 

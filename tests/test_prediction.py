@@ -11,7 +11,8 @@ from synthetic import fitted_tree
 
 from jointmix.base.errors import DataError, SchemaError, SpecError
 from jointmix.posterior.allocations import responsibilities
-from jointmix.posterior.prediction import fitted_spec, log_density, predict
+from jointmix.posterior.densities import log_density
+from jointmix.posterior.prediction import fitted_spec, predict
 
 #: Structure -> arguments of `fitted_tree`.
 TREES: dict[str, dict[str, object]] = {
@@ -311,7 +312,7 @@ def test_a_table_of_rows_for_a_model_of_the_response_alone() -> None:
 
 
 def test_log_densities_that_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.posterior.prediction._MOST_NUMBERS", 7_199)
+    monkeypatch.setattr("jointmix.posterior.densities._MOST_NUMBERS", 7_199)
     with pytest.raises(DataError, match="60 rows in 120 draws would need 0 GB"):
         log_density(tree_of("equal"))
 

@@ -13,13 +13,14 @@ import jointmix as jm
 from jointmix.base.errors import DataError, SchemaError, SpecError
 from jointmix.families.mixture import log_terms
 from jointmix.posterior.allocations import responsibilities
+from jointmix.posterior.densities import predictive_density
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
     observed_table,
     posterior_parameters,
 )
-from jointmix.posterior.prediction import predict, predictive_density
+from jointmix.posterior.prediction import predict
 from jointmix.posterior.predictive_checks import predictive_checks
 from jointmix.posterior.replication import predictive_draws, prior_predictive, replicate
 
@@ -245,7 +246,7 @@ def test_refusals(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SchemaError, match="predictive_checks takes"):
         predictive_checks(tree)
     monkeypatch.setattr("jointmix.posterior.replication._MOST_NUMBERS", 100)
-    monkeypatch.setattr("jointmix.posterior.prediction._MOST_NUMBERS", 100)
+    monkeypatch.setattr("jointmix.posterior.densities._MOST_NUMBERS", 100)
     for call in (
         lambda: predictive_draws(tree),
         lambda: replicate(tree),

@@ -21,7 +21,7 @@ from jointmix.families.rows import Rows
 from jointmix.fitting.crossvalidation import kfold, reloo, stratified
 from jointmix.kernel.pit_crps import pit_crps
 from jointmix.model.simulate import four_clusters, simulate
-from jointmix.posterior.prediction import log_density
+from jointmix.posterior.densities import log_density
 from jointmix.posterior.scores import loo
 
 QUICK = jm.SamplerSpec(draws=200, tune=200, chains=2, starts=8)

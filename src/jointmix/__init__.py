@@ -60,15 +60,16 @@ if TYPE_CHECKING:
         responsibilities,
     )
     from jointmix.posterior.association import association
+    from jointmix.posterior.densities import log_density, predictive_density
     from jointmix.posterior.differences import contrasts, r_squared
     from jointmix.posterior.evidence import Evidence, log_evidence
-    from jointmix.posterior.frames import assign, to_frame
+    from jointmix.posterior.frames import assign
     from jointmix.posterior.imputation import impute
     from jointmix.posterior.known_groups import CrossTab, crosstab, with_groups
     from jointmix.posterior.naming import with_names
     from jointmix.posterior.partitions import partition
     from jointmix.posterior.pointwise import with_log_likelihood
-    from jointmix.posterior.prediction import log_density, predict, predictive_density
+    from jointmix.posterior.prediction import predict
     from jointmix.posterior.predictive_checks import predictive_checks
     from jointmix.posterior.replication import predictive_draws, prior_predictive, replicate
     from jointmix.posterior.saved import load
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from jointmix.posterior.sensitivity import sensitivity
     from jointmix.posterior.summaries import summary
     from jointmix.posterior.term_contrasts import term_contrasts
+    from jointmix.posterior.wide import to_frame
     from jointmix.reporting import report
     from jointmix.sampling import Control
     from jointmix.storage.trees import save
@@ -185,6 +187,7 @@ _HOME = {
     "fitting.selection": ("Comparison", "compare", "occupied_clusters", "sparse"),
     "fitting.crossvalidation": ("kfold", "reloo"),
     "posterior.association": ("association",),
+    "posterior.densities": ("log_density", "predictive_density"),
     "posterior.differences": ("contrasts", "r_squared"),
     "kernel.fused": ("build_model",),
     "modes.em": ("fit_em",),
@@ -202,12 +205,13 @@ _HOME = {
     "fitting.inspection": ("Inspection", "check"),
     "tables.issues": ("Issue",),
     "posterior.sensitivity": ("sensitivity",),
-    "posterior.frames": ("assign", "to_frame"),
+    "posterior.frames": ("assign",),
+    "posterior.wide": ("to_frame",),
     "posterior.known_groups": ("CrossTab", "crosstab", "with_groups"),
     "posterior.pointwise": ("with_log_likelihood",),
     "posterior.evidence": ("Evidence", "log_evidence"),
     "posterior.saved": ("load",),
-    "posterior.prediction": ("log_density", "predict", "predictive_density"),
+    "posterior.prediction": ("predict",),
     "families.priors.priors": (
         *("LKJ", "Dirichlet", "Fixed", "Gamma", "HalfNormal", "HalfStudentT"),
         *("InverseGamma", "LogNormal", "Normal", "Priors", "StudentT"),

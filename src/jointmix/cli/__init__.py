@@ -10,20 +10,19 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from jointmix.base.errors import EXPECTED, PrecisionWarning, SpecError, lacks_memory, sentence
+from jointmix.base.errors import EXPECTED, lacks_memory, sentence
 from jointmix.base.machine import leave_out, require_libraries
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
 from jointmix.cli.ahead import compiling_ahead
-from jointmix.cli.arguments import parse_families, parse_part, parse_quantiles, parse_shares
+from jointmix.cli.arguments import parse_part
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, diff_command, score_command
@@ -33,7 +32,6 @@ from jointmix.cli.options import (
     AsJson,
     Dask,
     FitOut,
-    FitPath,
     Quiet,
     Seed,
     SpecPath,
@@ -42,19 +40,16 @@ from jointmix.cli.options import (
 )
 from jointmix.cli.output import (
     conclude_fit,
-    prediction_columns,
     put_built,
-    put_csv,
     put_estimates,
-    warn_of_extrapolation,
 )
+from jointmix.cli.rows import predict_command, simulate_command
 from jointmix.cli.written import report_command
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from jointmix.fitting.recipe import Recipe
-    from jointmix.posterior.allocations import Weighting
 
 
 class _Commands(TyperGroup):
@@ -213,60 +208,7 @@ def fit_command(
     conclude_fit(tree, {"fit": fit_path}, started, strict, as_json)
 
 
-@app.command("predict")
-def predict_command(
-    fit: FitPath,
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="New rows: .csv, .tsv, ….")],
-    out: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Default: standard output.")
-    ] = None,
-    quantiles: Annotated[
-        str, typer.Option(metavar="P,P,…", help="Of the response, each in (0, 1).")
-    ] = "0.05,0.5,0.95",
-    weighting: Annotated[
-        str,
-        typer.Option(
-            metavar="equal|joint", help="Of draws: rows are given, or more of the population."
-        ),
-    ] = "equal",
-) -> None:
-    """Predict the response of new rows, and their clusters.
-
-    If the model has no response, the clusters alone.
-    """
-    from jointmix.storage.files import check_writable, refuse_same
-    from jointmix.storage.trees import load
-    from jointmix.tables.reading import label_rows, read_table
-
-    levels = parse_quantiles(quantiles)
-    if out is not None:
-        check_writable(out)
-        refuse_same({"the predictions": out}, {"the fit": fit, "the table": table})
-    tree = load(fit)
-    rows = read_table(table)
-    from jointmix.posterior.allocations import responsibilities
-    from jointmix.posterior.draws import fitted_spec, id_columns
-    from jointmix.posterior.prediction import predict
-
-    names = id_columns(tree)
-    if names and set(names) <= set(rows.columns):
-        rows = label_rows(rows, names)
-    if fitted_spec(tree).response is None:
-        if weighting != "equal":
-            raise SpecError(
-                "A model without a response weighs all draws alike (--weighting equal)."
-            )
-        found = responsibilities(tree, rows, quantiles=())
-    else:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", PrecisionWarning)
-            found = predict(tree, rows, levels, cast("Weighting", weighting))
-        for each in told:
-            typer.echo(f"warning: {one_line(str(each.message))}", err=True)
-        warn_of_extrapolation(found)
-    put_csv(prediction_columns(found), out)
-
-
+app.command("predict")(predict_command)
 app.command("check")(check_command)
 app.command("report")(report_command)
 app.command("score")(score_command)
@@ -276,49 +218,7 @@ app.command("crosscheck")(crosscheck_command)
 app.command("calibrate")(calibrate_command)
 app.command("diagnose")(diagnose_command)
 app.command("explain")(explain_command)
-
-
-@app.command("simulate")
-def simulate_command(
-    clusters: Annotated[int, typer.Option(min=1, help="Number of clusters.")] = 4,
-    rows: Annotated[int, typer.Option(min=1, help="Number of rows.")] = 1000,
-    features: Annotated[int, typer.Option(min=1, help="Number of features.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 1,
-    family: Annotated[str, typer.Option(help="Of the response.")] = "normal",
-    link: Annotated[str | None, typer.Option(help="logit or probit.")] = None,
-    offset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column added to the line, N(0, 1).")
-    ] = None,
-    trials: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of trials, 1 to 20.")
-    ] = None,
-    discrete: Annotated[
-        str | None,
-        typer.Option(metavar="NAME=FAMILY,...", help="Features of levels or counts besides."),
-    ] = None,
-    missing: Annotated[
-        str | None,
-        typer.Option(metavar="NAME=SHARE,...", help="Entries deleted at random."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Default: standard output.")
-    ] = None,
-) -> None:
-    """Draw a table from the four-cluster example.
-
-    Or from its like for other numbers of clusters, rows and features, and other families.
-    """
-    from jointmix.model.simulate import four_clusters, simulate
-    from jointmix.storage.files import check_writable
-
-    if out is not None:
-        check_writable(out)
-    others = None if discrete is None else parse_families(discrete)
-    truth = four_clusters(clusters, features, family, link, offset, trials, others)
-    shares = None if missing is None else parse_shares(missing)
-    table = simulate(truth, rows, seed, missing=shares)
-    cells = table.astype(object).where(table.notna(), "")
-    put_csv({name: cells[name].tolist() for name in cells.columns}, out)
+app.command("simulate")(simulate_command)
 
 
 @app.command("recover")

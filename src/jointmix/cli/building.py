@@ -322,7 +322,7 @@ def _concerns(n: int) -> str:
 
 
 def fingerprint(path: Path, recipe: Recipe) -> str:
-    """SHA-256 over the recipe, its data file, and the versions of the packages.
+    """SHA-256 over the recipe, its data file or files, and the versions of the packages.
 
     Raises
     ------
@@ -330,15 +330,19 @@ def fingerprint(path: Path, recipe: Recipe) -> str:
         If there is no data file.
     """
     data = recipe.data_path()
-    if not data.is_file():
+    if not data.exists():
         raise DataError(f"{data}: is no file.")
-    parts = [path.read_bytes(), data.read_bytes()]
+    files = sorted(each for each in data.rglob("*") if each.is_file()) if data.is_dir() else [data]
+    parts = [str(file.relative_to(data)).encode() for file in files if file != data]
     parts += [f"{name} {version(name)}".encode() for name in _PACKAGES]
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    digests = [_digest(path), *map(_digest, files)]
+    digests += [hashlib.sha256(part).hexdigest() for part in parts]
+    return hashlib.sha256(b"".join(map(bytes.fromhex, digests))).hexdigest()
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _unchanged(at: Places, mark: str) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ def put_estimates(tree: "xr.DataTree") -> None:
 
 def prediction_columns(prediction: "xr.Dataset") -> dict[str, list[Any]]:
     """Columns of the predictions' table: row, mean, sd, quantiles, cluster probabilities."""
-    from jointmix.posterior.frames import to_frame
+    from jointmix.posterior.wide import to_frame
 
     frame = to_frame(prediction)
     order = ["mean", "sd", *(name for name in frame if name.startswith("q"))]

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
+
+import numpy as np
 
 from jointmix.base.arguments import shown, whole_number
 from jointmix.base.errors import MemoryLimitError, MissingExtraError, SpecError
@@ -11,12 +13,15 @@ from jointmix.base.shown import Glance, Shown, marked
 from jointmix.model.dataset import Dataset, inspect_table
 from jointmix.model.degenerate import table_warnings
 from jointmix.model.demands import minimum_rows
+from jointmix.model.designed import sources
 from jointmix.model.shorthand import ModelFields, as_spec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
 from jointmix.modes.warnings import mode_warnings
 from jointmix.sampling import plan
-from jointmix.tables.issues import Issue, quoted
+from jointmix.tables.gathering import gathered, lack_of_room, missing_counts
+from jointmix.tables.issues import Issue, error, quoted
+from jointmix.tables.part_sources import in_parts, open_parts
 
 _PLAN_CODES = {
     SpecError: "nothing_free",
@@ -128,7 +133,9 @@ def check(
     Parameters
     ----------
     table
-        As `fit` takes it.
+        As `fit` takes it. Of a table in parts whose columns do not fit into memory, which `fit`
+        refuses, missing entries are counted in all rows, and the rest is found in a random sample
+        as large as fits; the issue "memory" says of how many rows one is in it.
     spec
         The model; or a formula, beside which ``model`` says the rest.
     em
@@ -158,17 +165,52 @@ def check(
     spec, seed = as_spec(spec, **model), whole_number("seed", seed, 0)
     if not isinstance(em, bool):
         raise SpecError(f"em must be true or false; got {shown(em)}.")
+    table, beyond, numbers = _what_fits(table, spec)
     dataset, found = inspect_table(table, spec)
-    n_rows = None if dataset is None else len(dataset.values)
+    n_rows = None if dataset is None or beyond else len(dataset.values)
     spec = spec if dataset is None else dataset.spec
-    issues = [*found, *_plan_issues(spec, n_rows or minimum_rows(spec))]
+    issues = [*beyond, *found, *_plan_issues(spec, n_rows or minimum_rows(spec))]
     if dataset is not None:
         issues = [issue for issue in issues if issue.severity == "error"]
         issues += table_warnings(dataset)
         issues += _of_mode(dataset, seed, issues) if em else ()
     codings = {} if spec.encoding is None else spec.encoding.codings
     factors = tuple(f"{quoted(name)} has the {words}." for name, words in codings.items())
+    if numbers is not None:
+        places = [None if each.row is None else int(numbers[each.row]) for each in issues]
+        issues = [replace(each, row=row) for each, row in zip(issues, places, strict=True)]
     return Inspection(_errors_first(issues), n_rows, factors)
+
+
+def _what_fits(table: object, spec: ModelSpec) -> tuple[object, list[Issue], np.ndarray | None]:
+    """A table, or a sample of its rows where it is in parts and too large, and what is said.
+
+    Returns
+    -------
+    table
+    issues
+        Of a table that does not fit into memory, as `fit` would say it.
+    numbers
+        In the table, of the rows of a sample.
+    """
+    if not in_parts(table):
+        return table, [], None
+    parts, weights = open_parts(table), spec.row_weights
+    needed = [*sources(spec), *([] if weights is None else [weights])]
+    needed = [name for name in dict.fromkeys(needed) if name in parts.columns]
+    lack = lack_of_room(parts, needed)
+    if lack is None:
+        return parts, [], None
+    clause, step = lack
+    counts = missing_counts(parts, needed)
+    gaps = ", ".join(f"{quoted(name)} {n:,}" for name, n in counts.items() if n) or "none"
+    statement = (
+        f"{clause}, so that a random one of {step} was looked at here (missing in all rows: {gaps})"
+    )
+    remedy = "take fewer parts, or a sample of the rows"
+    issue = error("memory", statement, remedy, value=float(parts.n_rows or 0))
+    sample = gathered(parts, needed, step)
+    return sample, [issue], sample.index.to_numpy()
 
 
 def _plan_issues(spec: ModelSpec, n_rows: int) -> list[Issue]:

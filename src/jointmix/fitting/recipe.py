@@ -11,6 +11,7 @@ import tomli_w
 from jointmix.base.arguments import file_path, shown
 from jointmix.base.errors import SpecError
 from jointmix.fitting.report_spec import ReportSpec, text_or_none
+from jointmix.model.designed import sources
 from jointmix.model.serialised import (
     DATA_KEYS,
     SAMPLER_KEYS,
@@ -51,7 +52,8 @@ class Recipe:
     spec
         The model.
     path
-        The data file, relative to ``base``, or inside ``package`` if one is named.
+        The data file, or a folder of Parquet files, relative to ``base``, or inside ``package`` if
+        one is named.
     package
         An installed package that holds the data file.
     id
@@ -143,7 +145,10 @@ class Recipe:
             If the file cannot be read, lacks a column of labels or known groups, a row has no
             label or another's, or known groups are no groups.
         """
-        table = read_table(self.data_path())
+        weights = self.spec.row_weights
+        others = (weights, self.report.compare_with, self.start, *self.id_columns)
+        named = [*sources(self.spec), *(name for name in others if name is not None)]
+        table = read_table(self.data_path(), list(dict.fromkeys(named)))
         for groups, purpose in (
             (self.report.compare_with, "to compare the clusters with"),
             (self.start, "to start from"),

@@ -19,8 +19,10 @@ from jointmix.modes.climb import expect
 from jointmix.modes.mstep import make_problem, maximise
 from jointmix.posterior.allocations import responsibilities
 from jointmix.posterior.draws import fitted_spec
+from jointmix.tables.gathering import gathered
 from jointmix.tables.groups import joined_groups
 from jointmix.tables.issues import quoted
+from jointmix.tables.part_sources import in_parts, open_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,8 @@ def read_start(start: object, table: object, dataset: Dataset) -> Given:
 
 
 def _column(table: Any, name: str) -> Any:
+    if in_parts(table):
+        return gathered(open_parts(table), [name])[name]
     try:
         return table[name]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:

@@ -55,7 +55,10 @@ def fit(
     Parameters
     ----------
     table
-        pandas, polars or arrow table, or a mapping from column names to values.
+        pandas, polars or arrow table, or a mapping from column names to values; or a table in
+        parts: a Parquet file or a folder of such by its place, a pyarrow Dataset, a polars
+        LazyFrame or a Dask DataFrame. Of these the model's columns alone are read, a few rows at a
+        time, into the arrays of the fit, whose bits are those of the same table in memory.
     spec
         The model and the sampler; or a formula, beside which ``model`` says the rest.
     seed

@@ -49,6 +49,8 @@ from jointmix.tables.weights import is_frequency, n_copies, standing_places, wei
 
 #: Repeated rows of which knots, centres and scales are learned.
 _MOST_COUNTED = 1_000_000
+#: Rows that are hashed at a time.
+_HASHED = 65_536
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +261,9 @@ def inspect_table(
     if usable is None:
         return None, tuple(issues)
     source, more = None, None
-    used, row = np.ascontiguousarray(values[usable]), np.flatnonzero(usable)
+    used, row = values if usable.all() else values[usable], np.flatnonzero(usable)
+    # Beside what is used, the same numbers are not held any more.
+    del values
     n = n_copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or spec.discrete or read.levels:
         if len(row) == 0 or len(names) < len(needed):
@@ -276,6 +280,7 @@ def inspect_table(
         used, names = made, spec.columns
         more, issues[len(issues) :] = completions(spec, source, by_role(used, spec).discrete)
         source = source if spec.encoding is not None else None
+    read.values.clear()
     issues += row_issues(used, n, n_rows, names, spec, for_fit)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
@@ -284,9 +289,7 @@ def inspect_table(
     warnings = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
     weight = None if weight is None else weight[row]
-    of_levels = [[own.column, *own.levels] for own in spec.discrete if own.levels]
-    named = [*names, *weighing, *of_levels]
-    digest = _digest(named, used if weight is None else np.c_[used, weight])
+    digest = _digest(names, used, weight, spec)
     n_zeros = int((~enters).sum())
     dataset = Dataset(
         spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros, kept,
@@ -360,9 +363,17 @@ def as_dataset(table: object, spec: ModelSpec) -> Dataset:
     return table if table.spec is spec else table.under(require_spec(spec))
 
 
-def _digest(columns: Sequence[str | list[str]], values: np.ndarray) -> str:
-    digest = hashlib.sha256(json.dumps(list(columns)).encode())
+def _digest(
+    names: Sequence[str], used: np.ndarray, weight: np.ndarray | None, spec: ModelSpec
+) -> str:
+    weighing = [] if weight is None else [spec.row_weights]
+    of_levels = [[own.column, *own.levels] for own in spec.discrete if own.levels]
+    columns = [*names, *weighing, *of_levels]
+    values = used if weight is None else np.c_[used, weight]
+    digest = hashlib.sha256(json.dumps(columns).encode())
     # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0; NaN have many.
-    plain = np.where(np.isnan(values), np.nan, values + 0.0)
-    digest.update(plain.astype("<f8").tobytes())
+    for first in range(0, len(values), _HASHED):
+        part = values[first : first + _HASHED]
+        plain = np.where(np.isnan(part), np.nan, part + 0.0)
+        digest.update(plain.astype("<f8").tobytes())
     return digest.hexdigest()

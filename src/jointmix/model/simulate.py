@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import islice, product
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 import pandas as pd
 
 from jointmix.base.arguments import choice, random_source, shown, whole_number
 from jointmix.base.errors import DataError, SpecError
+from jointmix.base.progress import ProgressOption
 from jointmix.families import (
     NORMAL,
     feature_families,
@@ -17,6 +20,7 @@ from jointmix.families import (
 )
 from jointmix.model.demands import require_possible
 from jointmix.model.discrete import labelled, made
+from jointmix.model.drawn_parts import write_drawn
 from jointmix.model.holes import shares_missing, with_holes
 from jointmix.model.rows import by_role
 from jointmix.model.spec import ModelSpec
@@ -37,13 +41,40 @@ _CLEAR, _RATES = 0.8, (1.0, 4.0, 9.0, 16.0)
 _LABELS = ("a", "b", "c")
 
 
+@overload
 def simulate(
     truth: Truth,
     n: int,
     seed: int | np.random.Generator,
     given: object = None,
     missing: Mapping[str, float] | None = None,
-) -> pd.DataFrame:
+    out: None = None,
+    progress: ProgressOption = None,
+) -> pd.DataFrame: ...
+
+
+@overload
+def simulate(
+    truth: Truth,
+    n: int,
+    seed: int,
+    given: object = None,
+    missing: Mapping[str, float] | None = None,
+    *,
+    out: str | Path,
+    progress: ProgressOption = None,
+) -> Path: ...
+
+
+def simulate(
+    truth: Truth,
+    n: int,
+    seed: int | np.random.Generator,
+    given: object = None,
+    missing: Mapping[str, float] | None = None,
+    out: str | Path | None = None,
+    progress: ProgressOption = None,
+) -> pd.DataFrame | Path:
     """Draw ``n`` independent rows.
 
         z ~ Categorical(π),  x ~ N(μ_z, Σ_z),  y ~ N(b_z + u'θ_z, σ_z²) or another family's
@@ -67,19 +98,30 @@ def simulate(
         Column → share of its entries that are deleted, below 1, of features and the response:
         completely at random, after all else is drawn. Of a row nothing of which would be left
         nothing is deleted.
+    out
+        A folder, not there yet, for Parquet files of 250,000 rows each, of which one at a time is
+        in memory. Each file has a generator of its own, from the seed and its number: the rows
+        depend on the truth, ``given``, ``missing``, the seed and these
+        files' length, on no machine, and full files are the same whatever n is; they are other
+        rows than those drawn without ``out``. The folder is there when all is written; the same
+        call goes on where an interrupted one has stopped (OUT.unfinished).
+    progress
+        Of writing to ``out``, as `jointmix.fit` takes it.
 
     Returns
     -------
-    pandas.DataFrame
-        (n, ·): features, further predictors, offset, trials, response, and ``cluster``, the
-        allocation z from 0; counts as whole numbers, levels as their labels, missing entries as
-        NaN.
+    pandas.DataFrame or Path
+        ``out``, where it is given; else (n, ·): features, further predictors, offset, trials,
+        response, and ``cluster``, the allocation z from 0; counts as whole numbers, levels as
+        their labels, missing entries as NaN.
 
     Raises
     ------
     SpecError
         If ``truth`` is no `Truth`, ``n`` lies outside 1 to 10⁸, the seed is none, or ``missing``
-        holds no such shares.
+        holds no such shares; or if ``out`` is given and the seed is a generator.
+    StorageError
+        If ``out`` is there already, another process writes it, or it cannot be written.
     DataError
         If ``given`` is no table, has another number of rows, or holds what cannot be.
 
@@ -90,16 +132,29 @@ def simulate(
     >>> table = jm.simulate(truth, 100, seed=1, given={"log_hours": [0.5] * 100})
     >>> table.columns.tolist()
     ['x1', 'x2', 'log_hours', 'y', 'cluster']
+    >>> jm.simulate(truth, 100, seed=1, out="many_rows").name
+    'many_rows'
     """
     if not isinstance(truth, Truth):
         raise SpecError(f"truth must be a Truth; got {shown(truth)}.")
     n = whole_number("The number of rows", n, 1, LARGEST_TABLE)
+    if out is not None:
+        seed = whole_number("seed of a table in parts", seed, 0)
+        shares = shares_missing(missing, truth.spec)
+        known = _given(given, _outside(truth.spec), n, truth.spec)
+
+        def draw(place: int, part: slice) -> pd.DataFrame:
+            rng = np.random.default_rng([seed, place])
+            rows = {name: column[part] for name, column in known.items()}
+            return simulate(truth, part.stop - part.start, rng, rows or None, shares)
+
+        return write_drawn(truth, n, seed, known, shares, out, draw, progress)
     rng = random_source(seed)
     cluster = rng.choice(len(truth.weight), size=n, p=truth.weight)
     spec = truth.spec
     shares = shares_missing(missing, spec)
     values = pd.DataFrame(0.0, index=range(n), columns=list(spec.columns))
-    outside = [name for name in (*spec.predictors, *spec.given) if name not in spec.clustering]
+    outside = _outside(spec)
     known = _given(given, outside, n, spec)
     for block in spec.blocks:
         if block.of_response:
@@ -121,6 +176,11 @@ def simulate(
     columns = {str(name): column.to_numpy() for name, column in values.items()}
     columns |= labelled(columns, spec.discrete)
     return pd.DataFrame(with_holes(columns, shares, spec, rng)).assign(cluster=cluster)
+
+
+def _outside(spec: ModelSpec) -> list[str]:
+    """Columns that have no density, and may be given."""
+    return [name for name in (*spec.predictors, *spec.given) if name not in spec.clustering]
 
 
 def _given(given: object, outside: Sequence[str], n: int, spec: ModelSpec) -> dict[str, np.ndarray]:

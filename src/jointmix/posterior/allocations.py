@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 import xarray as xr
@@ -17,6 +18,7 @@ from jointmix.base.arguments import (
 )
 from jointmix.base.errors import DataError, SpecError
 from jointmix.base.machine import available_cores
+from jointmix.base.progress import ProgressOption
 from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS, require_group
 from jointmix.families.mixture import (
     component_log_density,
@@ -39,6 +41,7 @@ from jointmix.posterior.draws import (
     table_rows,
     with_holes,
 )
+from jointmix.posterior.in_parts import Writing, as_table, write_parts
 
 #: How much each draw counts where the response is predicted: see `jointmix.predict`.
 Weighting = Literal["equal", "joint"]
@@ -52,9 +55,34 @@ _MOST_NUMBERS = 2_000_000_000
 _MOST_PAIRED = 5_000
 
 
+@overload
 def responsibilities(
-    tree: xr.DataTree, table: object = None, quantiles: Sequence[float] = (0.05, 0.95)
-) -> xr.Dataset:
+    tree: xr.DataTree,
+    table: object = None,
+    quantiles: Sequence[float] = ...,
+    out: None = None,
+    progress: ProgressOption = None,
+) -> xr.Dataset: ...
+
+
+@overload
+def responsibilities(
+    tree: xr.DataTree,
+    table: object,
+    quantiles: Sequence[float] = ...,
+    *,
+    out: str | Path,
+    progress: ProgressOption = None,
+) -> Path: ...
+
+
+def responsibilities(
+    tree: xr.DataTree,
+    table: object = None,
+    quantiles: Sequence[float] = (0.05, 0.95),
+    out: str | Path | None = None,
+    progress: ProgressOption = None,
+) -> xr.Dataset | Path:
     """Probabilities of the clusters, without and with the response, and what it told.
 
     All draws count alike, as for `predict` with its ``weighting="equal"``.
@@ -68,17 +96,20 @@ def responsibilities(
         None takes the rows of the fit. Missing features are integrated out.
     quantiles
         Of the posterior of each probability, in (0, 1); none for an empty sequence.
+    out, progress
+        A folder of Parquet files, part by part of a table in parts, as `predict` takes it. Where
+        a part lacks the response and others hold it, the part is refused.
 
     Returns
     -------
-    xarray.Dataset
-        `responsibility_features`, the posterior mean of p(k | x), (obs, cluster), its
-        `responsibility_features_quantiles` (obs, cluster, quantile) over draws, and
-        `entropy_features` (obs), −Σ_k p log₂ p, in bits. Where the response is known (or the model
-        has none) likewise `responsibility`, of p(k | x, y), `responsibility_quantiles` and
-        `entropy`, and, with a response, `information` (obs): the Kullback-Leibler divergence of
-        p(k | x, y) from p(k | x) in bits, what y told of the row's cluster. `allocation` (obs) is
-        the most probable cluster.
+    xarray.Dataset or Path
+        ``out``, where it is given; else `responsibility_features`, the posterior mean of p(k | x),
+        (obs, cluster), its `responsibility_features_quantiles` (obs, cluster, quantile) over draws,
+        and `entropy_features` (obs), −Σ_k p log₂ p, in bits. Where the response is known (or the
+        model has none) likewise `responsibility`, of p(k | x, y), `responsibility_quantiles` and
+        `entropy`, and, with a response, `information` (obs): the Kullback-Leibler divergence of p(k
+        | x, y) from p(k | x) in bits, what y told of the row's cluster. `allocation` (obs) is the
+        most probable cluster.
 
     Raises
     ------
@@ -95,6 +126,14 @@ def responsibilities(
     """
     probability = probabilities("quantiles", quantiles)
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    if out is not None:
+        writing = Writing(
+            what="responsibilities",
+            arguments={"quantiles": probability.tolist()},
+            work=lambda rows, _: as_table(responsibilities(tree, rows, probability.tolist())),
+            optional=() if spec.response is None else (spec.response,),
+        )
+        return write_parts(tree, table, out, writing, progress)
     rows, has_response = table_rows(
         tree, spec, table, spec.response, (*spec.clustering, *with_holes(spec))
     )

@@ -22,6 +22,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
 from jointmix.model.completions import completions
 from jointmix.model.demands import require_possible
+from jointmix.model.designed import sources
 from jointmix.model.discrete import labelled, labels_of
 from jointmix.model.new_rows import model_rows
 from jointmix.model.packing import packed
@@ -30,8 +31,10 @@ from jointmix.model.serialised import spec_from_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.support import require_support
 from jointmix.tables.design import Source
+from jointmix.tables.gathering import gathered
 from jointmix.tables.issues import raise_first
 from jointmix.tables.labels import row_labels
+from jointmix.tables.part_sources import in_parts, open_parts
 
 _NO_SPEC = (
     "The tree does not say which model it was fitted with (its attribute 'spec'); fit the model "
@@ -256,6 +259,8 @@ def table_rows(
             rows = replace(rows, y=np.zeros(len(rows.y)))
         return rows, spec.response is not None
     table = one_row(table)
+    if in_parts(table):
+        table = _needed(table, spec, response)
     columns, source = model_rows(table, spec, response, may_miss)
     if not columns:
         raise DataError("The table holds none of the model's columns that are read here.")
@@ -287,6 +292,13 @@ def _completed(rows: Rows, source: Source | None, spec: ModelSpec) -> Rows:
     more, issues = completions(spec, source, rows.discrete)
     raise_first(issues)
     return replace(rows, completions=more)
+
+
+def _needed(table: object, spec: ModelSpec, response: str | None) -> pd.DataFrame:
+    """The columns of a table in parts that `table_rows` reads."""
+    parts = open_parts(table)
+    needed = [name for name in sources(spec) if name != spec.response]
+    return gathered(parts, [*needed, *(name for name in (response,) if name in parts.columns)])
 
 
 def with_holes(spec: ModelSpec) -> tuple[str, ...]:

@@ -1,87 +1,59 @@
 """Results as tables of one row a row, and back in the table that they are about."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from jointmix.base.errors import DataError, SpecError
-from jointmix.base.schema import CLUSTER, OBS
+from jointmix.base.errors import DataError
+from jointmix.base.progress import ProgressOption
 from jointmix.model.designed import may_be_levels, sources
 from jointmix.posterior.allocations import responsibilities
 from jointmix.posterior.draws import fitted_spec, one_row
+from jointmix.posterior.in_parts import Writing, write_parts
 from jointmix.posterior.prediction import predict
+from jointmix.posterior.wide import columns_of
 from jointmix.tables.columns import read_columns
 from jointmix.tables.issues import listed, quoted
+from jointmix.tables.part_sources import in_parts, open_parts
+from jointmix.tables.parts import whole_frame
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
-def to_frame(result: xr.Dataset | xr.DataArray) -> pd.DataFrame:
-    """What `predict`, `responsibilities`, `partition` or `loo` say of rows, a line each.
-
-    Parameters
-    ----------
-    result
-        With the dim obs; what varies over chains and draws has no place in the table.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by the table's own row labels, to be joined to it: a column each variable of rows
-        alone; ``p(k)`` a cluster k for `responsibility` (``name(k)`` for others); ``q05`` and the
-        like a quantile.
-
-    Raises
-    ------
-    SpecError
-        If nothing in ``result`` goes along obs.
-
-    Examples
-    --------
-    >>> import jointmix as jm
-    >>> import pandas as pd
-    >>> import xarray as xr
-    >>> found = xr.Dataset({"mean": ("obs", [1.0, 2.0])}, coords={"obs": ["ann", "bob"]})
-    >>> jm.to_frame(found)
-         mean
-    obs
-    ann   1.0
-    bob   2.0
-    """
-    if isinstance(result, xr.DataArray):
-        result = result.to_dataset(name="value" if result.name is None else str(result.name))
-    columns: dict[str, np.ndarray] = {}
-    for name, variable in result.data_vars.items():
-        columns |= _columns(str(name), variable)
-    if not columns:
-        raise SpecError(f"Nothing in the result goes along {OBS}, so that it has no rows.")
-    return pd.DataFrame(columns, index=result.indexes.get(OBS))
+@overload
+def assign(
+    table: object,
+    tree: xr.DataTree,
+    prefix: str = "",
+    out: None = None,
+    progress: ProgressOption = None,
+) -> pd.DataFrame: ...
 
 
-def _columns(name: str, variable: xr.DataArray) -> dict[str, np.ndarray]:
-    if variable.dims == (OBS,):
-        return {name: variable.values}
-    plain = "p" if name == "responsibility" else name
-    if variable.dims == (OBS, CLUSTER):
-        return {
-            f"{plain}({cluster})": variable.sel({CLUSTER: cluster}).values
-            for cluster in variable[CLUSTER].values.tolist()
-        }
-    if variable.dims == (OBS, "quantile"):
-        return {
-            _quantile(level): variable.sel(quantile=level).values
-            for level in variable["quantile"].values.tolist()
-        }
-    return {}
+@overload
+def assign(
+    table: object,
+    tree: xr.DataTree,
+    prefix: str = "",
+    *,
+    out: str | Path,
+    progress: ProgressOption = None,
+) -> Path: ...
 
 
-def _quantile(level: float) -> str:
-    return f"q{100 * level:02.4g}"
-
-
-def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
+def assign(
+    table: object,
+    tree: xr.DataTree,
+    prefix: str = "",
+    out: str | Path | None = None,
+    progress: ProgressOption = None,
+) -> pd.DataFrame | Path:
     """A table with what a fit says of each of its rows as further columns.
 
     Parameters
@@ -93,11 +65,15 @@ def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
         A fitted tree.
     prefix
         In front of the names of the new columns.
+    out, progress
+        A folder of Parquet files, part by part of a table in parts, as `predict` takes it; they
+        hold all columns of the table. Without ``out`` such a table is read whole.
 
     Returns
     -------
-    pandas.DataFrame
-        The table's columns and index, and then ``cluster``, the most probable one (pandas' Int64);
+    pandas.DataFrame or Path
+        ``out``, where it is given; else the table's columns and index, and then ``cluster``, the
+        most probable one (pandas' Int64);
         ``p(k)``, its posterior probability p(k | x, y), or p(k | x) without a response; and where
         the model has a response, ``predicted`` and ``predicted_sd`` of y given x. All are missing
         in rows with a missing or infinite entry in one of the model's columns.
@@ -114,6 +90,15 @@ def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
     1
     """
     spec = fitted_spec(tree)
+    if out is not None:
+        writing = Writing(
+            what="assign",
+            arguments={"prefix": prefix},
+            work=lambda rows, columns: _beside(columns, assign(rows, tree, prefix), rows),
+            whole=True,
+            optional=() if spec.response is None else (spec.response,),
+        )
+        return write_parts(tree, table, out, writing, progress)
     frame = _as_pandas(one_row(table))
     response = spec.response if spec.response in frame.columns else None
     given = [name for name in sources(spec) if name != spec.response or response]
@@ -130,6 +115,15 @@ def assign(table: object, tree: xr.DataTree, prefix: str = "") -> pd.DataFrame:
     return frame.assign(**named)
 
 
+def _beside(columns: "pa.Table", assigned: pd.DataFrame, rows: pd.DataFrame) -> "pa.Table":
+    """Columns as they were read, and the new ones behind."""
+    import pyarrow as pa
+
+    for name in assigned.columns[len(rows.columns) :]:
+        columns = columns.append_column(name, pa.array(assigned[name], from_pandas=True))
+    return columns
+
+
 def _of_rows(
     tree: xr.DataTree, rows: pd.DataFrame, whole: np.ndarray
 ) -> dict[str, pd.api.extensions.ExtensionArray | np.ndarray]:
@@ -139,7 +133,7 @@ def _of_rows(
     known = "responsibility" if "responsibility" in found else "responsibility_features"
     cluster = pd.array(_in_place(found["allocation"].values, whole), dtype="Int64")
     new: dict[str, Any] = {"cluster": cluster}
-    shares = _columns("responsibility", found[known])
+    shares = columns_of("responsibility", found[known])
     new |= {name: _in_place(values, whole) for name, values in shares.items()}
     if spec.response is not None:
         expected = predict(tree, rows.drop(columns=spec.response, errors="ignore"), ())
@@ -156,6 +150,8 @@ def _in_place(values: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 def _as_pandas(table: Any) -> pd.DataFrame:
     """A copy of any table as a pandas one; columns by position only where they have no labels."""
+    if in_parts(table):
+        return whole_frame(open_parts(table))
     if isinstance(table, xr.Dataset):
         return table.to_dataframe()
     if isinstance(table, Mapping):

@@ -9,24 +9,27 @@ draws × rows × clusters is held whole.
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from joblib import Parallel, delayed
 
-from jointmix.base.arguments import choice, number_list, probabilities, whole_number
-from jointmix.base.errors import DataError, PrecisionWarning, SpecError
+from jointmix.base.arguments import choice, probabilities
+from jointmix.base.errors import PrecisionWarning, SpecError
 from jointmix.base.machine import available_cores
-from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS
+from jointmix.base.progress import ProgressOption
+from jointmix.base.schema import CLUSTER, OBS
 from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import Pattern, by_pattern, marginal
 from jointmix.families.protocol import Predicted
 from jointmix.families.rows import Rows
-from jointmix.kernel.predictive import density_at, predictive
+from jointmix.kernel.predictive import predictive
 from jointmix.model.spec import ModelSpec
-from jointmix.posterior.allocations import Batch, Weighting, each_batch
+from jointmix.posterior.allocations import Weighting
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
@@ -34,75 +37,46 @@ from jointmix.posterior.draws import (
     row_batches,
     spread,
     table_rows,
-    with_holes,
 )
-from jointmix.posterior.pointwise import log_densities
+from jointmix.posterior.in_parts import Writing, as_table, write_parts
 from jointmix.posterior.unknown_levels import by_cluster
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Rows that one thread predicts at a time.
 _BLOCK = 256
-_MOST_NUMBERS = 500_000_000
-#: Points at which a density is evaluated, at most.
-_MOST_POINTS = 1_000_000
 #: Share of the fit's rows whose density marks the border of what was fitted, and rows and draws
 #: looked at.
 _EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
 #: Effective number of draws below which a prediction is said to be rough: a mean then has an error
 #: of a tenth of its posterior standard deviation.
 _FEW_DRAWS = 100
-#: Quantiles between which a grid of points lies, but for a margin.
-_REACH = (0.0005, 0.9995)
 #: Height of a second peak against the first, and depth of the valley between them.
 _PEAK, _VALLEY = 0.05, 0.05
 
 
-def log_density(tree: xr.DataTree, table: object = None) -> xr.Dataset:
-    """Log densities of each row in each draw.
+@overload
+def predict(
+    tree: xr.DataTree,
+    table: object = None,
+    quantiles: Sequence[float] = ...,
+    weighting: Weighting = ...,
+    out: None = None,
+    progress: ProgressOption = None,
+) -> xr.Dataset: ...
 
-    Parameters
-    ----------
-    tree
-        A fitted tree.
-    table
-        New rows with all columns of the model; None takes the rows of the fit. Entries may be
-        missing where the model takes such rows (``missing="model"``).
 
-    Returns
-    -------
-    xarray.Dataset
-        `joint`, log p(x, y); `feature`, log p(x); `conditional`, log p(y | x): dims chain, draw,
-        obs; natural log, on the users' scale. Without a response `joint` equals `feature`;
-        without features `joint` equals `conditional`. The log of the mean of p(x, y) over draws
-        less that of p(x) is log p(y | x) as `loo` and the "joint" weighting of `predict` have it.
-
-    Raises
-    ------
-    DataError
-        If a column is missing, or the result would not fit in 12 GB.
-
-    Examples
-    --------
-    >>> dict(jm.log_density(jm.load("penguins.nc"))["joint"].sizes)
-    {'chain': 4, 'draw': 500, 'obs': 342}
-    """
-    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
-    rows, has_response = table_rows(tree, spec, table, spec.response, with_holes(spec))
-    if spec.response is not None and not has_response:
-        raise DataError(f"The log density needs the response; the table lacks {spec.response!r}.")
-    n_draws, n_rows = len(parameters.weight), len(rows.x)
-    if n_draws * n_rows > _MOST_NUMBERS:
-        raise DataError(
-            f"Log densities of {n_rows} rows in {n_draws} draws would need "
-            f"{n_draws * n_rows * 24 / 1e9:.0f} GB; pass fewer rows at a time."
-        )
-    posterior = tree["posterior"].to_dataset()
-    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], n_rows)
-    arrays = log_densities(rows, parameters, spec)
-    coords = {name: posterior[name].values for name in (CHAIN, DRAW)}
-    return xr.Dataset(
-        {name: ((CHAIN, DRAW, OBS), each.reshape(shape)) for name, each in arrays.items()},
-        coords={**coords, OBS: rows.label},
-    )
+@overload
+def predict(
+    tree: xr.DataTree,
+    table: object,
+    quantiles: Sequence[float] = ...,
+    weighting: Weighting = ...,
+    *,
+    out: str | Path,
+    progress: ProgressOption = None,
+) -> Path: ...
 
 
 def predict(
@@ -110,7 +84,9 @@ def predict(
     table: object = None,
     quantiles: Sequence[float] = (0.05, 0.5, 0.95),
     weighting: Weighting = "equal",
-) -> xr.Dataset:
+    out: str | Path | None = None,
+    progress: ProgressOption = None,
+) -> xr.Dataset | Path:
     """Predict the response from the features and predictors.
 
     p(y | x) of the draws is averaged over them, Σ_s w_s p(y | x, θ_s), in one of two ways that
@@ -135,22 +111,31 @@ def predict(
     weighting
         "equal", x is given; or "joint", x is of the population. The fit's own rows are taken as
         new ones with the same columns.
+    out
+        A folder, not there yet, for a table in parts (a Parquet file or folder by its place, a
+        pyarrow Dataset, a polars LazyFrame, a Dask DataFrame; any other table is one part): each
+        part's predictions are a Parquet file of the same rows, with a column for each that
+        `to_frame` has and the rows' labels, or numbers through all parts, in ``row``. Only the
+        needed columns of a few rows are in memory. The folder is there when all is written; the
+        same call goes on where an interrupted one has stopped (OUT.unfinished).
+    progress
+        Of writing to ``out``, as `fit` takes it.
 
     Returns
     -------
-    xarray.Dataset
-        In the response's units, by row: `mean`, `sd`, and `quantiles` (obs, quantile) of the
-        posterior predictive distribution, from its own distribution function, whole numbers where
-        the response is of such; the variance's
-        parts `variance_within` (the clusters' noise), `variance_between` (not knowing the
-        cluster) and `variance_parameters` (not knowing the parameters), which add up to sd²;
-        `responsibility` (obs, cluster), p(k | x); `log_density` (obs), the log of the posterior
-        mean of p(x), of the features that are there. Two flags: `extrapolated`, p(x) is lower
-        than for 99% of the rows of the fit, in the same features; `multimodal`, p(y | x) falls by
-        5% or more between two peaks of which the lower has 5% or more of the higher's height,
-        each cluster's predictive distribution being taken as normal. Where a cluster's response has
-        no variance, as a Student-t with two degrees of freedom, `sd` and the variance's parts are
-        infinite. With "joint" there is `effective_draws` besides, 1 / Σ w_s².
+    xarray.Dataset or Path
+        ``out``, where it is given; else, in the response's units, by row: `mean`, `sd`, and
+        `quantiles` (obs, quantile) of the posterior predictive distribution, from its own
+        distribution function, whole numbers where the response is of such; the variance's parts
+        `variance_within` (the clusters' noise), `variance_between` (not knowing the cluster) and
+        `variance_parameters` (not knowing the parameters), which add up to sd²; `responsibility`
+        (obs, cluster), p(k | x); `log_density` (obs), the log of the posterior mean of p(x), of the
+        features that are there. Two flags: `extrapolated`, p(x) is lower than for 99% of the rows
+        of the fit, in the same features; `multimodal`, p(y | x) falls by 5% or more between two
+        peaks of which the lower has 5% or more of the higher's height, each cluster's predictive
+        distribution being taken as normal. Where a cluster's response has no variance, as a
+        Student-t with two degrees of freedom, `sd` and the variance's parts are infinite. With
+        "joint" there is `effective_draws` besides, 1 / Σ w_s².
 
     Raises
     ------
@@ -159,6 +144,10 @@ def predict(
         has no distribution for it.
     SpecError
         If the model has no response, a quantile lies outside (0, 1) or the weighting is unknown.
+    StorageError
+        If ``out`` is there already, another process writes it, or it cannot be written.
+    MissingExtraError
+        If a table in parts, or ``out``, is given and pyarrow is not installed.
 
     Warns
     -----
@@ -169,29 +158,56 @@ def predict(
     --------
     >>> jm.predict(jm.load("penguins.nc"), load_penguins()[:2])["quantiles"].dims
     ('obs', 'quantile')
+    >>> jm.predict(jm.load("penguins.nc"), load_penguins()[:2], out="predicted").name
+    'predicted'
     """
     choice("weighting", weighting, get_args(Weighting))
-    found = _predictions(tree, table, quantiles, weighting)
-    if weighting == "joint":
-        effective = found["effective_draws"].values
-        few = int((effective < _FEW_DRAWS).sum())
-        if few:
-            warnings.warn(
-                f"Predictions of {few} of {effective.size} rows rest on fewer than {_FEW_DRAWS} "
-                f"effective draws, {effective.min():.1f} at the least: few draws find such rows "
-                "likely. Take more draws, or x as given (weighting='equal').",
-                PrecisionWarning,
-                stacklevel=2,
-            )
-    return found
+    if out is None:
+        found = predictions(tree, table, quantiles, weighting)
+        if weighting == "joint":
+            _warn_of_few(found["effective_draws"].values)
+        return found
+    _require_response(fitted_spec(tree))
+    level = probabilities("quantiles", quantiles).tolist()
+    counts: list[np.ndarray] = []
+
+    def work(rows: pd.DataFrame, _: object) -> "pa.Table":
+        found = predictions(tree, rows, level, weighting)
+        if weighting == "joint":
+            counts.append(found["effective_draws"].values.astype(np.float32))
+        return as_table(found)
+
+    arguments = {"quantiles": level, "weighting": weighting}
+    writing = Writing(what="predict", arguments=arguments, work=work)
+    path = write_parts(tree, table, out, writing, progress)
+    if counts:
+        _warn_of_few(np.concatenate(counts))
+    return path
 
 
-def _predictions(
-    tree: xr.DataTree, table: object, quantiles: Sequence[float], weighting: Weighting
-) -> xr.Dataset:
-    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+def _warn_of_few(effective: np.ndarray) -> None:
+    few = int((effective < _FEW_DRAWS).sum())
+    if few:
+        warnings.warn(
+            f"Predictions of {few} of {effective.size} rows rest on fewer than {_FEW_DRAWS} "
+            f"effective draws, {effective.min():.1f} at the least: few draws find such rows "
+            "likely. Take more draws, or x as given (weighting='equal').",
+            PrecisionWarning,
+            stacklevel=3,
+        )
+
+
+def _require_response(spec: ModelSpec) -> None:
     if spec.response is None:
         raise SpecError("This model has no response to predict.")
+
+
+def predictions(
+    tree: xr.DataTree, table: object, quantiles: Sequence[float], weighting: Weighting
+) -> xr.Dataset:
+    """As `predict`, without its warnings."""
+    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    _require_response(spec)
     probability = probabilities("quantiles", quantiles)
     rows, _ = table_rows(tree, spec, table, None, spec.clustering)
     parts, order = [], []
@@ -214,93 +230,6 @@ def _predictions(
             "quantile": probability,
         },
     )
-
-
-def predictive_density(
-    tree: xr.DataTree,
-    table: object = None,
-    points: Sequence[float] | int = 200,
-    weighting: Weighting = "equal",
-) -> xr.DataArray:
-    """The density p(y | x) of the response on a grid.
-
-    Parameters
-    ----------
-    tree
-        A fitted tree.
-    table
-        As for `predict`: new rows, in which features may be missing; None takes the fit's.
-    points
-        Values of the response; or how many, at least 2, evenly spaced over what the rows'
-        predictive distributions reach: from 0.05% to 99.95%, and a tenth of that on either side.
-        Of a response of whole numbers, those among them, and the density is their probability.
-    weighting
-        Of the draws, as for `predict`.
-
-    Returns
-    -------
-    xarray.DataArray
-        (obs, point), per unit of the response, averaged over all draws; the coordinate ``point``
-        holds the values of the response.
-
-    Raises
-    ------
-    DataError
-        If a column is absent, a predictor that is no feature holds missing entries, or rows times
-        points would not fit in 4 GB.
-    SpecError
-        If the model has no response, the points are too few or not finite, or the weighting is
-        unknown.
-
-    Examples
-    --------
-    >>> jm.predictive_density(jm.load("penguins.nc"), load_penguins()[:2]).shape
-    (2, 200)
-    """
-    choice("weighting", weighting, get_args(Weighting))
-    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
-    if spec.response is None:
-        raise SpecError("This model has no response to predict.")
-    at = _points(tree, table, points, weighting)
-    rows, _ = table_rows(tree, spec, table, None, spec.clustering)
-    if len(rows.y) * len(at) > _MOST_NUMBERS:
-        raise DataError(
-            f"Densities of {len(rows.y)} rows at {len(at)} points would need "
-            f"{len(rows.y) * len(at) * 8 / 1e9:.0f} GB; pass fewer rows at a time."
-        )
-    found = np.empty((len(rows.y), len(at)))
-
-    def evaluate(batch: Batch) -> None:
-        n, weight = batch.alternatives, batch.draw_weights(weighting)
-        share = batch.parts * np.repeat(weight, n, axis=-1)[:, None]
-        own = density_at(at, share, batch.rows, batch.parameters, spec.blocks[-1])
-        found[batch.place] = own.reshape(len(batch.place), n, len(at)).sum(axis=1)
-
-    each_batch(evaluate, rows, parameters, spec)
-    coords = {OBS: rows.label, "point": at}
-    return xr.DataArray(found, coords=coords, dims=(OBS, "point"), name=spec.response)
-
-
-def _points(
-    tree: xr.DataTree, table: object, points: Sequence[float] | int, weighting: Weighting
-) -> np.ndarray:
-    spec = fitted_spec(tree)
-    whole, positive = spec.blocks[-1].whole, spec.blocks[-1].positive
-    if isinstance(points, int):
-        points = whole_number("points", points, 2, _MOST_POINTS)
-        reach = _predictions(tree, table, _REACH, weighting)["quantiles"].values
-        low, high = float(reach.min()), float(reach.max())
-        margin = (high - low) / 10
-        if whole:
-            return np.unique(np.round(np.linspace(max(low - margin, 0.0), high + margin, points)))
-        least = max(low - margin, low / 10) if positive else low - margin
-        return np.linspace(least, high + margin, points)
-    at = number_list("points", points)
-    if at.size == 0 or not np.isfinite(at).all():
-        raise SpecError("points must be finite values of the response, at least one.")
-    if whole and (at != np.round(at)).any():
-        raise SpecError(f"points must be whole numbers for a {spec.family} response.")
-    return at
 
 
 def _least_density(

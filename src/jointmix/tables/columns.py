@@ -1,6 +1,5 @@
 """Columns of a table in any container as float64: the one place where numbers are converted."""
 
-import difflib
 import numbers
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -11,12 +10,14 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
+from jointmix.tables.absent import absent_issue
 from jointmix.tables.cells import (
     NUMBER,
     TOTAL_WORDS,
     Kind,
     kinds_of,
 )
+from jointmix.tables.gathering import gathered
 from jointmix.tables.issues import (
     Issue,
     error,
@@ -27,6 +28,7 @@ from jointmix.tables.issues import (
 )
 from jointmix.tables.labels import row_labels, rows_named
 from jointmix.tables.levels import coded_column
+from jointmix.tables.part_sources import in_parts, open_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,8 @@ def read_columns(
     ----------
     table
         A pandas, polars or pyarrow table, a mapping of names to columns (an xarray Dataset of
-        1-d variables is one), or a NumPy structured array.
+        1-d variables is one), a NumPy structured array, or a table in parts, as
+        `jointmix.tables.part_sources.open_parts` takes it, of which only these columns are read.
     required
         Columns that the table must have.
     optional
@@ -110,12 +113,17 @@ def convert(
     Columns
         The columns that could be converted, and all that was found.
     """
+    wanted, others, parts = [*required], {}, None
+    if in_parts(table):
+        parts = open_parts(table)
+        others = dict.fromkeys(parts.columns, ())
+        table = gathered(parts, [name for name in (*wanted, *optional) if name in others])
     found = _columns_of(table)
     if isinstance(found, Issue):
         return Columns({}, (found,))
-    wanted = [*required]
+    found = others | found
     absent = [name for name in wanted if name not in found]
-    issues = [_absent_issue(absent, list(found))] if absent else []
+    issues = [absent_issue(absent, list(found))] if absent else []
     wanted = [name for name in wanted if name in found]
     wanted += [name for name in optional if name in found and name not in wanted]
     labelled = row_labels(table, wanted)
@@ -128,7 +136,7 @@ def convert(
         if of_levels is not None:
             values[name], levels[name] = of_levels
             continue
-        result = _to_float(found[name], name, labels)
+        result = _to_float(found[name], name, labels, copy=parts is None)
         if isinstance(result, np.ndarray):
             values[name] = result
         else:
@@ -139,29 +147,6 @@ def convert(
     if isinstance(labelled, Issue):
         issues.append(labelled)
     return Columns(values, tuple(issues), labels, levels)
-
-
-def _absent_issue(absent: list[str], present: list[object]) -> Issue:
-    word = "column" if len(absent) == 1 else "columns"
-    return Issue(
-        code="absent_column",
-        severity="error",
-        message=f"The table has no {word} {listed(absent)}{_hint(absent[0], present)}; it has "
-        f"{listed(present) or 'none'}.",
-        column=absent[0] if len(absent) == 1 else listed(absent),
-        value=float(len(absent)),
-        remedy="Name columns that the table has, as the table writes them.",
-    )
-
-
-def _hint(absent: str, present: list[object]) -> str:
-    names = [name for name in present if isinstance(name, str)]
-    spaced = [name for name in names if name.strip() == absent.strip()]
-    if spaced:
-        return f" (did you mean {quoted(spaced[0])}, with the spaces around it?)"
-    close = difflib.get_close_matches(absent, names, n=1)
-    close = close or [name for name in names if name.casefold() == absent.casefold()]
-    return f" (did you mean {quoted(close[0])}?)" if close else ""
 
 
 def _length_issues(values: dict[str, np.ndarray]) -> list[Issue]:
@@ -246,7 +231,9 @@ def _columns_of(table: Any) -> dict[Any, Any] | Issue:
         )
 
 
-def _to_float(column: Any, name: str, labels: np.ndarray | None) -> np.ndarray | list[Issue]:
+def _to_float(
+    column: Any, name: str, labels: np.ndarray | None, copy: bool
+) -> np.ndarray | list[Issue]:
     array = _to_array(column, name)
     if isinstance(array, Issue):
         return [array]
@@ -254,7 +241,7 @@ def _to_float(column: Any, name: str, labels: np.ndarray | None) -> np.ndarray |
         statement = f"Column {quoted(name)} must be one-dimensional, got the shape {array.shape}"
         return [error("wrong_shape", statement, "give one number a row", name)]
     if array.dtype.kind in "fiub":
-        return array.astype(np.float64, order="C", copy=True)
+        return array.astype(np.float64, order="C", copy=copy)
     if array.dtype.kind in "OUST":
         return _from_objects(array, name, labels)
     statement = f"Column {quoted(name)} must hold real numbers, got {array.dtype}"

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from jointmix.base.arguments import file_path
 from jointmix.base.errors import DataError, MissingExtraError
+from jointmix.tables.gathering import gathered
 from jointmix.tables.issues import listed, quoted
+from jointmix.tables.part_sources import open_parts
+from jointmix.tables.parts import whole_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,11 +25,17 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 MISSING_CELLS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>")
 
 
-def read_table(path: str | Path) -> "pd.DataFrame":
-    """A table from a .csv, .tsv, .txt (tab-separated) or .parquet file.
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    """A table from a .csv, .tsv, .txt (tab-separated) or .parquet file, or a folder of .parquet.
 
     Text must be UTF-8, with or without a byte-order mark, and have one header line. Entries
     that are empty, or say so as ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``, are missing.
+
+    Parameters
+    ----------
+    columns
+        All that is read of .parquet, in as few bytes as they take; None for all columns. Other
+        files are read whole.
 
     Raises
     ------
@@ -37,6 +47,9 @@ def read_table(path: str | Path) -> "pd.DataFrame":
     """
     path = file_path(path, DataError)
     suffix = path.suffix.lower()
+    if os.path.isdir(path) or (suffix == ".parquet" and columns is not None):
+        parts = open_parts(path)
+        return whole_frame(parts) if columns is None else gathered(parts, columns)
     if suffix != ".parquet" and suffix not in SEPARATORS:
         kinds = ", ".join([*SEPARATORS, ".parquet"])
         raise DataError(f"{path}: a table must be one of {kinds}; got {quoted(suffix)}.")
