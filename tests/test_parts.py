@@ -302,7 +302,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, fail_at: int, error: BaseException
     ("error", "raised", "words"),
     [
         (OSError(28, "No space left on device"), StorageError, "No space left on device"),
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "^stop$"),
     ],
     ids=["disk full", "Ctrl-C"],
 )
