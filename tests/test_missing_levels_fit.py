@@ -193,6 +193,23 @@ def test_imputed_levels_numbers_and_responses(tree: xr.DataTree, filled: Filled)
     ) / np.sqrt(40)
 
 
+def test_drawn_levels_go_with_drawn_responses(tree: xr.DataTree, filled: Filled) -> None:
+    """Row 3 lacks its word and its response: E[y 1(word)] of draws and by enumeration."""
+    found = [jm.impute(tree, draws=40, seed=seed) for seed in range(25)]
+    place = found[0]["obs_word"].values.tolist().index(3)
+    (cell,) = np.flatnonzero((found[0]["obs"].values == 3) & (found[0]["column"].values == "y"))
+    y = np.concatenate([each["draws"].values[..., cell].ravel() for each in found])
+    word = np.concatenate([each["draws_word"].values[..., place].ravel() for each in found])
+    which = list(LEVELS).index("word")
+    for code, level in enumerate(LEVELS["word"]):
+        own = [i for i, each in enumerate(filled.combinations) if each[which] == level]
+        chance = filled.chance[own][:, :, 3].sum(axis=(0, 2)).mean()
+        expected = (filled.chance * filled.center)[own][:, :, 3].sum(axis=(0, 2)).mean()
+        inside = word == code
+        assert abs(inside.mean() - chance) < 4.5 * np.sqrt(chance * (1 - chance) / len(y))
+        assert abs((y * inside).mean() - expected) < 4.5 * (y * inside).std() / np.sqrt(len(y))
+
+
 def test_a_gaussian_predictor_beside_missing_levels(tree: xr.DataTree, table: pd.DataFrame) -> None:
     """Row 9 lacks a, word and kind: the mean of a by quadrature over a and sums over levels."""
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)

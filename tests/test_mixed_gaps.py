@@ -120,6 +120,30 @@ def test_imputed_levels_are_bayes_rule(tree: xr.DataTree) -> None:
     assert set(found["column"].values) == {"a", "b", "y"}
 
 
+def test_drawn_levels_go_with_what_else_is_drawn_of_a_row(tree: xr.DataTree) -> None:
+    spec, found = fitted_spec(tree), jm.impute(tree)
+    codes = found["draws_word"].values.reshape(-1, 3)
+    assert codes.dtype.kind == "i"
+    for drawn, stated in zip(codes.T, found["probability_word"].values, strict=True):
+        share = np.bincount(drawn, minlength=3) / len(drawn)
+        # The binomial standard error; that of draws of which each has its own chances is smaller.
+        assert (abs(share - stated) < 4.5 * np.sqrt(stated * (1 - stated) / len(drawn))).all()
+    # Row 3 lacks a, y and its word: a and the word go with the cluster.
+    row = observed_rows(tree, spec).take(np.array([3]))
+    parameters = posterior_parameters(tree)
+    joint = component_log_density(spec.blocks, row, parameters)[:, 0]
+    share = np.exp(joint - logsumexp(joint, axis=-1, keepdims=True))
+    covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
+    slope = covariance[..., 0, 1] / covariance[..., 1, 1]
+    center = parameters.mean[..., 0] + slope * (row.x[0, 1] - parameters.mean[..., 1])
+    expected = np.einsum("sk,skl,sk->l", share, parameters["probability_word"], center)
+    (place,) = np.flatnonzero((found["obs"].values == 3) & (found["column"].values == "a"))
+    number = found["draws"].values[..., place].ravel()
+    both = number[:, None] * (codes[:, [1]] == np.arange(3))
+    error = np.maximum(both.std(axis=0), 1e-12) / np.sqrt(len(both))
+    assert (abs(both.mean(axis=0) - expected / len(both)) < 4.5 * error).all()
+
+
 def test_replicates_and_checks_keep_the_holes(tree: xr.DataTree) -> None:
     drawn = jm.replicate(tree, 5)
     group = drawn["posterior_predictive"].to_dataset()

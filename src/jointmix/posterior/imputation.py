@@ -1,7 +1,7 @@
 """What a fit says of the entries that its rows miss."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -57,8 +57,9 @@ def impute(
         (cell, quantile), of the draws; and `draws` (chain, draw, cell), in which entries of a row
         go together: multiple imputations. All in the columns' units. Of a feature ``f`` of levels,
         in place of those, the probabilities of its levels where it is missing,
-        ``probability_f`` (cell_f, level_f), with the coordinate ``obs_f``; of one of counts its
-        expectation, ``rate_f`` (cell_f).
+        ``probability_f`` (cell_f, level_f), with the coordinate ``obs_f``, and ``draws_f`` (chain,
+        draw, cell_f), places among ``level_f`` from 0, that go together with the row's other
+        draws; of one of counts its expectation, ``rate_f`` (cell_f), and draws.
 
     Raises
     ------
@@ -88,21 +89,20 @@ def impute(
         raise DataError("No entry of the fit's rows is missing: there is nothing to impute.")
     gone = np.isnan(_cells(rows, spec))
     place, column = np.nonzero(gone)
-    n_draws = len(parameters.weight)
-    if n_draws * len(place) > _MOST_NUMBERS:
+    n_draws, n_cells = len(parameters.weight), len(place) + int(np.isnan(_codes(rows)).sum())
+    if n_draws * n_cells > _MOST_NUMBERS:
         raise DataError(
-            f"{n_draws} draws of {len(place)} missing entries would need "
-            f"{n_draws * len(place) * 8 / 1e9:.0f} GB; take fewer draws."
+            f"{n_draws} draws of {n_cells} missing entries would need "
+            f"{n_draws * n_cells * 8 / 1e9:.0f} GB; take fewer draws."
         )
-    number = np.cumsum(gone).reshape(gone.shape) - 1
-    mean, drawn = np.empty(len(place)), np.empty((n_draws, len(place)))
-    rng = np.random.default_rng(seed)
-    for part in rows.patterns:
-        missing = np.flatnonzero(gone[part.place[0]])
-        for some in _parts(part, rows, parameters, len(missing)):
-            cells = number[np.ix_(some.place, missing)]
-            mean[cells], drawn[:, cells] = _imputed(some, parameters, spec, rng)
+    mean, drawn, codes = _drawn(rows, parameters, spec, seed)
     posterior = used["posterior"].to_dataset()
+    for own, found in zip(spec.discrete, codes, strict=True):
+        if found.size:
+            sizes = (posterior.sizes[CHAIN], posterior.sizes[DRAW], found.shape[1])
+            dims = (CHAIN, DRAW, f"{CELL}_{own.stem}")
+            found = found.astype(np.int32) if own.levels else found
+            beside[f"draws_{own.stem}"] = (dims, found.reshape(sizes))
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], len(place))
     names = np.array([*spec.features, *([spec.response] if spec.response else [])])
     assert rows.label is not None
@@ -119,6 +119,30 @@ def impute(
             "quantile": probability,
         },
     ).merge(beside)  # fmt: skip
+
+
+def _drawn(
+    rows: Rows, parameters: Parameters, spec: ModelSpec, seed: int
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Means (cell) and draws (draw, cell) of numbers; draws (draw, cell) of each other feature."""
+    gone, codes_gone = np.isnan(_cells(rows, spec)), np.isnan(_codes(rows))
+    number, code_number = np.cumsum(gone).reshape(gone.shape) - 1, codes_gone.cumsum(axis=0) - 1
+    n_draws, n_cells = len(parameters.weight), int(gone.sum())
+    mean, drawn = np.empty(n_cells), np.empty((n_draws, n_cells))
+    codes = [np.empty((n_draws, n)) for n in codes_gone.sum(axis=0).tolist()]
+    rng, apart = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    for part in rows.patterns:
+        missing = np.flatnonzero(gone[part.place[0]])
+        for some in _parts(part, rows, parameters, len(missing)):
+            chosen = _chosen(some, parameters, spec, rng if missing.size else apart)
+            if missing.size:
+                cells = number[np.ix_(some.place, missing)]
+                mean[cells], drawn[:, cells] = _imputed(some, chosen, parameters, spec, rng)
+            for i, found in enumerate(codes):
+                inside = np.flatnonzero(codes_gone[some.place, i])
+                cells = code_number[some.place[inside], i]
+                found[:, cells] = _drawn_codes(some, chosen, inside, i, parameters, spec, apart)
+    return mean, drawn, codes
 
 
 def _beside(rows: Rows, parameters: Parameters, spec: ModelSpec) -> xr.Dataset:
@@ -173,18 +197,22 @@ def _cells(rows: Rows, spec: ModelSpec) -> np.ndarray:
     return rows.x if spec.response is None else np.column_stack([rows.x, rows.y])
 
 
+def _codes(rows: Rows) -> np.ndarray:
+    """Features beside the Gaussian ones, (obs, discrete)."""
+    return np.zeros((len(rows.y), 0)) if rows.discrete is None else rows.discrete
+
+
 def _parts(part: Gaps, rows: Rows, parameters: Parameters, n_missing: int) -> Iterator[Gaps]:
     """Of ``rows`` those that miss the same, some at a time; none where nothing is missing.
 
     Levels of which predictors are made are completed, also where the response is missing.
     """
-    if not n_missing:
-        return
-    more = rows.completions
-    count = np.ones(len(part.place)) if more is None else more.count[part.place]
+    incomplete = np.isnan(_codes(rows)[part.place]).any(axis=1) | (n_missing > 0)
+    whole_places, more = part.place[incomplete], rows.completions
+    count = np.ones(len(whole_places)) if more is None else more.count[whole_places]
     for n in np.unique(count).astype(int).tolist():
-        size = max(1, _BATCH_NUMBERS // (parameters.weight.size * n_missing * n))
-        places = part.place[count == n]
+        size = max(1, _BATCH_NUMBERS // (parameters.weight.size * max(1, n_missing) * n))
+        places = whole_places[count == n]
         for first in range(0, len(places), size):
             place = places[first : first + size]
             whole = rows.take(place).expanded
@@ -202,16 +230,58 @@ def _shares(part: Gaps, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
     return np.moveaxis(share.reshape(n_draws, len(part.place), n, k), -1, 1)
 
 
-def _imputed(
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Clusters and completions of some rows.
+
+    Attributes
+    ----------
+    share
+        p(k, levels | row), (draw, cluster, row, completion).
+    z, level
+        Drawn clusters, and completions of their own, from 0, (draw, row).
+    """
+
+    share: np.ndarray
+    z: np.ndarray
+    level: np.ndarray
+
+
+def _chosen(
     part: Gaps, parameters: Parameters, spec: ModelSpec, rng: np.random.Generator
+) -> _Chosen:
+    share, n = _shares(part, parameters, spec), part.alternatives
+    n_draws, k, size, _ = share.shape
+    flat = np.moveaxis(share, -1, 2).reshape(n_draws, k * n, size)
+    return _Chosen(share, *np.divmod(draw_clusters(flat, rng), n))
+
+
+def _drawn_codes(
+    part: Gaps,
+    chosen: _Chosen,
+    inside: np.ndarray,
+    column: int,
+    parameters: Parameters,
+    spec: ModelSpec,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Levels or counts of a feature beside the Gaussian ones that rows miss, (draw, row)."""
+    own, z = spec.discrete[column], chosen.z[:, inside]
+    once = part.rows.take(slice(None, None, part.alternatives)).take(inside)
+    if not inside.size or own in summed_over(spec):
+        codes = _codes(part.rows)[:, column].reshape(-1, part.alternatives)
+        return codes[inside, chosen.level[:, inside]]
+    (block,) = (each for each in spec.blocks if each.columns == (own.column,))
+    return np.array([block.draw(parameters.take(s), once, z[s], rng)[:, 0] for s in range(len(z))])
+
+
+def _imputed(
+    part: Gaps, chosen: _Chosen, parameters: Parameters, spec: ModelSpec, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means (row, entry) and draws (draw, row, entry) of missing features and response."""
     rows, n, gone = part.rows, part.alternatives, np.flatnonzero(~part.present)
-    share = _shares(part, parameters, spec)
+    share, z, level = chosen.share, chosen.z, chosen.level
     n_draws, k, size, _ = share.shape
-    z, level = np.divmod(
-        draw_clusters(np.moveaxis(share, -1, 2).reshape(n_draws, k * n, size), rng), n
-    )
     share, place = share.reshape(n_draws, k, size * n), level + n * np.arange(size)
     given = missing_given(spec.blocks, parameters, part.present, part.answered)
     known = known_columns(rows, spec)
