@@ -120,27 +120,39 @@ def test_imputed_levels_are_bayes_rule(tree: xr.DataTree) -> None:
     assert set(found["column"].values) == {"a", "b", "y"}
 
 
-def test_drawn_levels_go_with_what_else_is_drawn_of_a_row(tree: xr.DataTree) -> None:
-    spec, found = fitted_spec(tree), jm.impute(tree)
+def test_levels_are_drawn_as_often_as_is_stated(tree: xr.DataTree) -> None:
+    found = jm.impute(tree)
     codes = found["draws_word"].values.reshape(-1, 3)
     assert codes.dtype.kind == "i"
     for drawn, stated in zip(codes.T, found["probability_word"].values, strict=True):
         share = np.bincount(drawn, minlength=3) / len(drawn)
         # The binomial standard error; that of draws of which each has its own chances is smaller.
         assert (abs(share - stated) < 4.5 * np.sqrt(stated * (1 - stated) / len(drawn))).all()
-    # Row 3 lacks a, y and its word: a and the word go with the cluster.
-    row = observed_rows(tree, spec).take(np.array([3]))
-    parameters = posterior_parameters(tree)
+
+
+def test_drawn_levels_and_numbers_share_the_drawn_cluster() -> None:
+    """Row 7 lacks all but y, which either cluster may have: E[a 1(word)] by hand and of draws."""
+    table = table_of()
+    table.loc[7, ["a", "b"]], table.loc[7, "word"], table.loc[7, "y"] = np.nan, None, -1.5
+    tree = jm.fit(table, spec_of(), seed=1, progress=False)
+    spec, found, parameters = fitted_spec(tree), jm.impute(tree), posterior_parameters(tree)
+    row = observed_rows(tree, spec).take(np.array([7]))
     joint = component_log_density(spec.blocks, row, parameters)[:, 0]
     share = np.exp(joint - logsumexp(joint, axis=-1, keepdims=True))
-    covariance = parameters.cholesky @ np.swapaxes(parameters.cholesky, -1, -2)
-    slope = covariance[..., 0, 1] / covariance[..., 1, 1]
-    center = parameters.mean[..., 0] + slope * (row.x[0, 1] - parameters.mean[..., 1])
+    assert 0.05 < share[:, 0].mean() < 0.95
+    # a given y = b + θa + e: the regression of a on y.
+    slope, variance = parameters.slope[..., 0], np.square(parameters.cholesky[..., 0, 0])
+    gain = variance * slope / (slope**2 * variance + parameters["sigma"] ** 2)
+    at = parameters.intercept + slope * parameters.mean[..., 0]
+    center = parameters.mean[..., 0] + gain * (-1.5 - at)
     expected = np.einsum("sk,skl,sk->l", share, parameters["probability_word"], center)
-    (place,) = np.flatnonzero((found["obs"].values == 3) & (found["column"].values == "a"))
+    (place,) = np.flatnonzero((found["obs"].values == 7) & (found["column"].values == "a"))
     number = found["draws"].values[..., place].ravel()
-    both = number[:, None] * (codes[:, [1]] == np.arange(3))
-    error = np.maximum(both.std(axis=0), 1e-12) / np.sqrt(len(both))
+    (word,) = np.flatnonzero(found["obs_word"].values == 7)
+    both = number[:, None] * (
+        found["draws_word"].values[..., [word]].reshape(-1, 1) == np.arange(3)
+    )
+    error = both.std(axis=0) / np.sqrt(len(both))
     assert (abs(both.mean(axis=0) - expected / len(both)) < 4.5 * error).all()
 
 
