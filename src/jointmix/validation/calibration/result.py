@@ -186,13 +186,15 @@ class Calibration(Shown):
             )
         if len(self.fitted) < n:
             first = next(each for each in self.replicates if each.failure)
+            lost = n - len(self.fitted)
             parts.append(
-                f"{n - len(self.fitted)} tables could not be fitted, the first because: "
-                f"{first.failure}"
+                f"{lost} {'table' if lost == 1 else 'tables'} could not be fitted, the first "
+                f"because: {first.failure}"
             )
         if self.short:
+            have, their = ("fit has", "its") if self.short == 1 else ("fits have", "their")
             parts.append(
-                f"{self.short} fits have fewer than {self.n_ranked} effective draws; their ranks "
+                f"{self.short} {have} fewer than {self.n_ranked} effective draws; {their} ranks "
                 "count all the same."
             )
         return " ".join(parts)
