@@ -285,7 +285,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert back.replicates == failed.replicates
     assert back.as_dict() == failed.as_dict()
     assert not back.passed
-    assert "1 tables could not be fitted, the first because: DataError: no." in back.text
+    assert "1 table could not be fitted, because: DataError: no." in back.text
 
 
 def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:

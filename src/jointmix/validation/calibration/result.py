@@ -187,10 +187,8 @@ class Calibration(Shown):
         if len(self.fitted) < n:
             first = next(each for each in self.replicates if each.failure)
             lost = n - len(self.fitted)
-            parts.append(
-                f"{lost} {'table' if lost == 1 else 'tables'} could not be fitted, the first "
-                f"because: {first.failure}"
-            )
+            tables, which = ("table", "") if lost == 1 else ("tables", "the first ")
+            parts.append(f"{lost} {tables} could not be fitted, {which}because: {first.failure}")
         if self.short:
             have, their = ("fit has", "its") if self.short == 1 else ("fits have", "their")
             parts.append(
