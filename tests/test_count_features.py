@@ -20,7 +20,7 @@ from jointmix.kernel.allocate import allocate
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import free_parameters, make_problem, n_free
 from jointmix.kernel.values import parameters as expanded
-from jointmix.model.dataset import make_dataset
+from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.packing import packed
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters
 from jointmix.validation.calibration.replicates import true_arrays
@@ -155,16 +155,22 @@ def test_a_count_that_is_a_predictor_too_is_one_column_and_scaled_for_the_line(
     np.testing.assert_allclose(found["rate_visits"], visits.mean(), rtol=1e-8)
 
 
-def test_counts_and_truths_that_are_predictors_too_may_not_be_missing() -> None:
+def test_of_predictors_that_are_features_truths_may_be_missing_and_counts_not() -> None:
     table = table_of()
     table["smokes"] = table["falls"] > 0
     features = {"a": "normal", "visits": "poisson", "smokes": "bernoulli"}
-    for name, summed in (("visits", "counts"), ("smokes", "levels")):
+
+    def with_a_hole(name: str) -> Dataset:
         holes = table.astype({name: object})
         holes.loc[3, name] = None
         spec = spec_of(features=features, predictors=["a", name], missing="model")
-        with pytest.raises(DataError, match=f"'{name}' has missing.*over whose {summed} nothing"):
-            make_dataset(holes, spec)
+        return make_dataset(holes, spec)
+
+    with pytest.raises(DataError, match=r"'visits' has missing.*over whose counts nothing"):
+        with_a_hole("visits")
+    rows = with_a_hole("smokes").rows
+    assert rows.completions is not None
+    assert rows.completions.count.tolist() == [1, 1, 1, 2] + [1] * (len(table) - 4)
 
 
 def test_lines_in_counts_explain_what_rows_say() -> None:

@@ -400,7 +400,7 @@ def test_a_mapping_names_the_family_and_files_keep_it() -> None:
         ),
         (
             {"features": ["a"], "priors": Priors(feature_df=Fixed(value=4.0))},
-            "The features have no feature_df",
+            "The model has no feature_df",
         ),
         (
             {

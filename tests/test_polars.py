@@ -48,7 +48,6 @@ def test_hostile_names_pass(name: str) -> None:
 
 
 BAD_TABLES = {
-    "lazy": (pl.LazyFrame(TABLE), DataError, "got LazyFrame"),
     "text": (
         pl.DataFrame(replaced("y", list("abcdefgh"))),
         ColumnTypeError,

@@ -85,5 +85,5 @@ def _check_priors(spec: Chosen) -> None:
     of_response = foreign_priors(spec.family, feature_families())
     for name in foreign_priors(spec.family, families):
         if getattr(spec.priors, name) != getattr(Priors(), name):
-            whose = f"A {spec.family} response has" if name in of_response else "The features have"
+            whose = f"A {spec.family} response has" if name in of_response else "The model has"
             raise SpecError(f"{whose} no {name}; leave out its prior, or take another family.")
