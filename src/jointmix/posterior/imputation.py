@@ -9,10 +9,12 @@ import xarray as xr
 from jointmix.base.arguments import probabilities, whole_number
 from jointmix.base.errors import DataError
 from jointmix.base.schema import CHAIN, DRAW, OBS
-from jointmix.families.completing import known_columns, missing_given, over_levels, with_features
+from jointmix.families.completing import known_columns, missing_given, with_features
 from jointmix.families.mixture import component_log_density, responsibility
 from jointmix.families.parameters import Parameters
+from jointmix.families.protocol import Block
 from jointmix.families.rows import Gaps, Rows
+from jointmix.families.specified import Discrete
 from jointmix.kernel.allocate import allocate
 from jointmix.model.completions import summed_over
 from jointmix.model.spec import ModelSpec
@@ -23,6 +25,9 @@ from jointmix.posterior.replication import some_draws
 #: Numbers (draws × rows × clusters × entries) worked on at a time; draws of cells that are held.
 _BATCH_NUMBERS, _MOST_NUMBERS = 2_000_000, 250_000_000
 CELL = "cell"
+
+#: What is expected of missing entries, and draws of them.
+_Imputations = tuple[np.ndarray, np.ndarray]
 
 
 def impute(
@@ -84,52 +89,58 @@ def impute(
     spec, used, seed = fitted_spec(tree), some_draws(tree, draws), whole_number("seed", seed, 0)
     probability = probabilities("quantiles", quantiles)
     rows, parameters = observed_rows(tree, spec), posterior_parameters(used)
-    beside = _beside(rows, parameters, spec)
-    if rows.complete and not beside:
+    gone, codes_gone = np.isnan(_cells(rows, spec)), np.isnan(_codes(rows))
+    n_draws, n_cells = len(parameters.weight), int(gone.sum() + codes_gone.sum())
+    if n_cells == 0:
         raise DataError("No entry of the fit's rows is missing: there is nothing to impute.")
-    gone = np.isnan(_cells(rows, spec))
-    place, column = np.nonzero(gone)
-    n_draws, n_cells = len(parameters.weight), len(place) + int(np.isnan(_codes(rows)).sum())
     if n_draws * n_cells > _MOST_NUMBERS:
         raise DataError(
             f"{n_draws} draws of {n_cells} missing entries would need "
             f"{n_draws * n_cells * 8 / 1e9:.0f} GB; take fewer draws."
         )
-    mean, drawn, codes = _drawn(rows, parameters, spec, seed)
-    posterior = used["posterior"].to_dataset()
-    for own, found in zip(spec.discrete, codes, strict=True):
-        if found.size:
-            sizes = (posterior.sizes[CHAIN], posterior.sizes[DRAW], found.shape[1])
-            dims = (CHAIN, DRAW, f"{CELL}_{own.stem}")
-            found = found.astype(np.int32) if own.levels else found
-            beside[f"draws_{own.stem}"] = (dims, found.reshape(sizes))
-    shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW], len(place))
+    (mean, drawn), beside = _drawn(rows, parameters, spec, seed)
+    posterior, (place, column) = used["posterior"].to_dataset(), np.nonzero(gone)
+    sizes = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
     names = np.array([*spec.features, *([spec.response] if spec.response else [])])
     assert rows.label is not None
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "mean": (CELL, mean),
             "sd": (CELL, drawn.std(axis=0)),
             "quantiles": ((CELL, "quantile"), np.quantile(drawn, probability, axis=0).T),
-            "draws": ((CHAIN, DRAW, CELL), drawn.reshape(shape)),
+            "draws": ((CHAIN, DRAW, CELL), drawn.reshape(*sizes, -1)),
         },
         coords={
             CHAIN: posterior[CHAIN].values, DRAW: posterior[DRAW].values,
             OBS: (CELL, rows.label[place]), "column": (CELL, names[column]),
             "quantile": probability,
         },
-    ).merge(beside)  # fmt: skip
+    )  # fmt: skip
+    for own, missing, (expected, codes) in zip(spec.discrete, codes_gone.T, beside, strict=True):
+        if missing.any():
+            dim = f"{CELL}_{own.stem}"
+            dims = (dim, own.dim) if own.levels else (dim,)
+            found[_block(own, spec).parameters[0].name] = (dims, expected)
+            codes = codes.astype(np.int32) if own.levels else codes
+            found[f"draws_{own.stem}"] = ((CHAIN, DRAW, dim), codes.reshape(*sizes, -1))
+            levels = {own.dim: list(own.levels)} if own.levels else {}
+            label = (dim, rows.label[missing])
+            found = found.assign_coords({**levels, f"{OBS}_{own.stem}": label})
+    return found
 
 
 def _drawn(
     rows: Rows, parameters: Parameters, spec: ModelSpec, seed: int
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Means (cell) and draws (draw, cell) of numbers; draws (draw, cell) of each other feature."""
+) -> tuple[_Imputations, list[_Imputations]]:
+    """Of numbers, cell by cell, and of each feature beside the Gaussian ones."""
     gone, codes_gone = np.isnan(_cells(rows, spec)), np.isnan(_codes(rows))
     number, code_number = np.cumsum(gone).reshape(gone.shape) - 1, codes_gone.cumsum(axis=0) - 1
     n_draws, n_cells = len(parameters.weight), int(gone.sum())
     mean, drawn = np.empty(n_cells), np.empty((n_draws, n_cells))
-    codes = [np.empty((n_draws, n)) for n in codes_gone.sum(axis=0).tolist()]
+    beside = [
+        (np.empty((n, len(own.levels)) if own.levels else n), np.empty((n_draws, n)))
+        for own, n in zip(spec.discrete, codes_gone.sum(axis=0).tolist(), strict=True)
+    ]
     rng, apart = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     for part in rows.patterns:
         missing = np.flatnonzero(gone[part.place[0]])
@@ -138,58 +149,20 @@ def _drawn(
             if missing.size:
                 cells = number[np.ix_(some.place, missing)]
                 mean[cells], drawn[:, cells] = _imputed(some, chosen, parameters, spec, rng)
-            for i, found in enumerate(codes):
+            for i in np.flatnonzero(codes_gone[some.place].any(axis=0)).tolist():
                 inside = np.flatnonzero(codes_gone[some.place, i])
                 cells = code_number[some.place[inside], i]
-                found[:, cells] = _drawn_codes(some, chosen, inside, i, parameters, spec, apart)
-    return mean, drawn, codes
+                expected, codes = beside[i]
+                expected[cells], codes[:, cells] = _imputed_codes(
+                    some, chosen, inside, i, parameters, spec, apart
+                )
+    return (mean, drawn), beside
 
 
-def _beside(rows: Rows, parameters: Parameters, spec: ModelSpec) -> xr.Dataset:
-    """What is expected of features beside the Gaussian ones where they are missing."""
-    found, summed = xr.Dataset(), summed_over(spec)
-    for i, own in enumerate(spec.discrete):
-        assert rows.discrete is not None
-        assert rows.label is not None
-        place = np.flatnonzero(np.isnan(rows.discrete[:, i]))
-        if not place.size:
-            continue
-        (block,) = (each for each in spec.blocks if each.columns == (own.column,))
-        name, some = block.parameters[0].name, rows.take(place)
-        dims = (f"{CELL}_{own.stem}", *((own.dim,) if own.levels else ()))
-        if own in summed:
-            found[name] = (dims, _of_levels(some, i, parameters, spec))
-        else:
-            found[name] = (dims, _of_clusters(some, parameters[name], parameters, spec))
-        if own.levels:
-            found = found.assign_coords({own.dim: list(own.levels)})
-        found = found.assign_coords({f"{OBS}_{own.stem}": (dims[0], rows.label[place])})
+def _block(own: Discrete, spec: ModelSpec) -> Block:
+    """The block of a feature beside the Gaussian ones."""
+    (found,) = (each for each in spec.blocks if each.columns == (own.column,))
     return found
-
-
-def _of_clusters(
-    rows: Rows, of_cluster: np.ndarray, parameters: Parameters, spec: ModelSpec
-) -> np.ndarray:
-    """What holds in each cluster (draw, cluster, ...), averaged for each row, (obs, ...)."""
-    size = max(1, _BATCH_NUMBERS // parameters.weight.size)
-    parts = [allocate(part, parameters, spec.blocks)[0] for part in rows.parts(size)]
-    share = np.concatenate(parts, axis=-1) / len(of_cluster)
-    return np.asarray(np.einsum("skn,sk...->n...", share, of_cluster))
-
-
-def _of_levels(rows: Rows, column: int, parameters: Parameters, spec: ModelSpec) -> np.ndarray:
-    """Probabilities (obs, level) of a feature that rows miss and of which predictors are made."""
-    assert rows.completions is not None
-    most, found = int(rows.completions.count.max()), []
-    for part in rows.parts(max(1, _BATCH_NUMBERS // (most * parameters.weight.size))):
-        assert part.completions is not None
-        share, _, _ = allocate(part, parameters, spec.blocks)
-        whole, each = over_levels(part, np.swapaxes(share, -1, -2), parameters, spec.blocks)
-        level = np.asarray(whole.discrete)[:, column].astype(int)
-        chance = np.zeros((len(part.y), len(spec.discrete[column].levels)))
-        np.add.at(chance, (part.completions.owner, level), each.sum(axis=-1).mean(axis=0))
-        found.append(chance)
-    return np.concatenate(found)
 
 
 def _cells(rows: Rows, spec: ModelSpec) -> np.ndarray:
@@ -256,7 +229,7 @@ def _chosen(
     return _Chosen(share, *np.divmod(draw_clusters(flat, rng), n))
 
 
-def _drawn_codes(
+def _imputed_codes(
     part: Gaps,
     chosen: _Chosen,
     inside: np.ndarray,
@@ -264,20 +237,31 @@ def _drawn_codes(
     parameters: Parameters,
     spec: ModelSpec,
     rng: np.random.Generator,
-) -> np.ndarray:
-    """Levels or counts of a feature beside the Gaussian ones that rows miss, (draw, row)."""
-    own, z = spec.discrete[column], chosen.z[:, inside]
+) -> _Imputations:
+    """Probabilities (row, level) or expectations (row), and draws (draw, row), of codes.
+
+    Parameters
+    ----------
+    inside
+        Places of the rows of ``part`` that miss the feature.
+    """
+    own, share = spec.discrete[column], chosen.share[:, :, inside]
+    if own in summed_over(spec):
+        codes = _codes(part.rows)[:, column].reshape(-1, part.alternatives)[inside].astype(int)
+        place, chance = np.arange(len(inside)), np.zeros((len(inside), len(own.levels)))
+        np.add.at(chance, (place[:, None], codes), share.sum(axis=1).mean(axis=0))
+        return chance, codes[place, chosen.level[:, inside]]
+    block, z = _block(own, spec), chosen.z[:, inside]
+    of_cluster = parameters[block.parameters[0].name]
+    expected = np.einsum("skn,sk...->n...", share.sum(axis=-1) / len(z), of_cluster)
     once = part.rows.take(slice(None, None, part.alternatives)).take(inside)
-    if not inside.size or own in summed_over(spec):
-        codes = _codes(part.rows)[:, column].reshape(-1, part.alternatives)
-        return codes[inside, chosen.level[:, inside]]
-    (block,) = (each for each in spec.blocks if each.columns == (own.column,))
-    return np.array([block.draw(parameters.take(s), once, z[s], rng)[:, 0] for s in range(len(z))])
+    draws = [block.draw(parameters.take(s), once, z[s], rng)[:, 0] for s in range(len(z))]
+    return expected, np.array(draws)
 
 
 def _imputed(
     part: Gaps, chosen: _Chosen, parameters: Parameters, spec: ModelSpec, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> _Imputations:
     """Means (row, entry) and draws (draw, row, entry) of missing features and response."""
     rows, n, gone = part.rows, part.alternatives, np.flatnonzero(~part.present)
     share, z, level = chosen.share, chosen.z, chosen.level
