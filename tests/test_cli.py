@@ -445,6 +445,14 @@ def test_simulate_writes_the_table(tmp_path: Path) -> None:
     assert_refused(call(*arguments, "--out", tmp_path / "no" / "t.csv"), "does not exist")
 
 
+def test_simulate_writes_features_with_heavy_tails(tmp_path: Path) -> None:
+    arguments = ["simulate", "--rows", 20, "--seed", 8, "--feature-family"]
+    assert call(*arguments, "student_t", "--out", tmp_path / "t.csv").exit_code == 0
+    expected = simulate(four_clusters(feature_family="student_t"), 20, 8)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), expected)
+    assert_refused(call(*arguments, "cauchy"), "must be one of normal, student_t")
+
+
 def test_simulate_writes_features_of_levels_and_holes(tmp_path: Path) -> None:
     arguments = ["simulate", "--rows", 50, "--seed", 8, "--discrete", "word=categorical,n=poisson"]
     out = tmp_path / "t.csv"

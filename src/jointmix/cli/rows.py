@@ -156,6 +156,9 @@ def simulate_command(
         str | None,
         typer.Option(metavar="NAME=SHARE,...", help="Entries deleted at random."),
     ] = None,
+    feature_family: Annotated[
+        str, typer.Option(help="Of the numeric features: normal or student_t.")
+    ] = "normal",
     out: _Out = None,
     quiet: Quiet = False,
 ) -> None:
@@ -168,7 +171,7 @@ def simulate_command(
 
     place = None if out is None else Path(out)
     others = None if discrete is None else parse_families(discrete)
-    truth = four_clusters(clusters, features, family, link, offset, trials, others)
+    truth = four_clusters(clusters, features, family, link, offset, trials, others, feature_family)
     shares = None if missing is None else parse_shares(missing)
     if place is not None and _is_folder(out):
         with show_progress(not quiet) as progress:
