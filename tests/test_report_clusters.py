@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy import stats
 from synthetic import fitted_tree
 from test_report_kinds import comparison
 from test_report_words import emptied, specified
@@ -20,6 +22,7 @@ from jointmix.base.errors import MissingExtraError, SpecError
 from jointmix.checks import judge
 from jointmix.checks.duplicates import cluster_distances
 from jointmix.checks.finding import Finding
+from jointmix.posterior.draws import spread
 from jointmix.reporting import figures, render_html, report
 from jointmix.reporting.concerns import gathered, gathered_notes
 from jointmix.reporting.documents import fit_document
@@ -100,6 +103,26 @@ def test_the_nearest_cluster_overlaps_most(tree: xr.DataTree, view: FittedView) 
         assert {k, other} == set(closest)
         assert overlap == pytest.approx(np.exp(-own[closest]), rel=1e-12)
         assert f"Nearest is cluster {other + 1}" in separation(view, k)
+
+
+def test_densities_inside_clusters_are_scipys(
+    tree: xr.DataTree, view: FittedView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Averages of logs over some draws, also where the rows are taken seven at a time."""
+    kept = spread(tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"], 20)
+    draws = tree["posterior"].to_dataset().stack(all=("chain", "draw")).isel(all=kept)
+    x = np.stack([view.columns[name] for name in view.model.features], axis=1)
+    u = np.stack([view.columns[name] for name in view.predictors], axis=1)
+    expected = np.zeros((len(x), 3))
+    for s, k in product(range(20), range(3)):
+        own = draws.isel(all=s, cluster=k)
+        line = float(own["intercept"]) + u @ own["slope"].values
+        expected[:, k] += stats.norm.logpdf(view.columns["y"], line, float(own["sigma"])) / 20
+        covariance = own["correlation"].values * np.outer(own["sd"], own["sd"])
+        expected[:, k] += stats.multivariate_normal.logpdf(x, own["mean"], covariance) / 20
+    np.testing.assert_allclose(clusters.densities(view), expected, rtol=1e-9)
+    monkeypatch.setattr("jointmix.posterior.draws._BATCH_NUMBERS", 7 * 20 * 3)
+    np.testing.assert_allclose(clusters.densities(FittedView(tree)), expected, rtol=1e-9)
 
 
 def test_a_card_has_rows_of_its_cluster_with_their_values(view: FittedView) -> None:
