@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 #: Metropolis steps for the variances and the correlation in each sweep.
 _STEPS = 6
@@ -64,32 +63,34 @@ def gibbs(
     """Draws of each chain after 200 sweeps of warm-up, started at an allocation (obs,)."""
     rng = np.random.default_rng(seed)
     k = int(allocation.max()) + 1
-    member = np.tile(np.eye(k)[allocation], (n_chains, 1, 1))
+    clusters = np.arange(k)[:, None]
+    # Rows are last, over which NumPy runs fast.
+    member = np.tile((allocation == clusters).astype(float), (n_chains, 1, 1))
     variance = [np.ones((n_chains, k)) for _ in blocks]
     shape = np.zeros((n_chains, k, 3))
     kept: list[dict[str, NDArray]] = []
     for step in range(200 + n_draws):
-        count = member.sum(1)
+        count = member.sum(-1)
         gamma = rng.gamma(concentration + count)
         now = {"weight": gamma / gamma.sum(-1, keepdims=True)}
-        log_density = np.log(now["weight"])[:, None, :] + np.zeros_like(member)
+        log_density = np.log(now["weight"])[..., None] + np.zeros_like(member)
         for index, block in enumerate(blocks):
             beta = _coefficient(block, member, variance[index], rng)
-            residual = block.target[:, None] - block.design @ np.swapaxes(beta, -1, -2)
-            rate = block.scale + (member * residual**2).sum(1) / 2
+            square = (block.target - beta @ block.design.T) ** 2
+            rate = block.scale + (member * square).sum(-1) / 2
             variance[index] = rate / rng.gamma(block.shape + count / 2)
-            spread = variance[index][:, None, :]
-            log_density -= residual**2 / (2 * spread) + np.log(spread) / 2
+            spread = variance[index][..., None]
+            log_density -= square / (2 * spread) + np.log(spread) / 2
             now |= {f"coefficient {index}": beta, f"variance {index}": variance[index]}
         if pair is not None:
             center = _centers(pair, member, _matrices(shape), rng)
             shape = _shapes(pair, member, center, shape, rng)
-            log_density += _log_normal(pair.target, center, _matrices(shape))
+            log_density += _log_normal(pair.target, center, shape)
             now |= {"mean": center, "sd": np.exp(shape[..., :2] / 2)}
             now["correlation"] = np.tanh(shape[..., 2])
-        share = np.exp(log_density - logsumexp(log_density, axis=-1, keepdims=True))
-        below = rng.random((*share.shape[:2], 1)) > share.cumsum(-1)
-        member = np.eye(k)[np.minimum(below.sum(-1), k - 1)]
+        share = np.exp(log_density - log_density.max(1, keepdims=True)).cumsum(1)
+        below = rng.random((n_chains, 1, len(allocation))) * share[:, -1:] > share
+        member = (below.sum(1, keepdims=True) == clusters).astype(float)
         if step >= 200:
             kept.append(now)
     drawn = {name: np.stack([each[name] for each in kept], axis=1) for name in kept[0]}
@@ -117,10 +118,9 @@ def _coefficient(
     design, v = block.design, variance[..., None]
     p = design.shape[1]
     outer = (design[:, :, None] * design[:, None, :]).reshape(len(design), p * p)
-    members = np.swapaxes(member, -1, -2)
-    gram = (members @ outer).reshape(*variance.shape, p, p)
+    gram = (member @ outer).reshape(*variance.shape, p, p)
     precision = gram / v[..., None] + np.eye(p) / block.prior_sd**2
-    return _normal(precision, members @ (design * block.target[:, None]) / v, rng)
+    return _normal(precision, member @ (design * block.target[:, None]) / v, rng)
 
 
 def _matrices(shape: NDArray) -> NDArray:
@@ -134,8 +134,8 @@ def _matrices(shape: NDArray) -> NDArray:
 def _centers(pair: Pair, member: NDArray, matrix: NDArray, rng: np.random.Generator) -> NDArray:
     """Draws of the means (chain, cluster, 2), given covariances."""
     inverse = np.linalg.inv(matrix)
-    precision = member.sum(1)[..., None, None] * inverse + np.eye(2) / pair.prior_sd**2
-    total = np.swapaxes(member, -1, -2) @ pair.target
+    precision = member.sum(-1)[..., None, None] * inverse + np.eye(2) / pair.prior_sd**2
+    total = member @ pair.target
     return _normal(precision, (inverse @ total[..., None])[..., 0], rng)
 
 
@@ -143,16 +143,14 @@ def _shapes(
     pair: Pair, member: NDArray, center: NDArray, shape: NDArray, rng: np.random.Generator
 ) -> NDArray:
     """Log variances and inverse tanh of the correlation after some Metropolis steps."""
-    count = member.sum(1)
-    deviation = pair.target[None, :, None, :] - center[:, None]
-    scatter = np.einsum("cnk,cnki,cnkj->ckij", member, deviation, deviation)
+    count = member.sum(-1)
+    one, two = (pair.target[:, i] - center[..., i, None] for i in (0, 1))
+    scatter = [(member * product).sum(-1) for product in (one**2, two**2, one * two)]
 
     def log_density(at: NDArray) -> NDArray:
-        matrix = _matrices(at)
-        log_det = np.log(np.linalg.det(matrix))
-        square = np.einsum("ckij,ckji->ck", np.linalg.inv(matrix), scatter)
         # Inverse-gamma of each variance with the Jacobian of its logarithm; (1 − ρ²)^(η − 1)
         # with dρ/d(artanh ρ) = 1 − ρ².
+        log_det, square = _quadratic(at, *scatter)
         log_variance = at[..., :2]
         prior = -pair.shape * log_variance - pair.scale * np.exp(-log_variance)
         flat = pair.eta * np.log1p(-(np.tanh(at[..., 2]) ** 2))
@@ -169,8 +167,22 @@ def _shapes(
     return shape
 
 
-def _log_normal(target: NDArray, center: NDArray, matrix: NDArray) -> NDArray:
-    """log N(x | μ_k, Σ_k) without its constant, (chain, obs, cluster)."""
-    deviation = target[None, :, None, :] - center[:, None]
-    square = np.einsum("cnki,ckij,cnkj->cnk", deviation, np.linalg.inv(matrix), deviation)
-    return -(square + np.log(np.linalg.det(matrix))[:, None, :]) / 2
+def _log_normal(target: NDArray, center: NDArray, shape: NDArray) -> NDArray:
+    """log N(x | μ_k, Σ_k) without its constant, (chain, cluster, obs)."""
+    one, two = (target[:, i] - center[..., i, None] for i in (0, 1))
+    log_det, square = _quadratic(shape[..., None, :], one**2, two**2, one * two)
+    return -(square + log_det) / 2
+
+
+def _quadratic(
+    shape: NDArray, one: NDArray, two: NDArray, both: NDArray
+) -> tuple[NDArray, NDArray]:
+    """log |Σ| and tr(Σ⁻¹S), S of the diagonal (one, two) and ``both`` beside it.
+
+    Σ⁻¹ = [[1/v, −ρ/√(vw)], [−ρ/√(vw), 1/w]] / (1 − ρ²).
+    """
+    first, second, rho = shape[..., 0], shape[..., 1], np.tanh(shape[..., 2])
+    free = 1 - rho**2
+    trace = one * (np.exp(-first) / free) + two * (np.exp(-second) / free)
+    trace -= both * (2 * rho * np.exp(-(first + second) / 2) / free)
+    return first + second + np.log(free), trace
