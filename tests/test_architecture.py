@@ -187,9 +187,10 @@ def test_files_and_functions_are_short(path: Path) -> None:
 
 def compiled_functions(path: Path) -> Iterator[ast.FunctionDef]:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef):
-            if any(ast.unparse(each).startswith("jit(") for each in node.decorator_list):
-                yield node
+        if isinstance(node, ast.FunctionDef) and any(
+            ast.unparse(each).startswith("jit(") for each in node.decorator_list
+        ):
+            yield node
 
 
 @FILE
