@@ -13,8 +13,9 @@ from jointmix.base.schema import CHAIN
 from jointmix.model.graph import mixture_model
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
-from jointmix.sampling.blackjax_runs import jaxified, nuts
+from jointmix.sampling.blackjax_runs import nuts
 from jointmix.sampling.control import Control
+from jointmix.sampling.devices import density_of
 from jointmix.sampling.result import Draws, statistics_of
 from jointmix.sampling.target import Target
 
@@ -45,16 +46,19 @@ def run_numpyro(
 def run_blackjax(
     target: Target, backend: str, seed: int, report: Progress, control: Control
 ) -> Draws:
-    """Draws by BlackJAX; PyMC's own wrapper of it fails with the releases of BlackJAX in use."""
+    """Draws by BlackJAX, the rows on all of JAX's devices.
+
+    PyMC's own wrapper of BlackJAX fails with the releases in use.
+    """
     del backend
     settings = target.spec.sampler
-    model = mixture_model(target.dataset, target.start.direction, "dot")
     began = time.perf_counter()
-    log_density, _ = jaxified(model)
+    density = density_of(target.dataset, target.start.direction)
     report("sample", 0, 1, "blackjax")
     positions, statistics = nuts(
-        log_density,
+        density.log_density,
         target.points(seed, settings.chains),
+        data=density.data,
         draws=settings.draws,
         tune=settings.tune,
         target_accept=settings.target_accept,
@@ -68,7 +72,11 @@ def run_blackjax(
         target.parameters(positions),
         statistics,
         np.arange(len(positions)),
-        {"sample_seconds": time.perf_counter() - began, "partial": int(partial)},
+        {
+            "sample_seconds": time.perf_counter() - began,
+            "partial": int(partial),
+            "devices": density.devices,
+        },
     )
 
 
