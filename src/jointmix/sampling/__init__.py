@@ -158,10 +158,11 @@ def sample(
             f"The sampler {spec.sampler.sampler!r} failed ({cause}); state priors in the columns' "
             "units, or let columns be standardised."
         ) from error
-    tree = normalised(draws, spec)
+    tree, devices = normalised(draws, spec), int(draws.attrs.get("devices", 1))
     tree.attrs |= {
         "backend": f"{draws.attrs.get('sampler', spec.sampler.sampler)} on {planned.backend}",
-        "backend_reason": planned.reason,
+        "backend_reason": planned.reason
+        + (f" The rows lie on {devices} devices of JAX." if devices > 1 else ""),
         "memory_estimate": planned.needed.total,
     }
     return tree

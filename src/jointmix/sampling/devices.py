@@ -17,7 +17,7 @@ from jointmix.families.rows import Gaps
 from jointmix.model.dataset import Dataset
 from jointmix.model.graph import COUNTS, Likelihood, data_arrays, mixture_model
 from jointmix.model.patterned import row_densities
-from jointmix.sampling.blackjax_runs import LogDensity, splitter
+from jointmix.sampling.jaxified import LogDensity, splitter
 
 #: The one axis of the devices.
 AXIS = "rows"
