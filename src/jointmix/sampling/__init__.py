@@ -74,6 +74,8 @@ def plan(spec: ModelSpec, n_rows: int) -> Plan:
             "one of its parameters free."
         )
     backend, reason = choose_backend(spec, n_rows)
+    if backend == "jax":
+        _prepare_jax()
     return Plan(backend, reason, memory.require(spec, n_rows, backend))
 
 
@@ -126,8 +128,6 @@ def sample(
     """
     spec = dataset.spec
     planned = planned or plan(spec, len(dataset.values))
-    if planned.backend == "jax":
-        _prepare_jax()
     report = progress or (lambda *_: None)
     module, name = _RUNNERS[spec.sampler.sampler]
     run: Callable[..., Draws] = getattr(import_module(f"jointmix.sampling.{module}"), name)

@@ -96,7 +96,7 @@ def _numpyro_on_devices(target: Target, seed: int, report: Progress) -> Draws:
             jax.random.PRNGKey(seed),
             density.data,
             init_params={"position": target.points(seed, settings.chains)},
-            extra_fields=_NUMPYRO,
+            extra_fields=tuple(_NUMPYRO),
         )
         positions = np.asarray(chains.get_samples(group_by_chain=True)["position"])
         told = chains.get_extra_fields(group_by_chain=True)
