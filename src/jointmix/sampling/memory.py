@@ -21,7 +21,7 @@ _FOLLOWED = 21
 #: on their way to checks and disk.
 _COPIES = 5
 #: Arrays of a chain's densities, (row, component), that a gradient on a device holds.
-_DEVICE_ARRAYS = 4
+_DEVICE_ARRAYS = 12
 #: Arrays of EM's batches that exist at the same time; those of the labels are no larger.
 _BATCH_ARRAYS = 8
 
