@@ -39,7 +39,7 @@ HOMES = {
     "nutpie": {"sampling"},
     "jax": {"sampling", "validation/twin", "validation/agreement"},
     "blackjax": {"sampling"},
-    "numpyro": {"validation/twin", "validation/agreement"},
+    "numpyro": {"sampling/pymc_runs", "validation/twin", "validation/agreement"},
     "funsor": {"validation/twin", "validation/agreement"},
     "matplotlib": {"plots", "reporting"},
     "mpl_toolkits": {"plots"},

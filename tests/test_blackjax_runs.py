@@ -23,8 +23,9 @@ from jointmix.kernel.fused import build_model
 from jointmix.model.dataset import make_dataset
 from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
-from jointmix.sampling.blackjax_runs import jaxified, nuts, pathfinder
+from jointmix.sampling.blackjax_runs import nuts, pathfinder
 from jointmix.sampling.control import Control
+from jointmix.sampling.jaxified import jaxified
 
 DIM = 5
 MEAN = np.array([0.0, 1.0, -2.0, 30.0, 4.0])

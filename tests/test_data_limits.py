@@ -1,5 +1,7 @@
 """Where the checks of tables draw their lines, and the whole sentence on the other side."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.tables.columns import read_columns
 from jointmix.tables.issues import listed, quoted
 from jointmix.tables.reading import package_file, read_table
-from jointmix.tables.screening import LARGEST, SMALLEST_SPREAD
+from jointmix.tables.screening import LARGEST, SMALLEST_SPREAD, condition_number
 
 ONE = ModelSpec(n_clusters=1, features=["a"])
 TWO = ModelSpec(n_clusters=1, features=["a", "b"])
@@ -320,3 +322,36 @@ def test_a_dataset_is_taken_as_it_is_and_a_table_becomes_one() -> None:
     with pytest.raises(DataError) as caught:
         as_dataset(dataset, ModelSpec(n_clusters=1, features=["b"]))
     assert str(caught.value) == "The dataset has the columns ('a',); the model needs ('b',)."
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 16_384, 16_385])
+@pytest.mark.parametrize("constant", [True, False])
+def test_condition_numbers_are_those_of_all_rows_at_once(n: int, constant: bool) -> None:
+    """Of fewer rows than columns, of a whole number of blocks and of one row more."""
+    rng = np.random.default_rng(n)
+    for noise in (1.0, 1e-3, 1e-7, 1e-9, 1e-12, 0.0):
+        x = rng.normal(size=(n, 3)) * [1e-6, 1.0, 1e9] + [1.0, 50.0, 0.0]
+        x[:, 2] = 3 * x[:, 0] + noise * x[:, 0].std() * x[:, 2] / 1e9
+        scaled = x - x.mean(axis=0) if constant else x
+        scaled = scaled / np.sqrt((scaled**2).mean(axis=0))
+        singular = np.linalg.svd(scaled, compute_uv=False)
+        found, involved = condition_number(x, constant)
+        expected = singular[0] / max(singular[-1], 1e-300) if n >= 3 else np.inf
+        if expected < 1e11:
+            # Singular values are known to a rounding error of the largest.
+            assert found == pytest.approx(expected, rel=1e-14 * expected + 1e-12)
+        else:
+            assert found > 1e11
+        if 1e4 < expected < 1e11:
+            # The columns that the direction of the smallest singular value is made of.
+            direction = np.abs(np.linalg.svd(scaled)[2][-1])
+            np.testing.assert_array_equal(involved, direction > 0.05 * direction.max())
+
+
+def test_condition_numbers_of_many_rows_take_the_memory_of_few() -> None:
+    x = np.random.default_rng(1).normal(size=(300_000, 4))
+    tracemalloc.start()
+    condition_number(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < x.nbytes / 4

@@ -1,6 +1,7 @@
 """What PyMC's samplers are asked for, and what is made of their answer; nothing is sampled."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,8 @@ def test_blackjaxs_positions_become_parameters(
         asked.update(given, starts=starts)
         return positions, {"logp": logp}
 
-    monkeypatch.setattr(pymc_runs, "jaxified", lambda _: (None, None))
+    density = SimpleNamespace(log_density=None, data=(), devices=1)
+    monkeypatch.setattr(pymc_runs, "density_of", lambda *_: density)
     monkeypatch.setattr(pymc_runs, "nuts", answered)
     tree = sample(dataset, start, 1)
     for name, values in target.parameters(positions).items():

@@ -87,7 +87,7 @@ def _jitted(density: Callable[[Any], Any], points: np.ndarray) -> Call:
 def model_jax(posterior: Posterior) -> Call:
     """The package's PyMC model on JAX."""
     from jointmix.model.graph import mixture_model
-    from jointmix.sampling.blackjax_runs import jaxified
+    from jointmix.sampling.jaxified import jaxified
 
     target = _target(posterior)
     direction = target.start.direction
@@ -106,7 +106,7 @@ def _textbook_points(posterior: Posterior) -> np.ndarray:
 
 def textbook_jax(posterior: Posterior) -> Call:
     """The textbook PyMC mixture on JAX."""
-    from jointmix.sampling.blackjax_runs import jaxified
+    from jointmix.sampling.jaxified import jaxified
 
     density, _ = jaxified(textbook_model(posterior))
     return _jitted(density, _textbook_points(posterior))

@@ -12,7 +12,7 @@ SAMPLERS = {
     "numpyro": ("jax",),
     "blackjax": ("jax",),
     "pymc": ("numba",),
-    "independence": ("kernel",),
+    "independence": ("kernel", "jax"),
     "laplace": ("kernel",),
     "pathfinder": ("jax",),
 }
@@ -49,7 +49,9 @@ class SamplerSpec:
         approximation, "laplace" (at the mode) or "pathfinder", marked as such in the result.
     backend
         "kernel" (the package's own compiled density), "numba" or "jax" (the PyMC model, compiled
-        by PyTensor), or "auto": chosen by cost; the choice stands in the result.
+        by PyTensor), or "auto": chosen by cost; the choice stands in the result. On "jax" the
+        samplers "blackjax", "numpyro" with vectorized chains, and "independence", which weighs its
+        candidates there, spread the rows over all devices that JAX has.
     adaptation
         Of the metric: "low_rank" (dense with NumPyro and BlackJAX), "diag", or "laplace", with
         the kernel: values are first whitened by the curvature at the mode. "auto" takes the last

@@ -74,6 +74,8 @@ def plan(spec: ModelSpec, n_rows: int) -> Plan:
             "one of its parameters free."
         )
     backend, reason = choose_backend(spec, n_rows)
+    if backend == "jax":
+        _prepare_jax()
     return Plan(backend, reason, memory.require(spec, n_rows, backend))
 
 
@@ -126,8 +128,6 @@ def sample(
     """
     spec = dataset.spec
     planned = planned or plan(spec, len(dataset.values))
-    if planned.backend == "jax":
-        _prepare_jax()
     report = progress or (lambda *_: None)
     module, name = _RUNNERS[spec.sampler.sampler]
     run: Callable[..., Draws] = getattr(import_module(f"jointmix.sampling.{module}"), name)
@@ -158,10 +158,11 @@ def sample(
             f"The sampler {spec.sampler.sampler!r} failed ({cause}); state priors in the columns' "
             "units, or let columns be standardised."
         ) from error
-    tree = normalised(draws, spec)
+    tree, devices = normalised(draws, spec), int(draws.attrs.get("devices", 1))
     tree.attrs |= {
         "backend": f"{draws.attrs.get('sampler', spec.sampler.sampler)} on {planned.backend}",
-        "backend_reason": planned.reason,
+        "backend_reason": planned.reason
+        + (f" The rows lie on {devices} devices of JAX." if devices > 1 else ""),
         "memory_estimate": planned.needed.total,
     }
     return tree

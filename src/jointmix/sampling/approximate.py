@@ -59,7 +59,8 @@ def run_pathfinder(
         If no path finds an approximation, or all lie at singular correlations.
     """
     from jointmix.model.graph import mixture_model
-    from jointmix.sampling.blackjax_runs import jaxified, pathfinder
+    from jointmix.sampling.blackjax_runs import pathfinder
+    from jointmix.sampling.jaxified import jaxified
 
     del backend, control
     report("sample", 0, 1, "pathfinder")

@@ -56,6 +56,8 @@ def choose_backend(spec: ModelSpec, n_rows: int) -> tuple[str, str]:
     _require(spec)
     if len(SAMPLERS[sampler]) == 1:
         return SAMPLERS[sampler][0], f"The only backend that the sampler {sampler!r} runs on."
+    if wanted == "auto" and sampler == "independence":
+        return "kernel", "Candidates are weighed by the kernel unless backend='jax' is asked for."
     if wanted == "auto" and spec.missing == "model":
         return "kernel", "The kernel takes the least time where entries are missing."
     if wanted != "auto":

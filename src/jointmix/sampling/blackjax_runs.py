@@ -3,21 +3,16 @@
 JAX functions are traced in the calling thread: traced first in another one, they gave NaN.
 """
 
-import math
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pymc as pm
 from scipy.special import logsumexp
 
 from jointmix.base.errors import MissingExtraError, SamplingError
 from jointmix.base.progress import Progress
 from jointmix.sampling.control import LEAST_DRAWS, Control
-
-LogDensity = Callable[[Any], Any]
-Unravel = Callable[[np.ndarray], dict[str, np.ndarray]]
+from jointmix.sampling.jaxified import LogDensity
 
 #: XLA cannot be interrupted: between so many parts of a run progress and Ctrl-C have their turn.
 _SEGMENTS = 20
@@ -32,6 +27,7 @@ def nuts(
     target_accept: float,
     dense: bool,
     seed: int,
+    data: Sequence[Any] = (),
     report: Progress | None = None,
     control: Control | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -40,7 +36,7 @@ def nuts(
     Parameters
     ----------
     logp
-        JAX function from a vector (dim,) to the log density there, a scalar.
+        JAX function from a vector (dim,), and data, to the log density there, a scalar.
     starts
         Where the chains start, (chain, dim).
     draws, tune
@@ -49,6 +45,8 @@ def nuts(
         Target acceptance rate of the step-size adaptation; whether the mass matrix is dense.
     seed
         Of all randomness: a rerun on the same machine gives the same draws.
+    data
+        Arrays, perhaps spread over devices, that are handed to ``logp`` and are no constants of it.
     report
         Called as ``report("sample", done, total, note)`` with numbers of steps of all chains.
     control
@@ -83,17 +81,17 @@ def nuts(
     parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     with jax.enable_x64(True):
         positions = jax.numpy.asarray(starts, dtype="float64")
-        _require_density(logp, positions)
+        _require_density(logp, positions, data)
         keys = jax.random.split(jax.random.key(seed), (2, n_chains))
         adapt = _adaptation(logp, tune, target_accept, dense)
         advance = _segment(logp, length)
         try:
             tell("sample", 0, n_chains * (tune + draws), "adapting")
             _obey(control)
-            states, tuned = adapt(keys[0], positions)
+            states, tuned = adapt(keys[0], positions, data)
             for first in range(0, draws, length):
                 _obey(control)
-                states, part = advance(states, tuned, keys[1], first)
+                states, part = advance(states, tuned, keys[1], first, data)
                 parts.append(jax.tree.map(np.asarray, part))
                 done = n_chains * (tune + min(first + length, draws))
                 tell("sample", done, n_chains * (tune + draws), _note(parts))
@@ -125,10 +123,13 @@ def _require_jax() -> Any:
     return jax
 
 
-def _require_density(logp: LogDensity, positions: Any) -> None:
+def _require_density(logp: LogDensity, positions: Any, data: Sequence[Any]) -> None:
     import jax
 
-    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(logp)))(positions)
+    def at_all(points: Any, data: Sequence[Any]) -> Any:
+        return jax.vmap(lambda point: jax.value_and_grad(logp)(point, *data))(points)
+
+    values, gradients = jax.jit(at_all)(positions, data)
     finite = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
     if not finite.all():
         value = float(values[int(np.argmin(finite))])
@@ -141,25 +142,29 @@ def _require_density(logp: LogDensity, positions: Any) -> None:
 def _adaptation(
     logp: LogDensity, tune: int, target_accept: float, dense: bool
 ) -> Callable[..., Any]:
-    """From keys and positions of the chains to their states, step sizes and mass matrices."""
+    """From keys, positions and data to the chains' states, step sizes and mass matrices."""
     import blackjax
     import jax
     from blackjax.adaptation.base import get_filter_adapt_info_fn
 
-    algorithm = blackjax.window_adaptation(
-        blackjax.nuts,
-        logp,
-        is_mass_matrix_diagonal=not dense,
-        target_acceptance_rate=target_accept,
-        # By default every state of every trajectory of the adaptation would be kept.
-        adaptation_info_fn=get_filter_adapt_info_fn(),
-    )
+    @jax.jit
+    def adapt(keys: Any, positions: Any, data: Sequence[Any]) -> tuple[Any, tuple[Any, Any]]:
+        algorithm = blackjax.window_adaptation(
+            blackjax.nuts,
+            lambda point: logp(point, *data),
+            is_mass_matrix_diagonal=not dense,
+            target_acceptance_rate=target_accept,
+            # By default every state of every trajectory of the adaptation would be kept.
+            adaptation_info_fn=get_filter_adapt_info_fn(),
+        )
 
-    def adapt(key: Any, position: Any) -> tuple[Any, tuple[Any, Any]]:
-        (state, tuned), _ = algorithm.run(key, position, tune)
-        return state, (tuned["step_size"], tuned["inverse_mass_matrix"])
+        def chain(key: Any, position: Any) -> tuple[Any, tuple[Any, Any]]:
+            (state, tuned), _ = algorithm.run(key, position, tune)
+            return state, (tuned["step_size"], tuned["inverse_mass_matrix"])
 
-    return jax.jit(jax.vmap(adapt))
+        return jax.vmap(chain)(keys, positions)
+
+    return adapt
 
 
 def _segment(logp: LogDensity, length: int) -> Callable[..., Any]:
@@ -170,11 +175,16 @@ def _segment(logp: LogDensity, length: int) -> Callable[..., Any]:
     kernel = blackjax.nuts.build_kernel()
 
     @jax.jit
-    def advance(states: Any, tuned: Any, keys: Any, first: Any) -> tuple[Any, Any]:
+    def advance(
+        states: Any, tuned: Any, keys: Any, first: Any, data: Sequence[Any]
+    ) -> tuple[Any, Any]:
+        def density(point: Any) -> Any:
+            return logp(point, *data)
+
         def chain(state: Any, tuned: tuple[Any, Any], key: Any) -> tuple[Any, Any]:
             def one(state: Any, index: Any) -> tuple[Any, Any]:
                 # A key of the draw's number: how draws are cut into segments changes none.
-                state, info = kernel(jax.random.fold_in(key, index), state, logp, *tuned)
+                state, info = kernel(jax.random.fold_in(key, index), state, density, *tuned)
                 statistics = {
                     "logp": state.logdensity,
                     "diverging": info.is_divergent,
@@ -356,42 +366,3 @@ def _principal_axes(logp: LogDensity, start: Any) -> Any:
     curvature = jnp.abs(values)
     # A direction without curvature keeps its unit.
     return vectors / jnp.sqrt(jnp.where(curvature > 1e-12 * curvature.max(), curvature, 1.0))
-
-
-def jaxified(model: pm.Model) -> tuple[LogDensity, Unravel]:
-    """A model's log density as a JAX function of one vector, to be called with 64 bits.
-
-    Parameters
-    ----------
-    model
-        The model, with its data, which become constants of the function.
-
-    Returns
-    -------
-    logp : callable
-        From a vector (dim,), the unconstrained value variables in the order of
-        ``model.free_RVs``, to the log density, a scalar.
-    unravel : callable
-        From positions (..., dim) to a dict of value variables' names to arrays (..., *shape).
-    """
-    import jax
-    from pymc.sampling.jax import get_jaxified_logp
-
-    values = [model.rvs_to_values[variable] for variable in model.free_RVs]
-    ends = np.cumsum([0, *(math.prod(value.type.shape) for value in values)])
-    with jax.enable_x64(True):
-        # Whatever the name of its option says, by default this is log p, not its negative.
-        density = get_jaxified_logp(model)
-
-    def split(positions: Any) -> list[Any]:
-        parts = [positions[..., first:last] for first, last in pairwise(ends)]
-        lead = positions.shape[:-1]
-        return [part.reshape(*lead, *v.type.shape) for part, v in zip(parts, values, strict=True)]
-
-    def logp(position: Any) -> Any:
-        return density(split(position))
-
-    def unravel(positions: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip((value.name for value in values), split(positions), strict=True))
-
-    return logp, unravel

@@ -17,7 +17,7 @@ from scipy.special import gammaln, logsumexp
 from jointmix.base.errors import SamplingError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.progress import Progress
-from jointmix.kernel.densities import densities, prior_densities
+from jointmix.kernel.densities import prior_densities
 from jointmix.kernel.values import parameters as expanded
 from jointmix.model.settings import LARGEST_PARETO_SHAPE, MOST_SHAPE, NEARLY_ALL
 from jointmix.sampling.approximate import smoothed
@@ -157,12 +157,15 @@ def run(target: Target, backend: str, seed: int, report: Progress, control: Cont
     SamplingError
         If the posterior has no mode with curvature in all directions near the start.
     """
-    compiling = _compiled(target, backend, seed, report)
-    sampler = Sampler(target, seed, report)
+    posterior = Posterior(target.dataset, target.start.direction, backend)
+    compiling = _compiled(target, posterior, seed, report)
+    sampler = Sampler(target, posterior, seed, report)
     for _ in sampler.blocks(report, control):
         pass
     draws = sampler.draws()
     draws.attrs["compile_seconds"] = compiling
+    if backend == "jax":
+        draws.attrs["devices"] = posterior.on_devices.devices
     return draws
 
 
@@ -185,8 +188,9 @@ def run_auto(
 
     reason, compiling, began = _unfit(target, backend, stream is not None), 0.0, time.perf_counter()
     if not reason:
-        compiling = _compiled(target, backend, seed, report)
-        sampler, reason = _tried(target, seed, report, control)
+        posterior = Posterior(target.dataset, target.start.direction)
+        compiling = _compiled(target, posterior, seed, report)
+        sampler, reason = _tried(target, posterior, seed, report, control)
         if sampler is not None:
             draws = sampler.draws()
             draws.attrs.update(
@@ -214,7 +218,7 @@ def _unfit(target: Target, backend: str, streams: bool) -> str:
     if spec.sampler.adaptation != "auto":
         return "nutpie, as its adaptation was asked for."
     if backend != "kernel":
-        return f"nutpie, as candidates are weighed by the kernel, and the backend is {backend}."
+        return f"nutpie, as here candidates are weighed by the kernel, not by {backend}."
     if target.start.direction is None and spec.exchangeable and spec.n_clusters > 1:
         return "nutpie, as labels are left free."
     if target.dim > LARGEST_DIM:
@@ -222,7 +226,7 @@ def _unfit(target: Target, backend: str, streams: bool) -> str:
     return ""
 
 
-def _compiled(target: Target, backend: str, seed: int, report: Progress) -> float:
+def _compiled(target: Target, posterior: Posterior, seed: int, report: Progress) -> float:
     """Seconds that compiling took.
 
     Raises
@@ -231,19 +235,19 @@ def _compiled(target: Target, backend: str, seed: int, report: Progress) -> floa
         If the density at the start is not finite.
     """
     began = time.perf_counter()
-    report("compile", 0, 1, backend)
+    report("compile", 0, 1, posterior.backend)
     target.check_start(seed)
-    densities(target.problem, target.point(seed)[None])
-    report("compile", 1, 1, backend)
+    posterior.log_densities(posterior.point(target.start.parameters)[None], 1)
+    report("compile", 1, 1, posterior.backend)
     return time.perf_counter() - began
 
 
 def _tried(
-    target: Target, seed: int, report: Progress, control: Control
+    target: Target, posterior: Posterior, seed: int, report: Progress, control: Control
 ) -> tuple["Sampler | None", str]:
     """Independence chains that have run, or None, and why."""
     try:
-        sampler = Sampler(target, seed, report)
+        sampler = Sampler(target, posterior, seed, report)
     except SamplingError as error:
         return None, f"nutpie: {str(error).partition(';')[0].rstrip('.')}."
     limits = f"(at least {percent(_LEAST_SHARE, 0)}, at most {MOST_SHAPE})"
@@ -261,13 +265,13 @@ def _tried(
 class Sampler:
     """A proposal, its pilot, and the chains over its candidates."""
 
-    def __init__(self, target: Target, seed: int, report: Progress) -> None:
+    def __init__(self, target: Target, posterior: Posterior, seed: int, report: Progress) -> None:
         self._began, self._done, self.interrupted = time.perf_counter(), 0, False
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         report("sample", 0, 1, "mode")
         start, settings = target.start, target.spec.sampler
         self._spec, self._settings = target.spec, settings
-        self._posterior = Posterior(target.dataset, start.direction)
+        self._posterior = posterior
         self.proposal = make_proposal(self._posterior, start.parameters, start.others)
         draws, chances = np.random.SeedSequence(seed).spawn(2)
         self._rng, self._chances = np.random.default_rng(draws), np.random.default_rng(chances)

@@ -20,6 +20,8 @@ _FOLLOWED = 21
 #: Copies of the draws that exist at the same time: sampled, identified, as densities take them, and
 #: on their way to checks and disk.
 _COPIES = 5
+#: Arrays of a chain's densities, (row, component), that a gradient on a device holds.
+_DEVICE_ARRAYS = 12
 #: Arrays of EM's batches that exist at the same time; those of the labels are no larger.
 _BATCH_ARRAYS = 8
 
@@ -66,14 +68,26 @@ def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     )
 
 
+def on_device(spec: ModelSpec, n_rows: int, n_devices: int) -> float:
+    """Bytes that a device holds at its largest, of rows spread over so many of them."""
+    settings, columns = spec.sampler, len(spec.columns)
+    terms = 1 + columns + columns * (columns + 1) // 2
+    # Chains run side by side, each with its own components' densities and their derivatives.
+    densities = settings.chains * spec.n_clusters * _DEVICE_ARRAYS
+    return -(-n_rows // n_devices) * (columns + 1 + terms + densities) * _DOUBLE
+
+
 def require(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     """The estimate, if it fits.
 
     Raises
     ------
     MemoryLimitError
-        If it exceeds what is free; the sentence says what takes most and what to do.
+        If it exceeds what is free, here or on JAX's devices where it runs on those; the sentence
+        says what takes most and what to do.
     """
+    if backend == "jax":
+        _require_devices(spec, n_rows)
     needed, free = estimate(spec, n_rows, backend), available()
     if needed.total > free:
         settings = spec.sampler
@@ -91,6 +105,26 @@ def require(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
             f"{free / _GIB:.1f} GiB are free: {most}."
         )
     return needed
+
+
+def _require_devices(spec: ModelSpec, n_rows: int) -> None:
+    """Refuse what would not fit where devices say how much they have, as accelerators do."""
+    import jax
+
+    devices = jax.local_devices()
+    told = [found for found in (device.memory_stats() for device in devices) if found]
+    if not told:
+        return
+    free = min(found["bytes_limit"] - found["bytes_in_use"] for found in told)
+    n = len(jax.devices())
+    needed = on_device(spec, n_rows, n)
+    if needed > free:
+        fitting = int(n_rows * free / needed)
+        raise MemoryLimitError(
+            f"Each of {n} devices of JAX needs about {needed / _GIB:.1f} GiB of memory for "
+            f"{n_rows} rows and has {free / _GIB:.1f} GiB free: fit at most {fitting} rows, run "
+            "fewer chains, or give it more devices."
+        )
 
 
 def _fitting_draws(needed: Memory, free: float, draws: int) -> int:

@@ -7,6 +7,7 @@ posterior's density over the proposal's is bounded where its tails are no heavie
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -24,6 +25,9 @@ from jointmix.modes.mass import rough_problem
 from jointmix.modes.straight import StraightNormal, straight_normal
 from jointmix.sampling.approximate import smoothed
 
+if TYPE_CHECKING:
+    from jointmix.sampling.devices import DeviceDensity
+
 #: Share of candidates from the t distribution, and its degrees of freedom.
 _WIDE_SHARE, _DF = 0.2, 5.0
 #: Least share of the candidates that a mode gets.
@@ -39,16 +43,25 @@ class Posterior:
     """A model's posterior given rows, as a density of unconstrained values, labels left free.
 
     With a direction, of one of the K! copies that the labels make: the one whose components are
-    sorted along it.
+    sorted along it. With the backend "jax" densities of many points come from JAX's devices; modes
+    are climbed to by the kernel all the same.
     """
 
     dataset: Dataset
     direction: np.ndarray | None
+    backend: str = "kernel"
 
     @cached_property
     def problem(self) -> np.ndarray:
         """The kernel's description of model and rows."""
         return make_problem(self.dataset)
+
+    @cached_property
+    def on_devices(self) -> "DeviceDensity":
+        """The density on JAX's devices."""
+        from jointmix.sampling.devices import density_of
+
+        return density_of(self.dataset, None)
 
     @cached_property
     def _rough(self) -> np.ndarray | None:
@@ -62,7 +75,10 @@ class Posterior:
         """Log densities (point,) of unconstrained values (point, dim); −∞ outside the copy."""
         found = np.full(len(points), -np.inf)
         inside = np.flatnonzero(self._is_sorted(points))
-        own = densities(self.problem, points[inside], cores)
+        if self.backend == "jax":
+            own = self.on_devices.log_densities(points[inside])
+        else:
+            own = densities(self.problem, points[inside], cores)
         found[inside] = np.where(np.isnan(own), -np.inf, own)
         return found
 

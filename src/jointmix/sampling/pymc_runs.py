@@ -1,7 +1,7 @@
 """NUTS of NumPyro, BlackJAX and PyMC, on the PyMC model."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,37 @@ from jointmix.base.schema import CHAIN
 from jointmix.model.graph import mixture_model
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
-from jointmix.sampling.blackjax_runs import jaxified, nuts
+from jointmix.sampling.blackjax_runs import nuts
 from jointmix.sampling.control import Control
+from jointmix.sampling.devices import density_of, n_devices
 from jointmix.sampling.result import Draws, statistics_of
 from jointmix.sampling.target import Target
+
+#: NumPyro's names of what it says of a draw, and those of `result.STATISTICS`.
+_NUMPYRO = {
+    "potential_energy": "logp",
+    "diverging": "diverging",
+    "num_steps": "n_steps",
+    "adapt_state.step_size": "step_size",
+    "energy": "energy",
+    "accept_prob": "acceptance_rate",
+}
 
 
 def run_numpyro(
     target: Target, backend: str, seed: int, report: Progress, control: Control
 ) -> Draws:
-    """Draws by NumPyro, through ``pymc.sampling.jax``."""
+    """Draws by NumPyro, through ``pymc.sampling.jax``.
+
+    Where JAX has several devices the rows are spread over them, and chains run side by side; with
+    ``chain_method="parallel"`` each chain has a device, and all rows, for itself.
+    """
     from pymc.sampling import jax as pymc_jax
 
     del backend, control
     settings = target.spec.sampler
+    if settings.chain_method == "vectorized" and n_devices(target.dataset) > 1:
+        return _numpyro_on_devices(target, seed, report)
     model = mixture_model(target.dataset, target.start.direction, "dot")
     report("sample", 0, 1, "numpyro")
     began = time.perf_counter()
@@ -42,19 +59,77 @@ def run_numpyro(
     return _from_tree(tree, target.spec, {"sample_seconds": time.perf_counter() - began})
 
 
+def _numpyro_on_devices(target: Target, seed: int, report: Progress) -> Draws:
+    """The same with data as arguments: PyMC's wrapper makes constants of them, one a device."""
+    import jax
+    import numpyro
+
+    settings = target.spec.sampler
+    report("sample", 0, 1, "numpyro")
+    began = time.perf_counter()
+    density = density_of(target.dataset, target.start.direction)
+    log_density = density.log_density
+
+    def model(data: Sequence[Any]) -> None:
+        flat = numpyro.distributions.ImproperUniform(
+            numpyro.distributions.constraints.real_vector, (), (target.dim,)
+        )
+        position = numpyro.sample("position", flat)
+        numpyro.factor("log_density", log_density(position, *data))
+
+    kernel = numpyro.infer.NUTS(
+        model,
+        target_accept_prob=settings.target_accept,
+        dense_mass=settings.adaptation != "diag",
+    )
+    with jax.enable_x64(True):
+        chains = numpyro.infer.MCMC(
+            kernel,
+            num_warmup=settings.tune,
+            num_samples=settings.draws,
+            num_chains=settings.chains,
+            chain_method="vectorized",
+            progress_bar=False,
+            jit_model_args=True,
+        )
+        chains.run(
+            jax.random.PRNGKey(seed),
+            density.data,
+            init_params={"position": target.points(seed, settings.chains)},
+            extra_fields=tuple(_NUMPYRO),
+        )
+        positions = np.asarray(chains.get_samples(group_by_chain=True)["position"])
+        told = chains.get_extra_fields(group_by_chain=True)
+        said = {name: np.asarray(told[theirs]) for theirs, name in _NUMPYRO.items()}
+    statistics = said | {
+        "logp": -said["logp"],
+        # Of a trajectory that was not cut short, as PyMC tells it.
+        "depth": np.floor(np.log2(said["n_steps"])).astype(int) + 1,
+    }
+    return Draws(
+        target.parameters(positions),
+        statistics,
+        np.arange(settings.chains),
+        {"sample_seconds": time.perf_counter() - began, "devices": density.devices},
+    )
+
+
 def run_blackjax(
     target: Target, backend: str, seed: int, report: Progress, control: Control
 ) -> Draws:
-    """Draws by BlackJAX; PyMC's own wrapper of it fails with the releases of BlackJAX in use."""
+    """Draws by BlackJAX, the rows on all of JAX's devices.
+
+    PyMC's own wrapper of BlackJAX fails with the releases in use.
+    """
     del backend
     settings = target.spec.sampler
-    model = mixture_model(target.dataset, target.start.direction, "dot")
     began = time.perf_counter()
-    log_density, _ = jaxified(model)
+    density = density_of(target.dataset, target.start.direction)
     report("sample", 0, 1, "blackjax")
     positions, statistics = nuts(
-        log_density,
+        density.log_density,
         target.points(seed, settings.chains),
+        data=density.data,
         draws=settings.draws,
         tune=settings.tune,
         target_accept=settings.target_accept,
@@ -68,7 +143,11 @@ def run_blackjax(
         target.parameters(positions),
         statistics,
         np.arange(len(positions)),
-        {"sample_seconds": time.perf_counter() - began, "partial": int(partial)},
+        {
+            "sample_seconds": time.perf_counter() - began,
+            "partial": int(partial),
+            "devices": density.devices,
+        },
     )
 
 

@@ -25,6 +25,8 @@ EXACT_RATIO = 1e-8
 _ROWS_FOR_TOTAL = 5
 #: Share of a column's rows that have ties from which it counts as rounded.
 TIED_SHARE_NOTE = 0.5
+#: Rows of a QR decomposition.
+_QR_ROWS = 16_384
 _EPSILON = float(np.finfo(float).eps)
 
 
@@ -157,11 +159,23 @@ def condition_number(values: np.ndarray, constant: bool = True) -> tuple[float, 
     ----------
     constant
         Whether the columns are centred first.
+
+    Notes
+    -----
+    From the triangle R of QR, which has the columns' singular values, made a block of rows after
+    the other (Demmel et al. 2012, doi:10.1137/080731992): the Gram matrix would square them, and
+    lose condition numbers beyond 1e8.
     """
-    centred = values - values.mean(axis=0) if constant else values
-    scaled = centred / np.abs(centred).max(axis=0)
-    scaled /= np.sqrt((scaled**2).mean(axis=0))
-    _, singular, rows = np.linalg.svd(scaled, full_matrices=len(scaled) < scaled.shape[1])
+    center = values.mean(axis=0) if constant else np.zeros(values.shape[1])
+    # Subtracting keeps the order, so that these are the largest deviations to the last bit.
+    top = np.maximum(np.abs(values.max(axis=0) - center), np.abs(values.min(axis=0) - center))
+    squares, triangle = np.zeros(values.shape[1]), np.empty((0, values.shape[1]))
+    for first in range(0, len(values), _QR_ROWS):
+        scaled = (values[first : first + _QR_ROWS] - center) / top
+        squares += (scaled**2).sum(axis=0)
+        triangle = np.linalg.qr(np.vstack([triangle, scaled]), mode="r")
+    triangle = triangle / np.sqrt(squares / len(values))
+    _, singular, rows = np.linalg.svd(triangle, full_matrices=len(triangle) < values.shape[1])
     deficient = len(singular) < values.shape[1] or singular[-1] == 0
     condition = np.inf if deficient else float(singular[0] / singular[-1])
     weight = np.abs(rows[-1])

@@ -1,0 +1,124 @@
+"""Rows spread over JAX's devices: the same density, and no device is told another's rows."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import on_devices
+import pytest
+
+import jointmix as jm
+from jointmix.base.errors import MemoryLimitError
+from jointmix.families.rows import Gaps, Rows
+from jointmix.sampling import memory
+from jointmix.sampling.devices import spread
+
+pytest.importorskip("jax", reason="jax is not installed")
+
+
+def on_two_devices(what: str) -> dict[str, Any]:
+    """What `on_devices` prints where JAX takes this machine for two devices."""
+    flags = "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false"
+    done = subprocess.run(
+        [sys.executable, str(Path(on_devices.__file__)), what],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["devices"] == 2
+    return found
+
+
+@pytest.fixture(scope="module")
+def densities() -> dict[str, Any]:
+    return on_two_devices("densities")
+
+
+@pytest.mark.parametrize("model", on_devices.MODELS)
+def test_densities_and_gradients_are_the_kernels(model: str, densities: dict[str, Any]) -> None:
+    # Sums of 2,001 terms in other orders.
+    assert densities[model]["density"] < 1e-12
+    assert densities[model]["gradient"] < 1e-12
+
+
+@pytest.mark.parametrize("model", on_devices.MODELS)
+def test_devices_tell_each_other_sums_alone(model: str, densities: dict[str, Any]) -> None:
+    found = densities[model]
+    assert found["collectives"] == ["all-reduce"]
+    first, second = found["rows"]
+    # 2,001 rows, and those that fill up: at most one for each of the four kinds of what is missing.
+    assert first == second
+    assert 2001 <= first + second <= 2005
+
+
+def test_a_device_needs_no_more_than_is_estimated(densities: dict[str, Any]) -> None:
+    for name, (_, spec) in on_devices.MODELS.items():
+        one = replace(spec, sampler=jm.SamplerSpec(chains=1))
+        assert densities[name]["bytes"] < memory.on_device(one, 2001, 2) + 2e4
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_each_row_lies_once_on_one_device(n: int) -> None:
+    places = [np.array([0, 2, 5, 6, 9]), np.array([1, 7]), np.array([3, 4, 8])]
+    nothing = Rows(np.zeros((0, 1)), np.zeros((0, 0)), np.zeros(0))
+    parts = [Gaps(place, nothing, np.ones(1, dtype=bool), True, {}) for place in places]
+    found = spread(parts, n)
+    assert sorted(found.taken[found.real]) == list(range(10))
+    for own, real in zip(found.taken.reshape(n, -1), found.real.reshape(n, -1), strict=True):
+        # All devices run one program: what lies where one pattern is has that pattern.
+        assert len(own) == sum(len(part.place) for part in found.patterns)
+        for part, place in zip(found.patterns, places, strict=True):
+            assert set(own[part.place]) <= set(place)
+            assert real[part.place].sum() <= -(-len(place) // n)
+
+
+def test_what_a_device_has_no_room_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+
+    spec = on_devices.BASE
+    room = {"bytes_limit": 3 * 2**30, "bytes_in_use": 2**30}
+    device = SimpleNamespace(memory_stats=lambda: room)
+    for name in ("devices", "local_devices"):
+        monkeypatch.setattr(jax, name, lambda: [device] * 2)
+    monkeypatch.setattr(memory, "available", lambda: 1e13)
+    message = (
+        r"^Each of 2 devices of JAX needs about \d+\.\d GiB of memory for 100000000 rows and has "
+        r"2\.0 GiB free: fit at most (\d+) rows, run fewer chains, or give it more devices\.$"
+    )
+    with pytest.raises(MemoryLimitError, match=message) as caught:
+        memory.require(spec, 10**8, "jax")
+    fitting = int(str(caught.value).split("at most ")[1].split()[0])
+    memory.require(spec, fitting, "jax")
+    with pytest.raises(MemoryLimitError):
+        memory.require(spec, fitting + fitting // 100, "jax")
+
+
+def test_candidates_weighed_on_devices_make_the_kernels_chains() -> None:
+    found = on_two_devices("independence")["independence"]
+    assert found["backend"] == "independence on jax"
+    assert found["reason"].endswith("The rows lie on 2 devices of JAX.")
+    same = jm.SamplerSpec(sampler="independence", draws=40, tune=40, chains=2, starts=4)
+    own = jm.fit(on_devices.table(), replace(on_devices.BASE, sampler=same), seed=1, progress=False)
+    # The same candidates, accepted by chances that differ in rounding.
+    np.testing.assert_allclose(found["mean"], own["posterior"]["mean"].values.ravel(), rtol=1e-9)
+    height = own["sample_stats"]["log_density"].values.ravel()
+    np.testing.assert_allclose(found["log_density"], height, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_nuts_follows_the_density_on_devices() -> None:
+    found = on_two_devices("blackjax,numpyro")
+    for sampler in ("blackjax", "numpyro"):
+        assert found[sampler]["reason"].endswith("The rows lie on 2 devices of JAX.")
+        assert np.isfinite(found[sampler]["log_density"]).all()
+        assert np.std(found[sampler]["log_density"]) > 0
