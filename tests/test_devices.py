@@ -101,6 +101,13 @@ def test_what_a_device_has_no_room_for_is_refused(monkeypatch: pytest.MonkeyPatc
     memory.require(spec, fitting, "jax")
     with pytest.raises(MemoryLimitError):
         memory.require(spec, fitting + fitting // 100, "jax")
+    # Rows that are completed lie on one device, which holds half as many.
+    alone = r"^A device of JAX needs .* fit at most (\d+) rows, or run fewer chains\.$"
+    with pytest.raises(MemoryLimitError, match=alone) as caught:
+        memory.require(spec, 10**8, "jax", completed=True)
+    assert int(str(caught.value).split("at most ")[1].split()[0]) == pytest.approx(
+        fitting / 2, abs=1
+    )
 
 
 def test_candidates_weighed_on_devices_make_the_kernels_chains() -> None:

@@ -137,7 +137,8 @@ def fit_from(
     def again(settings: SamplerSpec) -> xr.DataTree:
         # Whoever chose nutpie for the first run has chosen.
         spec = replace(prepared.spec, sampler=replace(settings, sampler="nutpie"))
-        planned = plan(spec, len(prepared.dataset.values))
+        rows = prepared.dataset.rows
+        planned = plan(spec, len(rows.y), rows.completions is not None)
         changed = replace(prepared, dataset=prepared.dataset.under(spec), planned=planned)
         found = _sampled(changed, clock, progress, control)
         found.attrs["sampler_reason"] = tree.attrs["sampler_reason"]
@@ -250,7 +251,7 @@ def search(
     clock.start("data")
     dataset = make_dataset(table, spec)
     # What cannot be sampled is refused before EM has taken its time.
-    planned = plan(dataset.spec, len(dataset.values))
+    planned = plan(dataset.spec, len(dataset.values), dataset.rows.completions is not None)
     clock.start("em")
     if start is None:
         return Searched(dataset, seed, planned, fit_em(dataset, dataset.spec, seed, shares))

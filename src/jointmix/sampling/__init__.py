@@ -56,8 +56,15 @@ class Plan:
     needed: memory.Memory
 
 
-def plan(spec: ModelSpec, n_rows: int) -> Plan:
+def plan(spec: ModelSpec, n_rows: int, completed: bool = False) -> Plan:
     """How a model will be sampled; refuses before anything runs what cannot be.
+
+    Parameters
+    ----------
+    spec, n_rows
+        The model, and how many rows it is fitted to.
+    completed
+        Whether rows miss levels that are summed over, which keeps all rows on one device of JAX.
 
     Raises
     ------
@@ -76,7 +83,7 @@ def plan(spec: ModelSpec, n_rows: int) -> Plan:
     backend, reason = choose_backend(spec, n_rows)
     if backend == "jax":
         _prepare_jax()
-    return Plan(backend, reason, memory.require(spec, n_rows, backend))
+    return Plan(backend, reason, memory.require(spec, n_rows, backend, completed))
 
 
 def sample(
@@ -127,7 +134,7 @@ def sample(
         If the fit would not fit into memory.
     """
     spec = dataset.spec
-    planned = planned or plan(spec, len(dataset.values))
+    planned = planned or plan(spec, len(dataset.values), dataset.rows.completions is not None)
     report = progress or (lambda *_: None)
     module, name = _RUNNERS[spec.sampler.sampler]
     run: Callable[..., Draws] = getattr(import_module(f"jointmix.sampling.{module}"), name)

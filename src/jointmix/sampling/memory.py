@@ -77,7 +77,7 @@ def on_device(spec: ModelSpec, n_rows: int, n_devices: int) -> float:
     return -(-n_rows // n_devices) * (columns + 1 + terms + densities) * _DOUBLE
 
 
-def require(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
+def require(spec: ModelSpec, n_rows: int, backend: str, completed: bool = False) -> Memory:
     """The estimate, if it fits.
 
     Raises
@@ -87,7 +87,7 @@ def require(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
         says what takes most and what to do.
     """
     if backend == "jax":
-        _require_devices(spec, n_rows)
+        _require_devices(spec, n_rows, completed)
     needed, free = estimate(spec, n_rows, backend), available()
     if needed.total > free:
         settings = spec.sampler
@@ -107,7 +107,7 @@ def require(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     return needed
 
 
-def _require_devices(spec: ModelSpec, n_rows: int) -> None:
+def _require_devices(spec: ModelSpec, n_rows: int, completed: bool) -> None:
     """Refuse what would not fit where devices say how much they have, as accelerators do."""
     import jax
 
@@ -116,14 +116,15 @@ def _require_devices(spec: ModelSpec, n_rows: int) -> None:
     if not told:
         return
     free = min(found["bytes_limit"] - found["bytes_in_use"] for found in told)
-    n = len(jax.devices())
+    n = 1 if completed else len(jax.devices())
     needed = on_device(spec, n_rows, n)
     if needed > free:
         fitting = int(n_rows * free / needed)
+        who = "A device of JAX" if n == 1 else f"Each of {n} devices of JAX"
+        more = "or run fewer chains" if completed else "run fewer chains, or give it more devices"
         raise MemoryLimitError(
-            f"Each of {n} devices of JAX needs about {needed / _GIB:.1f} GiB of memory for "
-            f"{n_rows} rows and has {free / _GIB:.1f} GiB free: fit at most {fitting} rows, run "
-            "fewer chains, or give it more devices."
+            f"{who} needs about {needed / _GIB:.1f} GiB of memory for {n_rows} rows and has "
+            f"{free / _GIB:.1f} GiB free: fit at most {fitting} rows, {more}."
         )
 
 
