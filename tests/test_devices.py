@@ -102,8 +102,8 @@ def test_what_a_device_has_no_room_for_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MemoryLimitError):
         memory.require(spec, fitting + fitting // 100, "jax")
     # Rows that are completed lie on one device, which holds half as many.
-    alone = r"^A device of JAX needs .* fit at most (\d+) rows, or run fewer chains\.$"
-    with pytest.raises(MemoryLimitError, match=alone) as caught:
+    message = r"^A device of JAX needs .* fit at most (\d+) rows, or run fewer chains\.$"
+    with pytest.raises(MemoryLimitError, match=message) as caught:
         memory.require(spec, 10**8, "jax", completed=True)
     assert int(str(caught.value).split("at most ")[1].split()[0]) == pytest.approx(
         fitting / 2, abs=1
