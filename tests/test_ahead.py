@@ -21,14 +21,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_compiled_ahead_is_what_the_report_needs(folder: Path) -> None:
+def test_what_is_compiled_ahead_is_what_a_run_needs(folder: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from jointmix.cli.ahead import compile_for_report
-        compile_for_report(Path("spec.toml"))
-        from jointmix.kernel import pit_crps, predictive
-        needed = predictive._predict, predictive._parts, pit_crps._pit_crps
+        from jointmix.cli.ahead import compile_for_later
+        compile_for_later(Path("spec.toml"))
+        from jointmix.kernel import allocate, densities, entry, pit_crps, predictive
+        needed = predictive._predict, predictive._parts, pit_crps._pit_crps, densities._densities
         ahead = [list(each.signatures) for each in needed]
         assert all(len(each) == 1 for each in ahead), ahead
         from jointmix import fit, loo, predict, read_recipe
@@ -37,6 +37,9 @@ def test_what_is_compiled_ahead_is_what_the_report_needs(folder: Path) -> None:
         loo(tree)
         predict(tree)
         assert ahead == [list(each.signatures) for each in needed]
+        # No loop over rows is compiled twice, for arrays of another layout.
+        for loop in (allocate._allocate, entry.evaluate, entry.expand):
+            assert len(loop.signatures) == 1, (loop, loop.signatures)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

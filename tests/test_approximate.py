@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 from scipy import stats
 from scipy.optimize import approx_fprime
 from scipy.special import logsumexp
@@ -12,7 +13,7 @@ from test_sampling import check_normalised, draws_of, one_line, prepared, same, 
 
 from jointmix.base.errors import SamplingError
 from jointmix.sampling import Target, approximate
-from jointmix.sampling.approximate import smoothed
+from jointmix.sampling.approximate import smoothed, systematic
 from jointmix.sampling.mode import Normal, laplace_normal
 
 FACTOR = np.array([[0.5, 0.0, 0.0], [1.0, 2.0, 0.0], [-0.3, 0.4, 0.1]])
@@ -241,3 +242,40 @@ def test_singular_draws_are_exchanged_for_others_chosen() -> None:
         approximate.invertible(target, candidates, np.array([1, 4]), rng)
     none: Any = SimpleNamespace(parameters=lambda q: {"mu": q})
     assert approximate.invertible(none, candidates, chosen, rng) is chosen
+
+
+# What is chosen by weight.
+
+
+def test_candidates_are_chosen_as_often_as_they_weigh() -> None:
+    rng = np.random.default_rng(2)
+    weight = rng.dirichlet(np.full(30, 0.5))
+    chosen = systematic(weight, 40, rng)
+    expected = 40 * weight
+    counts = np.bincount(chosen, minlength=30)
+    # Equal steps pass each candidate the whole part of its expected number, or once more.
+    assert (counts >= np.floor(expected)).all()
+    assert (counts <= np.ceil(expected)).all()
+    # Those that come again stand together.
+    assert np.count_nonzero(np.diff(chosen)) + 1 == len(np.unique(chosen))
+    often = np.mean(
+        [np.bincount(systematic(weight, 40, rng), minlength=30) for _ in range(4000)], 0
+    )
+    # Five standard errors of a number that takes two values, one apart.
+    assert (np.abs(often - expected) < 5 * 0.5 / np.sqrt(4000)).all()
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
+def test_a_mean_over_the_chosen_errs_as_much_as_its_draws_say(spread: float) -> None:
+    rng = np.random.default_rng(4)
+    z = []
+    for _ in range(800):
+        x = rng.normal(size=1200)
+        weight = np.exp(spread * x / 2 + spread * rng.normal(size=1200))
+        draws = x[systematic(weight, 300, rng)].reshape(2, 150)
+        # The weights move the mean of a normal by half their spread.
+        error = array_stats.mcse(draws, method="mean", chain_axis=0, draw_axis=1)
+        z.append((draws.mean() - spread / 2) / error)
+    # Four standard errors of chi-squared over its number, and 2% for errors that are estimates:
+    # choosing with replacement gives 1.3, 1.4 and 2.1.
+    assert np.mean(np.square(z)) == pytest.approx(1, abs=4 * np.sqrt(2 / 800) + 0.02)

@@ -185,6 +185,24 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert node.end_lineno - first.lineno < 60, node.name
 
 
+def compiled_functions(path: Path) -> Iterator[ast.FunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and any(
+            ast.unparse(each).startswith("jit(") for each in node.decorator_list
+        ):
+            yield node
+
+
+@FILE
+def test_compiled_functions_assign_no_array_to_a_slice(path: Path) -> None:
+    # Numba compiles a message of both shapes for each: seconds of strings, in a loop over numbers.
+    for function in compiled_functions(path):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+                slices = [n for n in ast.walk(node.targets[0].slice) if isinstance(n, ast.Slice)]
+                assert not slices or isinstance(node.value, ast.Constant), ast.unparse(node)
+
+
 @pytest.mark.parametrize("module", ["jointmix", "jointmix.cli"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
     heavy = ("pymc", "pytensor", "nutpie", "numba", "jax", "numpyro", "arviz", "matplotlib")

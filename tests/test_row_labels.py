@@ -160,7 +160,8 @@ def test_reports_name_rows_as_the_table_does(
     worst = int(view.scores.pointwise["joint"].values.argmin())
     assert f">{view.row_name(worst)}</th>" in page
     high = view.scores
-    high.pointwise["pareto_k"].values[[11, 12]] = 0.9
+    shapes = high.pointwise["pareto_k"].values
+    shapes[:], shapes[[11, 12]] = 0.1, 0.9
     assert f"in table 2 rows: {label}, {view.row_name(12)};" in high.text
 
 

@@ -58,10 +58,10 @@ def _allocate(
                     terms[c, b] = constant[0, c]
             for i in range(blocks.size):
                 if i == n_given:
-                    alone[:, :m] = terms[:, :m]
+                    _keep(terms, m, alone)
                 subtract_terms(problem, blocks[i], start, m, length, state, kept, scratch, terms)
             if n_given == blocks.size:
-                alone[:, :m] = terms[:, :m]
+                _keep(terms, m, alone)
             for c in range(k):
                 for b in range(m):
                     terms[c, b] += constant[1, c]
@@ -72,6 +72,14 @@ def _allocate(
             if features.size > 0:
                 softmax(alone, work, bits, m, weights)
                 _add(alone, m, order[s], features[slot[s], :, start:])
+
+
+@jit()
+def _keep(terms: np.ndarray, m: int, out: np.ndarray) -> None:
+    """As `copy`, of two dims."""
+    for c in range(terms.shape[0]):
+        for b in range(m):
+            out[c, b] = terms[c, b]
 
 
 @jit()
@@ -109,7 +117,8 @@ def allocate(
         Log likelihoods, (draw,), rows counting as often as they weigh.
     """
     n_draws, k = parameters.weight.shape
-    each = np.broadcast_to(np.arange(k), (n_draws, k))
+    # An array of its own: of a view, which is read-only, Numba would compile the loop once more.
+    each = np.tile(np.arange(k), (n_draws, 1))
     own = _Sums(np.arange(n_draws), each, True, with_features)
     return own.of(rows, parameters, blocks)
 
