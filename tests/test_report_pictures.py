@@ -1,13 +1,19 @@
 """Rootograms and features two by two: which are drawn, and the numbers beside them."""
 
 from itertools import combinations, pairwise
+from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.integrate import quad
 from scipy.stats import norm
 from synthetic import fitted_tree
 
 from jointmix.plots.geometry import separating_features
+from jointmix.reporting import figures
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.pairs import pairs
 from jointmix.reporting.sections import assignment
@@ -67,3 +73,50 @@ def test_rootograms_say_how_many_rows_they_hold() -> None:
         inside[-1] += int((share[:, k] == 1.0).sum())
         assert [cell.text for cell in row[1:]] == [str(count) for count in inside]
         assert f"{inside[-1]} rows between 0.9 and 1" in panel.alt
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most"), [(30.0, 60.0, 28), (9e7, 1.8e8, 4e7), (-3e-7, 2e-7, 1)]
+)
+def test_numbers_along_axes_are_matplotlibs_and_stand_where_they_say(
+    low: float, high: float, most: float
+) -> None:
+    """Against its own ticks, on axes of the same place and limits."""
+    edges = np.linspace(low, high, 11)
+    kept: list[Axes] = []
+
+    def plot(axes: Axes) -> None:
+        kept.append(axes)
+        axes.stairs(np.linspace(0, most, 10), edges)
+
+    svg = figures.drawn(plot)
+    axes = kept[0]
+    with mpl.rc_context({"axes.formatter.useoffset": False, "axes.unicode_minus": True}):
+        plain = Figure(figsize=figures.PANEL, dpi=72).add_axes(axes.get_position())
+    plain.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    for axis in (plain.xaxis, plain.yaxis):
+        axis.get_major_formatter().set_useOffset(False)
+    plain.figure.draw_without_rendering()
+    inside = [
+        (label.get_text(), at)
+        for axis, (first, last) in (
+            (plain.xaxis, plain.get_xlim()),
+            (plain.yaxis, plain.get_ylim()),
+        )
+        for label, at in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+        if first <= at <= last
+    ]
+    factors = [axis.get_offset_text().get_text() for axis in (plain.xaxis, plain.yaxis)]
+    texts = [
+        each.text for each in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    assert sorted(texts) == sorted(
+        [text for text, _ in inside] + [each for each in factors if each]
+    )
+    where = {
+        text.get_text(): text.get_position()
+        for text in axes.texts
+        if text.get_text() not in factors
+    }
+    for text, at in inside:
+        assert at in where[text]
