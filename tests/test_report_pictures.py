@@ -1,5 +1,6 @@
 """Rootograms and features two by two: which are drawn, and the numbers beside them."""
 
+import re
 from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ from jointmix.reporting import figures
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.pairs import pairs
 from jointmix.reporting.sections import assignment
+from jointmix.reporting.svg import smaller
 from jointmix.reporting.text import decimals
 
 
@@ -120,3 +122,25 @@ def test_numbers_along_axes_are_matplotlibs_and_stand_where_they_say(
     }
     for text, at in inside:
         assert at in where[text]
+
+
+def uses(svg: str) -> list[dict[str, str]]:
+    found = re.findall(r'<use xlink:href="#p0" clip-path="[^"]*" style="([^"]*)"/>', svg)
+    return [dict(each.split(":") for each in style.split(";")) for style in found]
+
+
+def test_a_line_and_its_halo_are_one_path() -> None:
+    path = "M0 0" + "".join(f"L{i} {i * i}" for i in range(1, 30))
+    line = f'<path d="{path}" clip-path="url(#c)" style="fill:none;stroke-linecap:square;stroke:'
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        f'<defs><clipPath id="c"><rect x="0"/></clipPath></defs>{line}#fff"/>{line}#00f"/>'
+        f'<path d="{path}" style="stroke:#0f0"/><path d="M0 0L1 1"/><path d="M0 0L1 1"/></svg>'
+    )
+    small = smaller(svg.encode()).decode()
+    # Once for both; what has other ends stays, as does what is short.
+    assert len(re.findall(r'd="M0 0L1 1 2 4', small)) == 2
+    assert '<path id="p0" d="M0 0L1 1 2 4' in small
+    assert small.count('style="stroke-linecap:square"/></defs>') == 1
+    assert [use["stroke"] for use in uses(small)] == ["#fff", "#00f"]
+    assert small.count('<path d="M0 0L1 1"/>') == 2

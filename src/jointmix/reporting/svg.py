@@ -1,6 +1,7 @@
 """Pictures made smaller: as matplotlib writes them, with two decimals and no more than is seen."""
 
 import re
+from collections import Counter
 from itertools import groupby
 from urllib.parse import quote
 
@@ -18,11 +19,15 @@ _IDLE = re.compile(r'(?<=<g) id="[^"]*"| transform="rotate\(-?0 [^"]*\)"')
 _NAMED = re.compile(r'<(?:clipPath|path|pattern) id="([^"]*)"')
 _LINK = re.compile(r'(?<= id=")[^"]*|(?<=#)\w+(?=[")])')
 _PATH = re.compile(r'(?<= d=")[^"]*')
+_LINE = re.compile(r'<path d="([^"]*)"([^>]*)/>')
+_CAPS = re.compile(r"stroke-line(?:cap|join):[^;\"]*")
 _LINES = re.compile(r"L[^A-Za-z]*(?:L[^A-Za-z]*)+")
 _STYLES = '<style type="text/css">'
 _FONT = "font-family: 'DejaVu Sans'"
 _TAG = re.compile(r"<[^>]*>")
 _QUOTES = str.maketrans("\"'", "'\"")
+#: A path of fewer characters is not worth a name.
+_WORTH_A_NAME = 60
 #: What stands in an address, and in an attribute of HTML in double quotes, as it is.
 _PLAIN = " !$'*+,-./:;=?@_~[]{}|^`"
 
@@ -35,7 +40,30 @@ def smaller(svg: bytes) -> bytes:
     short = {name: f"i{place}" for place, name in enumerate(sorted(set(_NAMED.findall(text))))}
     # Tags alone: a text may hold what looks like an attribute.
     text = _TAG.sub(lambda match: _shorter(match[0], short), text)
-    return _MARKS.sub(_gathered, text).encode("utf-8")
+    return _MARKS.sub(_gathered, _named(text)).encode("utf-8")
+
+
+def _named(text: str) -> str:
+    """With paths that are drawn more than once, as a line and the halo behind it, said once."""
+    often = Counter(_outline(match) for match in _LINE.finditer(text))
+    several = [path for path, n in often.items() if n > 1 and len(path[0]) > _WORTH_A_NAME]
+    names = {path: f"p{i}" for i, path in enumerate(several)}
+
+    def use(match: re.Match[str]) -> str:
+        name = names.get(_outline(match))
+        return match[0] if name is None else f'<use xlink:href="#{name}"{match[2]}/>'
+
+    paths = "".join(
+        f'<path id="{name}" d="{path}"' + (f' style="{caps}"/>' if caps else "/>")
+        for (path, caps), name in names.items()
+    )
+    head, rest = text.split(">", 1)
+    return f"{head}><defs>{paths}</defs>{_LINE.sub(use, rest)}" if names else text
+
+
+def _outline(line: re.Match[str]) -> tuple[str, str]:
+    """A path, and its caps and joints: those of all paths stand in the picture's own style."""
+    return line[1], ";".join(_CAPS.findall(line[2]))
 
 
 def _shorter(tag: str, names: dict[str, str]) -> str:
@@ -63,10 +91,10 @@ def _commands(path: str) -> str:
 
 def _gathered(marks: re.Match[str]) -> str:
     """Neighbouring marks of one style, which is then said once."""
-    each = re.findall(r"<use [^>]*/>", marks[0])
+    together = [list(own) for _, own in groupby(re.findall(r"<use [^>]*/>", marks[0]), key=_style)]
     return "".join(
-        f'<g style="{style}">{_STYLE.sub("", "".join(own))}</g>'
-        for style, own in groupby(each, key=_style)
+        f'<g style="{_style(own[0])}">{_STYLE.sub("", "".join(own))}</g>' if own[1:] else own[0]
+        for own in together
     )
 
 
