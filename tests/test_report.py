@@ -35,6 +35,7 @@ from jointmix.reporting.text import (
     clean,
     compact,
     decimals,
+    entry_places,
     interval,
     number,
     places_for,
@@ -432,3 +433,15 @@ def test_priors_meanings_agree_with_simulation(prior: dict) -> None:
     # The binomial standard error is 0.0007.
     assert inside == pytest.approx(0.9, abs=0.003)
     assert (draws < found[0]).mean() == pytest.approx(0.05, abs=0.003)
+
+
+def test_entries_have_the_decimals_that_were_recorded() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=200)
+    assert entry_places(np.round(40 + 5 * x, 1)) == 1
+    assert entry_places(np.round(4000 + 800 * x)) == 0
+    assert entry_places(np.append(np.round(40 + 5 * x, 1), np.nan)) == 1
+    # As measured, to a thousandth of their spread, which lies between 0.1 and 1 or 1 and 10.
+    assert [entry_places(scale * x) for scale in (0.5, 5.0, 5e6)] == [4, 3, 0]
+    assert entry_places(np.full(5, 0.25)) == 2
+    assert entry_places(np.array([np.nan])) == 0

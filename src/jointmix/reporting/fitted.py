@@ -32,7 +32,7 @@ from jointmix.posterior.draws import (
 from jointmix.posterior.scores import Scores, loo
 from jointmix.posterior.summaries import identified_parameters, invariant_quantities, statistics
 from jointmix.reporting.elements import Cell
-from jointmix.reporting.text import clean, decimals, places_for, shorten
+from jointmix.reporting.text import clean, decimals, entry_places, places_for, shorten
 from jointmix.tables.labels import label_text
 
 #: Rows that are left out one by one, and numbers in the tables that are drawn.
@@ -138,6 +138,15 @@ class FittedView(Reading):
         return tuple(
             Cell(text=shorten(clean(title), 60), cluster=i) for i, title in enumerate(self.titles)
         )
+
+    @cached_property
+    def entry_places(self) -> dict[str, int]:
+        """Decimals of the entries of each column of numbers; see `entry_places`."""
+        return {
+            name: entry_places(values)
+            for name, values in self.columns.items()
+            if name not in self.labels
+        }
 
     @cached_property
     def statistics(self) -> dict[str, xr.Dataset]:

@@ -3,6 +3,8 @@
 import re
 from math import floor, isfinite, log10
 
+import numpy as np
+
 from jointmix.base.numbers import deciding
 from jointmix.base.text import clean as clean
 from jointmix.base.text import short_labels as short_labels
@@ -69,6 +71,18 @@ def places_for(spread: float, value: float) -> int:
     if reference == 0 or not isfinite(reference):
         return 0
     return 1 - floor(log10(reference))
+
+
+def entry_places(values: np.ndarray) -> int:
+    """Decimals of a column's entries (row,): as recorded, at most a thousandth of their spread."""
+    finite = values[np.isfinite(values)]
+    spread = float(finite.std()) if finite.size else 0.0
+    most = max(places_for(spread, float(np.abs(finite).max(initial=0.0))) + 2, 0)
+    for places in range(min(most, 7)):
+        # A decimal fraction is off by rounding errors of its double.
+        if np.allclose(np.round(finite, places), finite, rtol=1e-12, atol=0):
+            return places
+    return most
 
 
 def bits_text(bits: float) -> str:

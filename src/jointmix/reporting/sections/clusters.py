@@ -36,7 +36,7 @@ from jointmix.reporting.telling import (
     telling,
     traits,
 )
-from jointmix.reporting.text import decimals, number, shorten
+from jointmix.reporting.text import MISSING, decimals, number, shorten
 
 ID, TITLE = "clusters", "Clusters"
 
@@ -295,10 +295,12 @@ def row_values(view: FittedView, place: int, columns: list[str]) -> list[str]:
     found = []
     for name in columns:
         value = float(view.columns[name][place])
-        if name in view.labels and not np.isnan(value):
+        if np.isnan(value):
+            found.append(MISSING)
+        elif name in view.labels:
             found.append(shorten(view.labels[name][int(value)], 24))
         else:
-            found.append(number(value))
+            found.append(decimals(value, view.entry_places[name]))
     return found
 
 
