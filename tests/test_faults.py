@@ -424,7 +424,7 @@ STAGES = (
     "fitting.workflow.make_dataset",
     "fitting.workflow.fit_em",
     "fitting.workflow.choose_ordering",
-    "sampling.independence.densities",
+    "sampling.proposal.densities",
     "fitting.workflow.identify_draws",
     "fitting.workflow.judge",
     "cli.building.save",
