@@ -15,8 +15,10 @@ from synthetic import fitted_tree
 
 from jointmix.plots.geometry import separating_features
 from jointmix.reporting import figures
+from jointmix.reporting.documents import fit_document
 from jointmix.reporting.fitted import FittedView
 from jointmix.reporting.pairs import pairs
+from jointmix.reporting.render import render
 from jointmix.reporting.sections import assignment
 from jointmix.reporting.svg import smaller
 from jointmix.reporting.text import decimals
@@ -144,3 +146,13 @@ def test_a_line_and_its_halo_are_one_path() -> None:
     assert small.count('style="stroke-linecap:square"/></defs>') == 1
     assert [use["stroke"] for use in uses(small)] == ["#fff", "#00f"]
     assert small.count('<path d="M0 0L1 1"/>') == 2
+
+
+def test_on_paper_small_tables_stand_side_by_side_and_sources_in_columns() -> None:
+    page = render(fit_document(fitted_tree(n_clusters=2, n_obs=60, seed=3)))
+    tables = re.findall(r'<div class="scroll( small)?"[^>]*aria-label="([^"]*)"', page)
+    small = {label for is_small, label in tables if is_small}
+    assert {"Versions", "Seconds per stage"} <= small
+    sources = page.split('<ul class="sentences sources">')
+    assert len(sources) == 2
+    assert "Gershenfeld" in sources[1].split("</ul>")[0]

@@ -51,10 +51,11 @@ class Prose:
 
 @dataclass(frozen=True, kw_only=True)
 class Bullets:
-    """Sentences in a list; a cell's mark stands before its sentence."""
+    """Sentences in a list, a mark before its sentence; ``narrow``: in two columns on paper."""
 
     kind: ClassVar[str] = "bullets"
     items: tuple[Cell, ...]
+    narrow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

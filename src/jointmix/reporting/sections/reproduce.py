@@ -50,7 +50,7 @@ def section(view: FittedView) -> Section:
         Code(caption="From the command line", text=_COMMAND.format(seed=seed)),
         Code(caption="From Python", text=_PYTHON.format(seed=seed, start=start)),
         Heading(text="Sources"),
-        Bullets(items=tuple(Cell(text=source.text) for source in used(view).values())),
+        Bullets(items=tuple(Cell(text=source.text) for source in used(view).values()), narrow=True),
     ]
     return Section(id=ID, title=TITLE, elements=tuple(elements))
 
