@@ -56,7 +56,7 @@ class Scale:
         for each in self._drawn:
             each.remove()
         self.at = at
-        across = self.axis.axis_name == "x"
+        across = self.axis is self.axes.xaxis
         numbers = self._numbers(across)
         lines = [self._marks(across), *([self._lines(across)] if self.grid else [])]
         self._drawn = [*lines, *numbers]
@@ -81,7 +81,7 @@ class Scale:
                 color=MUTED,
                 clip_on=False,
             )
-            for place, text in zip(self.at, self.formatter.format_ticks(self.at), strict=True)
+            for place, text in zip(self.at, self.formatter.format_ticks(list(self.at)), strict=True)
         ]
 
     def _factor(self, text: str, across: bool, room: float) -> Text:
