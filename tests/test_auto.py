@@ -95,7 +95,7 @@ def test_what_asks_for_gradients_gets_nutpie() -> None:
 
     assert reason() == ""
     assert "its adaptation was asked for" in reason(adaptation="diag")
-    assert "the backend is jax" in reason("jax")
+    assert "weighed by the kernel, not by jax" in reason("jax")
     assert "scouts follow" in reason(scouts=1)
     assert "streams" in reason(streams=True)
     free = replace(target, start=replace(prepared.start, direction=None))
