@@ -44,7 +44,7 @@ def run(sampler: str, monkeypatch: pytest.MonkeyPatch) -> tuple[xr.DataTree, dic
     monkeypatch.setattr(pm, "sample", answered)
     monkeypatch.setattr(pymc_jax, "sample_numpyro_nuts", answered)
     # Whoever started JAX in this process may have given it several devices.
-    monkeypatch.setattr(pymc_runs, "n_devices", lambda dataset: 1)
+    monkeypatch.setattr(pymc_runs, "n_devices", lambda _: 1)
     spec = spec_of(1, sampler=sampler, draws=DRAWS, tune=7, chains=CHAINS, target_accept=0.9)
     dataset, start = prepared(one_line(), spec)
     began = time.perf_counter()
