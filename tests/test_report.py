@@ -444,4 +444,6 @@ def test_entries_have_the_decimals_that_were_recorded() -> None:
     # As measured, to a thousandth of their spread, which lies between 0.1 and 1 or 1 and 10.
     assert [entry_places(scale * x) for scale in (0.5, 5.0, 5e6)] == [4, 3, 0]
     assert entry_places(np.full(5, 0.25)) == 2
+    # Seconds since 1970, ten-thousandths apart: less than a millionth of a millionth of them.
+    assert entry_places(1.7e9 + np.round(0.0005 * x, 4)) == 4
     assert entry_places(np.array([np.nan])) == 0

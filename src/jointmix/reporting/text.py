@@ -79,8 +79,8 @@ def entry_places(values: np.ndarray) -> int:
     spread = float(finite.std()) if finite.size else 0.0
     most = max(places_for(spread, float(np.abs(finite).max(initial=0.0))) + 2, 0)
     for places in range(min(most, 7)):
-        # A decimal fraction is off by rounding errors of its double.
-        if np.allclose(np.round(finite, places), finite, rtol=1e-12, atol=0):
+        # A decimal fraction is off by rounding errors of its double, some units of its last place.
+        if np.allclose(np.round(finite, places), finite, rtol=4 * np.finfo(float).eps, atol=0):
             return places
     return most
 
