@@ -270,7 +270,8 @@ def test_a_mean_over_the_chosen_errs_as_much_as_its_draws_say(spread: float) -> 
     rng = np.random.default_rng(4)
     z = []
     for _ in range(800):
-        x = rng.normal(size=1200)
+        # In order, as those of one path lie together: what is chosen must not be.
+        x = np.sort(rng.normal(size=1200))
         weight = np.exp(spread * x / 2 + spread * rng.normal(size=1200))
         draws = x[systematic(weight, 300, rng)].reshape(2, 150)
         # The weights move the mean of a normal by half their spread.
