@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 from test_prediction import draws_of, new_table, tree_of
 
 from jointmix.base.errors import DataError
+from jointmix.posterior import prediction
 from jointmix.posterior.allocations import responsibilities
 from jointmix.posterior.draws import fitted_spec
 from jointmix.posterior.prediction import _multimodal, predict
@@ -163,6 +164,15 @@ def test_one_in_a_hundred_of_the_fits_rows_is_extrapolated() -> None:
     alone = near | {"x2": np.array([np.nan])}
     assert not predict(tree, alone)["extrapolated"].any()
     assert not predict(tree_of("no features"))["extrapolated"].any()
+
+
+def test_a_row_that_is_the_border_itself_is_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 101 rows the 1% quantile is a row, whose sums in two orders differ by rounding."""
+    tree = tree_of("equal")
+    border = np.sort(predict(tree)["log_density"].values)[1]
+    for least, count in ((border, 1), (np.nextafter(border, np.inf), 1), (border + 1e-6, 2)):
+        monkeypatch.setattr(prediction, "_least_density", lambda *_, value=least: value)
+        assert int(predict(tree)["extrapolated"].sum()) == count
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ _BLOCK = 256
 #: Share of the fit's rows whose density marks the border of what was fitted, and rows and draws
 #: looked at.
 _EXTRAPOLATED, _MOST_ROWS, _MOST_DRAWS = 0.01, 2_000, 1_000
+#: The relative error that two ways of summing the same densities may differ by.
+_ROUNDING = 1e-10
 #: Effective number of draws below which a prediction is said to be rough: a mean then has an error
 #: of a tenth of its posterior standard deviation.
 _FEW_DRAWS = 100
@@ -214,7 +216,8 @@ def predictions(
     for pattern in by_pattern(rows, parameters, spec.blocks):
         least = _least_density(observed_rows(tree, spec), parameters, pattern.present, spec)
         moments = _predicted(pattern, probability, weighting)
-        moments["extrapolated"] = moments["log_density"] < least
+        # A row of the fit can be the 1% itself, and its sums differ by rounding.
+        moments["extrapolated"] = moments["log_density"] < least - _ROUNDING * (1 + abs(least))
         parts.append(moments)
         order.append(pattern.place)
     dims = {"responsibility": (OBS, CLUSTER), "quantiles": (OBS, "quantile")}
