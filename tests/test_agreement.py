@@ -307,10 +307,14 @@ def test_the_public_check_of_two_clusters() -> None:
 
 
 def judged(problem: Problem, mistake: str, enumerated: bool) -> tuple[list[Difference], list[str]]:
-    """What a comparison of a user's model with three other implementations comes to."""
+    """What a comparison of a user's model with three other implementations comes to.
+
+    A mistake shows in the density, whose gradient would take half the time.
+    """
     model = users_model(problem.spec, problem.dataset.values, mistake, enumerated)
     sides = [kernel_side(problem), numpy_side(problem), scipy_side(problem)]
-    sides.append(numpyro_side(problem, YOURS, model, names_for(mistake, enumerated)))
+    names = names_for(mistake, enumerated)
+    sides.append(numpyro_side(problem, YOURS, model, names, gradient=not mistake))
     q = random_points(problem, np.zeros(problem.dim), 12, seed=5)
     differences = Comparison(problem, sides).run(q)
     return differences, explain(problem, sides, differences, q[:6])

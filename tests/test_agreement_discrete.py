@@ -245,7 +245,8 @@ def judged(mistake: str, enumerated: bool) -> tuple[list[Difference], list[str]]
     problem = problem_of(n=20)
     model, names = users_model(problem, mistake, enumerated), names_of(mistake, enumerated)
     sides = [kernel_side(problem), numpy_side(problem), scipy_side(problem)]
-    sides.append(numpyro_side(problem, YOURS, model, names))
+    # A mistake shows in the density, whose gradient would take half the time.
+    sides.append(numpyro_side(problem, YOURS, model, names, gradient=not mistake))
     q = random_points(problem, np.zeros(problem.dim), 12, seed=5)
     differences = Comparison(problem, sides).run(q)
     return differences, explain(problem, sides, differences, q[:6])

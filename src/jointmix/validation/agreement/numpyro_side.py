@@ -16,7 +16,12 @@ _BLOCK = 16
 
 
 def numpyro_side(
-    problem: Problem, name: str, model: Model, names: Mapping[str, str] | None = None
+    problem: Problem,
+    name: str,
+    model: Model,
+    names: Mapping[str, str] | None = None,
+    *,
+    gradient: bool = True,
 ) -> Side:
     """A NumPyro model as an implementation.
 
@@ -31,6 +36,8 @@ def numpyro_side(
     names
         Quantity or part of one (see `parts`) → site; a quantity that is left out is sought under
         its own name.
+    gradient
+        Whether the gradient is among the terms, which takes half the time of compiling.
 
     Raises
     ------
@@ -44,7 +51,7 @@ def numpyro_side(
 
     numpyro.enable_x64()
     structure = inspect(problem, model, names)
-    at_point = jax.jit(_pointwise(structure, model))
+    at_point = jax.jit(_pointwise(structure, model, gradient))
     compiled = jax.jit(
         lambda points: jax.lax.map(at_point, points), compiler_options=LITTLE_OPTIMISED
     )
@@ -63,7 +70,9 @@ def numpyro_side(
     return Side(name, at, notes)
 
 
-def _pointwise(structure: Structure, model: Model) -> Callable[[Array], dict[str, Array]]:
+def _pointwise(
+    structure: Structure, model: Model, gradient: bool
+) -> Callable[[Array], dict[str, Array]]:
     """From one point to all terms."""
     import jax
     import jax.numpy as jnp
@@ -82,10 +91,10 @@ def _pointwise(structure: Structure, model: Model) -> Callable[[Array], dict[str
         )
 
     def at(q: Array) -> dict[str, Array]:
-        gradient, found = jax.grad(total, has_aux=True)(q)
-        return found | {"gradient": gradient}
+        slope, found = jax.grad(total, has_aux=True)(q)
+        return found | {"gradient": slope}
 
-    return at
+    return at if gradient else lambda q: total(q)[1]
 
 
 def site_values(

@@ -55,7 +55,8 @@ def oriented(
             f"{own}{TURNED}" if own in turned else own: site for own, site in known.items()
         } | {f"{own}{TURNED}": own for own in turned if own not in known}
         try:
-            total, rows = _agreement(problem, numpyro_side(problem, "", model, tried))
+            side = numpyro_side(problem, "", model, tried, gradient=False)
+            total, rows = _agreement(problem, side)
         except ModelError:
             return names
         if total:
