@@ -212,9 +212,10 @@ def predictions(
     _require_response(spec)
     probability = probabilities("quantiles", quantiles)
     rows, _ = table_rows(tree, spec, table, None, spec.clustering)
+    fitted = observed_rows(tree, spec)
     parts, order = [], []
     for pattern in by_pattern(rows, parameters, spec.blocks):
-        least = _least_density(observed_rows(tree, spec), parameters, pattern.present, spec)
+        least = _least_density(fitted, parameters, pattern.present, spec)
         moments = _predicted(pattern, probability, weighting)
         # A row of the fit can be the 1% itself, and its sums differ by rounding.
         moments["extrapolated"] = moments["log_density"] < least - _ROUNDING * (1 + abs(least))
