@@ -678,22 +678,45 @@ def test_a_long_run_that_is_asked_to_end_keeps_its_draws(recipe: Path, sent: int
     assert names(recipe.parent) == {"spec.toml", "t.csv", "spec.nc"}
 
 
-def test_ctrl_c_in_a_librarys_callback_is_not_lost() -> None:
+INTERRUPTED = {
     # Python drops what callbacks of its garbage collector raise.
-    code = """
-import gc, signal, typer
-from jointmix import cli
+    "in a callback": """
+    def callback(*_):
+        gc.callbacks.clear()
+        signal.raise_signal(signal.SIGINT)
 
-def callback(*_):
-    gc.callbacks.clear()
-    signal.raise_signal(signal.SIGINT)
-
-@cli.app.command("wait")
-def wait():
     gc.callbacks.append(callback)
     gc.collect()
     while True:
         pass
+""",
+    # As Numba does where a callback of LLVM's was cut short.
+    "and another error comes of it": """
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise RuntimeError("no compiled object yet") from None
+""",
+    "and what it left half made complains": """
+    class Half:
+        def __del__(self):
+            del self.never_set
+
+    left = Half()
+    signal.raise_signal(signal.SIGINT)
+""",
+}
+
+
+@pytest.mark.parametrize("body", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_ctrl_c_in_a_library_is_not_lost(body: str) -> None:
+    code = f"""
+import gc, signal
+from jointmix import cli
+
+@cli.app.command("wait")
+def wait():
+{body}
 
 cli.main()
 """

@@ -1,5 +1,6 @@
 """Independent jobs: the same results whatever runs them, and what becomes of killed workers."""
 
+import gc
 import json
 import os
 import pickle
@@ -7,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,15 @@ import jointmix as jm
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores
 from jointmix.base.pools import chosen_pool, other_pool, run_jobs, run_threads
+from jointmix.base.processes import side_by_side
 from jointmix.cli import app
 from jointmix.model.dataset import make_dataset
 from jointmix.model.simulate import simulate
+
+
+def slow(number: int) -> int:
+    time.sleep(number)
+    return number
 
 
 def squared(number: int) -> int:
@@ -59,6 +66,30 @@ def client() -> Iterator[Any]:
 def processes() -> Iterator[Executor]:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         yield executor
+
+
+@contextmanager
+def _pressed() -> Iterator[None]:
+    """Ctrl-C that waited until the work was handed out."""
+    yield
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_who_stops_listening_is_not_warned_that_he_did(
+    early: bool, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """joblib's warning would come after the command's last word."""
+    work = side_by_side([delayed(slow)(seconds) for seconds in (0, 30, 30)], 2)
+    if early:
+        monkeypatch.setattr("jointmix.base.processes._interrupts_held", _pressed)
+        with pytest.raises(KeyboardInterrupt):
+            next(work)
+    else:
+        assert next(work) == 0
+    del work
+    gc.collect()
+    assert not [str(each.message) for each in recwarn]
 
 
 @pytest.mark.parametrize("pool", [1, 2, "threads", "processes", "client", "address"])

@@ -17,7 +17,7 @@ from jointmix.base.arguments import shown, whole_number
 from jointmix.base.clusters import check_scheduler, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores, limited_cores
-from jointmix.base.processes import side_by_side
+from jointmix.base.processes import as_they_end, side_by_side
 
 #: What independent jobs may be given to: a Dask client, or the address of its scheduler; any
 #: executor of concurrent.futures; so many processes of this machine; None for joblib's backend.
@@ -212,9 +212,11 @@ def _by_joblib(numbered: Sequence[tuple[int, Job]]) -> Iterator[tuple[int, Any]]
         # joblib waits for ever for jobs whose workers died.
         yield from on_cluster((_placed(*each, 1) for each in numbered), backend.client)
         return
-    as_they_end = backend.supports_return_generator
-    work = Parallel(return_as="generator_unordered" if as_they_end else "list")
-    yield from work(_placed(*each, _share(at_a_time)) for each in numbered)
+    tasks = (_placed(*each, _share(at_a_time)) for each in numbered)
+    if backend.supports_return_generator:
+        yield from as_they_end(Parallel(return_as="generator_unordered"), tasks)
+    else:
+        yield from Parallel()(tasks)
 
 
 def own_share[Item](items: Sequence[Item], part: tuple[int, int]) -> Sequence[Item]:

@@ -1,12 +1,16 @@
 """Work side by side in processes of this machine."""
 
 import signal
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
 
 from joblib import Parallel
+
+#: What joblib says where its results are no longer waited for.
+_CANCELLED = ".*(but not used|have been cancelled)"
 
 
 def side_by_side(tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
@@ -20,10 +24,29 @@ def side_by_side(tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
     concurrent.futures.process.BrokenProcessPool
         While iterating, if one of the processes was killed.
     """
-    work = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    with _interrupts_held():
-        found: Iterator[Any] = work(tasks)
-    return found
+    yield from as_they_end(Parallel(jobs, return_as="generator_unordered", batch_size=1), tasks)
+
+
+def as_they_end(work: Parallel, tasks: Iterable[Any]) -> Iterator[Any]:
+    """What joblib's tasks return; who stops listening is not warned that he did.
+
+    Parameters
+    ----------
+    work
+        Returns a generator.
+    """
+    found: Generator[Any] | None = None
+    try:
+        with _interrupts_held():
+            found = work(tasks)
+        # Closed, "yield from" would first close what it reads from.
+        for each in found:  # noqa: UP028
+            yield each
+    finally:
+        if found is not None:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=_CANCELLED, category=UserWarning)
+                found.close()
 
 
 @contextmanager

@@ -5,10 +5,7 @@ input that is refused; 130 when interrupted. Modules that load slowly are import
 commands, so that ``jointmix --help`` answers at once.
 """
 
-import _thread
-import signal
 import sys
-import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +23,7 @@ from jointmix.cli.arguments import parse_part
 from jointmix.cli.calibrating import calibrate_command
 from jointmix.cli.checking import check_command
 from jointmix.cli.comparing import compare_command, crosscheck_command, diff_command, score_command
+from jointmix.cli.interrupts import Interrupts
 from jointmix.cli.judging import diagnose_command, explain_command
 from jointmix.cli.options import (
     AgainstLast,
@@ -52,6 +50,12 @@ if TYPE_CHECKING:
     from jointmix.fitting.recipe import Recipe
 
 
+#: How a command ends early by its own will.
+_OF_COMMANDS = (typer.Exit, typer.Abort, typer.BadParameter)
+
+_interrupts = Interrupts()
+
+
 class _Commands(TyperGroup):
     """Turns the package's errors and Ctrl-C into one line and an exit code."""
 
@@ -59,6 +63,8 @@ class _Commands(TyperGroup):
         try:
             require_libraries()
             return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _interrupted() from error
         except (*EXPECTED, ImportError) as error:
             # A closed pipe at standard output ends a command as it does elsewhere.
             if isinstance(error, BrokenPipeError):
@@ -67,9 +73,16 @@ class _Commands(TyperGroup):
                 raise
             typer.echo(f"error: {one_line(sentence(error))}", err=True)
             raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(130) from error
+        except Exception as error:
+            # A library whose work was cut short may raise what it pleases.
+            if not _interrupts.met or isinstance(error, _OF_COMMANDS):
+                raise
+            raise _interrupted() from error
+
+
+def _interrupted() -> typer.Exit:
+    typer.echo("interrupted", err=True)
+    return typer.Exit(130)
 
 
 app = typer.Typer(
@@ -90,18 +103,8 @@ def main() -> None:
     """
     if sys.argv[1:2] == ["report"]:
         leave_out("dask")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.unraisablehook = _interrupt_again
+    _interrupts.heed()
     app()
-
-
-def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Ctrl-C comes once more where it met a library's callback, whose exceptions Python drops."""
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        # At once, it would meet this function.
-        threading.Timer(0.1, _thread.interrupt_main).start()
-    else:
-        sys.__unraisablehook__(ignored)
 
 
 def _show_version(wanted: bool) -> None:
