@@ -358,7 +358,7 @@ def test_a_process_killed_while_saving_leaves_a_whole_fit(suffix: str, tmp_path:
         process = saving(path, versions)
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
-        _, said = process.communicate(timeout=20)
+        _, said = ended(process, 20)
         assert (process.returncode, said) == (-signal.SIGKILL, "")
         found = load(path)
         assert any(found.identical(tree) for tree in known)
@@ -385,7 +385,7 @@ def test_processes_that_save_to_one_place_leave_a_whole_fit(suffix: str, tmp_pat
     for process in processes:
         assert process.poll() is None, process.communicate()
         process.kill()
-        process.communicate(timeout=20)
+        ended(process, 20)
     assert any(load(path).identical(tree) for tree in known)
 
 
@@ -599,6 +599,16 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
+def ended(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
+    """What a command wrote; one that does not end in time says where it stands."""
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        stands = process.communicate(timeout=10)[1]
+    raise AssertionError(f"not ended after {seconds} s:\n{stands}")
+
+
 LONG = RECIPE.replace("draws = 100", "draws = 2000000")
 
 
@@ -617,6 +627,7 @@ def test_a_build_that_is_cut_off_leaves_no_process_and_no_half_file(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=os.environ | {"PYTHONFAULTHANDLER": "1"},
     )
 
     def workers() -> list[int]:
@@ -635,7 +646,7 @@ def test_a_build_that_is_cut_off_leaves_no_process_and_no_half_file(
             # What it was doing is begun again, once.
             again = wait_for(lambda: [pid for pid in workers() if pid not in own])
             os.kill(again[0], 9)
-        out, said = process.communicate(timeout=30)
+        out, said = ended(process, 30)
         wait_for(lambda: not session(process.pid), 15)
     finally:
         for pid in session(process.pid):
@@ -661,6 +672,7 @@ def test_a_long_run_that_is_asked_to_end_keeps_its_draws(recipe: Path, sent: int
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=os.environ | {"PYTHONFAULTHANDLER": "1"},
     )
     assert process.stderr is not None
     lines = []
@@ -669,7 +681,7 @@ def test_a_long_run_that_is_asked_to_end_keeps_its_draws(recipe: Path, sent: int
         assert lines[-1], "ended before it sampled"
     time.sleep(0.2)
     process.send_signal(sent)
-    out, said = process.communicate(timeout=100)
+    out, said = ended(process, 100)
     assert process.returncode == 0
     assert "Traceback" not in said
     assert "partial" in out
@@ -734,10 +746,11 @@ def test_comparing_in_threads_ends_at_ctrl_c(recipe: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=os.environ | {"PYTHONFAULTHANDLER": "1"},
     )
     timer = threading.Timer(6, process.send_signal, [signal.SIGINT])
     timer.start()
-    out, said = process.communicate(timeout=60)
+    out, said = ended(process, 60)
     assert (process.returncode, out.strip()) == (130, "")
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
