@@ -24,6 +24,7 @@ from jointmix.checks import judge
 from jointmix.families.priors.priors import FAMILIES
 from jointmix.families.priors.words import standard_interval
 from jointmix.model.serialised import spec_from_dict
+from jointmix.model.simulate import four_clusters, simulate
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import SECTION_IDS, figures, render_html, report
 from jointmix.reporting.documents import fit_document
@@ -296,6 +297,29 @@ def test_a_module_stays_hidden_until_it_is_loaded(monkeypatch: pytest.MonkeyPatc
     assert sys.modules["not_loaded"] is loaded
     with hidden_until_loaded("not_loaded"):
         assert sys.modules["not_loaded"] is loaded
+
+
+def test_a_run_loads_neither_jax_nor_dask(tmp_path: Path) -> None:
+    """SciPy and xarray would load both, for seconds, only to ask of what kind arrays are."""
+    simulate(four_clusters(2, 1), 80, 1).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "t.toml").write_text(
+        '[data]\npath = "t.csv"\nfeatures = ["x1"]\nresponse = "y"\n[model]\nclusters = 2\n'
+        "[sampler]\ndraws = 100\n"
+    )
+    code = (
+        "import atexit, sys\n"
+        "from jointmix.cli import main\n"
+        "atexit.register(lambda: print({'jax._src', 'dask.base'} & set(sys.modules)))\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "t.toml", "--quiet"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def labels(svg: bytes) -> list[tuple[float, float]]:

@@ -133,7 +133,8 @@ def hidden_until_loaded(name: str) -> Iterator[None]:
     if module is None or type(module) is ModuleType:
         yield
         return
-    del sys.modules[name]
+    # Another thread may hide it too.
+    sys.modules.pop(name, None)
     try:
         yield
     finally:

@@ -101,7 +101,7 @@ def main() -> None:
     A request to end (SIGTERM) is answered as Ctrl-C is: finished draws are kept, half-written
     files and other processes are not.
     """
-    if sys.argv[1:2] == ["report"]:
+    if not any(word.startswith("--dask") for word in sys.argv):
         leave_out("dask")
     _interrupts.heed()
     app()

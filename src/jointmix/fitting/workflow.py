@@ -16,6 +16,7 @@ from jointmix.base.arguments import (
     whole_number,
 )
 from jointmix.base.errors import SpecError
+from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.checks import judge
@@ -123,6 +124,7 @@ def fit(
         return fit_from(searched, clock, tell, control, folder)
 
 
+@hidden_until_loaded("jax")
 def fit_from(
     searched: "Searched",
     clock: "Clock",
@@ -228,6 +230,7 @@ class Prepared(Searched):
     start: Start
 
 
+@hidden_until_loaded("jax")
 def search(
     table: object,
     spec: ModelSpec,
