@@ -622,7 +622,7 @@ def test_a_result_that_died_with_its_worker_is_awaited_again(
             waiting.append(future)
 
     monkeypatch.setattr(distributed, "as_completed", Ready)
-    found = on_cluster([delayed(abs)(-7)], dask_cluster.scheduler_address)
+    found = on_cluster([(0, delayed(abs)(-7))], dask_cluster.scheduler_address)
     assert list(found) == [7]
 
 

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,7 @@ from typer.testing import CliRunner
 import jointmix as jm
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores
-from jointmix.base.pools import chosen_pool, other_pool, run_jobs, run_threads
-from jointmix.base.processes import side_by_side
+from jointmix.base.pools import JOBLIB, chosen_pool, other_pool, run_jobs, run_threads
 from jointmix.cli import app
 from jointmix.model.dataset import make_dataset
 from jointmix.model.simulate import simulate
@@ -68,26 +67,17 @@ def processes() -> Iterator[Executor]:
         yield executor
 
 
-@contextmanager
-def _pressed() -> Iterator[None]:
-    """Ctrl-C that waited until the work was handed out."""
-    yield
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("pool", [2, "threading"])
 def test_who_stops_listening_is_not_warned_that_he_did(
-    early: bool, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+    pool: int | str, recwarn: pytest.WarningsRecorder
 ) -> None:
     """joblib's warning would come after the command's last word."""
-    work = side_by_side([delayed(slow)(seconds) for seconds in (0, 30, 30)], 2)
-    if early:
-        monkeypatch.setattr("jointmix.base.processes._interrupts_held", _pressed)
-        with pytest.raises(KeyboardInterrupt):
-            next(work)
-    else:
-        assert next(work) == 0
-    del work
+    jobs = [delayed(slow)(seconds) for seconds in (0, 3, 3)]
+    chosen = nullcontext() if pool == 2 else parallel_config("threading", n_jobs=2)
+    with chosen:
+        work = run_jobs(jobs, pool if pool == 2 else JOBLIB)
+        assert next(work) == (0, 0)
+        del work
     gc.collect()
     assert not [str(each.message) for each in recwarn]
 

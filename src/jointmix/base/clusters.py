@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -54,15 +54,28 @@ async def _knock(address: str) -> None:
         await comm.close()
 
 
-def on_cluster(tasks: Iterable[Any], cluster: Any) -> Iterator[Any]:
+def _nothing(_found: Any) -> Iterable[tuple[int, Any]]:
+    """What follows a task that leads to no others."""
+    return ()
+
+
+def on_cluster(
+    tasks: Iterable[tuple[int, Any]],
+    cluster: Any,
+    then: Callable[[Any], Iterable[tuple[int, Any]]] = _nothing,
+) -> Iterator[Any]:
     """What joblib's delayed tasks return, each as it ends, from the workers of a Dask cluster.
 
     Not by joblib's backend for Dask, which waits forever for tasks whose workers died.
 
     Parameters
     ----------
+    tasks
+        Each with its rank; the least begins first.
     cluster
         The address of a scheduler, or a client, which stays connected.
+    then
+        Called with what a task returned: further ones.
 
     Raises
     ------
@@ -83,10 +96,7 @@ def on_cluster(tasks: Iterable[Any], cluster: Any) -> Iterator[Any]:
             else nullcontext(cluster)
         ) as client:
             _require_workers(client, address)
-            sent = [
-                client.submit(function, *given, pure=False, **options)
-                for function, given, options in tasks
-            ]
+            sent = _sent(tasks, client)
             ready = as_completed(sent, loop=client.loop)
             try:
                 for future in _finished(ready, client, address):
@@ -99,6 +109,10 @@ def on_cluster(tasks: Iterable[Any], cluster: Any) -> Iterator[Any]:
                         # Its worker died with what it had found: another finds it again.
                         ready.add(future)
                         continue
+                    more = _sent(then(found), client)
+                    sent += more
+                    for each in more:
+                        ready.add(each)
                     yield found
             finally:
                 # What nobody waits for any longer is not run.
@@ -112,6 +126,14 @@ def on_cluster(tasks: Iterable[Any], cluster: Any) -> Iterator[Any]:
         ) from failure
     if failure is not None:
         raise failure
+
+
+def _sent(tasks: Iterable[tuple[int, Any]], client: Any) -> list[Any]:
+    """The futures of tasks that a client has been given."""
+    return [
+        client.submit(function, *given, pure=False, priority=-rank, **options)
+        for rank, (function, given, options) in tasks
+    ]
 
 
 def _finished(ready: Any, client: Any, address: str) -> Iterator[Any]:

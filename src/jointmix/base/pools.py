@@ -5,9 +5,19 @@ its own seed, so that results are the same whatever runs them and however many a
 of a machine are shared out among the jobs that run on it at a time.
 """
 
+import heapq
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 from joblib import Parallel, delayed
@@ -17,7 +27,7 @@ from jointmix.base.arguments import shown, whole_number
 from jointmix.base.clusters import check_scheduler, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores, limited_cores
-from jointmix.base.processes import as_they_end, side_by_side
+from jointmix.base.processes import Processes
 
 #: What independent jobs may be given to: a Dask client, or the address of its scheduler; any
 #: executor of concurrent.futures; so many processes of this machine; None for joblib's backend.
@@ -30,6 +40,9 @@ JOBLIB: Any = object()
 
 #: A function, its arguments, and those given by name.
 type Job = tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]
+#: Called with a job's place and what it returned: the jobs that may run now, each with a rank.
+#: Those of the least rank begin first; what was there from the beginning has rank 0.
+type Then = Callable[[int, Any], Iterable[tuple[int, Job]]]
 
 
 def chosen_pool(pool: Pool, jobs: int = 1) -> Pool:
@@ -80,7 +93,43 @@ def other_pool(pool: Pool, jobs: int) -> Pool:
     return None if pool is None else chosen_pool(pool, jobs)
 
 
-def run_jobs(jobs: Iterable[Job], pool: Pool) -> Iterator[tuple[int, Any]]:
+def _nothing(_place: int, _found: Any) -> Iterable[tuple[int, Job]]:
+    """What follows a job that leads to no others."""
+    return ()
+
+
+class _Waiting:
+    """Jobs that have not begun, in the order of their ranks and places."""
+
+    def __init__(self, jobs: Iterable[Job], then: Then) -> None:
+        self._then, self._count = then, 0
+        self._heap: list[tuple[int, int, Job]] = []
+        for job in jobs:
+            self.add(0, job)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, rank: int, job: Job) -> None:
+        """Add a job, at the next place."""
+        heapq.heappush(self._heap, (rank, self._count, job))
+        self._count += 1
+
+    def take(self) -> tuple[int, int, Job]:
+        """Rank, place and job of the next."""
+        return heapq.heappop(self._heap)
+
+    def back(self, ranked: tuple[int, int, Job]) -> None:
+        """Let a job that did not end begin again."""
+        heapq.heappush(self._heap, ranked)
+
+    def follow(self, place: int, found: Any) -> None:
+        """Add what a job leads to."""
+        for rank, job in self._then(place, found):
+            self.add(rank, job)
+
+
+def run_jobs(jobs: Iterable[Job], pool: Pool, then: Then = _nothing) -> Iterator[tuple[int, Any]]:
     """Place of each job among all and what it returned, as they end.
 
     Parameters
@@ -90,6 +139,10 @@ def run_jobs(jobs: Iterable[Job], pool: Pool) -> Iterator[tuple[int, Any]]:
         pickled.
     pool
         As `chosen_pool` returns it.
+    then
+        Called in this process as each job ends, before that is yielded: further jobs, whose places
+        are those after all others. Ranks are kept to where the number of workers is known, and by
+        Dask.
 
     Raises
     ------
@@ -98,30 +151,32 @@ def run_jobs(jobs: Iterable[Job], pool: Pool) -> Iterator[tuple[int, Any]]:
     Exception
         What a job raised.
     """
-    numbered = list(enumerate(jobs))
     if pool is None or pool is JOBLIB:
-        yield from _by_joblib(numbered)
+        yield from _by_joblib(jobs, then)
     elif isinstance(pool, int):
-        yield from _by_processes(numbered, pool)
+        yield from _by_processes(_Waiting(jobs, then), pool)
     elif isinstance(pool, Executor):
-        yield from _by_executor(numbered, pool, 1)
+        # An executor of another library does not say how many workers it has.
+        yield from _by_executor(_Waiting(jobs, then), pool, 1, getattr(pool, "_max_workers", None))
     else:
-        yield from on_cluster((_placed(*each, 1) for each in numbered), pool)
+        yield from _by_cluster(_Waiting(jobs, then), pool)
 
 
-def run_threads(jobs: Iterable[Job], threads: int) -> Iterator[tuple[int, Any]]:
+def run_threads(
+    jobs: Iterable[Job], threads: int, then: Then = _nothing
+) -> Iterator[tuple[int, Any]]:
     """As `run_jobs`, by threads of this process, or in this one; -1 takes all cores.
 
     What has begun when the caller stops listening goes on: a job that takes long is to be told.
     """
-    numbered = list(enumerate(jobs))
+    waiting = _Waiting(jobs, then)
     threads = available_cores() if threads == -1 else threads
     if threads == 1:
-        yield from (_run(*each, available_cores()) for each in numbered)
+        yield from _one_by_one(waiting)
         return
     executor = ThreadPoolExecutor(threads)
     try:
-        yield from _by_executor(numbered, executor, _share(threads))
+        yield from _by_executor(waiting, executor, _share(threads), threads)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
@@ -143,7 +198,16 @@ def _share(jobs: int) -> int:
     return max(1, available_cores() // jobs)
 
 
-def _by_processes(numbered: Sequence[tuple[int, Job]], processes: int) -> Iterator[tuple[int, Any]]:
+def _one_by_one(waiting: _Waiting) -> Iterator[tuple[int, Any]]:
+    """In this process."""
+    while waiting:
+        _, place, job = waiting.take()
+        place, found = _run(place, job, available_cores())
+        waiting.follow(place, found)
+        yield place, found
+
+
+def _by_processes(waiting: _Waiting, processes: int) -> Iterator[tuple[int, Any]]:
     """By processes of this machine; where one is killed, what had not ended begins again.
 
     Raises
@@ -152,18 +216,18 @@ def _by_processes(numbered: Sequence[tuple[int, Job]], processes: int) -> Iterat
         If one is killed twice in succession before any job has ended.
     """
     if processes == 1:
-        yield from (_run(*each, available_cores()) for each in numbered)
+        yield from _one_by_one(waiting)
         return
-    left, lost = dict(numbered), 0
-    while left:
-        before = len(left)
-        tasks = [_placed(*each, _share(processes)) for each in left.items()]
+    lost = 0
+    while waiting:
+        ended = 0
         try:
-            for place, found in side_by_side(tasks, processes):
-                del left[place]
-                yield place, found
+            with Processes(processes, _share(processes)) as own:
+                for each in _ended(waiting, own, _share(processes), processes):
+                    ended += 1
+                    yield each
         except BrokenProcessPool as error:
-            lost = lost + 1 if len(left) == before else 0
+            lost = 0 if ended else lost + 1
             if lost == _LOST_AT_MOST:
                 raise SamplingError(
                     "A worker process was killed, perhaps for want of memory; use fewer jobs."
@@ -171,7 +235,7 @@ def _by_processes(numbered: Sequence[tuple[int, Job]], processes: int) -> Iterat
 
 
 def _by_executor(
-    numbered: Sequence[tuple[int, Job]], executor: Executor, cores: int
+    waiting: _Waiting, executor: Executor, cores: int, workers: int | None
 ) -> Iterator[tuple[int, Any]]:
     """By an executor, with so many cores a job.
 
@@ -180,18 +244,68 @@ def _by_executor(
     SamplingError
         If its workers were killed.
     """
-    sent = [executor.submit(_run, *each, cores) for each in numbered]
     try:
-        for future in as_completed(sent):
-            yield future.result()
+        yield from _ended(waiting, executor, cores, workers)
     except BrokenExecutor as error:
         raise SamplingError(
             "A worker of the pool was killed, perhaps for want of memory; give a new pool, with "
             "fewer workers."
         ) from error
+
+
+def _ended(
+    waiting: _Waiting, executor: Executor, cores: int, workers: int | None
+) -> Iterator[tuple[int, Any]]:
+    """What jobs return as they end; no more are sent than there are workers, if that is known.
+
+    Raises
+    ------
+    BrokenExecutor
+        If a worker was killed; jobs that had not ended wait again.
+    """
+    sent: dict[Future[tuple[int, Any]], tuple[int, int, Job]] = {}
+
+    def send() -> None:
+        while waiting and (workers is None or len(sent) < workers):
+            ranked = waiting.take()
+            try:
+                sent[executor.submit(_run, *ranked[1:], cores)] = ranked
+            except BrokenExecutor:
+                waiting.back(ranked)
+                raise
+
+    try:
+        while waiting or sent:
+            send()
+            ready = wait(sent, return_when=FIRST_COMPLETED).done
+            # What ended well counts, whatever became of the others.
+            for future in sorted(ready, key=lambda each: each.exception() is not None):
+                place, found = future.result()
+                del sent[future]
+                waiting.follow(place, found)
+                # Workers go on while the caller is at work; that they are lost is seen above.
+                with suppress(BrokenExecutor):
+                    send()
+                yield place, found
     finally:
-        for future in sent:
+        for future, ranked in sent.items():
             future.cancel()
+            waiting.back(ranked)
+
+
+def _by_cluster(waiting: _Waiting, cluster: Any) -> Iterator[tuple[int, Any]]:
+    """By a Dask cluster, which has a queue of its own."""
+
+    def tasks() -> Iterator[tuple[int, Job]]:
+        while waiting:
+            rank, place, job = waiting.take()
+            yield rank, _placed(place, job, 1)
+
+    def then(ended: tuple[int, Any]) -> Iterator[tuple[int, Job]]:
+        waiting.follow(*ended)
+        return tasks()
+
+    yield from on_cluster(tasks(), cluster, then)
 
 
 def _joblib_jobs() -> int:
@@ -200,23 +314,38 @@ def _joblib_jobs() -> int:
     return int(backend.effective_n_jobs(1 if n_jobs is None else n_jobs))
 
 
-def _by_joblib(numbered: Sequence[tuple[int, Job]]) -> Iterator[tuple[int, Any]]:
+def _by_joblib(jobs: Iterable[Job], then: Then) -> Iterator[tuple[int, Any]]:
     """By the backend that the caller's `joblib.parallel_config` names; else one after another."""
     backend, _ = get_active_backend()
     at_a_time = _joblib_jobs()
-    name = type(backend).__name__
+    name, waiting = type(backend).__name__, _Waiting(jobs, then)
     if at_a_time == 1 or name == "LokyBackend":
-        yield from _by_processes(numbered, at_a_time)
+        yield from _by_processes(waiting, at_a_time)
         return
     if name == "DaskDistributedBackend":
         # joblib waits for ever for jobs whose workers died.
-        yield from on_cluster((_placed(*each, 1) for each in numbered), backend.client)
+        yield from _by_cluster(waiting, backend.client)
         return
-    tasks = (_placed(*each, _share(at_a_time)) for each in numbered)
-    if backend.supports_return_generator:
-        yield from as_they_end(Parallel(return_as="generator_unordered"), tasks)
-    else:
-        yield from Parallel()(tasks)
+    as_they_end = backend.supports_return_generator
+    while waiting:
+        # joblib takes no jobs while others run: what follows them is the next round.
+        tasks = [_placed(*waiting.take()[1:], _share(at_a_time)) for _ in range(len(waiting))]
+        work = Parallel(return_as="generator_unordered" if as_they_end else "list")
+        ended = work(tasks)
+        try:
+            for place, found in ended:
+                waiting.follow(place, found)
+                yield place, found
+        finally:
+            if as_they_end:
+                _end_quietly(ended)
+
+
+def _end_quietly(ended: Any) -> None:
+    """Close what joblib returns: who stops listening need not be told that he did."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*(not used|been cancelled)", UserWarning)
+        ended.close()
 
 
 def own_share[Item](items: Sequence[Item], part: tuple[int, int]) -> Sequence[Item]:

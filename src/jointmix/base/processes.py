@@ -1,52 +1,63 @@
-"""Work side by side in processes of this machine."""
+"""Processes of this machine that jobs are given to."""
 
+import os
 import signal
-import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from types import TracebackType
 from typing import Any
 
-from joblib import Parallel
+from joblib.externals.loky import get_reusable_executor
 
-#: What joblib says where its results are no longer waited for.
-_CANCELLED = ".*(but not used|have been cancelled)"
+#: Seconds that a process without a job is kept for the next ones.
+_KEPT_SECONDS = 300
+#: What says how many threads a numerical library may start.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def side_by_side(tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
-    """What joblib's delayed tasks return, each as it ends, with one task per process at a time.
+class Processes(Executor):
+    """Processes for one job each at a time, kept for whoever asks for as many next.
 
     Ctrl-C reaches this process alone, which ends the others: one that is still importing would
-    answer with a traceback of its own.
-
-    Raises
-    ------
-    concurrent.futures.process.BrokenProcessPool
-        While iterating, if one of the processes was killed.
-    """
-    yield from as_they_end(Parallel(jobs, return_as="generator_unordered", batch_size=1), tasks)
-
-
-def as_they_end(work: Parallel, tasks: Iterable[Any]) -> Iterator[Any]:
-    """What joblib's tasks return; who stops listening is not warned that he did.
+    answer with a traceback of its own. They are killed where what runs inside is left by an
+    exception.
 
     Parameters
     ----------
-    work
-        Returns a generator.
+    processes
+        Their number.
+    cores
+        Threads that numerical libraries may start in each, where the environment does not say.
     """
-    found: Generator[Any] | None = None
-    try:
+
+    def __init__(self, processes: int, cores: int) -> None:
+        threads = {name: os.environ.get(name, str(cores)) for name in _THREADS}
         with _interrupts_held():
-            found = work(tasks)
-        # Closed, "yield from" would first close what it reads from.
-        for each in found:  # noqa: UP028
-            yield each
-    finally:
-        if found is not None:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=_CANCELLED, category=UserWarning)
-                found.close()
+            self._own = get_reusable_executor(processes, timeout=_KEPT_SECONDS, env=threads)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Give them a job.
+
+        Raises
+        ------
+        concurrent.futures.process.BrokenProcessPool
+            If one of them was killed.
+        """
+        with _interrupts_held():
+            sent: Future[Any] = self._own.submit(fn, *args, **kwargs)
+        return sent
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill them if they may still be at work."""
+        if kind is not None:
+            self._own.shutdown(wait=True, kill_workers=True)
 
 
 @contextmanager

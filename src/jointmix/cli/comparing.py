@@ -109,7 +109,7 @@ def compare_command(
     recipe = read_recipe(spec)
     _refuse_same(report_path, {"the recipe": spec, "the data": recipe.data_path()})
     table = recipe.table()
-    from jointmix.fitting.sampled import fit_part
+    from jointmix.fitting.pooled import fit_part
     from jointmix.fitting.selection import compare
 
     start = recipe.seed if seed is None else seed

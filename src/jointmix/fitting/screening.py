@@ -1,16 +1,23 @@
 """EM under every model of a comparison, where the larger models start from the smaller ones too."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+from joblib import delayed
+from threadpoolctl import threadpool_limits
 
+from jointmix.base.pools import run_threads
 from jointmix.base.progress import Progress
+from jointmix.base.steps import Step, run_steps
 from jointmix.fitting.candidates import Grid, Key
-from jointmix.fitting.workflow import Clock, Searched, search
+from jointmix.fitting.workflow import Asked, Clock, Searched, ask
 from jointmix.kernel.allocate import share_at
 from jointmix.model.spec import ModelSpec
+from jointmix.modes.census import Census
 from jointmix.modes.climb import SAME_OPTIMUM
-from jointmix.modes.em import fit_em
+from jointmix.modes.em import Begun, begin_em, end_em, fit_em
 from jointmix.modes.mstep import make_problem
 from jointmix.modes.starts import splits
 
@@ -26,39 +33,120 @@ _WITHIN = {
 _OF_ALL = {"covariance": {"full", "tied"}, "noise": {"cluster", "shared"}}
 
 
-def screen(
-    table: object, grid: Grid, seed: int, tell: Progress
-) -> dict[Key, tuple[Searched, Clock]]:
-    """What EM finds under every model, and the clocks that go on when models are sampled.
+class Screening:
+    """EM under every model, as steps of which some lead to others.
 
     A model with one cluster more starts from splits of the smaller one's optimum, and one with a
     richer structure from the simpler one's, besides the usual starts: the maximum of a model is at
-    least that of a model within it. Where it is not, EM runs from five times as many starts.
+    least that of a model within it. Where it is not, EM runs from five times as many starts. The
+    first round of the usual starts waits for no other model.
+
+    Attributes
+    ----------
+    found
+        What EM found under the models that have been screened, and the clocks that go on when they
+        are sampled.
     """
-    found: dict[Key, tuple[Searched, Clock]] = {}
-    order = sorted(
-        grid.specs, key=lambda key: (grid.specs[key].n_clusters, grid.specs[key].n_parameters)
-    )
-    tell("screen", 0, len(order), "")
-    for done, key in enumerate(order, start=1):
-        spec, clock = grid.specs[key], Clock(None)
-        inner = [each for each, _ in found.values() if _is_within(each.spec, spec)]
-        rng = np.random.default_rng([seed, spec.n_clusters])
-        fewer = max(
-            (each.spec.n_clusters for each in inner if each.spec.n_clusters < spec.n_clusters),
-            default=0,
-        )
-        near = [each for each in inner if each.spec.n_clusters >= fewer]
-        shares = [_with_clusters(each, spec.n_clusters, rng) for each in near]
-        given = np.concatenate(shares) if shares else None
-        searched = search(table, spec, seed, clock, shares=given)
-        highest = max((each.census.log_likelihood for each in inner), default=-np.inf)
-        if searched.census.log_likelihood < highest - SAME_OPTIMUM:
-            searched = _searched_again(searched, given)
-        clock.pause()
-        found[key] = (searched, clock)
-        tell("screen", done, len(order), f"K = {spec.n_clusters}")
-    return {key: found[key] for key in grid.specs}
+
+    def __init__(self, table: object, grid: Grid, seed: int, tell: Progress) -> None:
+        specs = grid.specs
+        order = sorted(specs, key=lambda key: (specs[key].n_clusters, specs[key].n_parameters))
+        self.found: dict[Key, tuple[Searched, Clock]] = {}
+        self._tell = tell
+        self._asked = {key: _asked(table, specs[key], seed) for key in order}
+        self._within = {
+            key: [each for each in order[:place] if _is_within(specs[each], specs[key])]
+            for place, key in enumerate(order)
+        }
+        self._begun: dict[Key, tuple[Begun, Clock]] = {}
+        tell("screen", 0, len(order), "")
+
+    def steps(self, ended: Callable[[], Iterable[Step]]) -> Iterator[Step]:
+        """The steps to begin with.
+
+        Parameters
+        ----------
+        ended
+            Called as each model has been screened: other steps that follow.
+        """
+
+        def begun(key: Key, found: tuple[Begun, Clock]) -> Iterator[Step]:
+            self._begun[key] = found
+            yield from self._ready(screened)
+
+        def screened(key: Key, found: tuple[Census, Clock]) -> Iterator[Step]:
+            asked, _ = self._asked.pop(key)
+            self.found[key] = Searched(**vars(asked), census=found[0]), found[1]
+            self._tell("screen", len(self.found), len(self._within), f"K = {asked.spec.n_clusters}")
+            yield from self._ready(screened)
+            yield from ended()
+
+        for key, (asked, clock) in self._asked.items():
+            yield Step(delayed(_begin)(asked, clock), partial(begun, key))
+
+    def _ready(
+        self, screened: Callable[[Key, tuple[Census, Clock]], Iterable[Step]]
+    ) -> Iterator[Step]:
+        """Models whose first round is over and that wait for no other."""
+        for key in [key for key in self._begun if set(self._within[key]) <= set(self.found)]:
+            (begun, clock), (asked, _) = self._begun.pop(key), self._asked[key]
+            inner = [self.found[each][0] for each in self._within[key]]
+            job = delayed(_end)(asked, begun, inner, clock)
+            # What others wait for goes before all that nothing waits for.
+            yield Step(job, partial(screened, key), rank=-1)
+
+
+def screen(
+    table: object, grid: Grid, seed: int, tell: Progress
+) -> dict[Key, tuple[Searched, Clock]]:
+    """What EM finds under every model, in this process."""
+    screening = Screening(table, grid, seed, tell)
+    for _ in run_steps(screening.steps(lambda: ()), partial(run_threads, threads=1)):
+        pass
+    return {key: screening.found[key] for key in grid.specs}
+
+
+def _asked(table: object, spec: ModelSpec, seed: int) -> tuple[Asked, Clock]:
+    clock = Clock(None)
+    asked = ask(table, spec, seed, clock)
+    clock.pause()
+    return asked, clock
+
+
+def _begin(asked: Asked, clock: Clock) -> tuple[Begun, Clock]:
+    """The first round of random starts."""
+    clock.resume()
+    clock.start("em")
+    with threadpool_limits(1):
+        begun = begin_em(asked.dataset, asked.seed)
+    clock.pause()
+    return begun, clock
+
+
+def _end(
+    asked: Asked, begun: Begun, inner: Sequence[Searched], clock: Clock
+) -> tuple[Census, Clock]:
+    """What EM finds from there, and from the optima of the models within this one."""
+    clock.resume()
+    # Sums over another number of threads round differently.
+    with threadpool_limits(1):
+        census = _searched(asked, begun, inner)
+    clock.pause()
+    return census, clock
+
+
+def _searched(asked: Asked, begun: Begun, inner: Sequence[Searched]) -> Census:
+    k = asked.spec.n_clusters
+    rng = np.random.default_rng([asked.seed, k])
+    smaller = [each.spec.n_clusters for each in inner if each.spec.n_clusters < k]
+    near = [each for each in inner if each.spec.n_clusters >= max(smaller, default=0)]
+    shares = [_with_clusters(each, k, rng) for each in near]
+    given = np.concatenate(shares) if shares else None
+    census = end_em(asked.dataset, begun, given)
+    highest = max((each.census.log_likelihood for each in inner), default=-np.inf)
+    if census.log_likelihood < highest - SAME_OPTIMUM:
+        return _searched_again(asked, census, given)
+    return census
 
 
 def _is_within(inner: ModelSpec, outer: ModelSpec) -> bool:
@@ -94,11 +182,8 @@ def _with_clusters(searched: Searched, k: int, rng: np.random.Generator) -> np.n
     return shares
 
 
-def _searched_again(searched: Searched, shares: np.ndarray | None) -> Searched:
-    spec = searched.spec
-    sampler = replace(spec.sampler, starts=_MORE_STARTS * spec.sampler.starts)
-    more = replace(spec, sampler=sampler)
-    census = fit_em(searched.dataset.under(more), more, searched.seed, shares)
-    if census.log_likelihood <= searched.census.log_likelihood:
-        return searched
-    return replace(searched, census=census)
+def _searched_again(asked: Asked, census: Census, shares: np.ndarray | None) -> Census:
+    sampler = replace(asked.spec.sampler, starts=_MORE_STARTS * asked.spec.sampler.starts)
+    more = replace(asked.spec, sampler=sampler)
+    again = fit_em(asked.dataset.under(more), more, asked.seed, shares)
+    return census if again.log_likelihood <= census.log_likelihood else again

@@ -36,19 +36,17 @@ from jointmix.fitting.candidates import (
     make_grid,
     short_words,
 )
+from jointmix.fitting.kept import kept_in
+from jointmix.fitting.pooled import Pointwise, fit_all
 from jointmix.fitting.ranking import choose, describe
-from jointmix.fitting.sampled import chosen_models, fit_all, kept_in
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.posterior.draws import (
     fitted_spec,
     observed_rows,
-    posterior_parameters,
-    spread,
 )
 from jointmix.posterior.evidence import has_evidence, log_evidence
 from jointmix.posterior.known_groups import crosstab, groups_name, with_groups
-from jointmix.posterior.leave_one_out import loo_densities
 from jointmix.posterior.scores import sum_error
 from jointmix.tables.groups import group_codes
 
@@ -62,8 +60,6 @@ _COLUMNS = (
 )
 #: Those that a notebook shows of each model.
 _GLANCED = ("elpd", "elpd_diff", "diff_se", "bic", "icl")
-#: Draws from which leave-one-out densities are computed, evenly spaced.
-_MOST_DRAWS = 2_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -193,9 +189,10 @@ def compare(
     groups
         Known groups of the rows, as `crosstab` takes them, that no model sees; None for none.
     pool
-        Where fits run besides this process: a Dask client, or the address of its scheduler; an
-        executor of concurrent.futures, such as mpi4py's; a number of processes; None for the
-        backend that `joblib.parallel_config` names, where it names one, or else ``jobs`` threads.
+        Where EM, fits and their scores run besides this process: a Dask client, or the address of
+        its scheduler; an executor of concurrent.futures, such as mpi4py's; a number of processes;
+        None for the backend that `joblib.parallel_config` names, where it names one, or else
+        ``jobs`` threads.
         Results are the same whatever it is.
     store
         A folder that keeps each fit as it ends: the same comparison, asked for again, goes on from
@@ -209,7 +206,7 @@ def compare(
         If fewer than two models are asked for, a structure is unknown or of columns that the model
         has not, a prior is fixed cluster by cluster, or the pool is none.
     SamplingError
-        If the pool's workers are lost.
+        If the pool's workers are lost; the message says how many fits the store keeps.
     StorageError
         If the store cannot be written, or what it holds is damaged.
     DataError
@@ -234,11 +231,10 @@ def compare(
     if groups is not None:
         group_codes(groups)
     with show_progress(progress) as tell:
-        frame, chosen = chosen_models(table, grid, seed, tell)
-        trees = fit_all(chosen, frame, jobs, pool, tell, kept)
+        frame, trees, scores = fit_all(table, grid, seed, jobs, pool, tell, kept)
     if groups is not None:
         trees = {key: with_groups(tree, groups) for key, tree in trees.items()}
-    frame = frame.join(_scored(trees, grid))
+    frame = frame.join(_scored(trees, scores, grid))
     frame = frame[[name for name in _COLUMNS if name in frame]]
     frame["verdict"] = frame["verdict"].fillna("")
     best = choose(frame)
@@ -247,28 +243,19 @@ def compare(
     return Comparison(frame, trees, best, describe(frame, best, said))
 
 
-def _pointwise(tree: xr.DataTree) -> dict[str, np.ndarray]:
-    """Leave-one-out log densities and Pareto k of each row, (obs,)."""
-    spec, parameters = fitted_spec(tree), posterior_parameters(tree)
-    used = spread(len(parameters.weight), _MOST_DRAWS)
-    joint, feature, shape = loo_densities(
-        observed_rows(tree, spec), parameters.take(used.tolist()), spec
-    )
-    return {"joint": joint, "conditional": joint - feature, "shape": shape}
-
-
 def _sum(values: np.ndarray, rows: Rows) -> tuple[float, float]:
     """Sum of values of the rows, and its standard error."""
     return float(rows.weights @ values), sum_error(values, rows, ddof=0)
 
 
-def _scored(trees: dict[Key, xr.DataTree], grid: Grid) -> pd.DataFrame:
+def _scored(
+    trees: dict[Key, xr.DataTree], scores: dict[Key, Pointwise], grid: Grid
+) -> pd.DataFrame:
     """Scores of the models sampled, one row each."""
-    scores = {key: _pointwise(tree) for key, tree in trees.items()}
     first = next(iter(trees.values()))
     rows = observed_rows(first, fitted_spec(first))
     top = {
-        name: max(scores.values(), key=lambda own: rows.weights @ own[name])[name]
+        name: max((scores[key] for key in trees), key=lambda own: rows.weights @ own[name])[name]
         for name in ("joint", "conditional")
     }
     lines = [_row(tree, scores[key], top, rows) for key, tree in trees.items()]
@@ -278,9 +265,7 @@ def _scored(trees: dict[Key, xr.DataTree], grid: Grid) -> pd.DataFrame:
     return found
 
 
-def _row(
-    tree: xr.DataTree, own: dict[str, np.ndarray], top: dict[str, np.ndarray], rows: Rows
-) -> dict[str, Any]:
+def _row(tree: xr.DataTree, own: Pointwise, top: Pointwise, rows: Rows) -> dict[str, Any]:
     joint, conditional = own["joint"], own["conditional"]
     elpd, se = _sum(joint, rows)
     diff, diff_se = _sum(joint - top["joint"], rows)

@@ -205,20 +205,26 @@ def recover(
 
 
 @dataclass(frozen=True, eq=False)
-class Searched:
-    """A table under a model, how it will be sampled, and what EM found."""
+class Asked:
+    """A table under a model, and how it will be sampled."""
 
     dataset: Dataset
     seed: int
     planned: Plan
-    census: Census
-    #: What the fit was asked to start from; None if nothing.
-    given: Given | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """The model."""
         return self.dataset.spec
+
+
+@dataclass(frozen=True, eq=False)
+class Searched(Asked):
+    """What EM found besides."""
+
+    census: Census
+    #: What the fit was asked to start from; None if nothing.
+    given: Given | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -230,14 +236,19 @@ class Prepared(Searched):
     start: Start
 
 
+def ask(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Asked:
+    """Read the table, and plan the sampling: what cannot be done is refused before EM runs."""
+    require_spec(spec)
+    seed = whole_number("seed", seed, 0)
+    clock.start("data")
+    dataset = make_dataset(table, spec)
+    planned = plan(dataset.spec, len(dataset.values), dataset.rows.completions is not None)
+    return Asked(dataset, seed, planned)
+
+
 @hidden_until_loaded("jax")
 def search(
-    table: object,
-    spec: ModelSpec,
-    seed: int,
-    clock: "Clock",
-    start: object = None,
-    shares: np.ndarray | None = None,
+    table: object, spec: ModelSpec, seed: int, clock: "Clock", start: object = None
 ) -> Searched:
     """Read the table, plan the sampling, and run EM.
 
@@ -245,24 +256,17 @@ def search(
     ----------
     start
         As `fit` takes it.
-    shares
-        Responsibilities (start, cluster, obs) from which EM starts besides, where no start is
-        given.
     """
-    require_spec(spec)
-    seed = whole_number("seed", seed, 0)
-    clock.start("data")
-    dataset = make_dataset(table, spec)
-    # What cannot be sampled is refused before EM has taken its time.
-    planned = plan(dataset.spec, len(dataset.values), dataset.rows.completions is not None)
+    asked = ask(table, spec, seed, clock)
+    dataset, seed = asked.dataset, asked.seed
     clock.start("em")
     if start is None:
-        return Searched(dataset, seed, planned, fit_em(dataset, dataset.spec, seed, shares))
+        return Searched(**vars(asked), census=fit_em(dataset, dataset.spec, seed))
     given = read_start(start, table, dataset)
     census = fit_em(dataset, dataset.spec, seed, given.share[None])
     reached = census.reached[0]
     home = 0 if census.modes[reached].collapsed else reached
-    return Searched(dataset, seed, planned, replace(census, home=home), given)
+    return Searched(**vars(asked), census=replace(census, home=home), given=given)
 
 
 def prepare(

@@ -4,6 +4,7 @@ EM always runs on standardised columns; what it returns is on the users' scale.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -30,6 +31,25 @@ BATCH_NUMBERS = 4_000_000
 _FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_OPERATIONS = 5, 4, 600_000
 #: Changes of the best optimum that are tried, for each start.
 _MOVES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """The first round of random starts, which depends on nothing else that EM starts from.
+
+    Attributes
+    ----------
+    ends
+        Where the coarse runs end, on the standardised scale, one a batch entry.
+    chosen
+        Places of the rows that they ran on, (row,); None for all.
+    rng
+        The source of all randomness that follows.
+    """
+
+    ends: Parameters
+    chosen: np.ndarray | None
+    rng: np.random.Generator
 
 
 def fit_em(
@@ -76,18 +96,46 @@ def fit_em(
     (2, 2)
     """
     dataset, rng = as_dataset(table, spec), random_source(seed)
-    spec = dataset.spec
-    search = Search(dataset, make_problem(dataset))
-    n_starts = spec.sampler.starts if spec.n_clusters > 1 else 1
-    part = _subset(search.problem, rng)
-    shares = _as_shares(shares, dataset)
+    _as_shares(shares, dataset)
+    return end_em(dataset, begin_em(dataset, rng), shares)
+
+
+def begin_em(dataset: Dataset, seed: int | np.random.Generator) -> Begun:
+    """Coarse runs of EM from the first round of random starts."""
+    rng, problem = random_source(seed), make_problem(dataset)
+    chosen = _subset(problem, rng)
+    part = problem if chosen is None else problem.take(chosen)
+    n_starts = part.spec.sampler.starts if part.spec.n_clusters > 1 else 1
     # The matrices are small: threads would wait for each other.
+    with threadpool_limits(1):
+        return Begun(_run(part, _random(part, n_starts, rng)), chosen, rng)
+
+
+def end_em(dataset: Dataset, begun: Begun, shares: np.ndarray | None = None) -> Census:
+    """The census of the optima to which the first round leads, what is given, and what follows.
+
+    Parameters
+    ----------
+    dataset, begun
+        What EM began with.
+    shares
+        As `fit_em` takes them.
+
+    Raises
+    ------
+    SpecError
+        If ``shares`` are not what they must be.
+    """
+    shares = _as_shares(shares, dataset)
+    search = Search(dataset, make_problem(dataset))
+    part = search.problem if begun.chosen is None else search.problem.take(begun.chosen)
     with threadpool_limits(1):
         if len(shares):
             shares = search.problem.parted(shares[..., search.problem.group])
             found = climb(search.problem, shares, _TOLERANCE, max_iterations=1000)
             search.given = search.add(found, search.problem)
-        for share in _rounds(search, part, n_starts, rng):
+        search.add(begun.ends, part)
+        for share in _rounds(search, part, begun.rng):
             search.add(_run(part, share), part)
         return search.census()
 
@@ -111,28 +159,28 @@ def subset_rows(spec: ModelSpec) -> int:
     return max(_SUBSET_ROWS, needed)
 
 
-def _subset(problem: Problem, rng: np.random.Generator) -> Problem:
+def _subset(problem: Problem, rng: np.random.Generator) -> np.ndarray | None:
+    """Places of the rows on which the starts run; None for all."""
     n, size = len(problem.table.y), subset_rows(problem.spec)
-    if n <= 1.5 * size:
-        return problem
-    chosen = np.sort(rng.choice(n, size, replace=False))
-    return problem.take(chosen)
+    return None if n <= 1.5 * size else np.sort(rng.choice(n, size, replace=False))
 
 
-def _rounds(
-    search: Search, part: Problem, n_starts: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Hard allocations (start, obs) to run EM from, as long as it may pay."""
+def _random(part: Problem, n_starts: int, rng: np.random.Generator) -> np.ndarray:
+    """Hard allocations (start, obs) of several kinds in turn."""
+    u, k = part.starting.u, part.spec.n_clusters
+    return allocations(part.features_apart, u, part.told_apart, k, n_starts, rng, part.weight)
+
+
+def _rounds(search: Search, part: Problem, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Hard allocations (start, obs) to run EM from after the first, as long as it may pay."""
     rows, spec = part.starting, part.spec
-    k, y, weight = spec.n_clusters, part.told_apart, part.weight
-    x = part.features_apart
-    yield allocations(x, rows.u, y, k, n_starts, rng, weight)
+    k, n_starts = spec.n_clusters, spec.sampler.starts
     columns = len(spec.columns) + 1
     cost = k * (len(part.values) * columns + columns**3)
     most = _FURTHER_OPERATIONS // cost if k > 1 else 0
     left = min(most, _FURTHER_ROUNDS * n_starts)
     while left > 0 and search.best.n_starts < _FOUND_OFTEN:
-        yield allocations(x, rows.u, y, k, min(left, n_starts), rng, weight)
+        yield _random(part, min(left, n_starts), rng)
         left -= n_starts
     # Of two clusters, one given up and the other split is a start like any other.
     settled = k < 3 or 2 * search.best.n_starts > search.n_starts
@@ -140,7 +188,15 @@ def _rounds(
     while most > 0 and gain > SAME_OPTIMUM:
         best = search.best
         share, _ = expect(part, part.scaling.to_model(best.parameters).batched())
-        found = moves(x, rows.u, y, share[0], min(most, _MOVES * n_starts), rng, weight)
+        found = moves(
+            part.features_apart,
+            rows.u,
+            part.told_apart,
+            share[0],
+            min(most, _MOVES * n_starts),
+            rng,
+            part.weight,
+        )
         if not len(found):
             # No cluster has the rows to be split.
             return

@@ -1,0 +1,188 @@
+"""A comparison's bytes do not depend on where its EM, fits and scores ran, nor on their order."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from joblib import delayed, parallel_config
+
+import jointmix as jm
+from jointmix.base.machine import is_installed
+from jointmix.base.pools import chosen_pool, other_pool, run_jobs, run_threads
+from jointmix.base.steps import Step, run_steps
+from jointmix.fitting.candidates import make_grid
+from jointmix.fitting.pooled import follow_at_once
+from jointmix.model.simulate import simulate
+
+TABLE = simulate(jm.four_clusters(), 120, seed=3)
+SPEC = jm.ModelSpec(
+    n_clusters=1,
+    features=["x1", "x2"],
+    predictors=["x1"],
+    response="y",
+    sampler=jm.SamplerSpec(sampler="laplace", draws=100, chains=1, starts=4),
+)
+#: What is compared: numbers of clusters alone, whose fits follow EM at once; and structures too.
+ASKED: dict[str, dict[str, Any]] = {
+    "numbers": {"n_clusters": [1, 2, 3]},
+    "structures": {"n_clusters": [1, 2], "covariance": ["tied", "full"], "noise": ["shared"]},
+}
+
+
+def compared(asked: str, **where: Any) -> jm.Comparison:
+    return jm.compare(TABLE, SPEC, seed=5, progress=False, **ASKED[asked], **where)
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, jm.Comparison]:
+    """In this process, one job after another."""
+    return {asked: compared(asked) for asked in ASKED}
+
+
+def same_bytes(one: xr.DataTree, other: xr.DataTree) -> None:
+    for group in ("posterior", "modes", "labels", "allocation"):
+        assert set(one[group].data_vars) == set(other[group].data_vars)
+        for name, values in one[group].data_vars.items():
+            theirs = other[group][name].values
+            # Objects, such as names, are compared by their values.
+            kind = values.dtype.kind
+            same = values.values.tobytes() == theirs.tobytes() if kind != "O" else None
+            assert (values.values == theirs).all() if same is None else same, (group, name)
+    assert one.attrs["verdict"] == other.attrs["verdict"]
+
+
+def assert_same(found: jm.Comparison, alone: jm.Comparison) -> None:
+    pd.testing.assert_frame_equal(found.table, alone.table, check_exact=True)
+    assert (found.best, found.text) == (alone.best, alone.text)
+    assert list(found.trees) == list(alone.trees)
+    for key, tree in alone.trees.items():
+        same_bytes(tree, found.trees[key])
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as own,
+    ):
+        yield own
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("pool", [2, "processes", "threads", "client"])
+def test_every_pool_gives_the_same(
+    pool: Any, asked: str, alone: dict[str, jm.Comparison], request: pytest.FixtureRequest
+) -> None:
+    if pool == "threads":
+        pool = ThreadPoolExecutor(2)
+    elif isinstance(pool, str):
+        pool = request.getfixturevalue(pool)
+    assert_same(compared(asked, pool=pool), alone[asked])
+
+
+def test_threads_of_this_process_give_the_same(alone: dict[str, jm.Comparison]) -> None:
+    assert_same(compared("numbers", jobs=3), alone["numbers"])
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky", "dask", "ray"])
+def test_joblibs_backends_give_the_same(
+    backend: str, alone: dict[str, jm.Comparison], request: pytest.FixtureRequest
+) -> None:
+    options: dict[str, Any] = {"n_jobs": 2}
+    if backend == "dask":
+        options = {"client": request.getfixturevalue("client")}
+    if backend == "ray":
+        if not is_installed("ray"):
+            pytest.skip("ray is not installed")
+        from ray.util.joblib import register_ray
+
+        register_ray()
+    chosen: AbstractContextManager[Any] = parallel_config(backend, **options)
+    with chosen:
+        assert_same(compared("numbers"), alone["numbers"])
+
+
+def test_what_a_store_keeps_is_scored_as_what_is_sampled(
+    alone: dict[str, jm.Comparison], tmp_path: Any
+) -> None:
+    for pool in (2, None):
+        assert_same(compared("numbers", pool=pool, store=tmp_path), alone["numbers"])
+    assert len(list(tmp_path.iterdir())) == len(ASKED["numbers"]["n_clusters"])
+
+
+def test_all_models_are_sampled_where_only_their_number_varies() -> None:
+    assert follow_at_once(make_grid(SPEC, [1, 2], None, None))
+    assert not follow_at_once(make_grid(SPEC, [1, 2], ["full"], None))
+
+
+def one_more(number: int) -> int:
+    time.sleep(0.02)
+    return number + 1
+
+
+RUNS: dict[str, Callable[[], tuple[Callable[..., Any], AbstractContextManager[Any]]]] = {
+    "alone": lambda: (partial(run_threads, threads=1), nullcontext()),
+    "threads": lambda: (partial(run_threads, threads=2), nullcontext()),
+    "processes": lambda: (partial(run_jobs, pool=chosen_pool(2)), nullcontext()),
+    "joblib": lambda: (
+        lambda *given, **options: run_jobs(*given, pool=other_pool(None, 1), **options),
+        parallel_config("threading", n_jobs=2),
+    ),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_jobs_lead_to_others_wherever_they_run(run: str) -> None:
+    how, where = RUNS[run]()
+    ended: list[tuple[str, int]] = []
+
+    def chain(name: str, number: int) -> Step:
+        def then(found: int) -> Iterator[Step]:
+            assert found == number + 1
+            if found < 3:
+                yield chain(name, found)
+
+        return Step(delayed(one_more)(number), then, name=name)
+
+    with where:
+        ended = list(run_steps([chain("a", 0), chain("b", 1)], how))
+    assert sorted(ended) == [("a", 1), ("a", 2), ("a", 3), ("b", 2), ("b", 3)]
+    # Each after what it follows from.
+    assert [found for name, found in ended if name == "a"] == [1, 2, 3]
+
+
+def test_ranks_settle_who_is_next() -> None:
+    def then(place: int, _: int) -> Iterator[tuple[int, Any]]:
+        if place == 0:
+            yield 2, delayed(one_more)(10)
+            yield -1, delayed(one_more)(20)
+
+    jobs = [delayed(one_more)(number) for number in range(2)]
+    found = list(run_threads(jobs, 1, then))
+    assert found == [(0, 1), (3, 21), (1, 2), (2, 11)]
+
+
+def test_scores_are_of_the_fits(alone: dict[str, jm.Comparison]) -> None:
+    found = alone["numbers"]
+    # As many draws as are scored: leave-one-out of the same fit gives the same sum.
+    for key, tree in found.trees.items():
+        assert found.table.loc[key, "elpd"] == pytest.approx(
+            float(np.sum(jm.loo(tree).pointwise["joint"].values)), abs=1e-9
+        )
