@@ -391,6 +391,39 @@ def test_candidates_are_adapted_to_a_pilot() -> None:
     assert gap == pytest.approx(0, abs=3.5 * np.hypot(shares[0].error, shares[1].error))
 
 
+def test_of_many_rows_the_curvature_at_the_mode_is_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = apart(3, 3_000)
+    plain = jm.log_evidence(jm.fit(table, spec(), progress=False))
+    monkeypatch.setattr("jointmix.modes.mass._MANY_ROWS", 1_000)
+    monkeypatch.setattr("jointmix.modes.mass._SOME_ROWS", 500)
+    # By EM, and not again by the proposal.
+    monkeypatch.delattr("jointmix.modes.straight._curvature")
+    tree = jm.fit(table, spec(), progress=False)
+    found = jm.log_evidence(tree)
+    assert found.value == pytest.approx(plain.value, abs=3.5 * np.hypot(plain.error, found.error))
+    assert json.loads(tree.attrs["proposal"])["share"] > 0.8
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_known_mode_has_its_clusters_in_the_order_of_the_start(sign: float) -> None:
+    data = make_dataset(apart(1), spec())
+    census = fit_em(data, data.spec, 1)
+    ordering = choose_ordering(census.start, data, 1)
+    assert ordering.direction is not None
+    turned = replace(ordering, direction=sign * ordering.direction)
+    start = make_start(census.start, data, turned)
+    (known,) = start.known
+    assert known is not None
+    np.testing.assert_allclose(known.parameters.mean, start.parameters.mean, atol=0.2)
+    posterior = Posterior(data, start.direction)
+    center = known.normal.center
+    (density,) = posterior.log_densities(center[None], 1)
+    assert density == pytest.approx(known.normal.log_density, rel=1e-12)
+    np.testing.assert_allclose(posterior.point(known.parameters), center, atol=1e-9)
+
+
 def test_auto_samples_by_nuts_where_it_is_not() -> None:
     rng = np.random.default_rng(10)
     x = rng.normal(size=40)
@@ -448,7 +481,7 @@ def test_a_mode_that_the_proposal_misses_is_named(monkeypatch: pytest.MonkeyPatc
     right = jm.fit({"x": three_clumps()}, _two_means(SETTINGS), progress=False)
     assert {each.status for each in mass.check(right)} == {"ok"}
     monkeypatch.setattr(
-        independence, "make_proposal", lambda at, main, _: make_proposal(at, main, ())
+        independence, "make_proposal", lambda at, main, *_: make_proposal(at, main, ())
     )
     tree = jm.fit({"x": three_clumps()}, _two_means(SETTINGS), progress=False)
     assert json.loads(tree.attrs["proposal"])["modes"] == 1

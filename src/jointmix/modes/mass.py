@@ -18,9 +18,10 @@ from jointmix.families.rows import with_weight
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import make_problem
 from jointmix.kernel.values import parameters as expanded
-from jointmix.kernel.values import unconstrain
+from jointmix.kernel.values import relabelling, unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.model.packing import packed
+from jointmix.model.spec import ModelSpec
 from jointmix.modes.free import free_values
 
 #: Log density at a point (dim,), and its gradient (dim,).
@@ -63,6 +64,12 @@ class Normal:
     def log_mass(self) -> float:
         """Log of the integral of the posterior around the mode, as the normal has it."""
         return self.log_density + self.log_det + len(self.center) / 2 * float(np.log(2 * np.pi))
+
+    def moved(self, linear: np.ndarray) -> "Normal":
+        """That of M x, of a linear map M (dim, dim) that leaves volumes as they are."""
+        upper = np.linalg.qr((linear @ self.stretch).T, mode="r")
+        stretch = (upper * np.sign(np.diagonal(upper))[:, None]).T
+        return Normal(linear @ self.center, stretch, self.log_density)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draws (n, dim), and their log densities (n,)."""
@@ -201,6 +208,13 @@ class Peak:
 
     normal: Normal
     parameters: Parameters
+
+    def permuted(self, order: np.ndarray, spec: ModelSpec) -> "Peak":
+        """The same with entry k of ``order`` (component,) as the k-th component."""
+        if (np.diff(order) == 1).all():
+            return self
+        normal = self.normal.moved(relabelling(spec, order))
+        return Peak(normal, self.parameters.permute(order))
 
 
 class Landscape:

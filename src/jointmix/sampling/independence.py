@@ -272,7 +272,7 @@ class Sampler:
         start, settings = target.start, target.spec.sampler
         self._spec, self._settings = target.spec, settings
         self._posterior = posterior
-        self.proposal = make_proposal(self._posterior, start.parameters, start.others)
+        self.proposal = make_proposal(self._posterior, start.parameters, start.others, start.known)
         draws, chances = np.random.SeedSequence(seed).spawn(2)
         self._rng, self._chances = np.random.default_rng(draws), np.random.default_rng(chances)
         values = self._pilot()
