@@ -101,6 +101,8 @@ def normal_at(
         If no mode is found with a curvature that is negative in all directions, or a standard error
         or two from it the posterior is nothing like the approximation.
     """
+    # Of few rows a gradient takes less than handing it to a thread.
+    cores = 1 if rough is None else None
     center, value = start, -np.inf
     for _ in range(_ROUNDS):
         center, value, ended = _climbed(log_density, center, rough or log_density)
@@ -119,7 +121,7 @@ def normal_at(
     # H = UU' with U upper triangular, so that S = U'⁻¹ is lower triangular and SS' = H⁻¹.
     stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
     normal = Normal(center, stretch, value)
-    if not _is_near(normal, log_density):
+    if not _is_near(normal, log_density, cores):
         raise SamplingError(
             "The curvature at the mode near the EM start does not describe the posterior around "
             "it; sample it, with sampler='nutpie' and adaptation='auto'."
@@ -127,16 +129,15 @@ def normal_at(
     return normal
 
 
-def _is_near(normal: Normal, log_density: LogDensity) -> bool:
+def _is_near(normal: Normal, log_density: LogDensity, cores: int | None) -> bool:
     """Whether the density peaks at the centre, and falls around it about as the normal does."""
     # Half the squared length of the whitened gradient is what a parabola has left to gain.
     left = normal.stretch.T @ log_density(normal.center)[1]
     if not left @ left / 2 < _LEFT_TO_GAIN:
         return False
     z = np.random.default_rng(0).normal(size=(_TRIED, len(normal.center)))
-    fall = normal.log_density - np.array(
-        [log_density(normal.center + normal.stretch @ each)[0] for each in z]
-    )
+    tried = normal.center + z @ normal.stretch.T
+    fall = normal.log_density - np.array(on_cores(lambda at: log_density(at)[0], tried, cores))
     ratio = fall / ((z**2).sum(axis=1) / 2)
     # NaN compares as false.
     return bool(((ratio > 1 / _FALLS_WITHIN) & (ratio < _FALLS_WITHIN)).all())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import mode_share, share_at
@@ -12,7 +13,7 @@ from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Census, Mode
-from jointmix.modes.climb import SAME_OPTIMUM, climb, expect
+from jointmix.modes.climb import SAME_OPTIMUM, climb, expect, threads
 from jointmix.modes.mass import Landscape
 from jointmix.modes.mstep import Problem
 from jointmix.modes.ordering import location_covariance
@@ -109,7 +110,9 @@ class Search:
         for end in ends:
             self._counts[end] += 1
         if new:
-            found = [self._optimum(coarse.take(at), end) for end, at in new.items()]
+            found = on_cores(
+                lambda end: self._optimum(coarse.take(new[end]), end), new, threads(self.problem)
+            )
             level = max(each.score for each in (*self._found, *found)) - 2 * _WITHIN
             if part is not self.problem:
                 times = self.problem.table.total / part.table.total
