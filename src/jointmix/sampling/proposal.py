@@ -180,6 +180,19 @@ class Proposal:
                 log_density[i, usable] = np.log(self.share[i]) + density - volume[usable]
         return values, np.where(usable, logsumexp(log_density, axis=0), np.inf)
 
+    def log_density(self, values: np.ndarray) -> np.ndarray:
+        """Log densities (n,) of unconstrained values (n, dim)."""
+        found = np.empty((len(self.normals), len(values)))
+        charts = [normal.chart for normal in self.normals]
+        for chart in dict.fromkeys(charts):
+            at = chart.coordinates(values)
+            _, log_volume = chart.values(at)
+            for i, normal in enumerate(self.normals):
+                if charts[i] is chart:
+                    density = _log_density(normal.standardised(at)) - normal.log_det
+                    found[i] = np.log(self.share[i]) + density - log_volume
+        return np.asarray(logsumexp(found, axis=0))
+
     def adapted(self, values: np.ndarray, log_weight: np.ndarray) -> "Proposal":
         """The same with a further normal in the first one's coordinates, of weighted moments.
 
