@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from jointmix.base.machine import available_cores
-from jointmix.base.threads import on_cores
 from jointmix.families.mixture import component_log_density, log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.allocate import allocate
@@ -19,8 +18,8 @@ from jointmix.modes.mstep import Problem, make_problem, maximise
 #: Optima whose log likelihoods are closer may be the same.
 SAME_OPTIMUM = 1e-2
 #: Numbers (rows × clusters) of one start below which a thread of its own gains nothing, and those
-#: of all starts that are worked on at the same time: 256 MB an array.
-_FEW_NUMBERS, _MOST_NUMBERS = 40_000, 32_000_000
+#: of all starts that are worked on at the same time: 64 MB an array, of which there are four or so.
+_FEW_NUMBERS, _MOST_NUMBERS = 40_000, 8_000_000
 
 
 def expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
@@ -96,17 +95,14 @@ def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np
     fewer = replace(dataset.spec, n_clusters=dataset.spec.n_clusters - 1, ordering="none")
     share = _shares(dataset, mode)
     problem = make_problem(dataset.under(fewer))
-
-    def likelihood(pair: tuple[int, int]) -> float:
-        one, other = pair
+    value = np.empty(len(pairs))
+    # One pair at a time: of many rows the responsibilities of all together would be large.
+    for place, (one, other) in enumerate(pairs):
         merged = np.delete(share, other, axis=0)
         merged[one - (other < one)] += share[other]
         found = climb(problem, merged[None], SAME_OPTIMUM, max_iterations=500)
-        _, (value,) = expect(problem, found)
-        return float(value)
-
-    # Of many rows the responsibilities of all pairs together would be large.
-    value, n = np.array(on_cores(likelihood, pairs, threads(problem))), problem.table.total
+        _, (value[place],) = expect(problem, found)
+    n = problem.table.total
     value += problem.scaling.total_jacobian(problem.table)
     return np.asarray(-2 * value + fewer.n_parameters * np.log(n))
 
