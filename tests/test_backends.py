@@ -17,7 +17,7 @@ from jointmix.families.priors.priors import Fixed, Normal, Priors
 from jointmix.kernel.problem import n_free
 from jointmix.model.settings import SAMPLERS, SamplerSpec
 from jointmix.model.spec import ModelSpec
-from jointmix.sampling import backends, choose_backend, plan, sample
+from jointmix.sampling import backends, choose_backend, memory, plan, plan_for, sample
 from jointmix.sampling.backends import cores_used, expected_costs, has_accelerator
 from jointmix.sampling.memory import estimate
 
@@ -156,6 +156,17 @@ def test_the_plan_names_backend_reason_and_memory() -> None:
     found = plan(spec, 1000)
     assert (found.backend, found.reason) == choose_backend(spec, 1000)
     assert found.needed == estimate(spec, 1000, "kernel")
+
+
+def test_a_dataset_is_planned_by_its_model_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(draws=4, tune=4)
+    dataset, _ = prepared(two_lines(), spec)
+    assert plan_for(dataset) == plan(spec, 150)
+    asked: list[bool] = []
+    monkeypatch.setattr(memory, "require", lambda *given: asked.append(given[-1]))
+    for more in (None, object()):
+        plan_for(dataclasses.replace(dataset, completions=more))
+    assert asked == [False, True]
 
 
 def test_a_plan_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:

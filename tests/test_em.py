@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
+from jointmix.base.machine import limited_cores
 from jointmix.families.mixture import log_likelihood, responsibility
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
@@ -29,6 +30,7 @@ from jointmix.modes import search
 from jointmix.modes.census import Census, Mode
 from jointmix.modes.em import fit_em
 from jointmix.modes.mstep import Problem, make_problem, maximise
+from jointmix.modes.ordering import choose_ordering
 
 N = 160
 TRUTH = {
@@ -413,6 +415,26 @@ def test_a_seed_fixes_the_census() -> None:
     assert same(fit_em(dataset, spec, 3), census)
     assert same(fit_em(dataset, spec, np.random.default_rng(3)), census)
     assert not same(fit_em(dataset, spec, 4), census)
+
+
+def test_cores_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jointmix.modes.climb._FEW_NUMBERS", 1_000)
+    table = simulate(four_clusters(3, 2), 600, 4)
+    spec = ModelSpec(n_clusters=3, features=("x1", "x2"), predictors=("x1",), response="y")
+    found = []
+    for cores in (1, 3):
+        with limited_cores(cores):
+            census = fit_em(table, spec, 1)
+            ordering = choose_ordering(census.start, make_dataset(table, spec), 1)
+            found.append((census, ordering.evidence))
+    (one, merged), (other, merged_again) = found
+    assert merged == merged_again
+    assert len(one.modes) == len(other.modes)
+    for ours, theirs in zip(one.modes, other.modes, strict=True):
+        assert (ours.log_likelihood, ours.n_starts) == (theirs.log_likelihood, theirs.n_starts)
+        np.testing.assert_equal(ours.log_mass, theirs.log_mass)
+        for name in ours.parameters:
+            np.testing.assert_array_equal(ours.parameters[name], theirs.parameters[name])
 
 
 def test_the_rows_order_does_not_matter() -> None:

@@ -19,6 +19,7 @@ from jointmix.checks.proposal import check
 from jointmix.families.straight import Scaled
 from jointmix.fitting.candidates import make_grid
 from jointmix.fitting.selection import _scored
+from jointmix.kernel.values import relabelling
 from jointmix.model.dataset import make_dataset
 from jointmix.modes.em import fit_em
 from jointmix.modes.initial import make_start
@@ -26,6 +27,7 @@ from jointmix.modes.ordering import choose_ordering
 from jointmix.modes.straight import StraightNormal
 from jointmix.sampling import independence
 from jointmix.sampling.control import Control
+from jointmix.sampling.copies import Copies, symmetric_weights
 from jointmix.sampling.independence import Chains, weigh
 from jointmix.sampling.proposal import Posterior, Proposal, make_proposal
 
@@ -212,6 +214,8 @@ def test_a_comparison_has_the_evidence_and_probabilities_of_its_models(
 def test_without_the_evidence_of_all_there_are_no_probabilities() -> None:
     one = jm.fit(apart(1), spec(n_clusters=1), progress=False)
     free = jm.fit(apart(1), spec(ordering="none"), progress=False)
+    stored = json.loads(free.attrs["proposal"]) | {"log_evidence": None}
+    free.attrs["proposal"] = json.dumps(stored)
     grid = make_grid(spec(), [1, 2], None, None)
     table = _scored({1: one, 2: free}, grid)
     assert table["log_evidence"].notna().tolist() == [True, False]
@@ -223,9 +227,10 @@ def test_the_evidence_that_is_not_there_is_refused(fitted: xr.DataTree) -> None:
     tree.attrs["proposal"] = ""
     with pytest.raises(SchemaError, match="fit with sampler='independence'"):
         jm.log_evidence(tree)
-    free = jm.fit(apart(1), spec(ordering="none"), progress=False)
-    with pytest.raises(SchemaError, match="Labels were left free"):
-        jm.log_evidence(free)
+    many = {"log_evidence": None}
+    tree.attrs["proposal"] = json.dumps(json.loads(fitted.attrs["proposal"]) | many)
+    with pytest.raises(SchemaError, match="Labels of too many clusters were left free"):
+        jm.log_evidence(tree)
     bad = {"shape": 0.93, "share": 0.5}
     tree.attrs["proposal"] = json.dumps(json.loads(fitted.attrs["proposal"]) | bad)
     with pytest.raises(SamplingError, match=r"Pareto k = 0\.93, above 0\.7"):
@@ -286,6 +291,74 @@ def test_modes_get_their_exact_weights() -> None:
     found = jm.log_evidence(tree)
     assert found.error < 0.02
     assert found.value == pytest.approx(evidence, abs=3.5 * found.error)
+
+
+# Labels that are left free: a proposal of one copy, made symmetric.
+
+
+def test_free_labels_leave_the_evidence_as_it_is(fitted: xr.DataTree) -> None:
+    ordered = jm.log_evidence(fitted)
+    free = jm.log_evidence(jm.fit(apart(1), spec(ordering="none"), progress=False))
+    assert max(ordered.error, free.error) < 0.02
+    gap = free.value - ordered.value
+    assert gap == pytest.approx(0, abs=3 * np.hypot(ordered.error, free.error))
+
+
+def test_three_free_labels_have_six_copies() -> None:
+    rng = np.random.default_rng(5)
+    table = {"x": np.concatenate([rng.normal(at, 1.0, 60) for at in (-6.0, 0.0, 7.0)])}
+    found = []
+    for ordering in ("auto", "none"):
+        model = jm.ModelSpec(n_clusters=3, features=["x"], ordering=ordering, sampler=SETTINGS)
+        found.append(jm.log_evidence(jm.fit(table, model, progress=False)))
+    # Counted as one copy too few, log 6 − log 5 = 0.18 would be missing.
+    assert max(each.error for each in found) < 0.05
+    gap = found[1].value - found[0].value
+    assert gap == pytest.approx(0, abs=3 * np.hypot(found[0].error, found[1].error))
+
+
+def test_both_modes_of_free_labels_are_in_the_evidence_of_quadrature() -> None:
+    x = three_clumps()
+    _, evidence = _by_quadrature(x)
+    settings = jm.SamplerSpec(sampler="independence", draws=2000)
+    model = replace(_two_means(settings), ordering="none")
+    found = jm.log_evidence(jm.fit({"x": x}, model, progress=False))
+    assert found.error < 0.02
+    assert found.value == pytest.approx(evidence, abs=3.5 * found.error)
+
+
+def test_copies_that_overlap_are_counted_as_far_as_they_do() -> None:
+    """Of a posterior that is the symmetric proposal, every candidate says the mass."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=40) + 0.5 * rng.integers(2, size=40)
+    data = make_dataset({"x": x}, replace(_two_means(SETTINGS), ordering="none"))
+    posterior = Posterior(data, None)
+    census = fit_em(data, data.spec, 1)
+    start = make_start(census.start, data, choose_ordering(census.start, data, 1))
+    proposal = make_proposal(posterior, start.parameters, ())
+    values, log_proposal = proposal.draw(500, rng)
+    np.testing.assert_allclose(proposal.log_density(values), log_proposal, rtol=1e-9)
+    swapped = proposal.log_density(values @ relabelling(data.spec, np.array([1, 0])).T)
+    mass = 7.0
+    log_density = mass + np.logaddexp(log_proposal, swapped) - np.log(2)
+    found = symmetric_weights(proposal, data.spec, values, log_density)
+    np.testing.assert_allclose(found, mass, atol=1e-8)
+    # The other copy reaches some candidates: a factor of 2 for each would be wrong.
+    assert (swapped - log_proposal).max() > np.log(0.05)
+    log_density[3] = -np.inf
+    assert symmetric_weights(proposal, data.spec, values, log_density)[3] == -np.inf
+
+
+def test_of_seven_free_clusters_copies_are_too_many() -> None:
+    few = jm.ModelSpec(n_clusters=6, features=["x"], ordering="none")
+    many = replace(few, n_clusters=7)
+    assert Copies(few, None).free
+    assert Copies(many, None).free
+    assert not Copies(few, np.ones(1)).free
+    for model, kept in ((few, True), (many, False)):
+        copies = Copies(model, None)
+        copies.keep(np.zeros((0, 3)), np.zeros(0))
+        assert bool(copies._parts) == kept
 
 
 # Guards.
@@ -391,6 +464,39 @@ def test_candidates_are_adapted_to_a_pilot() -> None:
     assert gap == pytest.approx(0, abs=3.5 * np.hypot(shares[0].error, shares[1].error))
 
 
+def test_of_many_rows_the_curvature_at_the_mode_is_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = apart(3, 3_000)
+    plain = jm.log_evidence(jm.fit(table, spec(), progress=False))
+    monkeypatch.setattr("jointmix.modes.mass._MANY_ROWS", 1_000)
+    monkeypatch.setattr("jointmix.modes.mass._SOME_ROWS", 500)
+    # By EM, and not again by the proposal.
+    monkeypatch.delattr("jointmix.modes.straight._curvature")
+    tree = jm.fit(table, spec(), progress=False)
+    found = jm.log_evidence(tree)
+    assert found.value == pytest.approx(plain.value, abs=3.5 * np.hypot(plain.error, found.error))
+    assert json.loads(tree.attrs["proposal"])["share"] > 0.8
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_known_mode_has_its_clusters_in_the_order_of_the_start(sign: float) -> None:
+    data = make_dataset(apart(1), spec())
+    census = fit_em(data, data.spec, 1)
+    ordering = choose_ordering(census.start, data, 1)
+    assert ordering.direction is not None
+    turned = replace(ordering, direction=sign * ordering.direction)
+    start = make_start(census.start, data, turned)
+    (known,) = start.known
+    assert known is not None
+    np.testing.assert_allclose(known.parameters.mean, start.parameters.mean, atol=0.2)
+    posterior = Posterior(data, start.direction)
+    center = known.normal.center
+    (density,) = posterior.log_densities(center[None], 1)
+    assert density == pytest.approx(known.normal.log_density, rel=1e-12)
+    np.testing.assert_allclose(posterior.point(known.parameters), center, atol=1e-9)
+
+
 def test_auto_samples_by_nuts_where_it_is_not() -> None:
     rng = np.random.default_rng(10)
     x = rng.normal(size=40)
@@ -448,7 +554,7 @@ def test_a_mode_that_the_proposal_misses_is_named(monkeypatch: pytest.MonkeyPatc
     right = jm.fit({"x": three_clumps()}, _two_means(SETTINGS), progress=False)
     assert {each.status for each in mass.check(right)} == {"ok"}
     monkeypatch.setattr(
-        independence, "make_proposal", lambda at, main, _: make_proposal(at, main, ())
+        independence, "make_proposal", lambda at, main, *_: make_proposal(at, main, ())
     )
     tree = jm.fit({"x": three_clumps()}, _two_means(SETTINGS), progress=False)
     assert json.loads(tree.attrs["proposal"])["modes"] == 1

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import jointmix as jm
+from jointmix.base.machine import limited_cores
 from jointmix.checks import stored_diagnosis
 from jointmix.checks.misfit import check
 from jointmix.posterior.misfit import _standardised, deviations
@@ -127,6 +128,15 @@ def test_chances_are_of_one_test_each_and_columns_are_told() -> None:
     chances = [each.p_value for each in found]
     assert chances == sorted(chances)
     assert all(0 <= chance <= 1 for chance in chances)
+
+
+def test_cores_change_no_bit() -> None:
+    tree = fitted(curved(np.random.default_rng(17), 400), {})
+    found = []
+    for cores in (1, 3):
+        with limited_cores(cores):
+            found.append(deviations(tree))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import arviz_plots
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from conftest import STRUCTURES, structures, table
@@ -11,6 +12,7 @@ from synthetic import fitted_tree
 
 import jointmix as jm
 from jointmix.base.errors import DataError, SchemaError, SpecError
+from jointmix.base.machine import limited_cores
 from jointmix.families.mixture import log_terms
 from jointmix.posterior.allocations import responsibilities
 from jointmix.posterior.densities import predictive_density
@@ -224,6 +226,15 @@ def test_statistics_by_hand() -> None:
     r = [np.corrcoef(y[i, j], a[i, j])[0, 1] for i in range(2) for j in range(5)]
     assert found.loc["correlation[y, a]", "q95"] == pytest.approx(np.quantile(r, 0.95))
     assert found.loc["maximum[a]", "observed"] == a[0, 0].max()
+
+
+def test_cores_change_no_bit(four_cluster_fit: xr.DataTree) -> None:
+    drawn = replicate(four_cluster_fit, draws=40, seed=2)
+    found = []
+    for cores in (1, 3):
+        with limited_cores(cores):
+            found.append(predictive_checks(drawn))
+    pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
 
 
 def test_refusals(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:

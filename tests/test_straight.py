@@ -1,6 +1,7 @@
 """Straight coordinates: exact both ways, their volume, and the normal approximation at the mode."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,15 +10,17 @@ import pytest
 
 import jointmix as jm
 from jointmix.base.errors import SamplingError
+from jointmix.families.parameters import Parameters
 from jointmix.families.rows import with_weight
 from jointmix.families.straight import Scaled, Triangular
 from jointmix.kernel.densities import densities
 from jointmix.kernel.entry import evaluate, value_and_gradient
 from jointmix.kernel.problem import make_problem, n_free
-from jointmix.kernel.values import unconstrain
+from jointmix.kernel.values import relabelling, unconstrain
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.modes.em import fit_em
 from jointmix.modes.free import free_values
+from jointmix.modes.mass import normal_at
 from jointmix.modes.straight import StraightCoordinates, bends, straight_normal
 
 FEATURES = ["x1", "x2", "x3"]
@@ -235,6 +238,65 @@ def test_some_rows_lead_to_the_mode_of_all() -> None:
     assert rough.log_mass == pytest.approx(plain.log_mass, abs=0.05**2)
     apart = plain.standardised(plain.chart.coordinates(rough.values(np.zeros((1, len(start))))[0]))
     assert np.linalg.norm(apart) < 0.05
+
+
+def test_a_known_mode_of_many_rows_spares_the_curvature() -> None:
+    options = {"n_clusters": 2, "features": FEATURES, "predictors": ["x1"], "response": "y"}
+    data = make_dataset(table(1, 5_000), jm.ModelSpec(**options))  # type: ignore[arg-type]
+    log_density, n, start = log_density_of(data), len(data.values), mode(data)
+    asked: list[int] = []
+
+    def counted(q: np.ndarray) -> tuple[float, np.ndarray]:
+        asked.append(1)
+        return log_density(q)
+
+    plain = straight_normal(log_density, data.spec, start, n)
+    known = straight_normal(counted, data.spec, start, n, known=normal_at(log_density, start))
+    assert len(asked) < len(start)
+    apart = plain.standardised(plain.chart.coordinates(known.values(np.zeros((1, len(start))))[0]))
+    assert np.linalg.norm(apart) < 0.05
+    # Between charts laid around points half a standard deviation apart the curvature changes by
+    # a share of 1/√n or so, and its log determinant by as much for each direction, up and down.
+    assert known.log_mass == pytest.approx(plain.log_mass, abs=0.01)
+
+
+def test_a_known_mode_that_is_far_off_does_no_harm() -> None:
+    data = dataset({})
+    log_density, n, start = log_density_of(data), len(data.values), mode(data)
+    plain, found = straight_normal(log_density, data.spec, start, n), normal_at(log_density, start)
+    away = replace(found, center=found.center + 5 * found.stretch[:, 0])
+    known = straight_normal(log_density, data.spec, start, n, known=away)
+    assert known.log_mass == pytest.approx(plain.log_mass, abs=0.05**2)
+
+
+@pytest.mark.parametrize("name", ["full", "tied", "Student-t", "no features", "levels"])
+def test_components_in_another_order_are_the_values_moved(name: str) -> None:
+    options = {"n_clusters": 3, "features": FEATURES, "predictors": ["x1", "x2"], "response": "y"}
+    options |= {"features": [*FEATURES, "kind"]} if name == "levels" else STRUCTURES[name]
+    kind = np.random.default_rng(3).choice(["a", "b", "c"], 200)
+    data = make_dataset(
+        table(2).assign(kind=kind),
+        jm.ModelSpec(**(options | {"n_clusters": 3})),  # type: ignore[arg-type]
+    )
+    best = data.scaling.to_model(fit_em(data, data.spec, 1).best.parameters)
+    order = np.array([2, 0, 1])
+
+    def point(parameters: Parameters) -> np.ndarray:
+        return unconstrain(free_values(parameters, data.spec), data.spec, None)
+
+    moved = relabelling(data.spec, order)
+    np.testing.assert_allclose(moved @ point(best), point(best.permute(order)), atol=1e-9)
+    assert abs(np.linalg.det(moved)) == pytest.approx(1)
+    # Clusters that are alike a priori may change places.
+    log_density, normal = log_density_of(data), normal_at(log_density_of(data), point(best))
+    there = normal.moved(moved)
+    z = 0.1 * np.random.default_rng(1).normal(size=len(moved))
+    step = normal.stretch @ z
+    near, far = log_density(normal.center + step)[0], log_density(there.center + moved @ step)[0]
+    assert near == pytest.approx(far, rel=1e-12)
+    assert there.log_mass == pytest.approx(normal.log_mass)
+    square = np.linalg.solve(there.stretch, moved @ step)
+    assert square @ square == pytest.approx(z @ z)
 
 
 def test_a_rough_density_without_a_peak_does_no_harm() -> None:

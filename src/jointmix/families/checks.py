@@ -209,7 +209,12 @@ def improper(prior: object, parameter: str, subject: str, count: int, what: str)
 
 def most_equal(values: np.ndarray) -> tuple[int, np.ndarray]:
     """How often the most frequent row of (N, C) occurs, and that row."""
-    distinct, counts = np.unique(values, axis=0, return_counts=True)
+    if values.shape[1] == 1:
+        # Rows are compared as records, a tenth as fast as numbers.
+        distinct, counts = np.unique(values[:, 0], return_counts=True)
+        distinct = distinct[:, None]
+    else:
+        distinct, counts = np.unique(values, axis=0, return_counts=True)
     most = int(counts.argmax())
     return int(counts[most]), distinct[most]
 

@@ -36,7 +36,7 @@ from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import Ordering, choose_ordering
 from jointmix.modes.warnings import mode_warnings
 from jointmix.posterior.pointwise import with_log_likelihood
-from jointmix.sampling import Control, Plan, plan, sample
+from jointmix.sampling import Control, Plan, plan_for, sample
 from jointmix.sampling.stream import open_stream, read_stream
 from jointmix.tables.issues import Issue
 
@@ -139,9 +139,8 @@ def fit_from(
     def again(settings: SamplerSpec) -> xr.DataTree:
         # Whoever chose nutpie for the first run has chosen.
         spec = replace(prepared.spec, sampler=replace(settings, sampler="nutpie"))
-        rows = prepared.dataset.rows
-        planned = plan(spec, len(rows.y), rows.completions is not None)
-        changed = replace(prepared, dataset=prepared.dataset.under(spec), planned=planned)
+        dataset = prepared.dataset.under(spec)
+        changed = replace(prepared, dataset=dataset, planned=plan_for(dataset))
         found = _sampled(changed, clock, progress, control)
         found.attrs["sampler_reason"] = tree.attrs["sampler_reason"]
         return found
@@ -242,8 +241,7 @@ def ask(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Asked:
     seed = whole_number("seed", seed, 0)
     clock.start("data")
     dataset = make_dataset(table, spec)
-    planned = plan(dataset.spec, len(dataset.values), dataset.rows.completions is not None)
-    return Asked(dataset, seed, planned)
+    return Asked(dataset, seed, plan_for(dataset))
 
 
 @hidden_until_loaded("jax")

@@ -46,6 +46,36 @@ def unconstrain(
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
+def relabelling(spec: ModelSpec, order: np.ndarray) -> np.ndarray:
+    """M (dim, dim), for which M q are the unconstrained values q with components in another order.
+
+    Labels are left free. The map is one of volumes too: |det M| = 1.
+
+    Parameters
+    ----------
+    order
+        Entry k is the component that becomes the k-th, (component,).
+    """
+    n_clusters, first = spec.n_clusters, 0
+    parts = []
+    for parameter in free_parameters(spec):
+        own = np.arange(first, first + parameter.size)
+        first += parameter.size
+        if parameter.name == "weight":
+            # The logs of all weights but one, which sum to 0 with it.
+            centred = np.vstack([np.eye(n_clusters - 1), -np.ones(n_clusters - 1)])
+            parts.append((own, own, centred[order[:-1]]))
+        elif parameter.shape[0] == n_clusters:
+            moved = own.reshape(parameter.shape)[order].ravel()
+            parts.append((own, moved, np.eye(len(own))))
+        else:
+            parts.append((own, own, np.eye(len(own))))
+    result = np.zeros((first, first))
+    for to, source, block in parts:
+        result[np.ix_(to, source)] = block
+    return result
+
+
 def parameter_dims(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
     """Dims of the parameters, besides chain and draw."""
     return {name: (COMPONENT, *item.dims) for name, item in spec.parameters.items()}

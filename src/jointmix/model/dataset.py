@@ -133,6 +133,11 @@ class Dataset:
         """Between the users' scale and that on which the model and its priors are stated."""
         return model_scaling(self.values, self.spec, self.users_rows.weight)
 
+    @property
+    def completed(self) -> bool:
+        """Whether rows miss levels on which their response depends, and are summed over them."""
+        return self.completions is not None
+
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""

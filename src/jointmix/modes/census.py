@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jointmix.families.parameters import Parameters
+from jointmix.modes.mass import Peak
 
 #: Nats below which a mode's mass is negligible beside another's, and how many others are counted.
 _NEGLIGIBLE, _MOST_RIVALS = 7.0, 4
@@ -34,6 +35,9 @@ class Mode:
     collapsed
         Whether it is such a spike, a cluster's variance shrank to the floor, or, where no mass was
         computed, a cluster holds fewer rows than it has parameters of its own.
+    peak
+        The mode of the posterior whose mass that is, labels as here; None where there is none, or
+        it was not looked for.
     """
 
     parameters: Parameters
@@ -44,6 +48,7 @@ class Mode:
     smallest_share: float
     log_mass: float
     collapsed: bool
+    peak: Peak | None = None
 
 
 @dataclass(frozen=True, eq=False)

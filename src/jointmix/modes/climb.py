@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jointmix.base.machine import available_cores
 from jointmix.families.mixture import component_log_density, log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.allocate import allocate
@@ -16,6 +17,9 @@ from jointmix.modes.mstep import Problem, make_problem, maximise
 
 #: Optima whose log likelihoods are closer may be the same.
 SAME_OPTIMUM = 1e-2
+#: Numbers (rows × clusters) of one start below which a thread of its own gains nothing, and those
+#: of all starts that are worked on at the same time: 64 MB an array, of which there are four or so.
+_FEW_NUMBERS, _MOST_NUMBERS = 40_000, 8_000_000
 
 
 def expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +65,21 @@ def _remaining(gain: np.ndarray, new_gain: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         rate = np.clip(new_gain / np.maximum(gain, 1e-300), 0, 1 - 1e-6)
     return np.abs(new_gain) * np.maximum(1, rate / (1 - rate))
+
+
+def is_large(problem: Problem) -> bool:
+    """Whether starts gain from a thread of their own."""
+    return len(problem.values) * problem.spec.n_clusters >= _FEW_NUMBERS
+
+
+def threads(problem: Problem) -> int:
+    """Starts that are worked on at a time, each by a thread: of few rows one after the other."""
+    if not is_large(problem):
+        return 1
+    # Made once, before threads look for them.
+    _ = problem.rows, problem.outer
+    numbers = len(problem.values) * problem.spec.n_clusters
+    return min(available_cores(), max(1, _MOST_NUMBERS // numbers))
 
 
 def merged_bic(dataset: Dataset, mode: Mode, pairs: list[tuple[int, int]]) -> np.ndarray:

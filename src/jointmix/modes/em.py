@@ -11,11 +11,12 @@ from threadpoolctl import threadpool_limits
 
 from jointmix.base.arguments import random_source
 from jointmix.base.errors import SpecError
+from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
 from jointmix.model.dataset import Dataset, as_dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Census
-from jointmix.modes.climb import SAME_OPTIMUM, climb, expect
+from jointmix.modes.climb import SAME_OPTIMUM, climb, expect, is_large, threads
 from jointmix.modes.mstep import Problem, make_problem
 from jointmix.modes.search import Search, mass_level
 from jointmix.modes.starts import allocations, moves
@@ -26,6 +27,8 @@ _SUBSET_ROWS, _SUBSET_ROWS_A_PARAMETER = 4_000, 10
 _TOLERANCE = 1e-2
 #: Numbers (starts × rows × clusters) worked on at a time: 32 MB an array.
 BATCH_NUMBERS = 4_000_000
+#: Starts that a thread climbs from at a time, of so many rows that it pays.
+_STARTS_A_THREAD = 5
 #: Further rounds of starts end once the best optimum was found so often, or after so many rounds
 #: or operations (starts × clusters × (rows × columns + columns³)).
 _FOUND_OFTEN, _FURTHER_ROUNDS, _FURTHER_OPERATIONS = 5, 4, 600_000
@@ -208,8 +211,13 @@ def _run(part: Problem, hard: np.ndarray) -> Parameters:
     """Coarse runs from allocations, a bounded number at a time; one start a batch entry."""
     k = part.spec.n_clusters
     size = max(1, BATCH_NUMBERS // (len(part.values) * k))
-    found = []
-    for first in range(0, len(hard), size):
+    if is_large(part):
+        # As many whatever the cores, so that sums are the same to the last bit.
+        size = min(size, _STARTS_A_THREAD)
+
+    def run(first: int) -> Parameters:
         share = part.parted(np.eye(k)[:, hard[first : first + size]].swapaxes(0, 1))
-        found.append(climb(part, share, _TOLERANCE, max_iterations=500))
-    return Parameters(**{name: np.concatenate([part[name] for part in found]) for name in found[0]})
+        return climb(part, share, _TOLERANCE, max_iterations=500)
+
+    found = on_cores(run, range(0, len(hard), size), threads(part))
+    return Parameters(**{name: np.concatenate([each[name] for each in found]) for name in found[0]})

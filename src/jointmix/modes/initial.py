@@ -12,6 +12,7 @@ from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Mode
 from jointmix.modes.free import free_values, standard_locations
+from jointmix.modes.mass import Peak
 from jointmix.modes.ordering import Ordering, location_covariance
 
 #: Chains start this many standard errors around the mode, wider than the posterior itself.
@@ -36,6 +37,9 @@ class Start:
         Along which the components are ordered, (location,), or None.
     others
         Parameters at further modes that may hold some of the posterior, sorted alike.
+    known
+        The posterior's modes near the parameters and near each of the others, with components as
+        those; None where one is not known.
     """
 
     parameters: Parameters
@@ -44,6 +48,7 @@ class Start:
     count: np.ndarray
     direction: np.ndarray | None
     others: tuple[Parameters, ...] = ()
+    known: tuple[Peak | None, ...] = ()
 
 
 def make_start(
@@ -57,14 +62,17 @@ def make_start(
     covariance = location_covariance(parameters, spec, share, rows)
     order = _order(xi, ordering)
     given = [scaling.to_model(other.parameters) for other in others]
+    orders = [order, *(_order(standard_locations(each, spec), ordering) for each in given)]
     return Start(
         parameters=parameters.permute(order),
         xi=xi[order],
         factor=_factor(covariance[order]),
         count=np.maximum(rows.weighted(share).sum(0)[order], 2.0),
         direction=ordering.direction,
-        others=tuple(
-            each.permute(_order(standard_locations(each, spec), ordering)) for each in given
+        others=tuple(each.permute(own) for each, own in zip(given, orders[1:], strict=True)),
+        known=tuple(
+            None if each.peak is None else each.peak.permuted(own, spec)
+            for each, own in zip((mode, *others), orders, strict=True)
         ),
     )
 

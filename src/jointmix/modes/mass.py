@@ -18,9 +18,10 @@ from jointmix.families.rows import with_weight
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import make_problem
 from jointmix.kernel.values import parameters as expanded
-from jointmix.kernel.values import unconstrain
+from jointmix.kernel.values import relabelling, unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.model.packing import packed
+from jointmix.model.spec import ModelSpec
 from jointmix.modes.free import free_values
 
 #: Log density at a point (dim,), and its gradient (dim,).
@@ -64,6 +65,12 @@ class Normal:
         """Log of the integral of the posterior around the mode, as the normal has it."""
         return self.log_density + self.log_det + len(self.center) / 2 * float(np.log(2 * np.pi))
 
+    def moved(self, linear: np.ndarray) -> "Normal":
+        """That of M x, of a linear map M (dim, dim) that leaves volumes as they are."""
+        upper = np.linalg.qr((linear @ self.stretch).T, mode="r")
+        stretch = (upper * np.sign(np.diagonal(upper))[:, None]).T
+        return Normal(linear @ self.center, stretch, self.log_density)
+
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draws (n, dim), and their log densities (n,)."""
         z = rng.normal(size=(n, len(self.center)))
@@ -94,6 +101,8 @@ def normal_at(
         If no mode is found with a curvature that is negative in all directions, or a standard error
         or two from it the posterior is nothing like the approximation.
     """
+    # Of few rows a gradient takes less than handing it to a thread.
+    cores = 1 if rough is None else None
     center, value = start, -np.inf
     for _ in range(_ROUNDS):
         center, value, ended = _climbed(log_density, center, rough or log_density)
@@ -112,7 +121,7 @@ def normal_at(
     # H = UU' with U upper triangular, so that S = U'⁻¹ is lower triangular and SS' = H⁻¹.
     stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
     normal = Normal(center, stretch, value)
-    if not _is_near(normal, log_density):
+    if not _is_near(normal, log_density, cores):
         raise SamplingError(
             "The curvature at the mode near the EM start does not describe the posterior around "
             "it; sample it, with sampler='nutpie' and adaptation='auto'."
@@ -120,16 +129,15 @@ def normal_at(
     return normal
 
 
-def _is_near(normal: Normal, log_density: LogDensity) -> bool:
+def _is_near(normal: Normal, log_density: LogDensity, cores: int | None) -> bool:
     """Whether the density peaks at the centre, and falls around it about as the normal does."""
     # Half the squared length of the whitened gradient is what a parabola has left to gain.
     left = normal.stretch.T @ log_density(normal.center)[1]
     if not left @ left / 2 < _LEFT_TO_GAIN:
         return False
     z = np.random.default_rng(0).normal(size=(_TRIED, len(normal.center)))
-    fall = normal.log_density - np.array(
-        [log_density(normal.center + normal.stretch @ each)[0] for each in z]
-    )
+    tried = normal.center + z @ normal.stretch.T
+    fall = normal.log_density - np.array(on_cores(lambda at: log_density(at)[0], tried, cores))
     ratio = fall / ((z**2).sum(axis=1) / 2)
     # NaN compares as false.
     return bool(((ratio > 1 / _FALLS_WITHIN) & (ratio < _FALLS_WITHIN)).all())
@@ -201,6 +209,13 @@ class Peak:
 
     normal: Normal
     parameters: Parameters
+
+    def permuted(self, order: np.ndarray, spec: ModelSpec) -> "Peak":
+        """The same with entry k of ``order`` (component,) as the k-th component."""
+        if (np.diff(order) == 1).all():
+            return self
+        normal = self.normal.moved(relabelling(spec, order))
+        return Peak(normal, self.parameters.permute(order))
 
 
 class Landscape:

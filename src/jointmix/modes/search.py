@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import mode_share, share_at
@@ -12,8 +13,8 @@ from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Census, Mode
-from jointmix.modes.climb import SAME_OPTIMUM, climb, expect
-from jointmix.modes.mass import Landscape, Peak
+from jointmix.modes.climb import SAME_OPTIMUM, climb, expect, threads
+from jointmix.modes.mass import Landscape
 from jointmix.modes.mstep import Problem
 from jointmix.modes.ordering import location_covariance
 
@@ -34,16 +35,14 @@ class _Optimum:
     """A mode while it is searched for.
 
     `at_floor` tells whether a variance shrank to the floor; `score` is a rough log mass, by the
-    posterior density there and the locations' standard errors; `peak` the mode of the posterior
-    near it, where that was looked for and is there; `ends` the numbers of the coarse runs' ends
-    that led to it.
+    posterior density there and the locations' standard errors; `ends` the numbers of the coarse
+    runs' ends that led to it.
     """
 
     mode: Mode
     at_floor: bool
     ends: tuple[int, ...]
     score: float = -np.inf
-    peak: Peak | None = None
 
 
 def mass_level(mode: Mode) -> float:
@@ -84,7 +83,10 @@ class Search:
         share, _ = expect(self.problem, parameters.batched())
         at = climb(self.problem, share, _TOLERANCE, max_iterations=3000)
         mode, _ = _described(self.problem, at.take(0))
-        mode = replace(mode, log_mass=first.mode.log_mass, collapsed=first.mode.collapsed)
+        known, peak = first.mode, first.mode.peak
+        if peak is not None and self.dataset.spec.exchangeable:
+            peak = peak.permuted(_by_weight(at.take(0)), self.dataset.spec)
+        mode = replace(mode, log_mass=known.log_mass, collapsed=known.collapsed, peak=peak)
         self._found = [replace(first, mode=mode)]
         for each in rest:
             self._join(each)
@@ -108,7 +110,9 @@ class Search:
         for end in ends:
             self._counts[end] += 1
         if new:
-            found = [self._optimum(coarse.take(at), end) for end, at in new.items()]
+            found = on_cores(
+                lambda end: self._optimum(coarse.take(new[end]), end), new, threads(self.problem)
+            )
             level = max(each.score for each in (*self._found, *found)) - 2 * _WITHIN
             if part is not self.problem:
                 times = self.problem.table.total / part.table.total
@@ -193,8 +197,8 @@ class Search:
             self._found.remove(optimum)
             peak = self._landscape.peak_near(optimum.mode.parameters)
             mass = -np.inf if peak is None else peak.normal.log_mass
-            mode = replace(optimum.mode, log_mass=mass, collapsed=peak is None)
-            self._join_peak(replace(optimum, mode=mode, peak=peak))
+            mode = replace(optimum.mode, log_mass=mass, collapsed=peak is None, peak=peak)
+            self._join_peak(replace(optimum, mode=mode))
         self._found.sort(key=_rank)
 
     def _join_peak(self, optimum: _Optimum) -> None:
@@ -207,10 +211,11 @@ class Search:
         self._found.append(optimum)
 
     def _leads_alike(self, one: _Optimum, other: _Optimum) -> bool:
-        if one.peak is None or other.peak is None:
+        ours, theirs = one.mode.peak, other.mode.peak
+        if ours is None or theirs is None:
             return False
-        gap = one.peak.normal.log_density - other.peak.normal.log_density
-        return abs(gap) < SAME_OPTIMUM and self._agree(one.peak.parameters, other.peak.parameters)
+        gap = ours.normal.log_density - theirs.normal.log_density
+        return abs(gap) < SAME_OPTIMUM and self._agree(ours.parameters, theirs.parameters)
 
 
 def _unknown(optimum: _Optimum) -> bool:
@@ -262,7 +267,11 @@ def _described(problem: Problem, parameters: Parameters) -> tuple[Mode, bool]:
 def _canonical(parameters: Parameters, spec: ModelSpec) -> Parameters:
     if not spec.exchangeable:
         return parameters
-    return parameters.permute(np.argsort(-parameters.weight, kind="stable"))
+    return parameters.permute(_by_weight(parameters))
+
+
+def _by_weight(parameters: Parameters) -> np.ndarray:
+    return np.argsort(-parameters.weight, kind="stable")
 
 
 def _at_floor(problem: Problem, parameters: Parameters) -> bool:

@@ -21,6 +21,9 @@ _LEFT_TO_GAIN = 1e-6
 _CHORDS, _CURVATURES, _HALVINGS = 12, 12, 12
 #: Beyond so many standard deviations coordinates are laid around the new point, with its curvature.
 _FAR = 0.05
+#: The same for a curvature that is known of many rows. Over a standard deviation it changes by a
+#: share of about 1/√n, n being a cluster's rows, which no candidate feels.
+_FAR_KNOWN = 1.0
 
 
 class StraightCoordinates:
@@ -148,6 +151,7 @@ def straight_normal(
     start: np.ndarray,
     n_rows: int,
     rough: LogDensity | None = None,
+    known: Normal | None = None,
 ) -> StraightNormal:
     """The normal approximation, in straight coordinates, at the mode that is climbed to.
 
@@ -164,6 +168,10 @@ def straight_normal(
     rough
         A density much like it that costs less, that of some of many rows: with its curvature the
         climb begins, so that the curvature of all rows is asked for once, at the mode.
+    known
+        The normal approximation at a mode of the density of unconstrained values: the climb begins
+        there, with its curvature in place of a rough one, which serves at the mode of straight
+        coordinates too if that is within a standard deviation. Of many rows.
 
     Raises
     ------
@@ -171,23 +179,27 @@ def straight_normal(
         If no mode with a curvature that is negative in all directions is found.
     """
     origin, step = start, _STEP / np.sqrt(n_rows)
-    if rough is not None:
+    if known is not None:
+        origin = known.center
+        chart = StraightCoordinates(spec, origin)
+        found = _normal(log_density, chart, _factor(_bent(known, log_density, chart)))
+        if found is not None:
+            if _moved(found) < _FAR_KNOWN:
+                return found
+            origin = chart.values(found.center[None])[0][0]
+    elif rough is not None:
         chart = StraightCoordinates(spec, origin)
         factor = _factor(_curvature(rough, chart, step))
         if factor is not None:
             origin = chart.values(_climbed(log_density, chart, factor)[0][None])[0][0]
     for _ in range(_CURVATURES):
         chart = StraightCoordinates(spec, origin)
-        factor = _factor(_curvature(log_density, chart, step))
-        if factor is None:
+        found = _normal(log_density, chart, _factor(_curvature(log_density, chart, step)))
+        if found is None:
             break
-        center, value = _climbed(log_density, chart, factor)
-        moved = factor.T @ center
-        if moved @ moved < _FAR**2:
-            # H = UU' with U = factor upper triangular, so that S = U'⁻¹ is lower triangular.
-            stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
-            return StraightNormal(center, stretch, value, chart)
-        origin = chart.values(center[None])[0][0]
+        if _moved(found) < _FAR:
+            return found
+        origin = chart.values(found.center[None])[0][0]
     raise SamplingError(_NO_MODE)
 
 
@@ -205,6 +217,23 @@ def _factor(curvature: np.ndarray) -> np.ndarray | None:
         return np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
     except np.linalg.LinAlgError:
         return None
+
+
+def _normal(
+    log_density: LogDensity, chart: StraightCoordinates, factor: np.ndarray | None
+) -> StraightNormal | None:
+    """With one curvature UU', the normal where steps from a chart's origin lead."""
+    if factor is None:
+        return None
+    center, value = _climbed(log_density, chart, factor)
+    # S = U'⁻¹ is lower triangular.
+    stretch = solve_triangular(factor.T, np.eye(len(center)), lower=True)
+    return StraightNormal(center, stretch, value, chart)
+
+
+def _moved(found: StraightNormal) -> float:
+    """How far the mode is from its chart's origin, where its curvature is of, in sds."""
+    return float(np.linalg.norm(solve_triangular(found.stretch, found.center, lower=True)))
 
 
 def _climbed(
@@ -236,6 +265,15 @@ def _climbed(
             break
         at, value, slope = tried, found, gradient(tried)
     return at, value
+
+
+def _bent(known: Normal, log_density: LogDensity, chart: StraightCoordinates) -> np.ndarray:
+    """As `_curvature`, at a known centre, the chart's origin, from its curvature of values."""
+    zero = np.zeros(len(chart.origin))
+    slopes, _ = chart.slopes(zero)
+    root = solve_triangular(known.stretch, slopes, lower=True)
+    _, here = log_density(chart.origin)
+    return np.asarray(root.T @ root - chart.curvature(zero, here))
 
 
 def _curvature(log_density: LogDensity, chart: StraightCoordinates, step: float) -> np.ndarray:

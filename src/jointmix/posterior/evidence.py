@@ -48,6 +48,8 @@ def log_evidence(tree: xr.DataTree) -> Evidence:
 
     The mean of the posterior's density over the proposal's, at all candidates (importance sampling;
     Hammersley and Handscomb 1964), times K! where one of the K! orders of the labels was sampled.
+    Where labels were left free, the proposal is made as symmetric in them as the posterior is, by
+    its mean over all K! orders, of up to six clusters.
     It is the joint density of features and response, given the predictors that are no features.
     Unlike a posterior it depends on how wide the priors are: where one parameter of each cluster
     has a prior ten times as wide, it is less by K log 10.
@@ -60,7 +62,7 @@ def log_evidence(tree: xr.DataTree) -> Evidence:
     Raises
     ------
     SchemaError
-        If the fit was sampled otherwise, or its labels were left free.
+        If the fit was sampled otherwise, or labels of more than six clusters were left free.
     SamplingError
         If the weights are unreliable: their Pareto k̂ above 0.7 (Vehtari et al. 2024), and less than
         nine in ten effective.
@@ -98,11 +100,12 @@ def _refusal(tree: xr.DataTree) -> SchemaError | SamplingError | None:
     found = json.loads(stored)
     if found["log_evidence"] is None:
         return SchemaError(
-            "Labels were left free in this fit, so that the weight of their orders is not known; "
-            "fit with an ordering."
+            "Labels of too many clusters were left free in this fit, so that the weight of their "
+            "orders is not known; fit with an ordering."
         )
-    shape = np.inf if found["shape"] is None else float(found["shape"])
-    if shape <= LARGEST_PARETO_SHAPE or found["share"] >= NEARLY_ALL:
+    stated = found.get("evidence_shape", found["shape"])
+    shape = np.inf if stated is None else float(stated)
+    if shape <= LARGEST_PARETO_SHAPE or found.get("evidence_share", found["share"]) >= NEARLY_ALL:
         return None
     return SamplingError(
         f"The weights behind the evidence are unreliable (Pareto k = "

@@ -17,7 +17,9 @@ import numpy as np
 import xarray as xr
 from numpy.polynomial.legendre import legvander
 from scipy.special import chdtrc, ndtr
+from threadpoolctl import threadpool_limits
 
+from jointmix.base.threads import on_cores
 from jointmix.families.completing import whitened
 from jointmix.families.feature import Feature
 from jointmix.families.parameters import Parameters
@@ -42,8 +44,10 @@ _MOST_DRAWS, _MOST_ROWS = 20, 5_000
 #: Expected rows of a cluster from which means are about normal.
 _FEWEST_ROWS = 20.0
 
-#: Standardised sums by kind and columns: (test,) of one cluster.
-_Sums = dict[tuple[Kind, tuple[str, ...]], np.ndarray]
+#: What a test is of: its kind, and columns.
+_Test = tuple[Kind, tuple[str, ...]]
+#: Standardised sums by test, (number,), of one cluster.
+_Sums = dict[_Test, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -91,33 +95,37 @@ def deviations(tree: xr.DataTree) -> tuple[Deviation, ...]:
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
     rows = observed_rows(tree, spec)
     rows = rows.take(spread(len(rows.y), _MOST_ROWS))
-    sums: dict[tuple[Kind, tuple[str, ...]], list[float]] = {}
     draws = spread(len(parameters.weight), _MOST_DRAWS).tolist()
-    for draw in draws:
-        at = parameters.take(draw)
-        share = mode_share(rows, at, spec.blocks)
-        squares: dict[tuple[Kind, tuple[str, ...]], list[np.ndarray]] = {}
-        held = rows.weighted(share).sum(axis=0)
-        for cluster in np.flatnonzero(held >= _FEWEST_ROWS).tolist():
-            inside = np.full(len(share), cluster)
-            each_white = whitened(rows, at, spec.blocks, inside)
-            weight = share[:, cluster]
-            found = _beside(
-                spec, rows, each_white, weight, _told_apart(spec, rows, at, cluster, weight)
-            )
-            for block, white in zip(spec.blocks, each_white, strict=True):
-                found |= _tests(block, spec, rows, white, weight)
-            for test, value in found.items():
-                squares.setdefault(test, []).append(value**2)
-        for test, parts in squares.items():
-            each = np.concatenate(parts)
-            sums.setdefault(test, []).append(float(chdtrc(len(each), each.sum())))
+    # Draws side by side: of several threads for each product none would be faster.
+    with threadpool_limits(1):
+        each_draw = on_cores(lambda draw: _chances(spec, rows, parameters.take(draw)), draws)
+    tests = dict.fromkeys(test for chances in each_draw for test in chances)
     result = [
-        Deviation(kind, columns, float(np.mean(values)))
-        for (kind, columns), values in sums.items()
-        if len(values) == len(draws)
+        Deviation(kind, columns, float(np.mean([chances[kind, columns] for chances in each_draw])))
+        for kind, columns in tests
+        if all((kind, columns) in chances for chances in each_draw)
     ]
     return tuple(sorted(result, key=lambda each: each.p_value))
+
+
+def _chances(spec: ModelSpec, rows: Rows, at: Parameters) -> dict[_Test, float]:
+    """The chance of so much under each test, at one draw's parameters."""
+    share = mode_share(rows, at, spec.blocks)
+    squares: dict[_Test, list[np.ndarray]] = {}
+    held = rows.weighted(share).sum(axis=0)
+    for cluster in np.flatnonzero(held >= _FEWEST_ROWS).tolist():
+        inside = np.full(len(share), cluster)
+        each_white = whitened(rows, at, spec.blocks, inside)
+        weight = share[:, cluster]
+        found = _beside(
+            spec, rows, each_white, weight, _told_apart(spec, rows, at, cluster, weight)
+        )
+        for block, white in zip(spec.blocks, each_white, strict=True):
+            found |= _tests(block, spec, rows, white, weight)
+        for test, value in found.items():
+            squares.setdefault(test, []).append(value**2)
+    joined = {test: np.concatenate(parts) for test, parts in squares.items()}
+    return {test: float(chdtrc(len(each), each.sum())) for test, each in joined.items()}
 
 
 def _tests(

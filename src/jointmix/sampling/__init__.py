@@ -31,6 +31,7 @@ __all__ = [
     "Target",
     "choose_backend",
     "plan",
+    "plan_for",
     "sample",
 ]
 
@@ -86,6 +87,17 @@ def plan(spec: ModelSpec, n_rows: int, completed: bool = False) -> Plan:
     return Plan(backend, reason, memory.require(spec, n_rows, backend, completed))
 
 
+def plan_for(dataset: Dataset) -> Plan:
+    """`plan` of a model and its rows.
+
+    Raises
+    ------
+    SpecError, MissingExtraError, MemoryLimitError
+        As `plan` does.
+    """
+    return plan(dataset.spec, len(dataset.values), dataset.completed)
+
+
 def sample(
     dataset: Dataset,
     start: Start,
@@ -112,7 +124,7 @@ def sample(
     stream
         Folder of a Zarr store to which nutpie writes draws as they come.
     planned
-        What `plan` says of this model and as many rows; asked here if it is None.
+        What `plan_for` says of the dataset; asked here if it is None.
 
     Returns
     -------
@@ -134,7 +146,7 @@ def sample(
         If the fit would not fit into memory.
     """
     spec = dataset.spec
-    planned = planned or plan(spec, len(dataset.values), dataset.rows.completions is not None)
+    planned = planned or plan_for(dataset)
     report = progress or (lambda *_: None)
     module, name = _RUNNERS[spec.sampler.sampler]
     run: Callable[..., Draws] = getattr(import_module(f"jointmix.sampling.{module}"), name)

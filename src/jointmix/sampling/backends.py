@@ -116,6 +116,17 @@ def cores_used(spec: ModelSpec) -> int:
     return spec.sampler.cores or min(spec.sampler.chains, available_cores())
 
 
+def n_devices(completed: bool) -> int:
+    """Devices over which rows are spread: all that JAX has, of all hosts.
+
+    One where rows miss levels and are completed: by what is part of the program, the same
+    everywhere.
+    """
+    import jax
+
+    return 1 if completed else len(jax.devices())
+
+
 @cache
 def has_accelerator() -> bool:
     """Whether JAX was installed with a plugin for a GPU or TPU."""

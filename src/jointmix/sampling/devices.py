@@ -17,22 +17,13 @@ from jointmix.families.rows import Gaps
 from jointmix.model.dataset import Dataset
 from jointmix.model.graph import COUNTS, Likelihood, data_arrays, mixture_model
 from jointmix.model.patterned import row_densities
+from jointmix.sampling.backends import n_devices
 from jointmix.sampling.jaxified import LogDensity, splitter
 
 #: The one axis of the devices.
 AXIS = "rows"
 #: Points whose densities are computed by one call, and numbers of a device at the same time.
 _AT_ONCE, _NUMBERS = 64, 2**22
-
-
-def n_devices(dataset: Dataset) -> int:
-    """Devices over which rows are spread: all that JAX has, of all hosts.
-
-    One where rows miss levels: what completes them is part of the program, the same everywhere.
-    """
-    import jax
-
-    return 1 if dataset.rows.completions is not None else len(jax.devices())
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +67,11 @@ class DeviceDensity:
     dataset, direction
         The model and its rows, and along what its components are ordered, if they are.
     devices
-        Over how many of JAX's devices the rows are spread; see `n_devices`.
+        Over how many of JAX's devices the rows are spread; see `backends.n_devices`.
 
     Examples
     --------
-    >>> density = DeviceDensity(dataset, None, n_devices(dataset))
+    >>> density = DeviceDensity(dataset, None, n_devices(completed=False))
     >>> log_p = density.log_densities(points)
     """
 
@@ -178,7 +169,7 @@ class DeviceDensity:
 
 def density_of(dataset: Dataset, direction: np.ndarray | None) -> DeviceDensity:
     """A model's density with its rows on as many devices as there are for them."""
-    return DeviceDensity(dataset, direction, n_devices(dataset))
+    return DeviceDensity(dataset, direction, n_devices(dataset.completed))
 
 
 def _jaxified(

@@ -23,6 +23,7 @@ from jointmix.model.settings import LARGEST_PARETO_SHAPE, MOST_SHAPE, NEARLY_ALL
 from jointmix.sampling.approximate import smoothed
 from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import LEAST_DRAWS, Control
+from jointmix.sampling.copies import Copies
 from jointmix.sampling.mode import LARGEST_DIM
 from jointmix.sampling.proposal import Posterior, make_proposal
 from jointmix.sampling.result import Draws
@@ -272,9 +273,10 @@ class Sampler:
         start, settings = target.start, target.spec.sampler
         self._spec, self._settings = target.spec, settings
         self._posterior = posterior
-        self.proposal = make_proposal(self._posterior, start.parameters, start.others)
+        self.proposal = make_proposal(self._posterior, start.parameters, start.others, start.known)
         draws, chances = np.random.SeedSequence(seed).spawn(2)
         self._rng, self._chances = np.random.default_rng(draws), np.random.default_rng(chances)
+        self._copies = Copies(self._spec, posterior.direction)
         values = self._pilot()
         if len(self.proposal.normals) == 1 and 0 < self.weights.share < _ENOUGH:
             self.proposal = self.proposal.adapted(values, np.concatenate(self._chains.log_weight))
@@ -289,6 +291,7 @@ class Sampler:
     def _pilot(self) -> np.ndarray:
         """Begin chains anew, with candidates that say how well the proposal does: (n, dim)."""
         self._chains = Chains(self._settings.chains)
+        self._copies.begin()
         found = self._candidates(-(-PILOT // self._settings.chains))
         self._chains.step(*found, self._chances)
         self.weights = self._chains.weights
@@ -301,6 +304,7 @@ class Sampler:
         usable = np.isfinite(log_proposal)
         cores = cores_used(self._spec)
         log_density[usable] = self._posterior.log_densities(values[usable], cores)
+        self._copies.keep(values, log_density)
         return values, log_density, np.where(usable, log_density - log_proposal, -np.inf)
 
     def holds(self, most_shape: float = MOST_SHAPE) -> bool:
@@ -377,14 +381,17 @@ class Sampler:
         }
 
     def _evidence(self, weights: Weights) -> dict[str, object]:
-        """log p(data) on the users' scale and its Monte Carlo error; None where labels are free."""
+        """log p(data) on the users' scale and its Monte Carlo error; None of too many copies."""
         spec, dataset = self._spec, self._posterior.dataset
-        k = spec.n_clusters
-        copies = 0.0
-        if k > 1 and spec.exchangeable:
-            if self._posterior.direction is None:
+        scaled, of_copies = dataset.scaling.total_jacobian(dataset.rows), {}
+        if self._copies.free:
+            symmetric = self._copies.log_weights(self.proposal)
+            if symmetric is None:
                 return {"log_evidence": None, "log_evidence_error": None}
-            copies = float(gammaln(k + 1))
-        scaled = dataset.scaling.total_jacobian(dataset.rows)
-        found = weights.log_mean + copies + scaled
-        return {"log_evidence": float(found), "log_evidence_error": weights.error}
+            weights = weigh(symmetric)
+            shape = weights.shape if np.isfinite(weights.shape) else None
+            of_copies = {"evidence_shape": shape, "evidence_share": weights.share}
+        elif spec.n_clusters > 1 and spec.exchangeable:
+            scaled += float(gammaln(spec.n_clusters + 1))
+        found = float(weights.log_mean + scaled)
+        return {"log_evidence": found, "log_evidence_error": weights.error, **of_copies}

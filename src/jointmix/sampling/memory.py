@@ -10,6 +10,7 @@ from jointmix.kernel.problem import n_free
 from jointmix.model.settings import APPROXIMATIONS, CANDIDATES
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import BATCH_NUMBERS
+from jointmix.sampling.backends import n_devices
 
 _DOUBLE = 8
 _GIB = 2**30
@@ -116,7 +117,7 @@ def _require_devices(spec: ModelSpec, n_rows: int, completed: bool) -> None:
     if not told:
         return
     free = min(found["bytes_limit"] - found["bytes_in_use"] for found in told)
-    n = 1 if completed else len(jax.devices())
+    n = n_devices(completed)
     needed = on_device(spec, n_rows, n)
     if needed > free:
         fitting = int(n_rows * free / needed)

@@ -21,7 +21,7 @@ from jointmix.kernel.records import CONE
 from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.modes.free import free_values
-from jointmix.modes.mass import rough_problem
+from jointmix.modes.mass import Peak, rough_problem
 from jointmix.modes.straight import StraightNormal, straight_normal
 from jointmix.sampling.approximate import smoothed
 
@@ -98,8 +98,14 @@ class Posterior:
         spec = self.dataset.spec
         return unconstrain(free_values(parameters, spec), spec, None)
 
-    def normal_near(self, parameters: Parameters) -> StraightNormal:
+    def normal_near(self, parameters: Parameters, known: Peak | None = None) -> StraightNormal:
         """The normal approximation at the mode that is climbed to from parameters.
+
+        Parameters
+        ----------
+        known
+            The mode of the density of unconstrained values near them: of many rows its curvature
+            is not asked for again.
 
         Raises
         ------
@@ -107,12 +113,14 @@ class Posterior:
             If there is no mode with curvature in all directions.
         """
         some = self._rough
+        peak = None if some is None else known
         return straight_normal(
             self.log_density,
             self.dataset.spec,
             self.point(parameters),
             len(self.dataset.values),
             None if some is None else partial(value_and_gradient, some),
+            None if peak is None else peak.normal,
         )
 
 
@@ -172,6 +180,19 @@ class Proposal:
                 log_density[i, usable] = np.log(self.share[i]) + density - volume[usable]
         return values, np.where(usable, logsumexp(log_density, axis=0), np.inf)
 
+    def log_density(self, values: np.ndarray) -> np.ndarray:
+        """Log densities (n,) of unconstrained values (n, dim)."""
+        found = np.empty((len(self.normals), len(values)))
+        charts = [normal.chart for normal in self.normals]
+        for chart in dict.fromkeys(charts):
+            at = chart.coordinates(values)
+            _, log_volume = chart.values(at)
+            for i, normal in enumerate(self.normals):
+                if charts[i] is chart:
+                    density = _log_density(normal.standardised(at)) - normal.log_det
+                    found[i] = np.log(self.share[i]) + density - log_volume
+        return np.asarray(logsumexp(found, axis=0))
+
     def adapted(self, values: np.ndarray, log_weight: np.ndarray) -> "Proposal":
         """The same with a further normal in the first one's coordinates, of weighted moments.
 
@@ -203,20 +224,31 @@ def _log_density(z: np.ndarray) -> np.ndarray:
     return np.logaddexp(np.log(1 - _WIDE_SHARE) + normal, np.log(_WIDE_SHARE) + wide)
 
 
-def make_proposal(posterior: Posterior, main: Parameters, others: Sequence[Parameters]) -> Proposal:
+def make_proposal(
+    posterior: Posterior,
+    main: Parameters,
+    others: Sequence[Parameters],
+    known: Sequence[Peak | None] = (),
+) -> Proposal:
     """The proposal from a mode and others, at parameters on the model's scale.
 
     Others from which no mode is reached, or the same as from one before, are left out.
+
+    Parameters
+    ----------
+    known
+        The modes near the main one and near each of the others, where they are known.
 
     Raises
     ------
     SamplingError
         If no mode is reached from the main one.
     """
-    normals = [posterior.normal_near(main)]
-    for other in others:
+    main_peak, *peaks = known or [None] * (1 + len(others))
+    normals = [posterior.normal_near(main, main_peak)]
+    for other, peak in zip(others, peaks, strict=True):
         try:
-            found = posterior.normal_near(other)
+            found = posterior.normal_near(other, peak)
         except SamplingError:
             continue
         at, _ = found.chart.values(found.center[None])

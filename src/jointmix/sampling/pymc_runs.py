@@ -13,9 +13,10 @@ from jointmix.base.schema import CHAIN
 from jointmix.model.graph import mixture_model
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
+from jointmix.sampling.backends import n_devices
 from jointmix.sampling.blackjax_runs import nuts
 from jointmix.sampling.control import Control
-from jointmix.sampling.devices import density_of, n_devices
+from jointmix.sampling.devices import density_of
 from jointmix.sampling.result import Draws, statistics_of
 from jointmix.sampling.target import Target
 
@@ -42,7 +43,7 @@ def run_numpyro(
 
     del backend, control
     settings = target.spec.sampler
-    if settings.chain_method == "vectorized" and n_devices(target.dataset) > 1:
+    if settings.chain_method == "vectorized" and n_devices(target.dataset.completed) > 1:
         return _numpyro_on_devices(target, seed, report)
     model = mixture_model(target.dataset, target.start.direction, "dot")
     report("sample", 0, 1, "numpyro")

@@ -261,8 +261,10 @@ def duplicate_warning(
         What the table calls these rows, and their numbers in it, (n,).
     """
     n = len(values)
-    # So few different values cannot but repeat.
-    if np.prod([float(len(np.unique(column))) for column in values.T]) <= n:
+    distinct = [len(np.unique(column)) for column in values.T]
+    # So few different values cannot but repeat, and rows repeat no more often than each column.
+    few = np.prod(np.array(distinct, dtype=float)) <= n
+    if few or n - max(distinct, default=0) <= DUPLICATE_SHARE_NOTE * n:
         return None
     _, first, counts = np.unique(values, axis=0, return_index=True, return_counts=True)
     repeated = n - len(counts)
