@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -24,9 +25,12 @@ import jointmix as jm
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores
 from jointmix.base.pools import JOBLIB, chosen_pool, other_pool, run_jobs, run_threads
+from jointmix.base.threads import heed, on_cores, worker_threads
 from jointmix.cli import app
+from jointmix.fitting.pooled import pointwise
 from jointmix.model.dataset import make_dataset
 from jointmix.model.simulate import simulate
+from jointmix.modes.mass import Landscape
 
 
 def slow(number: int) -> int:
@@ -114,6 +118,34 @@ def test_threads_give_the_same_and_end_as_they_end() -> None:
     assert dict(found) == {n: n * n for n in range(5)}
     assert [place for place, _ in found] != list(range(5))
     assert list(run_threads(JOBS, 1)) == [(n, n * n) for n in range(5)]
+
+
+def test_what_threads_have_begun_ends_when_nobody_waits_for_it() -> None:
+    """Ctrl-C is raised in the main thread alone, and Python waits for all others at its end."""
+    begun, left = threading.Event(), threading.Event()
+    table, tree = simulate(jm.four_clusters(2, 1), 80, 1), fitted_tree(n_obs=40)
+
+    def ask() -> None:
+        begun.set()
+        try:
+            while True:
+                on_cores(lambda _: heed(), range(2), 2)
+        except KeyboardInterrupt:
+            left.set()
+
+    working = run_threads([delayed(squared)(4), delayed(ask)()], 2)
+    next(working)
+    assert begun.wait(10)
+    assert not left.is_set()
+    working.close()
+    assert left.wait(10)
+    # So do EM, climbs of the posterior, and leave-one-out.
+    posterior = Landscape(make_dataset(table, SPEC)).log_density
+    jobs = [(jm.fit_em, table, SPEC), (posterior, np.zeros(5)), (pointwise, tree)]
+    with worker_threads(1, left) as executor:
+        for job in jobs:
+            with pytest.raises(KeyboardInterrupt):
+                executor.submit(*job).result()
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 100])

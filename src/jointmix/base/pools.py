@@ -6,6 +6,7 @@ of a machine are shared out among the jobs that run on it at a time.
 """
 
 import heapq
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -13,7 +14,6 @@ from concurrent.futures import (
     BrokenExecutor,
     Executor,
     Future,
-    ThreadPoolExecutor,
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
@@ -28,6 +28,7 @@ from jointmix.base.clusters import check_scheduler, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores, limited_cores
 from jointmix.base.processes import Processes
+from jointmix.base.threads import worker_threads
 
 #: What independent jobs may be given to: a Dask client, or the address of its scheduler; any
 #: executor of concurrent.futures; so many processes of this machine; None for joblib's backend.
@@ -167,17 +168,19 @@ def run_threads(
 ) -> Iterator[tuple[int, Any]]:
     """As `run_jobs`, by threads of this process, or in this one; -1 takes all cores.
 
-    What has begun when the caller stops listening goes on: a job that takes long is to be told.
+    What has begun when the caller stops listening ends where it asks for that (`heed`).
     """
     waiting = _Waiting(jobs, then)
     threads = available_cores() if threads == -1 else threads
     if threads == 1:
         yield from _one_by_one(waiting)
         return
-    executor = ThreadPoolExecutor(threads)
+    left = threading.Event()
+    executor = worker_threads(threads, left)
     try:
         yield from _by_executor(waiting, executor, _share(threads), threads)
     finally:
+        left.set()
         executor.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,9 +1,32 @@
 """Compiled work on all cores: functions that let go of Python's lock, run by threads."""
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 
 from jointmix.base.machine import available_cores
+
+#: Set when nobody waits any longer for what this thread does.
+_left: ContextVar[threading.Event | None] = ContextVar("_left", default=None)
+
+
+def worker_threads(threads: int, left: threading.Event | None) -> ThreadPoolExecutor:
+    """Threads whose long work ends, where it asks (`heed`), once ``left`` is set."""
+    return ThreadPoolExecutor(threads, initializer=_left.set, initargs=(left,))
+
+
+def heed() -> None:
+    """End work that nobody waits for any longer; called now and then by what takes long.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If its caller has gone, as at Ctrl-C, which Python raises in the main thread alone.
+    """
+    left = _left.get()
+    if left is not None and left.is_set():
+        raise KeyboardInterrupt
 
 
 def on_cores[Item, Result](
@@ -19,5 +42,5 @@ def on_cores[Item, Result](
     threads = cores or available_cores()
     if threads == 1:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
+    with worker_threads(threads, _left.get()) as pool:
         return list(pool.map(function, items))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
+from jointmix.base.threads import heed
 from jointmix.families.compiling import c_function, is_stored, jit
 from jointmix.families.loops import SUMS
 from jointmix.kernel.prior import forward, pullback
@@ -99,6 +100,7 @@ def evaluate(problem: np.ndarray, argument: np.ndarray, out: np.ndarray) -> floa
 
 def value_and_gradient(problem: np.ndarray, point: np.ndarray) -> tuple[float, np.ndarray]:
     """What `evaluate` returns and fills at an argument (dim,): the log density, its gradient."""
+    heed()
     gradient = np.empty(len(point))
     return float(evaluate(problem, np.ascontiguousarray(point), gradient)), gradient
 

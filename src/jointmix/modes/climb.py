@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from jointmix.base.machine import available_cores
+from jointmix.base.threads import heed
 from jointmix.families.mixture import component_log_density, log_likelihood
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.allocate import allocate
@@ -48,6 +49,7 @@ def climb(problem: Problem, share: np.ndarray, tolerance: float, max_iterations:
     previous = np.full(len(share), -np.inf)
     gain = np.full(len(share), np.inf)
     for _ in range(max_iterations):
+        heed()
         share, value = expect(problem, parameters)
         new_gain = value - previous
         going = ~(np.isfinite(gain) & (_remaining(gain, new_gain) < tolerance))

@@ -18,6 +18,7 @@ from jointmix.base.schema import (
     require_dims,
     require_group,
 )
+from jointmix.base.threads import heed
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows, with_weight
 from jointmix.model.completions import completions
@@ -327,5 +328,6 @@ def row_batches(rows: Rows, parameters: Parameters) -> Iterator[tuple[slice, Row
     """
     size = max(1, _BATCH_NUMBERS // max(1, parameters.weight.size))
     for first in range(0, max(1, len(rows.y)), size):
+        heed()
         part = slice(first, first + size)
         yield part, rows.take(part)
