@@ -200,8 +200,8 @@ def test_the_posterior_is_that_of_a_model_by_hand(name: str) -> None:
     make = joint_model if line else classes_model
     theirs = by_hand(make(table, spec), tree, spec)
     found = compare_posteriors(tree["posterior"].to_dataset(), theirs, ())
-    # Of two independent sets of draws, and some hundred comparisons: that one exceeds the bound has a
-    # chance of a hundredth, that one exceeds 3.5 standard errors of a tenth.
+    # Of two independent sets of draws, and some hundred comparisons: that one exceeds the bound
+    # has a chance of a hundredth, that one exceeds 3.5 standard errors of a tenth.
     assert found.n >= 40
     assert found.largest < found.bound, found
     assert found.rms < found.rms_bound, found
