@@ -18,6 +18,7 @@ from jointmix.checks import mass
 from jointmix.checks.proposal import check
 from jointmix.families.straight import Scaled
 from jointmix.fitting.candidates import make_grid
+from jointmix.fitting.pooled import pointwise
 from jointmix.fitting.selection import _scored
 from jointmix.kernel.values import relabelling
 from jointmix.model.dataset import make_dataset
@@ -217,7 +218,8 @@ def test_without_the_evidence_of_all_there_are_no_probabilities() -> None:
     stored = json.loads(free.attrs["proposal"]) | {"log_evidence": None}
     free.attrs["proposal"] = json.dumps(stored)
     grid = make_grid(spec(), [1, 2], None, None)
-    table = _scored({1: one, 2: free}, grid)
+    trees = {1: one, 2: free}
+    table = _scored(trees, {key: pointwise(tree) for key, tree in trees.items()}, grid)
     assert table["log_evidence"].notna().tolist() == [True, False]
     assert "probability" not in table
 
