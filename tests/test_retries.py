@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from jointmix.model.settings import SamplerSpec
 USUAL = SamplerSpec(sampler="nutpie")
 
 
-def table(seed: int = 5) -> pd.DataFrame:
-    """Two clusters that overlap: of seed 5, 8 draws diverge and ESS is 240."""
+def drawn(seed: int) -> pd.DataFrame:
+    """Two clusters that overlap."""
     rng = np.random.default_rng(seed)
     z = rng.integers(2, size=60)
     return pd.DataFrame({"x": rng.normal(size=60) + (1.6, 2.0, 2.5)[seed % 3] * z})
@@ -40,9 +41,27 @@ def concerns(tree: xr.DataTree) -> set[str]:
     return {f"{each.code}:{each.subject}" for each in stored_diagnosis(tree).concerns}
 
 
+@cache
+def short() -> tuple[pd.DataFrame, xr.DataTree]:
+    """A table, and a fit of it that falls short both ways, by less than a retry may mend.
+
+    Which table that is, the rounding of the processor decides.
+    """
+    for seed in range(5, 60):
+        tree = jm.fit(drawn(seed), spec(retry_budget=0), progress=False)
+        few = [each.value for each in stored_diagnosis(tree).concerns if each.code == "ess"]
+        if concerns(tree) >= {"ess:bulk", "divergences:draws"} and min(few) > 150:
+            return drawn(seed), tree
+    raise AssertionError("no fit falls short")
+
+
+def table() -> pd.DataFrame:
+    return short()[0]
+
+
 @pytest.fixture(scope="module")
 def once() -> xr.DataTree:
-    return jm.fit(table(), spec(retry_budget=0), progress=False)
+    return short()[1]
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +69,7 @@ def mended() -> xr.DataTree:
     return jm.fit(table(), spec(), progress=False)
 
 
-def test_a_fit_that_falls_short_mends_itself(once: xr.DataTree, mended: xr.DataTree) -> None:
-    assert {"ess:bulk", "divergences:draws"} <= concerns(once)
+def test_a_fit_that_falls_short_mends_itself(mended: xr.DataTree) -> None:
     assert not {"ess:bulk", "ess:tail", "divergences:draws"} & concerns(mended)
     (attempt,) = tried(mended)
     assert attempt["outcome"] == "kept"

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
@@ -498,11 +499,17 @@ def test_posteriors_are_the_same(name: str) -> None:
     base = JOINT if name == "joint" else LINKED[name]
     one, many = pair(replace(base, sampler=settings))
     frame = weighted(FEW)
-    ours = summary(fit(frame, one, progress=False))
-    theirs = summary(fit(repeated(frame), many, seed=2, progress=False))
-    error = np.hypot(ours["mcse_mean"], theirs["mcse_mean"])
-    assert (np.abs(ours["mean"] - theirs["mean"]) < 4 * error).all()
-    np.testing.assert_allclose(ours["sd"], theirs["sd"], rtol=0.15)
+    ours = fit(frame, one, progress=False)["posterior"].to_dataset()
+    theirs = fit(repeated(frame), many, seed=2, progress=False)["posterior"].to_dataset()
+    # A rare mode that chains pass through makes standard deviations the less certain.
+    for method in ("mean", "sd"):
+        found = [getattr(each, {"sd": "std"}.get(method, method))(("chain", "draw"))
+                 for each in (ours, theirs)]  # fmt: skip
+        # Of what never moves, as a correlation with itself, there is none.
+        error = [az.mcse(each, method=method).fillna(0) for each in (ours, theirs)]
+        for name in ours.data_vars:
+            gap = np.abs(found[0][name] - found[1][name])
+            assert (gap <= 4 * np.hypot(error[0][name], error[1][name]) + 1e-12).all(), name
 
 
 @pytest.mark.slow
