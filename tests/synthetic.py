@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -11,7 +12,12 @@ import xarray as xr
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal, norm
 
+from jointmix.base.pools import run_threads
+from jointmix.base.steps import run_steps
 from jointmix.checks import judge
+from jointmix.fitting.candidates import Grid, Key
+from jointmix.fitting.screening import Screening
+from jointmix.fitting.workflow import Clock, Searched
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import observed_rows, posterior_parameters
 from jointmix.posterior.invariants import choose_points, invariants
@@ -407,3 +413,11 @@ def penguins_tree(seed: int = 1) -> xr.DataTree:
     }
     truth = Truth(values=values, features=features, predictors=features, response="body_mass_g")
     return tree_from(truth, {"x": x, "u": x, "y": y}, seed)
+
+
+def screened_models(table: object, grid: Grid) -> dict[Key, tuple[Searched, Clock]]:
+    """What EM finds under every model of a comparison, and the clocks of that."""
+    screening = Screening(table, grid, 1, lambda *_: None)
+    for _ in run_steps(screening.steps(lambda: ()), partial(run_threads, threads=1)):
+        pass
+    return {key: screening.found[key] for key in grid.specs}

@@ -14,16 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from joblib.externals.loky import get_reusable_executor
 from test_pool_results import SPEC, TABLE, assert_same
-from typer.testing import CliRunner
+from test_pools import recipe_in, run
 
 import jointmix as jm
 from jointmix.base.errors import SamplingError, StorageError
-from jointmix.cli import app
-from jointmix.model.simulate import simulate
 from jointmix.storage import files
 
 COMMAND = Path(sys.executable).with_name("jointmix")
@@ -151,16 +148,9 @@ starts = 2
 """
 
 
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, [*arguments, "--quiet"])
-
-
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    pd.DataFrame(simulate(jm.four_clusters(), 60, seed=3)).to_csv(tmp_path / "t.csv", index=False)
-    (tmp_path / "s.toml").write_text(RECIPE)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return recipe_in(tmp_path, RECIPE, monkeypatch)
 
 
 #: A command in parts, and what its merging writes beside what it prints.

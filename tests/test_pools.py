@@ -270,12 +270,17 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, [*arguments, "--quiet"])
 
 
+def recipe_in(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, now the working one, with a recipe, s.toml, and its table of 60 rows."""
+    pd.DataFrame(simulate(jm.four_clusters(), 60, seed=3)).to_csv(folder / "t.csv", index=False)
+    (folder / "s.toml").write_text(text)
+    monkeypatch.chdir(folder)
+    return folder
+
+
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    pd.DataFrame(simulate(jm.four_clusters(), 60, seed=3)).to_csv(tmp_path / "t.csv", index=False)
-    (tmp_path / "s.toml").write_text(RECIPE)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return recipe_in(tmp_path, RECIPE, monkeypatch)
 
 
 @pytest.mark.usefixtures("recipe")

@@ -322,6 +322,28 @@ def test_a_run_loads_neither_jax_nor_dask(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_a_fit_by_numpyro_leaves_arvizs_converter_whole() -> None:
+    """ArviZ holds a JAX that is not loaded yet: another one beside it would break it."""
+    code = """
+import arviz as az
+import jointmix as jm
+
+sampler = jm.SamplerSpec(sampler="numpyro", draws=20, tune=20, chains=1)
+spec = jm.ModelSpec(n_clusters=1, features=["x1"], sampler=sampler)
+jm.fit(jm.simulate(jm.four_clusters(2), 60, seed=1), spec, progress=False)
+
+import jax, numpyro
+from numpyro.infer import MCMC, NUTS
+
+chains = MCMC(NUTS(lambda: numpyro.sample("a", numpyro.distributions.Normal())), num_warmup=5,
+              num_samples=8, progress_bar=False)
+chains.run(jax.random.PRNGKey(0))
+print(az.from_numpyro(chains).posterior["a"].shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(1, 8)"
+
+
 def labels(svg: bytes) -> list[tuple[float, float]]:
     """Places of the texts of a picture, from its left and top edge, in points."""
     places = re.findall(rb'<text [^>]*transform="[^"]*translate\(([\d.-]+) ([\d.-]+)\)', svg)

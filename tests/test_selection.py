@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from conftest import how_many, more
 from scipy.special import logsumexp
+from synthetic import screened_models
 
 import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
@@ -18,7 +19,6 @@ from jointmix.fitting.candidates import (
     screened,
 )
 from jointmix.fitting.ranking import choose, describe
-from jointmix.fitting.screening import screen
 from jointmix.fitting.selection import compare, occupied_clusters, sparse
 from jointmix.model.simulate import simulate
 
@@ -303,7 +303,7 @@ def test_screening_leaves_the_truth(structure: str) -> None:
     truth = three_groups(structure)
     table = simulate(truth, 300, seed=1)
     grid = make_grid(replace(truth.spec, sampler=FEW), range(2, 5), COMPARED, None)
-    lines = [screened(found) for found, _ in screen(table, grid, 1, lambda *_: None).values()]
+    lines = [screened(found) for found, _ in screened_models(table, grid).values()]
     frame = pd.DataFrame(lines, index=grid.index(grid.specs))
     assert least(frame, "bic") == least(frame, "icl") == (3, structure)
     assert len(promising(frame)) <= 3 + 3 - 1

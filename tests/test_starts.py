@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from synthetic import screened_models
 
 import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
 from jointmix.fitting.candidates import make_grid
 from jointmix.fitting.recipe import parse_recipe, recipe_text
-from jointmix.fitting.screening import _is_within, screen
+from jointmix.fitting.screening import _is_within
 from jointmix.fitting.workflow import Clock, search
 from jointmix.modes.starts import splits
 
@@ -164,7 +165,7 @@ def test_a_likelihood_never_falls_where_models_are_nested() -> None:
     few = jm.SamplerSpec(sampler="laplace", starts=1)
     spec = jm.ModelSpec(n_clusters=1, features=["a", "b", "c"], sampler=few)
     grid = make_grid(spec, range(1, 4), ["full", "tied"], None)
-    found = screen(table, grid, 1, lambda *_: None)
+    found = screened_models(table, grid)
     level = {key: each.census.log_likelihood for key, (each, _) in found.items()}
     for k in (2, 3):
         # EM's optima are within 0.01.

@@ -54,15 +54,15 @@ async def _knock(address: str) -> None:
         await comm.close()
 
 
-def _nothing(_found: Any) -> Iterable[tuple[int, Any]]:
-    """What follows a task that leads to no others."""
+def nothing(*_: Any) -> Iterable[tuple[int, Any]]:
+    """What follows a job that leads to no others."""
     return ()
 
 
 def on_cluster(
     tasks: Iterable[tuple[int, Any]],
     cluster: Any,
-    then: Callable[[Any], Iterable[tuple[int, Any]]] = _nothing,
+    then: Callable[[Any], Iterable[tuple[int, Any]]] = nothing,
 ) -> Iterator[Any]:
     """What joblib's delayed tasks return, each as it ends, from the workers of a Dask cluster.
 

@@ -127,7 +127,8 @@ def hidden_until_loaded(name: str) -> Iterator[None]:
     """Let a module that was imported lazily, and not loaded yet, look as if it were not there.
 
     ArviZ leaves JAX to be loaded when used, and Matplotlib and SciPy, which ask whether an array
-    is one of JAX's, use it: a second, and memory, for nothing.
+    is one of JAX's, use it: a second, and memory, for nothing. Not for what may load it after all:
+    a module of that name beside the lazy one would break whoever holds that.
     """
     module = sys.modules.get(name)
     if module is None or type(module) is ModuleType:

@@ -9,13 +9,7 @@ import heapq
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
@@ -24,7 +18,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from jointmix.base.arguments import shown, whole_number
-from jointmix.base.clusters import check_scheduler, on_cluster
+from jointmix.base.clusters import check_scheduler, nothing, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores, limited_cores
 from jointmix.base.processes import Processes
@@ -94,11 +88,6 @@ def other_pool(pool: Pool, jobs: int) -> Pool:
     return None if pool is None else chosen_pool(pool, jobs)
 
 
-def _nothing(_place: int, _found: Any) -> Iterable[tuple[int, Job]]:
-    """What follows a job that leads to no others."""
-    return ()
-
-
 class _Waiting:
     """Jobs that have not begun, in the order of their ranks and places."""
 
@@ -130,7 +119,7 @@ class _Waiting:
             self.add(rank, job)
 
 
-def run_jobs(jobs: Iterable[Job], pool: Pool, then: Then = _nothing) -> Iterator[tuple[int, Any]]:
+def run_jobs(jobs: Iterable[Job], pool: Pool, then: Then = nothing) -> Iterator[tuple[int, Any]]:
     """Place of each job among all and what it returned, as they end.
 
     Parameters
@@ -164,7 +153,7 @@ def run_jobs(jobs: Iterable[Job], pool: Pool, then: Then = _nothing) -> Iterator
 
 
 def run_threads(
-    jobs: Iterable[Job], threads: int, then: Then = _nothing
+    jobs: Iterable[Job], threads: int, then: Then = nothing
 ) -> Iterator[tuple[int, Any]]:
     """As `run_jobs`, by threads of this process, or in this one; -1 takes all cores.
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from jointmix.base.arguments import progress_option, whole_number
 from jointmix.base.errors import SamplingError, StorageError
+from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.pools import Pool, own_share, run_jobs, run_threads
 from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.base.steps import Step, run_steps
@@ -272,6 +273,7 @@ def _scored(tree: xr.DataTree, scored: bool) -> tuple[xr.DataTree, Pointwise]:
     return tree, pointwise(tree) if scored else {}
 
 
+@hidden_until_loaded("jax")
 def pointwise(tree: xr.DataTree) -> Pointwise:
     """Leave-one-out log densities and Pareto k of each row, (obs,)."""
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)

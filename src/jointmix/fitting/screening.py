@@ -8,9 +8,8 @@ import numpy as np
 from joblib import delayed
 from threadpoolctl import threadpool_limits
 
-from jointmix.base.pools import run_threads
 from jointmix.base.progress import Progress
-from jointmix.base.steps import Step, run_steps
+from jointmix.base.steps import Step
 from jointmix.fitting.candidates import Grid, Key
 from jointmix.fitting.workflow import Asked, Clock, Searched, ask
 from jointmix.kernel.allocate import share_at
@@ -96,16 +95,6 @@ class Screening:
             yield Step(job, partial(screened, key), rank=-1)
 
 
-def screen(
-    table: object, grid: Grid, seed: int, tell: Progress
-) -> dict[Key, tuple[Searched, Clock]]:
-    """What EM finds under every model, in this process."""
-    screening = Screening(table, grid, seed, tell)
-    for _ in run_steps(screening.steps(lambda: ()), partial(run_threads, threads=1)):
-        pass
-    return {key: screening.found[key] for key in grid.specs}
-
-
 def _asked(table: object, spec: ModelSpec, seed: int) -> tuple[Asked, Clock]:
     clock = Clock(None)
     asked = ask(table, spec, seed, clock)
@@ -117,8 +106,7 @@ def _begin(asked: Asked, clock: Clock) -> tuple[Begun, Clock]:
     """The first round of random starts."""
     clock.resume()
     clock.start("em")
-    with threadpool_limits(1):
-        begun = begin_em(asked.dataset, asked.seed)
+    begun = begin_em(asked.dataset, asked.seed)
     clock.pause()
     return begun, clock
 

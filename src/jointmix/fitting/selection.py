@@ -41,10 +41,7 @@ from jointmix.fitting.pooled import Pointwise, fit_all
 from jointmix.fitting.ranking import choose, describe
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.posterior.draws import (
-    fitted_spec,
-    observed_rows,
-)
+from jointmix.posterior.draws import fitted_spec, observed_rows
 from jointmix.posterior.evidence import has_evidence, log_evidence
 from jointmix.posterior.known_groups import crosstab, groups_name, with_groups
 from jointmix.posterior.scores import sum_error
@@ -192,8 +189,7 @@ def compare(
         Where EM, fits and their scores run besides this process: a Dask client, or the address of
         its scheduler; an executor of concurrent.futures, such as mpi4py's; a number of processes;
         None for the backend that `joblib.parallel_config` names, where it names one, or else
-        ``jobs`` threads.
-        Results are the same whatever it is.
+        ``jobs`` threads. Results are the same whatever it is.
     store
         A folder that keeps each fit as it ends: the same comparison, asked for again, goes on from
         there, and so does one of more models.

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -124,7 +125,6 @@ def fit(
         return fit_from(searched, clock, tell, control, folder)
 
 
-@hidden_until_loaded("jax")
 def fit_from(
     searched: "Searched",
     clock: "Clock",
@@ -158,8 +158,10 @@ def _sampled(
     clock.start("sample")
     dataset, start, seed = prepared.dataset, prepared.start, prepared.seed
     store = None if stream is None else open_stream(stream, dataset, seed)
-    raw = sample(dataset, start, seed, progress, control, store, prepared.planned)
-    return finish(prepared, raw, clock, progress, control)
+    uses_jax = prepared.planned.backend == "jax"
+    with nullcontext() if uses_jax else hidden_until_loaded("jax"):
+        raw = sample(dataset, start, seed, progress, control, store, prepared.planned)
+        return finish(prepared, raw, clock, progress, control)
 
 
 def recover(
@@ -244,7 +246,6 @@ def ask(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Asked:
     return Asked(dataset, seed, plan_for(dataset))
 
 
-@hidden_until_loaded("jax")
 def search(
     table: object, spec: ModelSpec, seed: int, clock: "Clock", start: object = None
 ) -> Searched:
@@ -273,6 +274,7 @@ def prepare(
     return _prepared(search(table, spec, seed, clock, start))
 
 
+@hidden_until_loaded("jax")
 def _prepared(searched: Searched) -> Prepared:
     dataset, census, seed = searched.dataset, searched.census, searched.seed
     ordering = choose_ordering(census.start, dataset, seed)

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from jointmix.base.arguments import random_source
 from jointmix.base.errors import SpecError
+from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
 from jointmix.model.dataset import Dataset, as_dataset
@@ -103,6 +104,7 @@ def fit_em(
     return end_em(dataset, begin_em(dataset, rng), shares)
 
 
+@hidden_until_loaded("jax")
 def begin_em(dataset: Dataset, seed: int | np.random.Generator) -> Begun:
     """Coarse runs of EM from the first round of random starts."""
     rng, problem = random_source(seed), make_problem(dataset)
@@ -114,6 +116,7 @@ def begin_em(dataset: Dataset, seed: int | np.random.Generator) -> Begun:
         return Begun(_run(part, _random(part, n_starts, rng)), chosen, rng)
 
 
+@hidden_until_loaded("jax")
 def end_em(dataset: Dataset, begun: Begun, shares: np.ndarray | None = None) -> Census:
     """The census of the optima to which the first round leads, what is given, and what follows.
 
