@@ -12,7 +12,7 @@ from jointmix.checks import stored_diagnosis
 
 pytestmark = pytest.mark.slow
 
-N_FITS = how_many(30, 100)
+N_FITS = how_many(15, 100)
 
 
 def clean_case(seed: int) -> tuple[pd.DataFrame, ModelSpec]:

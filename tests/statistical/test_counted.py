@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import more
 from numpy.typing import NDArray
 from reference import MOST_ERRORS, by_location, errors_to_draws
 from scipy import special, stats
@@ -128,7 +129,7 @@ def gaps(family: str, k: int, seed: int, sampler: str) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("k", [pytest.param(1, marks=more), 2])
 @pytest.mark.parametrize("family", ["binomial", "negative_binomial"])
 def test_posterior_is_right(family: str, k: int) -> None:
     """Means, sds, 5% and 95% quantiles of every parameter within 3.5 standard errors."""

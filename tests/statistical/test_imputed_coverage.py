@@ -9,7 +9,7 @@ from jointmix.model.simulate import simulate
 
 pytestmark = pytest.mark.slow
 
-TABLES, ROWS = how_many(30, 100), 150
+TABLES, ROWS = how_many(15, 100), 150
 
 
 def test_intervals_of_missing_entries_hold_them() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import how_many
 
 from jointmix import ModelSpec, SamplerSpec, diagnose, fit, fit_em, four_clusters
 from jointmix.model.dataset import make_dataset
@@ -18,7 +19,7 @@ LOOK_ALIKES = [
     (3, 5, 50, 2), (3, 4, 40, 17), (4, 4, 30, 3), (4, 5, 30, 12), (4, 4, 50, 14), (4, 5, 50, 4),
     (5, 5, 40, 6), (6, 4, 50, 16),
 ]  # fmt: skip
-SEEDS = range(101, 113)
+SEEDS = range(101, how_many(107, 113))
 
 
 def rods(k: int, d: int, n: int, seed: int) -> pd.DataFrame:

@@ -98,6 +98,39 @@ def evaluate(problem: np.ndarray, argument: np.ndarray, out: np.ndarray) -> floa
     return total
 
 
+@jit(inner=False)
+def linearised(problem, argument, values, slopes):  # type: ignore[no-untyped-def]
+    """Fill the values at unconstrained values, and their derivatives, (value, dim).
+
+    Those of weights and of positive values are of their logarithms.
+    """
+    header = header_of(problem)
+    table, k = parameters_of(problem, header), header.n_clusters
+    known, dim = _known(problem, header), argument.size
+    for i in range(known.size):
+        values[i] = known[i]
+    forward(problem, table, k, argument, values)
+    none = np.zeros(dim)
+    pullback(problem, table, k, argument, values, np.zeros(values.size), none)
+    for i in range(values.size):
+        of_one, own = np.zeros(values.size), np.zeros(dim)
+        of_one[i] = 1.0
+        pullback(problem, table, k, argument, values, of_one, own)
+        for j in range(dim):
+            slopes[i, j] = own[j] - none[j]
+
+
+@jit(inner=False)
+def tilted_gradient(problem, argument, slopes):  # type: ignore[no-untyped-def]
+    """The gradient of the log prior density plus a sum of the values, each times its slope."""
+    header = header_of(problem)
+    table, k = parameters_of(problem, header), header.n_clusters
+    values, gradient = _known(problem, header), np.zeros(argument.size)
+    forward(problem, table, k, argument, values)
+    pullback(problem, table, k, argument, values, slopes.copy(), gradient)
+    return gradient
+
+
 def value_and_gradient(problem: np.ndarray, point: np.ndarray) -> tuple[float, np.ndarray]:
     """What `evaluate` returns and fills at an argument (dim,): the log density, its gradient."""
     heed()

@@ -22,10 +22,13 @@ from jointmix.kernel.values import relabelling, unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
+from jointmix.modes.curvature import curvature
 from jointmix.modes.free import free_values
 
 #: Log density at a point (dim,), and its gradient (dim,).
 LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
+#: The negative Hessian at a point (dim,), (dim, dim).
+Curvature = Callable[[np.ndarray], np.ndarray]
 
 _STEP = 1e-5
 #: Steps of a climb, after which the coordinates are made round anew, and how often that is done.
@@ -79,21 +82,23 @@ class Normal:
 
 
 def normal_at(
-    log_density: LogDensity, start: np.ndarray, rough: LogDensity | None = None
+    log_density: LogDensity,
+    start: np.ndarray,
+    curvature: Curvature | None = None,
+    rough: Curvature | None = None,
 ) -> Normal:
     """The normal approximation at the mode that is climbed to from a start (dim,).
 
-    The mode by L-BFGS in coordinates that the curvature where it sets out makes round; curvatures
-    by differences of the gradient, central ones unless there is a rough density.
+    The mode by L-BFGS in coordinates that the curvature where it sets out makes round.
 
     Parameters
     ----------
     log_density
         Called from several threads.
+    curvature
+        Of many rows, the negative Hessian; of few it is found by differences of the gradient.
     rough
-        A density much like it that costs less, by which coordinates are made round: that of some
-        of many rows. Over a step a density of many rows bends by so little that differences to one
-        side do.
+        One much like it that costs less, by which coordinates are made round: that of some rows.
 
     Raises
     ------
@@ -102,17 +107,18 @@ def normal_at(
         or two from it the posterior is nothing like the approximation.
     """
     # Of few rows a gradient takes less than handing it to a thread.
-    cores = 1 if rough is None else None
+    cores = 1 if curvature is None else None
+    bends = curvature or partial(_differences, log_density)
     center, value = start, -np.inf
     for _ in range(_ROUNDS):
-        center, value, ended = _climbed(log_density, center, rough or log_density)
+        center, value, ended = _climbed(log_density, center, rough or bends)
         if ended:
             break
     try:
-        curvature = _curvature(log_density, center, central=rough is None)
-        if not np.isfinite(curvature).all():
+        here = bends(center)
+        if not np.isfinite(here).all():
             raise np.linalg.LinAlgError
-        factor = np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
+        factor = np.linalg.cholesky(here[::-1, ::-1])[::-1, ::-1]
     except np.linalg.LinAlgError as error:
         raise SamplingError(
             "The posterior has no mode with curvature in all directions near the EM start; sample "
@@ -144,10 +150,10 @@ def _is_near(normal: Normal, log_density: LogDensity, cores: int | None) -> bool
 
 
 def _climbed(
-    log_density: LogDensity, start: np.ndarray, rough: LogDensity
+    log_density: LogDensity, start: np.ndarray, curvature: Curvature
 ) -> tuple[np.ndarray, float, bool]:
     """Where some steps uphill lead, the log density there, and whether that is the end."""
-    rounding = _rounding(_curvature(rough, start))
+    rounding = _rounding(curvature(start))
 
     def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = log_density(start + rounding @ z)
@@ -166,19 +172,11 @@ def _climbed(
     return start + rounding @ found.x, -float(found.fun), bool(found.success)
 
 
-def _curvature(log_density: LogDensity, at: np.ndarray, central: bool = True) -> np.ndarray:
-    """The negative Hessian, (dim, dim)."""
-    here = None if central else log_density(at)[1]
-
-    def along(step: np.ndarray) -> np.ndarray:
-        ahead = log_density(at + step)[1]
-        if here is not None:
-            return (here - ahead) / _STEP
-        return (log_density(at - step)[1] - ahead) / (2 * _STEP)
-
-    # Of few rows a gradient takes less than handing it to a thread.
-    curvature = np.array(on_cores(along, _STEP * np.eye(len(at)), 1 if central else None))
-    return (curvature + curvature.T) / 2
+def _differences(log_density: LogDensity, at: np.ndarray) -> np.ndarray:
+    """The negative Hessian by central differences of the gradient, (dim, dim)."""
+    steps = _STEP * np.eye(len(at))
+    found = np.array([log_density(at - step)[1] - log_density(at + step)[1] for step in steps])
+    return (found + found.T) / (4 * _STEP)
 
 
 def _rounding(curvature: np.ndarray) -> np.ndarray:
@@ -224,7 +222,10 @@ class Landscape:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._problem = make_problem(dataset)
-        self._rough = rough_problem(dataset)
+        some = rough_problem(dataset)
+        self._curvatures: tuple[Curvature, ...] = ()
+        if some is not None:
+            self._curvatures = partial(curvature, self._problem), partial(curvature, some)
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density at unconstrained values (dim,), and its gradient (dim,)."""
@@ -242,10 +243,8 @@ class Landscape:
         None where there is none: the climb does not end, or not at a maximum that the posterior
         falls off from as its curvature says.
         """
-        some = self._rough
-        rough = None if some is None else partial(value_and_gradient, some)
         try:
-            normal = normal_at(self.log_density, self.point(parameters), rough)
+            normal = normal_at(self.log_density, self.point(parameters), *self._curvatures)
         except SamplingError:
             return None
         spec = self._dataset.spec

@@ -69,7 +69,9 @@ def _numpyro_on_devices(target: Target, seed: int, report: Progress) -> Draws:
     report("sample", 0, 1, "numpyro")
     began = time.perf_counter()
     density = density_of(target.dataset, target.start.direction)
-    log_density = density.log_density
+    # NumPyro asks for it outside its program too: compiled, that is one program in place of one for
+    # each operation.
+    log_density = jax.jit(density.log_density)
 
     def model(data: Sequence[Any]) -> None:
         flat = numpyro.distributions.ImproperUniform(
