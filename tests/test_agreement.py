@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import STRUCTURES, built, direction_of, structures, table
+from conftest import STRUCTURES, built, direction_of, more, structures, table
 from numpyro_users import ENUMERATED, MARGINAL, NAMES, names_for, users_model
 from scipy.stats import norm, t
 from test_numpyro_twin import bare as bare_rows
@@ -125,7 +125,12 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize(
-    "name", [*USUAL, *(pytest.param(name, marks=pytest.mark.slow) for name in TOGETHER)]
+    "name",
+    [
+        USUAL[0],
+        *(pytest.param(name, marks=more) for name in USUAL[1:]),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in TOGETHER),
+    ],
 )
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
     """The usual structures by PyMC, too, and by both forms of NumPyro's model.
@@ -176,7 +181,7 @@ def without_compiling(problem: Problem) -> list[Side]:
     return [*sides, numpy_side(problem), scipy_side(problem)]
 
 
-@pytest.mark.parametrize("name", ["free", pytest.param("known", marks=pytest.mark.slow),
+@pytest.mark.parametrize("name", ["free", pytest.param("known", marks=more),
                                   pytest.param("no features", marks=pytest.mark.slow)])  # fmt: skip
 def test_a_student_t_response_agrees_at_random_and_extreme_points(name: str) -> None:
     problem = student_t(name)
@@ -256,7 +261,7 @@ def test_parameters_are_those_of_the_kernel(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("covariance", [pytest.param("full", marks=more), "tied"])
 def test_eight_clusters_of_ten_features_agree(covariance: str) -> None:
     rng = np.random.default_rng(3)
     names = tuple(f"x{i}" for i in range(10))
@@ -275,7 +280,7 @@ def test_eight_clusters_of_ten_features_agree(covariance: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["four clusters, overlapping", "half-t"])
+@pytest.mark.parametrize("name", ["four clusters, overlapping", pytest.param("half-t", marks=more)])
 def test_numba_agrees_too(name: str) -> None:
     problem = problem_of(name)
     sides = [pymc_side(problem, "numba"), kernel_side(problem), scipy_side(problem)]
@@ -338,7 +343,7 @@ def test_a_right_model_of_a_user_agrees(enumerated: bool) -> None:
 
 @pytest.mark.parametrize(
     "mistake",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ENUMERATED],
+    [name if name in QUICK else pytest.param(name, marks=more) for name in ENUMERATED],
 )
 def test_a_mistake_under_enumeration_is_caught_and_located(mistake: str) -> None:
     # With as many rows as predictors the wrong axis passes without an error.
@@ -355,7 +360,7 @@ def test_a_mistake_under_enumeration_is_caught_and_located(mistake: str) -> None
 
 @pytest.mark.parametrize(
     "mistake",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MARGINAL],
+    [name if name in QUICK else pytest.param(name, marks=more) for name in MARGINAL],
 )
 def test_a_mistake_in_a_summed_model_is_caught_and_located(mistake: str) -> None:
     differences, findings = judged(bare(20, 2, 3, 2), mistake, False)

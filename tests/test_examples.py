@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import more
 
 import jointmix
 from jointmix.fitting.recipe import read_recipe
@@ -50,7 +51,9 @@ def test_a_script_uses_public_names(path: Path) -> None:
     assert used <= set(jointmix.__all__)
 
 
+# The guide's page on NumPyro makes the same two checks.
 @pytest.mark.slow
+@more
 def test_the_numpyro_script_agrees_and_its_wrong_axis_is_named() -> None:
     pytest.importorskip("funsor")
     done = subprocess.run(

@@ -25,18 +25,7 @@ from jointmix.modes.ordering import choose_ordering
 from jointmix.sampling import sample
 
 SPECS = {f"Student-t, {name}": spec for name, spec in STUDENT.items()} | STRUCTURES
-USUAL = (
-    "four clusters, overlapping",
-    "one cluster, no features",
-    "no response",
-    "tied",
-    "fixed covariance, per cluster",
-    "shared noise",
-    "no intercept",
-    "Student-t, prior",
-    "Student-t, one cluster",
-    "Student-t, fixed df, per cluster",
-)
+USUAL = ("four clusters, overlapping", "tied", "no intercept", "Student-t, prior")
 NAMES = [
     name if name in USUAL else pytest.param(name, marks=pytest.mark.slow)
     for name in SPECS
@@ -51,15 +40,20 @@ def both(spec: ModelSpec, n: int = 600) -> tuple[pm.Model, pm.Model]:
     )
 
 
-def with_gradient(model: pm.Model, mode: str = "FAST_COMPILE") -> Callable[..., list[Any]]:
+def with_gradient(
+    model: pm.Model, mode: str = "FAST_COMPILE", gradient: bool = True
+) -> Callable[..., list[Any]]:
     """The log posterior density and its gradient."""
     total = model.logp()
+    slopes = pt.grad(total, model.value_vars) if gradient else []
     with pytensor.config.change_flags(mode=mode):
-        return pytensor.function(model.value_vars, [total, *pt.grad(total, model.value_vars)])
+        return pytensor.function(model.value_vars, [total, *slopes])
 
 
 def assert_same(found: list[Any], expected: list[Any]) -> None:
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    if len(expected) == 1:
+        return
     one, other = (
         np.concatenate([np.ravel(part) for part in each[1:]]) for each in (found, expected)
     )
@@ -69,10 +63,13 @@ def assert_same(found: list[Any], expected: list[Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fused_equals_unfused(name: str) -> None:
-    """The PyMC model against the kernel; where it is usual, against itself with the kernel too."""
+    """The PyMC model against the kernel; where it is usual, against itself with the kernel too.
+
+    Gradients, which take long to compile, are those of SciPy's densities in test_kernel.
+    """
     spec = SPECS[name]
     plain = build_model(table(600), spec, direction_of(spec))
-    expected = with_gradient(plain)
+    expected = with_gradient(plain, gradient=name in USUAL)
     found = None
     if name in USUAL:
         found = with_gradient(build_model(table(600), spec, direction_of(spec), fused=True))

@@ -13,7 +13,7 @@ import polars
 import pymc as pm
 import pytensor
 import pytest
-from conftest import STRUCTURES, built, direction_of, table
+from conftest import STRUCTURES, built, direction_of, more, table
 from pymc_values import USUAL, constrained, densities, joined
 from scipy import stats
 from scipy.linalg import solve_triangular
@@ -502,8 +502,9 @@ def test_no_intercept_is_zero_for_the_users(name: str) -> None:
 
 
 # Gradients of all structures are compared with those of other implementations in test_agreement.
-@pytest.mark.slow
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize(
+    "name", [USUAL[0], *(pytest.param(name, marks=more) for name in USUAL[1:])]
+)
 def test_jax_gradient_equals_finite_differences(name: str) -> None:
     import jax
     from pymc.sampling.jax import get_jaxified_logp

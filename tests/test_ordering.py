@@ -6,6 +6,7 @@ import numpy as np
 import oracles
 import pytest
 import xarray as xr
+from conftest import how_many
 from scipy.stats import norm
 
 from jointmix.checks.separation import check as check_separation
@@ -159,7 +160,7 @@ def test_crossing_lines_are_ordered_by_their_slopes() -> None:
     assert abs(chosen.direction[2]) > 0.9
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(how_many(2, 5)))
 @pytest.mark.parametrize("distance", [0.0, 0.5, 1.0])
 def test_overlapping_clusters_are_not_constrained(distance: float, seed: int) -> None:
     # Means less than a standard deviation apart: no allocation is known, whatever EM says.
@@ -208,9 +209,10 @@ def test_a_cluster_too_many_is_a_caution_and_two_that_overlap_are_none(
     assert ("superfluous" in found.message) == (evidence is not None and evidence <= 0)
 
 
+@pytest.mark.slow
 def test_errors_under_overlap_are_those_of_maximum_likelihood() -> None:
     """The spread of EM's estimates over many tables, where the allocation is far from known."""
-    rng, times, n = np.random.default_rng(12), 120, 400
+    rng, times, n = np.random.default_rng(12), how_many(60, 120), 400
     spec = ModelSpec(
         n_clusters=2, features=["a"], predictors=["a"], response="y", standardize=False,
         noise="shared", covariance="tied", sampler=SamplerSpec(starts=3),
@@ -231,7 +233,7 @@ def test_errors_under_overlap_are_those_of_maximum_likelihood() -> None:
         blocks = location_covariance(scaling.to_model(mode.parameters), spec, share, rows)
         naive.append(np.sqrt(blocks[order, 0, 0]) * 2.5)
     spread = np.std(found, axis=0, ddof=1)
-    # Four standard errors of a standard deviation of 120 estimates, and of the claims.
+    # Four standard errors of a standard deviation of so many estimates, and of the claims.
     error = 4 * np.sqrt(1 / (2 * times) + np.var(claimed, axis=0) / spread**2 / times)
     assert (np.abs(np.median(claimed, axis=0) / spread - 1) < error).all()
     assert (np.median(naive, axis=0) < 0.75 * spread).all()

@@ -18,7 +18,7 @@ pytest.importorskip("funsor")
 pytestmark = pytest.mark.slow
 
 LEVELS = ("high", "low", "mid")
-CHAINS, DRAWS = 2, 800
+CHAINS, TUNE, DRAWS = 2, 300, 500
 
 
 def mixed_table(n: int, seed: int, holes: dict[str, float]) -> pd.DataFrame:
@@ -149,7 +149,7 @@ def by_hand(model: Callable[[], None], tree: xr.DataTree, spec: jm.ModelSpec) ->
         values |= {"slope": mean["slope"].values[:, 0], "variance": mean["sd"].values ** 2}
         values |= {"noise": mean["sigma"].values ** 2}
     kernel = NUTS(model, init_strategy=init_to_value(values=values))
-    mcmc = MCMC(kernel, num_warmup=400, num_samples=DRAWS, num_chains=CHAINS,
+    mcmc = MCMC(kernel, num_warmup=TUNE, num_samples=DRAWS, num_chains=CHAINS,
                 chain_method="sequential", progress_bar=False)  # fmt: skip
     mcmc.run(jax.random.PRNGKey(5))
     draws = {name: np.asarray(own) for name, own in mcmc.get_samples(group_by_chain=True).items()}

@@ -185,7 +185,7 @@ def test_allocations_that_ignore_the_response_are_caught(monkeypatch: pytest.Mon
     [
         pytest.param(TWO, 60, id="two clusters"),
         pytest.param(ONE, 4, id="one cluster, four rows"),
-        pytest.param(replace(ONE, family="student_t"), 20, id="Student-t"),
+        pytest.param(replace(ONE, family="student_t"), 20, id="Student-t", marks=more),
     ],
 )
 def test_the_package_passes(spec: ModelSpec, n_rows: int) -> None:

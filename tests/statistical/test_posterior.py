@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import more
 from gibbs import Block, Draws, Pair, gibbs
 from numpy.typing import NDArray
 from reference import MOST_ERRORS, Mixture, by_location, errors_to_draws, errors_to_exact
@@ -312,7 +313,17 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+#: `joint` has what these have.
+IN_OTHERS = (regressions, gaussians)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.__name__, marks=[more] if case in IN_OTHERS else [])
+        for case in CASES
+    ],
+)
 def test_posterior_is_right(case: Callable[[int, str], dict[str, float]]) -> None:
     """Means, sds, 5% and 95% quantiles of every parameter within 3.5 standard errors."""
     for sampler in ("nutpie", "independence"):

@@ -10,7 +10,7 @@ from jointmix.model.truth import Truth
 
 pytestmark = pytest.mark.slow
 
-N_SETS, N_ROWS, N_NEW = how_many(60, 200), 150, 200
+N_SETS, N_ROWS, N_NEW = how_many(30, 200), 150, 200
 #: Room for three standard errors of the mean over data sets, of 200 a hundredth.
 ROOM = 0.01 * np.sqrt(200 / N_SETS)
 QUICK = jm.SamplerSpec(draws=250, tune=250, chains=2, starts=8)
