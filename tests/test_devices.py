@@ -40,6 +40,29 @@ def on_two_devices(what: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("told", ["", "--xla_force_host_platform_device_count=2"])
+def test_devices_that_are_made_for_chains_hold_no_rows(told: str) -> None:
+    """After a cross-check a fit by JAX runs as it did, here and in other processes."""
+    program = (
+        "import os\nfrom jointmix.sampling.backends import n_devices, reserve_devices\n"
+        "before = dict(os.environ)\nreserve_devices(3)\n"
+        "import jax\nfirst = jax.device_count(), n_devices(completed=False)\n"
+        "reserve_devices(4)\n"
+        "print(*first, jax.device_count(), n_devices(completed=False), before == dict(os.environ))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"XLA_FLAGS": told, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    # Whoever told JAX how many there are has them for rows.
+    expected = "2 2 2 2 True" if told else "3 1 3 1 True"
+    assert done.stdout.split() == expected.split(), done.stderr
+
+
 @pytest.fixture(scope="module")
 def densities() -> dict[str, Any]:
     return on_two_devices("densities")

@@ -1,5 +1,7 @@
 """Which backend runs: what was asked for, or what is expected to take the least time."""
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
@@ -116,15 +118,36 @@ def cores_used(spec: ModelSpec) -> int:
     return spec.sampler.cores or min(spec.sampler.chains, available_cores())
 
 
+#: How many devices JAX was told to make of this machine, for as many chains.
+_made_for_chains: list[int] = []
+
+
+def reserve_devices(chains: int) -> None:
+    """Have JAX make a device of this machine for each chain, so that NumPyro's run side by side.
+
+    No effect where JAX runs already, or was told a number; rows are not spread over them.
+    """
+    import jax
+
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    if jax.config.jax_num_cpu_devices == -1:
+        # That JAX runs already it says by an error.
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", chains)
+            _made_for_chains.append(chains)
+
+
 def n_devices(completed: bool) -> int:
     """Devices over which rows are spread: all that JAX has, of all hosts.
 
     One where rows miss levels and are completed: by what is part of the program, the same
-    everywhere.
+    everywhere; and where there are several only for chains: they share the machine's cores.
     """
     import jax
 
-    return 1 if completed else len(jax.devices())
+    devices = jax.devices()
+    return 1 if completed or (_made_for_chains and devices[0].platform == "cpu") else len(devices)
 
 
 @cache

@@ -1,6 +1,5 @@
 """Whether the package's PyMC model, its kernel, NumPy, SciPy and NumPyro are the same posterior."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from jointmix.model.demands import minimum_rows
 from jointmix.model.serialised import spec_to_dict
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import fitted_spec
+from jointmix.sampling.backends import reserve_devices
 from jointmix.sampling.target import Target
 from jointmix.validation.agreement.both import free_target, sample_both
 from jointmix.validation.agreement.certificate import Certificate, attach, stored_certificate
@@ -141,7 +141,7 @@ def crosscheck(
     _require()
     if points < 1:
         raise SpecError(f"points must be at least 1; got {points}.")
-    _reserve_devices(spec.sampler.chains)
+    reserve_devices(spec.sampler.chains)
     began, compared = time.perf_counter(), None
     dataset = make_dataset(table, spec, for_fit=False)
     with show_progress(progress) as tell:
@@ -297,14 +297,6 @@ def _require() -> None:
             raise MissingExtraError(
                 f"A cross-check needs the package {package}: pip install 'jointmix[jax]'."
             )
-
-
-def _reserve_devices(chains: int) -> None:
-    """One JAX device a chain, so that NumPyro's run side by side; no effect on a JAX that runs."""
-    name = "--xla_force_host_platform_device_count"
-    flags = os.environ.get("XLA_FLAGS", "")
-    if name not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {name}={chains}".strip()
 
 
 def _check_fit(fit: xr.DataTree, dataset: Dataset) -> None:
