@@ -72,6 +72,7 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @given(seed=seeds, power=powers, offset=st.floats(-50, 50))
+@settings(max_examples=USUAL // 3)
 def test_any_univariate_density_integrates_to_one(seed: int, power: float, offset: float) -> None:
     rng, unit = np.random.default_rng(seed), 10.0**power
     k = int(rng.integers(1, 5))

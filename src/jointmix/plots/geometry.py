@@ -110,20 +110,6 @@ def ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndarr
     return mean + radius * circle @ lower_factor(covariance).T
 
 
-def predictor_centers(view: Reading) -> np.ndarray:
-    """Mean of each predictor in each cluster, by responsibility, (cluster, predictor).
-
-    Of the entries that are there.
-    """
-    u = np.stack([view.columns[name] for name in view.predictors], axis=1)
-    there = ~np.isnan(u)
-    share = view.rows.weighted(view.share)
-    total, known = share.T @ there, np.where(there, u, 0.0)
-    every = view.rows.weights @ known / (view.rows.weights @ there)
-    # A cluster that no row belongs to is drawn at the centre of all rows.
-    return np.where(total > 0, share.T @ known / np.maximum(total, 1e-300), every)
-
-
 def span(view: Reading, cluster: int, column: np.ndarray, points: int) -> np.ndarray:
     """Points over the central 95% of a cluster's rows, of all rows where it has none."""
     known = ~np.isnan(column)
@@ -158,7 +144,7 @@ def regression_line(view: Reading, cluster: int, predictor: int) -> Line:
     It spans the central 95% of the rows allocated to the cluster.
     """
     at = span(view, cluster, view.columns[view.predictors[predictor]], _GRID)
-    design = np.tile(predictor_centers(view)[cluster], (len(at), 1))
+    design = np.tile(view.predictor_centers[cluster], (len(at), 1))
     design[:, predictor] = at
     return response_line(view, cluster, design, at)
 

@@ -183,6 +183,20 @@ class Reading:
         return {name: found[name] for name in self.names}
 
     @cached_property
+    def predictor_centers(self) -> np.ndarray:
+        """Mean of each predictor in each cluster, by responsibility, (cluster, predictor).
+
+        Of the entries that are there.
+        """
+        u = np.stack([self.columns[name] for name in self.predictors], axis=1)
+        there = ~np.isnan(u)
+        share = self.rows.weighted(self.share)
+        total, known = share.T @ there, np.where(there, u, 0.0)
+        every = self.rows.weights @ known / (self.rows.weights @ there)
+        # A cluster that no row belongs to is drawn at the centre of all rows.
+        return np.where(total > 0, share.T @ known / np.maximum(total, 1e-300), every)
+
+    @cached_property
     def scaling(self) -> dict[str, tuple[float, float]]:
         """Centre and scale of each column."""
         group = require_group(self.tree, "scaling")

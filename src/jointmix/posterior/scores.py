@@ -31,9 +31,12 @@ from jointmix.posterior.draws import (
 from jointmix.posterior.leave_one_out import left_out
 from jointmix.tables.labels import label_text
 
-#: Draws that are used, evenly spaced, and those of the rough value that every row is given when
-#: only some are left out.
-_MOST_DRAWS, _ROUGH_DRAWS = 2_000, 50
+#: Draws that are used, evenly spaced.
+_MOST_DRAWS = 2_000
+#: Draws of the rough value that every row is given when only some are left out, and densities of
+#: rows and draws that it takes: with more rows draws differ less, so that as good a value needs
+#: fewer.
+_ROUGH_DRAWS, _LEAST_ROUGH, _ROUGH_DENSITIES = 50, 5, 5_000_000
 KINDS = ("joint", "feature", "conditional")
 #: Central intervals whose coverage the text states.
 _INTERVAL = 0.9
@@ -210,7 +213,8 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
     rough = None
     if n > most_rows:
         place = np.sort(np.random.default_rng(seed).choice(n, most_rows, replace=False))
-        few = thinned.take(spread(len(thinned.weight), _ROUGH_DRAWS).tolist())
+        draws = max(_LEAST_ROUGH, min(_ROUGH_DRAWS, _ROUGH_DENSITIES // n))
+        few = thinned.take(spread(len(thinned.weight), draws).tolist())
         rough = _mean_density(rows, few, spec)
     chosen = rows.take(place)
     values = {name: np.empty(len(place)) for name in ("joint", "feature", "pareto_k")}
