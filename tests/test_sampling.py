@@ -486,8 +486,10 @@ def test_the_curvature_of_a_spike_does_not_whiten(seed: int) -> None:
     same, adaptation, reason = adapted(target, "kernel", seed)
     assert same.whitening is None
     assert adaptation == "low_rank"
-    assert reason == (
-        "The curvature at the mode near the EM start does not describe the posterior around it."
+    # Up a spike the climb ends where rounding lets it, at what is no maximum or a useless one.
+    assert reason in (
+        "The curvature at the mode near the EM start does not describe the posterior around it.",
+        "The posterior has no mode with curvature in all directions near the EM start.",
     )
     asked = bounded_by_nothing(adaptation="laplace")
     with pytest.raises(SamplingError, match="adaptation='auto'"):
