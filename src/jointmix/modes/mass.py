@@ -22,7 +22,7 @@ from jointmix.kernel.values import relabelling, unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.curvature import curvature
+from jointmix.modes.curvature import curvature as curvature_of
 from jointmix.modes.free import free_values
 
 #: Log density at a point (dim,), and its gradient (dim,).
@@ -225,7 +225,8 @@ class Landscape:
         some = rough_problem(dataset)
         self._curvatures: tuple[Curvature, ...] = ()
         if some is not None:
-            self._curvatures = partial(curvature, self._problem), partial(curvature, some)
+            whole, few = (partial(curvature_of, each) for each in (self._problem, some))
+            self._curvatures = whole, few
 
     def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density at unconstrained values (dim,), and its gradient (dim,)."""
