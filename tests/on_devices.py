@@ -80,18 +80,19 @@ def fitted(sampler: jm.SamplerSpec) -> dict[str, object]:
 
 
 def main(what: str) -> None:
-    """Compare densities, or fit by the samplers that are named."""
+    """Compare densities, or fit by samplers, named with their chains as in ``numpyro:2``."""
     found: dict[str, object] = {"devices": len(jax.devices())}
     if what == "densities":
         for name, (rows, spec) in MODELS.items():
             dataset = make_dataset(rows, spec)
             found[name] = compared(dataset, density_of(dataset, None))
     else:
-        for sampler in what.split(","):
+        for name in what.split(","):
+            sampler, chains = name.split(":")
             short = jm.SamplerSpec(
-                sampler=sampler, backend="jax", draws=20, tune=20, chains=2, starts=4
+                sampler=sampler, backend="jax", draws=20, tune=20, chains=int(chains), starts=4
             )
-            found[sampler] = fitted(short)
+            found[name] = fitted(short)
     print(json.dumps(found))
 
 

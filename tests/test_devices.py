@@ -40,8 +40,16 @@ def on_two_devices(what: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("told", ["", "--xla_force_host_platform_device_count=2"])
-def test_devices_that_are_made_for_chains_hold_no_rows(told: str) -> None:
+def told_of(devices: int) -> str:
+    return f"--xla_force_host_platform_device_count={devices}"
+
+
+# Whoever told JAX how many there are has them for rows, but for PyMC, whose 100 are for chains.
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("", "3 1 3 1 True"), (told_of(2), "2 2 2 2 True"), (told_of(100), "100 1 100 1 True")],
+)
+def test_devices_that_are_made_for_chains_hold_no_rows(told: str, expected: str) -> None:
     """After a cross-check a fit by JAX runs as it did, here and in other processes."""
     program = (
         "import os\nfrom jointmix.sampling.backends import n_devices, reserve_devices\n"
@@ -58,9 +66,26 @@ def test_devices_that_are_made_for_chains_hold_no_rows(told: str) -> None:
         check=False,
         timeout=300,
     )
-    # Whoever told JAX how many there are has them for rows.
-    expected = "2 2 2 2 True" if told else "3 1 3 1 True"
     assert done.stdout.split() == expected.split(), done.stderr
+
+
+@pytest.mark.parametrize("told", [None, told_of(3)])
+def test_pymcs_samplers_tell_jax_of_no_devices(told: str | None) -> None:
+    program = (
+        "import os\nfrom jointmix.sampling.backends import pymc_jax\n"
+        "before = os.environ.get('XLA_FLAGS')\nfound = pymc_jax().sample_numpyro_nuts\n"
+        "import jax\nprint(jax.device_count(), before == os.environ.get('XLA_FLAGS'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"JAX_PLATFORMS": "cpu"} | ({"XLA_FLAGS": told} if told else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.stdout.split() == ["3" if told else "1", "True"], done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +160,7 @@ def test_what_a_device_has_no_room_for_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_candidates_weighed_on_devices_make_the_kernels_chains() -> None:
-    found = on_two_devices("independence")["independence"]
+    found = on_two_devices("independence:2")["independence:2"]
     assert found["backend"] == "independence on jax"
     assert found["reason"].endswith("The rows lie on 2 devices of JAX.")
     same = jm.SamplerSpec(sampler="independence", draws=20, tune=20, chains=2, starts=4)
@@ -151,7 +176,10 @@ def test_candidates_weighed_on_devices_make_the_kernels_chains() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["numpyro", pytest.param("blackjax", marks=more)])
 def test_nuts_follows_the_density_on_devices(sampler: str) -> None:
-    found = on_two_devices(sampler)[sampler]
-    assert found["reason"].endswith("The rows lie on 2 devices of JAX.")
-    assert np.isfinite(found["log_density"]).all()
-    assert np.std(found["log_density"]) > 0
+    runs = on_two_devices(f"{sampler}:1,{sampler}:2")
+    for chains in (1, 2):
+        found = runs[f"{sampler}:{chains}"]
+        assert found["reason"].endswith("The rows lie on 2 devices of JAX.")
+        assert len(found["log_density"]) == 20 * chains
+        assert np.isfinite(found["log_density"]).all()
+        assert np.std(found["log_density"]) > 0

@@ -9,10 +9,9 @@ import pymc as pm
 import pytest
 import xarray as xr
 from conftest import PARAMETERS
-from pymc.sampling import jax as pymc_jax
 from test_sampling import one_line, prepared, spec_of
 
-from jointmix.sampling import Target, pymc_runs, sample
+from jointmix.sampling import Target, backends, pymc_runs, sample
 
 CHAINS, DRAWS = 3, 5
 _INDEX = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
@@ -42,7 +41,7 @@ def run(sampler: str, monkeypatch: pytest.MonkeyPatch) -> tuple[xr.DataTree, dic
         return answer()
 
     monkeypatch.setattr(pm, "sample", answered)
-    monkeypatch.setattr(pymc_jax, "sample_numpyro_nuts", answered)
+    monkeypatch.setattr(backends.pymc_jax(), "sample_numpyro_nuts", answered)
     # Whoever started JAX in this process may have given it several devices.
     monkeypatch.setattr(pymc_runs, "n_devices", lambda _: 1)
     spec = spec_of(1, sampler=sampler, draws=DRAWS, tune=7, chains=CHAINS, target_accept=0.9)

@@ -16,10 +16,11 @@ from jointmix.base.errors import JointmixError, SamplingError, SpecError, Storag
 from jointmix.base.progress import Progress
 from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset
+from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import Start
 from jointmix.sampling import memory
-from jointmix.sampling.backends import choose_backend
+from jointmix.sampling.backends import choose_backend, reserve_devices
 from jointmix.sampling.control import Control
 from jointmix.sampling.result import STATISTICS, Draws, normalised
 from jointmix.sampling.target import Target
@@ -83,7 +84,7 @@ def plan(spec: ModelSpec, n_rows: int, completed: bool = False) -> Plan:
         )
     backend, reason = choose_backend(spec, n_rows)
     if backend == "jax":
-        _prepare_jax()
+        _prepare_jax(spec.sampler)
     return Plan(backend, reason, memory.require(spec, n_rows, backend, completed))
 
 
@@ -187,7 +188,7 @@ def sample(
     return tree
 
 
-def _prepare_jax() -> None:
+def _prepare_jax(settings: SamplerSpec) -> None:
     """One thread a chain: XLA's own threads only get in each other's way on small arrays.
 
     XLA reads its flags when JAX starts, so this has no effect on a JAX that is running.
@@ -195,3 +196,5 @@ def _prepare_jax() -> None:
     flag = "--xla_cpu_multi_thread_eigen=false"
     if flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    if settings.sampler == "numpyro" and settings.chain_method == "parallel":
+        reserve_devices(settings.chains)

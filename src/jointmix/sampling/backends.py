@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
+from types import ModuleType
 
 from jointmix.base.errors import MissingExtraError
 from jointmix.base.machine import available_cores, is_installed
@@ -120,6 +121,24 @@ def cores_used(spec: ModelSpec) -> int:
 
 #: How many devices JAX was told to make of this machine, for as many chains.
 _made_for_chains: list[int] = []
+#: For how many chains PyMC's samplers by JAX have it make devices.
+_DEVICES_OF_PYMC = 100
+
+
+def pymc_jax() -> ModuleType:
+    """``pymc.sampling.jax``, whose import does not tell JAX of 100 devices here.
+
+    PyMC writes them into the environment, for this process and for those that it starts, over what
+    the user may have asked for.
+    """
+    before = os.environ.get("XLA_FLAGS")
+    from pymc.sampling import jax as found
+
+    if before is None:
+        os.environ.pop("XLA_FLAGS", None)
+    else:
+        os.environ["XLA_FLAGS"] = before
+    return found
 
 
 def reserve_devices(chains: int) -> None:
@@ -142,12 +161,15 @@ def n_devices(completed: bool) -> int:
     """Devices over which rows are spread: all that JAX has, of all hosts.
 
     One where rows miss levels and are completed: by what is part of the program, the same
-    everywhere; and where there are several only for chains: they share the machine's cores.
+    everywhere; and where there are several only for chains, ours or those of a script that imported
+    PyMC's samplers by JAX: they share the machine's cores.
     """
     import jax
 
     devices = jax.devices()
-    return 1 if completed or (_made_for_chains and devices[0].platform == "cpu") else len(devices)
+    for_chains = _made_for_chains or jax.local_device_count() == _DEVICES_OF_PYMC
+    alone = completed or (for_chains and devices[0].platform == "cpu")
+    return 1 if alone else len(devices)
 
 
 @cache

@@ -17,7 +17,7 @@ from jointmix.families.rows import Gaps
 from jointmix.model.dataset import Dataset
 from jointmix.model.graph import COUNTS, Likelihood, data_arrays, mixture_model
 from jointmix.model.patterned import row_densities
-from jointmix.sampling.backends import n_devices
+from jointmix.sampling.backends import n_devices, pymc_jax
 from jointmix.sampling.jaxified import LogDensity, splitter
 
 #: The one axis of the devices.
@@ -180,8 +180,8 @@ def _jaxified(
     The second is given unconstrained values (dim,) and data as `DeviceDensity.data` has them.
     """
     import jax
-    from pymc.sampling.jax import get_jaxified_graph
 
+    get_jaxified_graph = pymc_jax().get_jaxified_graph
     likelihood: Likelihood | None = None
     if not dataset.rows.complete:
         likelihood = partial(row_densities, lying.patterns)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
+from jointmix.sampling.backends import pymc_jax
+
 LogDensity = Callable[..., Any]
 Unravel = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -29,12 +31,11 @@ def jaxified(model: pm.Model) -> tuple[LogDensity, Unravel]:
         From positions (..., dim) to a dict of value variables' names to arrays (..., *shape).
     """
     import jax
-    from pymc.sampling.jax import get_jaxified_logp
 
     split = splitter(model)
     with jax.enable_x64(True):
         # Whatever the name of its option says, by default this is log p, not its negative.
-        density = get_jaxified_logp(model)
+        density = pymc_jax().get_jaxified_logp(model)
 
     def logp(position: Any) -> Any:
         return density(split(position))

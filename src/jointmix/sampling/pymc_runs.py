@@ -13,7 +13,7 @@ from jointmix.base.schema import CHAIN
 from jointmix.model.graph import mixture_model
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
-from jointmix.sampling.backends import n_devices
+from jointmix.sampling.backends import n_devices, pymc_jax
 from jointmix.sampling.blackjax_runs import nuts
 from jointmix.sampling.control import Control
 from jointmix.sampling.devices import density_of
@@ -39,8 +39,6 @@ def run_numpyro(
     Where JAX has several devices the rows are spread over them, and chains run side by side; with
     ``chain_method="parallel"`` each chain has a device, and all rows, for itself.
     """
-    from pymc.sampling import jax as pymc_jax
-
     del backend, control
     settings = target.spec.sampler
     if settings.chain_method == "vectorized" and n_devices(target.dataset.completed) > 1:
@@ -49,7 +47,7 @@ def run_numpyro(
     report("sample", 0, 1, "numpyro")
     began = time.perf_counter()
     with model:
-        tree = pymc_jax.sample_numpyro_nuts(
+        tree = pymc_jax().sample_numpyro_nuts(
             **_arguments(target, seed),
             jitter=False,
             chain_method=settings.chain_method,
@@ -72,6 +70,7 @@ def _numpyro_on_devices(target: Target, seed: int, report: Progress) -> Draws:
     # NumPyro asks for it outside its program too: compiled, that is one program in place of one for
     # each operation.
     log_density = jax.jit(density.log_density)
+    starts = target.points(seed, settings.chains)
 
     def model(data: Sequence[Any]) -> None:
         flat = numpyro.distributions.ImproperUniform(
@@ -98,7 +97,8 @@ def _numpyro_on_devices(target: Target, seed: int, report: Progress) -> Draws:
         chains.run(
             jax.random.PRNGKey(seed),
             density.data,
-            init_params={"position": target.points(seed, settings.chains)},
+            # NumPyro has no axis for a chain that is alone.
+            init_params={"position": starts if settings.chains > 1 else starts[0]},
             extra_fields=tuple(_NUMPYRO),
         )
         positions = np.asarray(chains.get_samples(group_by_chain=True)["position"])
