@@ -237,6 +237,25 @@ def test_cores_change_no_bit(four_cluster_fit: xr.DataTree) -> None:
     pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
 
 
+def test_tables_of_some_rows_are_held_to_the_same_rows(tree: xr.DataTree) -> None:
+    drawn = replicate(tree, draws=8, rows=11)
+    place = np.linspace(0, 29, 11).round().astype(int)
+    every = observed_table(tree, fitted_spec(tree))
+    for name in ("x1", "x2", "y"):
+        assert drawn["posterior_predictive"][name].shape == (4, 2, 11)
+        np.testing.assert_array_equal(drawn["observed_data"][name], every[name][place])
+    np.testing.assert_array_equal(
+        drawn["observed_data"]["obs"], replicate(tree, 1)["observed_data"]["obs"][place]
+    )
+    xr.testing.assert_identical(replicate(tree, 4, rows=30), replicate(tree, 4))
+
+
+def test_a_prior_is_that_of_all_rows_whatever_rows_are_drawn() -> None:
+    found = [prior_predictive(table(), STRUCTURES["disjoint"], 5, rows=n) for n in (7, None)]
+    xr.testing.assert_identical(found[0]["prior"], found[1]["prior"])
+    assert found[0]["prior_predictive"].sizes["obs"] == 7
+
+
 def test_refusals(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
     features_only = fitted_tree(n_clusters=2, n_features=1, response=False, seed=2)
     for function in (predictive_draws, predictive_density):
@@ -253,6 +272,12 @@ def test_refusals(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: prior_predictive(table(), STRUCTURES["disjoint"], draws=0),
     ):
         with pytest.raises(SpecError, match="draws must be a whole number, at least 1"):
+            call()
+    for call in (
+        lambda: replicate(tree, rows=0),
+        lambda: prior_predictive(table(), STRUCTURES["disjoint"], rows=0),
+    ):
+        with pytest.raises(SpecError, match="rows must be a whole number, at least 1"):
             call()
     with pytest.raises(SchemaError, match="predictive_checks takes"):
         predictive_checks(tree)

@@ -120,16 +120,31 @@ def test_densities_inside_clusters_are_scipys(
         expected[:, k] += stats.norm.logpdf(view.columns["y"], line, float(own["sigma"])) / 20
         covariance = own["correlation"].values * np.outer(own["sd"], own["sd"])
         expected[:, k] += stats.multivariate_normal.logpdf(x, own["mean"], covariance) / 20
-    np.testing.assert_allclose(clusters.densities(view), expected, rtol=1e-9)
+    np.testing.assert_allclose(clusters.densities(view, view.rows, 20), expected, rtol=1e-9)
     monkeypatch.setattr("jointmix.posterior.draws._BATCH_NUMBERS", 7 * 20 * 3)
-    np.testing.assert_allclose(clusters.densities(FittedView(tree)), expected, rtol=1e-9)
+    np.testing.assert_allclose(clusters.densities(view, view.rows, 20), expected, rtol=1e-9)
+
+
+def test_the_most_typical_of_many_rows_are_those_of_all(
+    tree: xr.DataTree, view: FittedView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many rows one draw chooses those that may be, and all draws say which are."""
+    every = np.arange(len(view.rows.y))
+    wanted = [clusters.most_typical(view, k, every) for k in range(3)]
+    monkeypatch.setattr(clusters, "_MANY_ROWS", 10)
+    monkeypatch.setattr(clusters, "_LIKELY", 40)
+    many = FittedView(tree)
+    for k, rows in enumerate(wanted):
+        np.testing.assert_array_equal(clusters.most_typical(many, k, every), rows)
+    assert not np.allclose(many.made["densities"], view.made["densities"])
 
 
 def test_a_card_has_rows_of_its_cluster_with_their_values(view: FittedView) -> None:
     section = clusters.section(view)
     cards = [each for each in section.elements if isinstance(each, Group)]
     assert [card.title.cluster for card in cards] == [0, 1, 2]
-    densities, share = clusters.densities(view), view.allocation["responsibility"].values
+    densities = clusters.densities(view, view.rows, 20)
+    share = view.allocation["responsibility"].values
     for k, card in enumerate(cards):
         (table,) = (each for each in card.elements if isinstance(each, Table))
         own = np.flatnonzero(view.allocation["allocation"].values == k + 1)

@@ -112,6 +112,19 @@ def test_drawn_tables_are_the_replicates(tree: xr.DataTree) -> None:
         assert each.bounds[:, 0] == pytest.approx(np.quantile(first.mean(1), [0.05, 0.5, 0.95]))
 
 
+def test_tables_of_many_rows_have_some_of_them_and_say_so(
+    tree: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jointmix.reporting.fitted._MOST_DRAWN", 100 * 120 * 5)
+    view = FittedView(tree)
+    assert (view.n_tables, view.table_rows) == (100, 120)
+    assert view.replicates["posterior_predictive"].sizes["obs"] == 120
+    assert view.prior_tables["prior_predictive"].sizes["obs"] == 120
+    said = report(tree, tmp_path / "r.md").read_text("utf-8")
+    told = "Each has 120 of the 150 rows, in equal steps, and is held to the observed entries"
+    assert said.count(told) == 2
+
+
 def test_calibration_and_scores_are_those_of_loo(
     four_cluster_fit: xr.DataTree, tmp_path: Path
 ) -> None:

@@ -349,6 +349,15 @@ def test_replicated_tables_hold_the_copies(fits: tuple[xr.DataTree, xr.DataTree]
     close(ours[["q05", "q50", "q95"]], theirs[["q05", "q50", "q95"]], 1e-3)
 
 
+def test_some_rows_are_taken_in_proportion_to_their_copies(
+    fits: tuple[xr.DataTree, xr.DataTree],
+) -> None:
+    ours, theirs = (replicate(tree, 4, rows=25)["observed_data"].to_dataset() for tree in fits)
+    assert ours.sizes["obs"] == 25
+    for name in ours.data_vars:
+        np.testing.assert_array_equal(np.sort(ours[name]), np.sort(theirs[name]))
+
+
 def test_one_copy_is_left_out(frame: pd.DataFrame, fits: tuple[xr.DataTree, xr.DataTree]) -> None:
     at = int(np.flatnonzero(frame["w"] == 3)[0])
     first = int(frame["w"].iloc[:at].sum())

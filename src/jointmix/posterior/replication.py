@@ -34,7 +34,7 @@ from jointmix.posterior.draws import (
     table_rows,
 )
 from jointmix.tables.design import Source
-from jointmix.tables.weights import standing_places
+from jointmix.tables.weights import places_in_steps
 
 #: What is drawn, by the group of the parameters.
 PREDICTIVE_GROUPS = {"posterior": "posterior_predictive", "prior": "prior_predictive"}
@@ -143,7 +143,9 @@ def _resampled(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.permuted(np.minimum(np.stack(found, axis=1), n_draws - 1), axis=0)
 
 
-def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree:
+def replicate(
+    tree: xr.DataTree, draws: int = 500, seed: int = 1, rows: int | None = None
+) -> xr.DataTree:
     """Tables like the fit's own, drawn from its posterior predictive distribution.
 
     Each draw of the parameters gives as many rows as the fit has: clusters, features and the
@@ -158,6 +160,8 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
         Tables, at most; evenly spaced in each chain.
     seed
         Of the rows.
+    rows
+        Rows of a table, at most: so many of the fit's, in equal steps; all if it is None.
 
     Returns
     -------
@@ -172,7 +176,7 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     Raises
     ------
     SpecError
-        If ``draws`` is below 1.
+        If ``draws`` or ``rows`` is below 1.
     DataError
         If the tables would not fit in 2 GB.
 
@@ -186,13 +190,14 @@ def replicate(tree: xr.DataTree, draws: int = 500, seed: int = 1) -> xr.DataTree
     posterior = used["posterior"].to_dataset()
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     parameters, source = posterior_parameters(used), observed_source(tree)
-    rows, source = _repeated(observed_rows(tree, spec), source, len(parameters.weight), spec)
-    drawn = drawn_tables(parameters, rows, spec, seed, source)
-    return _as_tree("posterior", posterior, drawn, rows, spec, chains)
+    every = observed_rows(tree, spec)
+    kept, source = _standing(every, source, len(parameters.weight), spec, rows)
+    drawn = drawn_tables(parameters, kept, spec, seed, source)
+    return _as_tree("posterior", posterior, drawn, kept, spec, chains)
 
 
 def prior_predictive(
-    table: object, spec: ModelSpec, draws: int = 500, seed: int = 1
+    table: object, spec: ModelSpec, draws: int = 500, seed: int = 1, rows: int | None = None
 ) -> xr.DataTree:
     """Tables drawn from the prior, before any fit.
 
@@ -207,6 +212,8 @@ def prior_predictive(
         Tables.
     seed
         Of parameters and rows.
+    rows
+        As for `replicate`.
 
     Returns
     -------
@@ -217,7 +224,7 @@ def prior_predictive(
     Raises
     ------
     SpecError
-        If ``draws`` is below 1.
+        If ``draws`` or ``rows`` is below 1.
     DataError
         If the table cannot be fitted, or the tables would not fit in 2 GB.
 
@@ -231,8 +238,8 @@ def prior_predictive(
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     dataset = make_dataset(table, spec)
     spec = dataset.spec
-    rows = replace(dataset.users_rows, label=dataset.label)
-    rows, source = _repeated(rows, dataset.source, draws, spec)
+    every = replace(dataset.users_rows, label=dataset.label)
+    kept, source = _standing(every, dataset.source, draws, spec, rows)
     arrays = prior_draws(dataset, draws, seed)
     parameters = dataset.scaling.to_users(packed(arrays, spec))
     users = unpacked(parameters, spec)
@@ -246,20 +253,25 @@ def prior_predictive(
         },
         coords={**chains, COMPONENT: np.arange(spec.n_clusters)},
     )
-    drawn = drawn_tables(parameters, rows, spec, seed, source)
-    return _as_tree("prior", prior, drawn, rows, spec, chains)
+    drawn = drawn_tables(parameters, kept, spec, seed, source)
+    return _as_tree("prior", prior, drawn, kept, spec, chains)
 
 
-def _repeated(
-    rows: Rows, source: Source | None, draws: int, spec: ModelSpec
+def _standing(
+    rows: Rows, source: Source | None, draws: int, spec: ModelSpec, most: int | None
 ) -> tuple[Rows, Source | None]:
-    """Rows as often as they stand for, if so many tables of them can be held."""
+    """Rows as often as they stand for, at most so many, if such tables of them can be held."""
     n = round(rows.copies.sum())
+    if most is not None:
+        n = min(n, whole_number("rows", most, 1))
     _check_size(draws, n, len(spec.columns))
-    if rows.weight is None or rows.unit is not None:
+    repeated = rows.weight is not None and rows.unit is None
+    if n == len(rows.y) and not repeated:
         return rows, source
-    places = standing_places(rows.copies, n)
-    return rows.standing(n), None if source is None else source.take(places)
+    places = places_in_steps(rows.copies, n)
+    if repeated:
+        rows = replace(rows, weight=None)
+    return rows.take(places), None if source is None else source.take(places)
 
 
 def _check_size(n_draws: int, n_rows: int, n_columns: int) -> None:

@@ -37,6 +37,8 @@ from jointmix.tables.labels import label_text
 
 #: Rows that are left out one by one, and numbers in the tables that are drawn.
 MOST_SCORED, _MOST_DRAWN = 2_000, 20_000_000
+#: Tables that are drawn: enough for one in a hundred on either side to be seen; rows of each.
+_LEAST_TABLES, _MOST_TABLES, _LEAST_ROWS = 100, 200, 100
 
 
 @dataclass(frozen=True)
@@ -251,15 +253,35 @@ class FittedView(Reading):
     @property
     def n_tables(self) -> int:
         """How many tables are drawn for predictive checks."""
-        n_rows = round(self.rows.copies.sum())
-        return max(20, min(200, _MOST_DRAWN // (n_rows * max(1, len(self.names)))))
+        most = _MOST_DRAWN // (self._standing * max(1, len(self.names)))
+        return max(_LEAST_TABLES, min(_MOST_TABLES, most))
+
+    @property
+    def table_rows(self) -> int:
+        """How many rows of the fit each of them has."""
+        most = _MOST_DRAWN // (self.n_tables * max(1, len(self.names)))
+        return min(self._standing, max(_LEAST_ROWS, most))
+
+    @property
+    def _standing(self) -> int:
+        return round(self.rows.copies.sum())
+
+    @property
+    def tables_cut(self) -> str:
+        """A sentence, with a space before it, on tables of fewer rows than the fit's; or ""."""
+        if self.table_rows == self._standing:
+            return ""
+        return (
+            f" Each has {self.table_rows:,} of the {self._standing:,} rows, in equal steps, and is "
+            "held to the observed entries of the same rows."
+        )
 
     @cached_property
     def replicates(self) -> xr.DataTree:
         """Tables drawn from the posterior predictive distribution."""
         from jointmix.posterior.replication import replicate
 
-        return replicate(self.tree, self.n_tables)
+        return replicate(self.tree, self.n_tables, rows=self.table_rows)
 
     @cached_property
     def prior_tables(self) -> xr.DataTree:
@@ -268,4 +290,4 @@ class FittedView(Reading):
         from jointmix.posterior.replication import prior_predictive
 
         table = observed_table(self.tree, self.model)
-        return prior_predictive(table, self.model.plain, self.n_tables)
+        return prior_predictive(table, self.model.plain, self.n_tables, rows=self.table_rows)

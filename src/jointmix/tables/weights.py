@@ -61,9 +61,14 @@ def standing_places(copies: np.ndarray, most: int) -> np.ndarray:
 
     Of more than ``most`` copies, so many, or as many as there are rows, are taken in equal steps.
     """
+    return places_in_steps(copies, max(most, len(copies)))
+
+
+def places_in_steps(copies: np.ndarray, most: int) -> np.ndarray:
+    """Places of the rows of at most so many copies, of all copies (obs,), in equal steps."""
     until = copies.cumsum()
     n = round(until[-1])
-    at = np.linspace(0, n - 1, min(n, max(most, len(copies)))).round()
+    at = np.linspace(0, n - 1, min(n, most)).round()
     return np.searchsorted(until, at, side="right")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jointmix.base.numbers import percent, probability
 from jointmix.base.schema import CLUSTER, OBS, require_group
 from jointmix.families.mixture import block_terms
+from jointmix.families.rows import Rows
 from jointmix.plots.along import Along, along_columns
 from jointmix.plots.clusters import answered
 from jointmix.plots.geometry import regression_line
@@ -42,6 +43,8 @@ ID, TITLE = "clusters", "Clusters"
 
 #: Rows of each kind on a card, and their columns; draws that densities of rows are averaged over.
 _ROWS, _MOST_VALUES, _DENSITY_DRAWS = 3, 6, 20
+#: Rows whose densities are averaged; of more, those that are most typical by one draw are.
+_MANY_ROWS, _LIKELY = 20_000, 500
 #: Lines of a profile, rows in its picture of the response, and terms of an equation.
 _MOST_TRAITS, _MOST_DRAWN, _MOST_TERMS = 16, 250, 8
 _READING = (
@@ -260,19 +263,29 @@ def _equation(view: FittedView, cluster: int) -> list[Element]:
     return found
 
 
-def densities(view: FittedView) -> np.ndarray:
-    """Log density of each row inside each cluster, averaged over draws, (obs, cluster)."""
+def most_typical(view: FittedView, cluster: int, candidates: np.ndarray) -> np.ndarray:
+    """Places of the candidates (obs,) of highest density inside a cluster, averaged over draws."""
+    many = len(view.rows.y) > _MANY_ROWS
     if "densities" not in view.made:
-        parameters = draw_parameters(require_group(view.tree, "posterior"), CLUSTER, view.model)
-        kept = parameters.take(spread(len(parameters.weight), _DENSITY_DRAWS))
-        found = np.empty((len(view.rows.y), len(view.clusters)))
-        with np.errstate(all="ignore"):
-            for place, rows in row_batches(view.rows, kept):
-                features, response = block_terms(view.model.blocks, rows, kept)
-                found[place] = (features + response).mean(axis=0)
-        view.made["densities"] = np.nan_to_num(found, nan=-np.inf)
-    made: np.ndarray = view.made["densities"]
-    return made
+        view.made["densities"] = densities(view, view.rows, 1 if many else _DENSITY_DRAWS)
+    density = view.made["densities"][candidates, cluster]
+    if many:
+        candidates = np.sort(candidates[np.argsort(-density, kind="stable")[:_LIKELY]])
+        rows = view.rows.take(candidates)
+        density = densities(view, rows, _DENSITY_DRAWS)[:, cluster]
+    return candidates[np.argsort(-density, kind="stable")[:_ROWS]]
+
+
+def densities(view: FittedView, rows: Rows, most: int) -> np.ndarray:
+    """Log density of each row inside each cluster, averaged over draws, (obs, cluster)."""
+    parameters = draw_parameters(require_group(view.tree, "posterior"), CLUSTER, view.model)
+    kept = parameters.take(spread(len(parameters.weight), most))
+    found = np.empty((len(rows.y), len(view.clusters)))
+    with np.errstate(all="ignore"):
+        for place, part in row_batches(rows, kept):
+            features, response = block_terms(view.model.blocks, part, kept)
+            found[place] = (features + response).mean(axis=0)
+    return np.nan_to_num(found, nan=-np.inf)
 
 
 def row_columns(view: FittedView, most: int = _MOST_VALUES) -> list[str]:
@@ -310,7 +323,7 @@ def _rows(view: FittedView, cluster: int) -> Table:
     own = np.flatnonzero(view.allocation["allocation"].values == view.clusters[cluster])
     whole = own[_complete(view)[own]]
     candidates = whole if whole.size else own
-    typical = candidates[np.argsort(-densities(view)[candidates, cluster], kind="stable")[:_ROWS]]
+    typical = most_typical(view, cluster, candidates)
     least = own[np.argsort(share[own, cluster], kind="stable")[:_ROWS]]
     least = least[~np.isin(least, typical)] if len(view.clusters) > 1 else least[:0]
     columns, several = row_columns(view), len(view.clusters) > 1

@@ -41,7 +41,8 @@ def section(view: FittedView) -> Section:
     unusual = int(checks["unusual"].sum())
     elements: list[Element] = [
         Prose(
-            text=f"{view.n_tables:,} tables like the fitted one were drawn from the posterior. "
+            text=f"{view.n_tables:,} tables like the fitted one were drawn from the posterior."
+            f"{view.tables_cut} "
             f"Of {len(checks)} statistics {unusual or 'none'} "
             f"{'lies' if unusual == 1 else 'lie'} outside what nearly all drawn tables show."
         ),

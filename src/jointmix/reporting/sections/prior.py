@@ -17,8 +17,8 @@ def section(view: FittedView) -> Section:
     columns = drawn_columns(view.prior_tables, "prior_predictive", modelled(view), wide=True)
     prose = Prose(
         text=f"{view.n_tables:,} tables were drawn from the prior, with the rows' centres and "
-        "scales. A sensible prior covers the observed values and is wider; it need not resemble "
-        f"them.{_signs(view, columns)}"
+        f"scales.{view.tables_cut} A sensible prior covers the observed values and is wider; it "
+        f"need not resemble them.{_signs(view, columns)}"
     )
     figure = column_figure(
         view,
