@@ -36,6 +36,9 @@ OF_NUMBERS: dict[str, tuple[str, int, tuple[str, ...], str | None]] = {
     "no response": ("spherical", 3, (), None),
 }
 
+#: Of which the fused model is compared without ``--thorough`` too.
+FUSED = ("tied", "counts as response", "no response")
+
 
 def dataset_of(name: str) -> Dataset:
     """Tables with holes in features and response; "mixed" has them in a word and a count too.
@@ -55,7 +58,13 @@ def dataset_of(name: str) -> Dataset:
 
 @pytest.mark.parametrize(
     "name",
-    ["mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in (*OF_NUMBERS, "levels"))],
+    [
+        "mixed",
+        *(
+            pytest.param(name, marks=more if name == "tied" else pytest.mark.slow)
+            for name in (*OF_NUMBERS, "levels")
+        ),
+    ],
 )
 def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> None:
     problem = Problem(dataset_of(name), None)
@@ -70,7 +79,7 @@ def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> No
 @pytest.mark.parametrize(
     ("name", "fused"),
     [("mixed", True), pytest.param("mixed", False, marks=pytest.mark.slow),
-     *(pytest.param(name, told, marks=[pytest.mark.slow] if told else [pytest.mark.slow, more])
+     *(pytest.param(name, told, marks=pytest.mark.slow if told and name in FUSED else more)
        for name in OF_NUMBERS for told in (True, False))],
 )  # fmt: skip
 def test_the_pymc_model_is_the_kernel(name: str, fused: bool) -> None:

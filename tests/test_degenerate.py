@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -187,7 +188,8 @@ def test_identical_rows_are_told_of_under_a_full_covariance() -> None:
 
 
 def test_an_improper_prior_is_a_caution_that_names_the_column_and_the_remedy() -> None:
-    spec = spec_of(priors=Priors(sd=HalfNormal()), covariance="diagonal")
+    once = replace(QUICK, retry_budget=0)
+    spec = spec_of(priors=Priors(sd=HalfNormal()), covariance="diagonal", sampler=once)
     tree = fit(table(ties=4), spec, seed=1)
     (finding,) = (each for each in diagnose(tree).concerns if each.code == "improper")
     assert finding.status == "caution"

@@ -133,9 +133,10 @@ def test_models_without_one_of_the_two(options: dict[str, object], kinds: list[s
 
 
 def test_some_rows_stand_for_all(tree: xr.DataTree) -> None:
-    whole, gaps, errors = loo(tree).table["elpd"], [], []
+    few = tree.isel(draw=slice(None, None, 5), missing_dims="ignore")
+    whole, gaps, errors = loo(few).table["elpd"], [], []
     for seed in range(40):
-        part = loo(tree, most_rows=100, seed=seed)
+        part = loo(few, most_rows=100, seed=seed)
         assert part.pointwise.sizes["obs"] == 100
         gap = part.table["elpd"] - whole
         gaps.append(gap.to_numpy())

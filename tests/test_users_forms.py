@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import numpyro_forms as forms
 import pytest
+from conftest import more
 from scipy.stats import norm
 
 from jointmix.base.errors import SpecError
@@ -93,10 +94,17 @@ RIGHT = {
 RIGHT["clusters apart"][2].update({f"sd[{i + 1}]": f"s{i}" for i in range(3)})
 QUICK = {"features left", "one cluster", "columns apart, order by support",
          "not centred", "sorted rows"}  # fmt: skip
+#: Of the same kind as others.
+ALIKE = {"features right", "columns apart, order by factor", "sorted falling", "sorted all",
+         "sorted counted", "sorted each column"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RIGHT]
+    "name",
+    [
+        n if n in QUICK else pytest.param(n, marks=more if n in ALIKE else pytest.mark.slow)
+        for n in RIGHT
+    ],
 )
 def test_a_right_model_is_certified(name: str) -> None:
     failures, findings, notes = judged(*RIGHT[name])
@@ -133,7 +141,10 @@ WRONG = {
 
 @pytest.mark.parametrize(
     "name",
-    [n if n == "y twice" else pytest.param(n, marks=pytest.mark.slow) for n in WRONG],
+    [
+        n if n == "y twice" else pytest.param(n, marks=more if n in ALIKE else pytest.mark.slow)
+        for n in WRONG
+    ],
 )
 def test_a_wrong_model_is_named(name: str) -> None:
     form, names, words = WRONG[name]

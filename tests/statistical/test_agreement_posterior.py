@@ -29,12 +29,15 @@ CASES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
     "one cluster": (1, 3, 120, {}),
 }  # fmt: skip
 
+#: Of each of four chains.
+DRAWS = how_many(300, 500)
+
 
 def compared(name: str, seed: int) -> PosteriorAgreement:
     """Both posteriors of a data set; what their densities are is tested for every structure."""
     k, d, n, options = CASES[name]
     truth = jm.four_clusters(k, d)
-    sampler = jm.SamplerSpec(draws=500, tune=500, chains=4)
+    sampler = jm.SamplerSpec(draws=DRAWS, tune=DRAWS, chains=4)
     columns = {
         "features": truth.features, "predictors": truth.predictors, "response": truth.response,
     }  # fmt: skip
@@ -51,7 +54,7 @@ def test_both_posteriors_agree() -> None:
         found = compared(name, seed)
         # One certificate in a hundred exceeds its bound by chance, given exact errors.
         assert found.agrees, (name, found)
-        assert [run.draws for run in found.runs] == [2000, 2000]
+        assert [run.draws for run in found.runs] == [4 * DRAWS, 4 * DRAWS]
         assert all(run.ess_per_second > 0 for run in found.runs)
         rms.append(found.rms)
     # Four summaries of some 100 parameters: a standard error of 0.06; of some 50, of 0.09.

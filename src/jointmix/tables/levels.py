@@ -25,6 +25,8 @@ def coded_column(column: Any, anything: bool, truths: bool = False) -> Coded | N
     truths
         Whether truth values are levels, and not the numbers 0 and 1.
     """
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+        return None
     series = nw.from_native(column, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         if isinstance(series.dtype, nw.Categorical | nw.Enum):
