@@ -525,7 +525,7 @@ def test_posteriors_are_the_same(name: str) -> None:
 @pytest.mark.parametrize("backend", [pytest.param("numba", marks=more), "jax"])
 def test_nutpie_samples_the_pymc_model_with_other_weights(backend: str) -> None:
     """One compiled model serves other rows, and their weights."""
-    settings = SamplerSpec(draws=500, tune=500, chains=2, sampler="nutpie", backend=backend)
+    settings = SamplerSpec(draws=300, tune=300, chains=2, sampler="nutpie", backend=backend)
     one = replace(pair(JOINT)[0], sampler=settings)
     kernel = replace(one, sampler=replace(settings, backend="auto"))
     for seed in (1, 2):

@@ -170,8 +170,8 @@ def straight_normal(
         climb begins, so that the curvature of all rows is asked for once, at the mode.
     known
         The normal approximation at a mode of the density of unconstrained values: the climb begins
-        there, with its curvature in place of a rough one, which serves at the mode of straight
-        coordinates too if that is within a standard deviation. Of many rows.
+        there, with its curvature in place of a rough one. Where there is a rough density it serves
+        at the mode of straight coordinates too if that is within a standard deviation.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def straight_normal(
         chart = StraightCoordinates(spec, origin)
         found = _normal(log_density, chart, _factor(_bent(known, log_density, chart)))
         if found is not None:
-            if _moved(found) < _FAR_KNOWN:
+            if _moved(found) < (_FAR if rough is None else _FAR_KNOWN):
                 return found
             origin = chart.values(found.center[None])[0][0]
     elif rough is not None:

@@ -104,8 +104,8 @@ class Posterior:
         Parameters
         ----------
         known
-            The mode of the density of unconstrained values near them: of many rows its curvature
-            is not asked for again.
+            The mode of the density of unconstrained values near them: the climb begins there, and
+            of many rows its curvature is not asked for again.
 
         Raises
         ------
@@ -113,14 +113,13 @@ class Posterior:
             If there is no mode with curvature in all directions.
         """
         some = self._rough
-        peak = None if some is None else known
         return straight_normal(
             self.log_density,
             self.dataset.spec,
             self.point(parameters),
             len(self.dataset.values),
             None if some is None else partial(value_and_gradient, some),
-            None if peak is None else peak.normal,
+            None if known is None else known.normal,
         )
 
 
