@@ -277,9 +277,11 @@ def most_typical(view: FittedView, cluster: int, candidates: np.ndarray) -> np.n
 
 
 def densities(view: FittedView, rows: Rows, most: int) -> np.ndarray:
-    """Log density of each row inside each cluster, averaged over draws, (obs, cluster)."""
-    parameters = draw_parameters(require_group(view.tree, "posterior"), CLUSTER, view.model)
-    kept = parameters.take(spread(len(parameters.weight), most))
+    """Log density of each row inside each cluster, averaged over so many draws, (obs, cluster)."""
+    if "draws" not in view.made:
+        parameters = draw_parameters(require_group(view.tree, "posterior"), CLUSTER, view.model)
+        view.made["draws"] = parameters.take(spread(len(parameters.weight), _DENSITY_DRAWS))
+    kept = view.made["draws"].take(slice(most))
     found = np.empty((len(rows.y), len(view.clusters)))
     with np.errstate(all="ignore"):
         for place, part in row_batches(rows, kept):
