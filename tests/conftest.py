@@ -1,6 +1,8 @@
 """One table, one specification for every structure, and the real fits that tests share."""
 
 import os
+import shutil
+import tempfile
 from functools import cache
 from typing import Any
 
@@ -52,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # What loops over tables asks while it is collected; see `how_many`.
     os.environ[_THOROUGH] = str(int(config.getoption("--thorough")))
+    if "PYTEST_XDIST_WORKER" in os.environ or _PROGRAMS in os.environ:
+        return
+    # What JAX compiles for one test another, of whatever worker, need not compile again.
+    folder = tempfile.mkdtemp(prefix="jax_programs_")
+    os.environ |= {_PROGRAMS: folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,6 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
+_PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 _THOROUGH = "JOINTMIX_TESTS_THOROUGH"
 
 

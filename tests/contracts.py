@@ -8,6 +8,7 @@ from scipy.integrate import quad
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Block, Predicted, Step
 from jointmix.families.rows import Rows
+from jointmix.families.steps import Products
 from jointmix.model.rows import by_role, scaled_rows
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
@@ -108,9 +109,7 @@ def columns_of(rows: Rows, case: Case) -> np.ndarray:
 
 def step_of(case: Case, rows: Rows, share: np.ndarray, previous: Parameters | None) -> Step:
     values = columns_of(rows, case)
-    w = np.column_stack([np.ones(len(values)), values])
-    i, j = np.triu_indices(w.shape[1])
-    return Step(rows, values, w[:, i] * w[:, j], case.scaling, share, previous)
+    return Step(rows, values, Products(values), case.scaling, share, previous)
 
 
 def mass_is_one(case: Case, seed: int = 1) -> None:

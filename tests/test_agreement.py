@@ -182,7 +182,7 @@ def without_compiling(problem: Problem) -> list[Side]:
 
 
 @pytest.mark.parametrize("name", ["free", pytest.param("known", marks=more),
-                                  pytest.param("no features", marks=pytest.mark.slow)])  # fmt: skip
+                                  pytest.param("no features", marks=more)])  # fmt: skip
 def test_a_student_t_response_agrees_at_random_and_extreme_points(name: str) -> None:
     problem = student_t(name)
     sides = without_compiling(problem)

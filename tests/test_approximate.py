@@ -1,9 +1,11 @@
 """The normal approximation at the mode, importance weights, and what is made of both."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from arviz_stats.base import array_stats
 from scipy import stats
@@ -12,9 +14,16 @@ from scipy.special import logsumexp
 from test_sampling import check_normalised, draws_of, one_line, prepared, same, spec_of, two_lines
 
 from jointmix.base.errors import SamplingError
+from jointmix.families.mixture import component_log_density, log_likelihood
+from jointmix.kernel.densities import densities
+from jointmix.model.packing import packed
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.mass import Normal, normal_at
+from jointmix.modes.straight import StraightNormal
 from jointmix.sampling import Target, approximate
-from jointmix.sampling.approximate import smoothed, systematic
-from jointmix.sampling.mode import Normal, laplace_normal
+from jointmix.sampling.proposal import Posterior
+from jointmix.sampling.weights import smoothed, systematic
 
 FACTOR = np.array([[0.5, 0.0, 0.0], [1.0, 2.0, 0.0], [-0.3, 0.4, 0.1]])
 NORMAL = Normal(np.array([1.0, -2.0, 3.0]), FACTOR, 0.0)
@@ -23,6 +32,10 @@ NORMAL = Normal(np.array([1.0, -2.0, 3.0]), FACTOR, 0.0)
 def plain(log_density: Any, dim: int, start: float = 0.5) -> Any:
     """A density of one's own as a target."""
     return SimpleNamespace(dim=dim, point=lambda _: np.full(dim, start), log_density=log_density)
+
+
+def normal_of(target: Any) -> Normal:
+    return normal_at(target.log_density, target.point(1))
 
 
 def quadratic(center: np.ndarray, precision: np.ndarray) -> Any:
@@ -51,7 +64,7 @@ def test_normal_is_scipys() -> None:
 
 def test_the_mode_of_a_normal_is_the_normal() -> None:
     precision = np.linalg.inv(FACTOR @ FACTOR.T)
-    found = laplace_normal(plain(quadratic(NORMAL.center, precision), 3), 1)
+    found = normal_of(plain(quadratic(NORMAL.center, precision), 3))
     # L-BFGS stops at gradients of 1e-6, or where a curvature of 1e2 no longer shows in the density.
     np.testing.assert_allclose(found.center, NORMAL.center, atol=1e-5)
     # Central differences of a linear gradient: rounding over the step, 1e-16 × 1e2 / 1e-5.
@@ -63,7 +76,7 @@ def test_the_mode_of_a_posterior_is_one() -> None:
     spec = spec_of()
     dataset, start = prepared(two_lines(), spec)
     target = Target(dataset, start)
-    found = laplace_normal(target, 1)
+    found = normal_of(target)
     value, gradient = target.log_density(found.center)
     # In units of the curvature there: a millionth of a standard deviation from the mode.
     assert np.abs(found.stretch.T @ gradient).max() < 1e-4
@@ -92,7 +105,7 @@ def broken(q: np.ndarray) -> tuple[float, np.ndarray]:
 @pytest.mark.parametrize("log_density", [flat, broken])
 def test_a_mode_without_curvature_is_refused(log_density: Any) -> None:
     with pytest.raises(SamplingError, match="no mode with curvature in all directions"):
-        laplace_normal(plain(log_density, 2), 1)
+        normal_of(plain(log_density, 2))
 
 
 def walled(q: np.ndarray) -> tuple[float, np.ndarray]:
@@ -109,7 +122,7 @@ def blip(q: np.ndarray) -> tuple[float, np.ndarray]:
 @pytest.mark.parametrize("log_density", [walled, blip])
 def test_a_curvature_that_is_not_the_posteriors_is_refused(log_density: Any) -> None:
     with pytest.raises(SamplingError, match="does not describe the posterior around it"):
-        laplace_normal(plain(log_density, 2, start=1e-4), 1)
+        normal_of(plain(log_density, 2, start=1e-4))
 
 
 # Weights.
@@ -182,19 +195,66 @@ def test_laplace_is_marked_and_reproducible() -> None:
     assert tree.attrs["approximation"] == "laplace"
     assert tree.attrs["backend"] == "laplace on kernel"
     assert tree.attrs["pareto_shape"] < 0.7
+    # What the rows add to the prior, as the labels' step computes it where a sampler does not.
+    found = tree["sample_stats"]["log_likelihood"].values
+    dataset, _ = prepared(two_lines(), spec)
+    at = packed({name: tree["posterior"][name].values for name in spec.shapes}, spec)
+    wanted = log_likelihood(component_log_density(spec.blocks, dataset.rows, at))
+    np.testing.assert_allclose(found, wanted.sum(-1), rtol=1e-9)
     assert same(tree, draws_of(spec, 1))
     assert not same(tree, draws_of(spec, 2))
 
 
+def test_draws_of_a_straight_normal_have_its_density() -> None:
+    """By the Jacobian of the map from standard normals, which differences give."""
+    dataset, start = prepared(two_lines(), spec_of())
+    normal = Posterior(dataset, start.direction).normal_near(start.parameters)
+    draws, log_density = normal.draw(300, np.random.default_rng(5))
+    straight = normal.chart.coordinates(draws)
+    z = normal.standardised(straight)
+    for place in (0, 299):
+        jacobian = approx_fprime(z[place], lambda at: normal.values(at[None])[0][0], 1e-7)
+        expected = stats.norm.logpdf(z[place]).sum() - np.linalg.slogdet(jacobian)[1]
+        # One-sided differences of a map whose second derivatives are of order one.
+        np.testing.assert_allclose(log_density[place], expected, atol=1e-4)
+
+
+def test_laplace_holds_where_a_normal_of_unconstrained_values_does_not() -> None:
+    rng = np.random.default_rng(2)
+    center, cluster = 4 * rng.normal(size=(4, 6)), rng.integers(4, size=320)
+    x = center[cluster] + rng.normal(size=(320, 6)) @ np.triu(rng.normal(size=(6, 6)))
+    table = pd.DataFrame(x, columns=list("abcdef"))
+    spec = ModelSpec(
+        n_clusters=4, features=list("abcdef"),
+        sampler=SamplerSpec(sampler="laplace", draws=500, chains=2),
+    )  # fmt: skip
+    dataset, start = prepared(table, spec)
+    crooked = normal_of(Target(dataset, start))
+    draws, log_q = crooked.draw(4000, np.random.default_rng(1))
+    log_p = densities(Target(dataset, start).problem, draws)
+    assert smoothed(log_p - log_q)[1] > 0.7
+    tree = draws_of(spec, 1, table)
+    assert tree.attrs["pareto_shape"] < 0.7
+
+
+def test_candidates_of_no_density_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(_: Posterior, points: np.ndarray, __: int | None) -> np.ndarray:
+        return np.full(len(points), -np.inf)
+
+    monkeypatch.setattr(Posterior, "log_densities", nowhere)
+    with pytest.raises(SamplingError, match="no density at any of 1,600 candidates"):
+        draws_of(spec_of(1, sampler="laplace"), 1, one_line())
+
+
 def test_unreliable_weights_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates come back as they are, each once, and k̂ says so."""
-    original = approximate.laplace_normal
+    original = Posterior.normal_near
 
-    def narrow(target: Target, seed: int) -> Normal:
-        found = original(target, seed)
-        return Normal(found.center, found.stretch / 4, found.log_density)
+    def narrow(posterior: Posterior, *near: Any) -> StraightNormal:
+        found = original(posterior, *near)
+        return replace(found, stretch=found.stretch / 4)
 
-    monkeypatch.setattr(approximate, "laplace_normal", narrow)
+    monkeypatch.setattr(Posterior, "normal_near", narrow)
     tree = draws_of(spec_of(1, sampler="laplace"), 1, one_line())
     assert tree.attrs["pareto_shape"] > 0.7
     slope = tree["posterior"]["slope"].values.ravel()
@@ -234,14 +294,13 @@ def test_singular_draws_are_exchanged_for_others_chosen() -> None:
 
     rng = np.random.default_rng(8)
     candidates, chosen = np.array([0.2, 1.0, -0.7, 0.5, -1.0]), np.array([1, 0, 4, 2, 1, 2])
-    target: Any = SimpleNamespace(parameters=parameters)
-    found = approximate.invertible(target, candidates, chosen, rng)
+    found = approximate.invertible(parameters, candidates, chosen, rng)
     np.testing.assert_array_equal(found[[1, 3, 5]], [0, 2, 2])
     assert set(found[[0, 2, 4]]) <= {0, 2}
     with pytest.raises(SamplingError, match="exact functions"):
-        approximate.invertible(target, candidates, np.array([1, 4]), rng)
-    none: Any = SimpleNamespace(parameters=lambda q: {"mu": q})
-    assert approximate.invertible(none, candidates, chosen, rng) is chosen
+        approximate.invertible(parameters, candidates, np.array([1, 4]), rng)
+    found = approximate.invertible(lambda q: {"mu": q}, candidates, chosen, rng)
+    assert found is chosen
 
 
 # What is chosen by weight.

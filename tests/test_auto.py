@@ -21,7 +21,7 @@ from jointmix.model.serialised import spec_to_dict
 from jointmix.sampling import Target, independence, sample
 from jointmix.sampling.control import Control
 from jointmix.sampling.independence import Sampler
-from jointmix.sampling.mode import LARGEST_DIM
+from jointmix.sampling.target import LARGEST_DIM
 from jointmix.validation.calibration import read_calibration
 from jointmix.validation.calibration.result import spec_digest
 

@@ -32,7 +32,7 @@ from jointmix.base.errors import (
     SpecError,
     StorageError,
 )
-from jointmix.cli import app
+from jointmix.cli.commands import app
 from jointmix.model.holes import with_holes
 from jointmix.posterior.draws import fitted_spec
 from jointmix.reporting import render_html, report

@@ -15,7 +15,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import jointmix as jm
-import jointmix.cli as cli
+import jointmix.cli.commands as cli
 from jointmix.base.errors import ColumnTypeError, DataError, JointmixError
 from jointmix.families.priors.priors import (
     Fixed,

@@ -16,7 +16,7 @@ import xarray as xr
 from synthetic import fitted_tree
 from typer.testing import CliRunner, Result
 
-import jointmix.cli as cli
+import jointmix.cli.commands as cli
 from jointmix.base.errors import PrecisionWarning, SamplingError
 from jointmix.base.schema import SCHEMA_VERSION
 from jointmix.checks import diagnose
@@ -112,8 +112,7 @@ def engine(monkeypatch) -> Engine:
     import jointmix.posterior.frames
 
     made = Engine()
-    for function in ("fit", "report"):
-        monkeypatch.setattr(jointmix.cli.building, function, getattr(made, function))
+    monkeypatch.setattr(jointmix.cli.building, "report", made.report)
     fitting = "fitting.workflow"
     parts = ((fitting, "fit"), (fitting, "recover"), ("reporting", "report"))
     for name, function in (*parts, ("posterior.prediction", "predict")):

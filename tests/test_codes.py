@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import jointmix as jm
 from jointmix.base.codes import code_of, references
 from jointmix.checks import CHECKS, Finding, judge, put_aside, stored_diagnosis, verdict
-from jointmix.cli import app
+from jointmix.cli.commands import app
 
 SOURCES = Path(jm.__file__).parent
 

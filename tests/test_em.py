@@ -16,10 +16,10 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from jointmix.base.machine import limited_cores
+from jointmix.families.limits import VARIANCE_FLOOR
 from jointmix.families.mixture import log_likelihood, responsibility
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Priors
-from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import mode_share
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.scaling import standard_scaling

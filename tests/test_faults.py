@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -718,13 +717,32 @@ INTERRUPTED = {
     signal.raise_signal(signal.SIGINT)
 """,
 }
+# A shell may ask the process and its group.
+INTERRUPTED["and comes twice"] = """
+    import typer
+    echo = typer.echo
+
+    def and_again(*given, **named):
+        echo(*given, **named)
+        signal.raise_signal(signal.SIGINT)
+
+    typer.echo = and_again
+    signal.raise_signal(signal.SIGINT)
+"""
+# Python waits for threads before it ends.
+INTERRUPTED["and once more, as it still waits"] = """
+    import os, threading, time
+    threading.Thread(target=time.sleep, args=(30,)).start()
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    signal.raise_signal(signal.SIGINT)
+"""
 
 
-@pytest.mark.parametrize("body", INTERRUPTED.values(), ids=INTERRUPTED)
-def test_ctrl_c_in_a_library_is_not_lost(body: str) -> None:
+def waiting(body: str) -> subprocess.CompletedProcess[str]:
+    """A command that runs some code."""
     code = f"""
 import gc, signal
-from jointmix import cli
+from jointmix.cli import commands as cli
 
 @cli.app.command("wait")
 def wait():
@@ -732,9 +750,42 @@ def wait():
 
 cli.main()
 """
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code, "wait"], capture_output=True, text=True, timeout=60
     )
+
+
+@pytest.mark.parametrize("body", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_ctrl_c_in_a_library_is_not_lost(body: str) -> None:
+    done = waiting(body)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_what_is_tidied_up_is_not_cut_off_by_the_same_request() -> None:
+    done = waiting("""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.raise_signal(signal.SIGINT)
+        print("tidy")
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "tidy\n", "interrupted\n")
+
+
+def test_ctrl_c_while_the_program_is_loaded() -> None:
+    code = """
+import signal, sys
+
+class Asks:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Asks())
+from jointmix.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
@@ -748,10 +799,13 @@ def test_comparing_in_threads_ends_at_ctrl_c(recipe: Path) -> None:
         start_new_session=True,
         env=os.environ | {"PYTHONFAULTHANDLER": "1"},
     )
-    timer = threading.Timer(6, process.send_signal, [signal.SIGINT])
-    timer.start()
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("screen"):
+        assert process.poll() is None, "ended before it compared"
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
     out, said = ended(process, 60)
-    assert (process.returncode, out.strip()) == (130, "")
+    assert (process.returncode, out.strip()) == (130, ""), said
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
     assert not session(process.pid)
@@ -888,7 +942,7 @@ def test_a_fit_needs_neither_its_data_nor_its_place(recipe: Path, tmp_path: Path
         import io, sys
         import pandas as pd
         from contextlib import redirect_stdout
-        from jointmix.cli import app
+        from jointmix.cli.commands import app
         for suffix in (".nc", ".zarr", ".zarr.zip"):
             for command in (["predict", f"fit{suffix}", "new.csv"], ["score", f"fit{suffix}"],
                             ["diagnose", f"fit{suffix}"],

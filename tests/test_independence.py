@@ -29,8 +29,9 @@ from jointmix.modes.straight import StraightNormal
 from jointmix.sampling import independence
 from jointmix.sampling.control import Control
 from jointmix.sampling.copies import Copies, symmetric_weights
-from jointmix.sampling.independence import Chains, weigh
+from jointmix.sampling.independence import Chains
 from jointmix.sampling.proposal import Posterior, Proposal, make_proposal
+from jointmix.sampling.weights import weigh
 
 #: Of both clusters, known, where posteriors have two modes.
 VARIANCE = 0.4

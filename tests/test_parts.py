@@ -27,7 +27,7 @@ from jointmix.base.errors import (
     SpecError,
     StorageError,
 )
-from jointmix.cli import app
+from jointmix.cli.commands import app
 from jointmix.model import drawn_parts
 from jointmix.model.dataset import make_dataset
 from jointmix.storage.part_folders import part_folder

@@ -11,8 +11,8 @@ from test_architecture import FILES, SOURCE, parsed
 from test_cli import assert_refused, call, names
 from test_cli_scores import RECIPE
 
-import jointmix.cli as cli
 from jointmix.base.errors import SpecError
+from jointmix.cli import arguments
 from jointmix.cli.building import places
 from jointmix.cli.output import put_csv
 from jointmix.fitting.recipe import parse_recipe, read_recipe
@@ -249,5 +249,5 @@ def test_the_command_that_runs_a_file_runs_that_file_alone(tmp_path: Path) -> No
     path = tmp_path / "m.py"
     path.write_text("raise RuntimeError('mine')")
     with pytest.raises(SpecError, match=r"m\.py: fails with RuntimeError: mine"):
-        cli.arguments.load_model(f"{path}:model")
-    assert cli.arguments.load_model(None) is None
+        arguments.load_model(f"{path}:model")
+    assert arguments.load_model(None) is None

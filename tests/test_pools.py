@@ -26,7 +26,7 @@ from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores
 from jointmix.base.pools import JOBLIB, chosen_pool, other_pool, run_jobs, run_threads
 from jointmix.base.threads import heed, on_cores, worker_threads
-from jointmix.cli import app
+from jointmix.cli.commands import app
 from jointmix.fitting.pooled import pointwise
 from jointmix.model.dataset import make_dataset
 from jointmix.model.simulate import simulate

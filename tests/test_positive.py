@@ -31,6 +31,10 @@ from jointmix.model.spec import ModelSpec
 from jointmix.modes.em import fit_em
 from jointmix.posterior.draws import fitted_scaling, fitted_spec
 from jointmix.sampling import Target
+from jointmix.validation.agreement.comparison import Comparison
+from jointmix.validation.agreement.plain_sides import numpy_side, scipy_side
+from jointmix.validation.agreement.problem import Problem
+from jointmix.validation.agreement.terms import Side, Terms
 from jointmix.validation.calibration.replicates import true_arrays
 
 pytestmark = pytest.mark.kernel
@@ -554,6 +558,28 @@ def test_its_implementations_agree(family: str) -> None:
     certificate = jm.crosscheck(sizes(family), model(2, family), points=20, posterior=False, seed=2)
     assert certificate.passed, certificate.findings
     assert {"kernel", "PyMC on JAX", "NumPyro enumerated"} <= set(certificate.implementations)
+
+
+@both
+def test_what_is_cut_off_is_not_compared_and_named(family: str) -> None:
+    problem = Problem(make_dataset(sizes(family), model(2, family)), None)
+    points = np.zeros((3, problem.dim))
+    # Intercepts and slopes, of one cluster and of both.
+    where, shape = problem.slices["location"]
+    points[1][where].reshape(shape)[0, 0] = points[2][where].reshape(shape)[:, 0] = -150.0
+    comparison = Comparison(problem, [numpy_side(problem), scipy_side(problem)])
+    assert all(each.agrees for each in comparison.run(points))
+    (note,) = comparison.notes()
+    assert note.startswith("At 2 of 3 points a response is so far from a component's mean")
+
+    def wrong(points: np.ndarray) -> Terms:
+        terms = scipy_side(problem).evaluate(points)
+        return dataclasses.replace(terms, rows=terms.rows * 1.001)
+
+    # Where one component is cut off, the rest still is compared.
+    comparison = Comparison(problem, [numpy_side(problem), Side("wrong", wrong)])
+    differ = [each.term for each in comparison.run(points[1:2]) if not each.agrees]
+    assert differ == ["rows"]
 
 
 def test_rows_far_from_a_cluster_do_not_stop_the_search() -> None:

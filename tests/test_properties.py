@@ -23,7 +23,7 @@ from scipy.stats import multivariate_normal, norm
 from test_kernel import target_of
 from typer.testing import CliRunner
 
-import jointmix.cli as cli
+import jointmix.cli.commands as cli
 from jointmix.base.errors import JointmixError
 from jointmix.families.matrices import inverse_lower
 from jointmix.families.mixture import log_likelihood, responsibility

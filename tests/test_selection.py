@@ -310,7 +310,9 @@ def test_screening_leaves_the_truth(structure: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", COMPARED)
+@pytest.mark.parametrize(
+    "structure", ["full", *(pytest.param(s, marks=more) for s in COMPARED[1:])]
+)
 def test_structure_and_number_are_found(structure: str) -> None:
     truth = three_groups(structure)
     spec = replace(truth.spec, sampler=FEW)
@@ -340,7 +342,8 @@ def test_four_clusters_are_four(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=more)])
+@more
+@pytest.mark.parametrize("seed", [1, 2])
 def test_two_simulated_are_two(seed: int) -> None:
     rng = np.random.default_rng(seed)
     z = rng.random(200) < 0.4

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import jointmix as jm
 from jointmix.base.errors import SchemaError, SpecError
-from jointmix.cli import app
+from jointmix.cli.commands import app
 from jointmix.fitting.counterparts import _distances, _parameter_distances, common_rows
 from jointmix.fitting.differing import in_common
 from jointmix.posterior.draws import fitted_spec
@@ -76,7 +76,9 @@ def test_a_fit_and_itself_differ_in_nothing(fits: dict[str, xr.DataTree]) -> Non
 
 def test_the_same_posterior_differs_by_monte_carlo_errors(fits: dict[str, xr.DataTree]) -> None:
     first, again = fits["first"], fits["again"]
-    found = jm.diff(first, again)
+    # At a level of 5% one pair of fits in twenty would be called changed: draws differ in their
+    # last bits between processors, and then altogether.
+    found = jm.diff(first, again, level=1e-6)
     assert found.same
     one, other = (jm.summary(tree) for tree in (first, again))
     for name, line in found.table.iterrows():
@@ -118,7 +120,7 @@ def test_without_common_rows_by_columns(fits: dict[str, xr.DataTree]) -> None:
     one, two = (jm.summary(tree).loc["slope[cluster 1, u]"] for tree in (first, other))
     assert line["error"] == pytest.approx(np.hypot(one["sd"], two["sd"]))
     # Two tables of one truth.
-    assert not jm.diff(first, other).table["changed"].any()
+    assert not jm.diff(first, other, level=1e-6).table["changed"].any()
 
 
 def test_distances_are_bhattacharyyas(fits: dict[str, xr.DataTree]) -> None:

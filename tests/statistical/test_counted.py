@@ -130,7 +130,7 @@ def gaps(family: str, k: int, seed: int, sampler: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("k", [pytest.param(1, marks=more), 2])
-@pytest.mark.parametrize("family", ["binomial", "negative_binomial"])
+@pytest.mark.parametrize("family", [pytest.param("binomial", marks=more), "negative_binomial"])
 def test_posterior_is_right(family: str, k: int) -> None:
     """Means, sds, 5% and 95% quantiles of every parameter within 3.5 standard errors."""
     far = {name for name, gap in gaps(family, k, 1, "nutpie").items() if abs(gap) >= MOST_ERRORS}

@@ -152,7 +152,7 @@ PLANTED = [
 
 
 #: Of the same kind as others.
-ALIKE = (half_the_prior_scale, every_row_counted_twice)
+ALIKE = (half_the_prior_scale, every_row_counted_twice, half_the_spread, intercept_at_the_mean)
 
 
 @pytest.mark.parametrize(

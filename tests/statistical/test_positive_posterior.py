@@ -119,7 +119,7 @@ def errors(family: str, case: str, seed: int) -> dict[str, float]:
     ("family", "case"),
     [
         ("gamma", "crossing"),
-        ("inverse_gaussian", "apart"),
+        pytest.param("inverse_gaussian", "apart", marks=more),
         pytest.param("gamma", "apart", marks=more),
         pytest.param("inverse_gaussian", "crossing", marks=more),
     ],

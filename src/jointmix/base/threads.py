@@ -7,6 +7,8 @@ from contextvars import ContextVar
 
 from jointmix.base.machine import available_cores
 
+#: Parts that many rows are divided into, at most.
+_PARTS = 16
 #: Set when nobody waits any longer for what this thread does.
 _left: ContextVar[threading.Event | None] = ContextVar("_left", default=None)
 
@@ -27,6 +29,15 @@ def heed() -> None:
     left = _left.get()
     if left is not None and left.is_set():
         raise KeyboardInterrupt
+
+
+def row_parts(n: int, step: int) -> list[slice]:
+    """Many rows in parts for threads, each of a multiple of ``step`` rows but for the last.
+
+    As many parts whatever the number of cores, so that sums are the same to the last bit.
+    """
+    size = step * max(1, -(-n // (_PARTS * step)))
+    return [slice(first, min(first + size, n)) for first in range(0, n, size)]
 
 
 def on_cores[Item, Result](

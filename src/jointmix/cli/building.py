@@ -27,7 +27,6 @@ from jointmix.checks import stored_diagnosis
 from jointmix.checks.diagnosis import STATUS_OF
 from jointmix.cli.since import Since, replace_fit, since_last
 from jointmix.fitting.recipe import Recipe, read_recipe
-from jointmix.fitting.workflow import fit
 from jointmix.reporting import report
 from jointmix.reporting.elements import Cell, Document, Section, Table, number_cells
 from jointmix.reporting.render import render
@@ -164,16 +163,7 @@ def run_recipe(
         Whether the fit that is replaced is kept, and what changed is written, whatever the recipe
         says.
     """
-    table = recipe.table()
-    tree = fit(
-        table,
-        recipe.spec,
-        seed=recipe.seed if seed is None else seed,
-        progress=progress,
-        stream=stream,
-        start=recipe.start,
-    )
-    tree = recipe.completed(tree, table)
+    tree = recipe.fit(seed, progress, stream)
     compared, replaced = against_last or recipe.report.against_last, None
     if compared:
         replaced = replace_fit(tree, at.fit, at.last)

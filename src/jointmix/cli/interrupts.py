@@ -4,7 +4,13 @@ import _thread
 import signal
 import sys
 import threading
+import time
 from types import FrameType
+
+#: Exit code of what was interrupted.
+INTERRUPTED = 130
+#: Seconds within which two requests are one: shells and schedulers ask a process, and its group.
+_ONE = 1.0
 
 
 class Interrupts:
@@ -17,7 +23,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.met = False
+        self.met, self._asked = False, -_ONE
 
     def heed(self) -> None:
         """Answer Ctrl-C and SIGTERM alike, unless who started the command ignores Ctrl-C."""
@@ -27,7 +33,10 @@ class Interrupts:
         sys.unraisablehook = self._dropped
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.met = True
+        now = time.monotonic()
+        if now - self._asked < _ONE:
+            return
+        self.met, self._asked = True, now
         signal.default_int_handler(number, frame)
 
     def _dropped(self, ignored: "sys.UnraisableHookArgs") -> None:
@@ -36,6 +45,7 @@ class Interrupts:
         What it left half made complains of that when it goes, to nobody's use.
         """
         if issubclass(ignored.exc_type, KeyboardInterrupt):
+            self._asked = -_ONE
             # At once, it would meet this function.
             again = threading.Timer(0.1, _thread.interrupt_main)
             # It does not outlast the command.

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import carray, config, njit, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.registry import cpu_target
@@ -173,7 +173,29 @@ def _call_interpreted(address: int, *args: Any) -> float:
     return float(_interpreted[address](*given))
 
 
+@intrinsic
+def _pointer(_context, address):  # type: ignore[no-untyped-def]
+    """An address as a pointer to doubles."""
+
+    def build(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+    return _DOUBLES(address), build
+
+
+@jit()
+def _doubles_at(address, n):  # type: ignore[no-untyped-def]
+    """The n doubles at an address."""
+    return carray(_pointer(address), (n,))
+
+
+def doubles_in_memory(address: int, n: int) -> np.ndarray:
+    """The same in Python."""
+    return np.ctypeslib.as_array((ctypes.c_double * int(n)).from_address(int(address)))
+
+
 call = _call_interpreted if _configuration.DISABLE_JIT else _call
+doubles_at = doubles_in_memory if _configuration.DISABLE_JIT else _doubles_at
 
 
 @dataclass(frozen=True)

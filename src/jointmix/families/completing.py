@@ -12,6 +12,7 @@ from jointmix.families.patterns import by_pattern
 from jointmix.families.protocol import Block, Predicted
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Specified
+from jointmix.families.steps import Products
 
 
 def missing_given(
@@ -53,7 +54,7 @@ class Expected:
 
 def expected_moments(
     rows: Rows,
-    outer: np.ndarray,
+    products: Products,
     share: np.ndarray,
     parameters: Parameters,
     blocks: Sequence[Block],
@@ -65,8 +66,8 @@ def expected_moments(
     ----------
     rows
         On the parameters' scale.
-    outer
-        Upper triangle of each row's w w', zeros for what is missing, (obs, pair).
+    products
+        Of each row's w = (1, columns) with itself.
     share
         Responsibilities times the rows' weights, (start, cluster, obs).
     parameters
@@ -78,15 +79,11 @@ def expected_moments(
         None: so much the more its moments weigh, and the less they are spread.
     """
     width = 1 + len(blocks[0].spec.columns)
-    i, j = np.triu_indices(width)
     found = np.zeros((2, *share.shape[:2], width, width))
     for part in rows.patterns:
         own = share[..., part.place]
         heavy = own if weight is None else own * weight[..., part.place]
-        flat = heavy.reshape(-1, len(part.place)) @ outer[part.place]
-        moments = np.zeros((len(flat), width, width))
-        moments[:, i, j] = moments[:, j, i] = flat
-        moments = moments.reshape(*share.shape[:2], width, width)
+        moments = products.take(part.place).summed(heavy)
         if not part.present.all():
             given = missing_given(blocks, parameters, part.present, part.answered)
             gone = 1 + np.flatnonzero(~part.present)

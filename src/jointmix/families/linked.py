@@ -1,6 +1,7 @@
 """What responses share whose mean is a function of their line: a link, an offset, and scoring."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Parameter, Scores, Step
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
+from jointmix.families.steps import Products
 
 #: Steps of scoring from an allocation, and how often one is halved until it climbs.
 _FIRST_STEPS, _HALVINGS = 5, 12
@@ -25,6 +27,36 @@ _MOST = 1e150
 
 #: Further parameters by name, and what the family is `given` of the rows.
 Own = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Design:
+    """What free coefficients of a line multiply.
+
+    Attributes
+    ----------
+    values
+        Columns, (obs, free).
+    fixed
+        What is known of η, (cluster, obs), or (1, obs) where it is the same for all.
+    products
+        Of (1, predictors) of each row with itself.
+    free
+        Which of these are multiplied.
+    """
+
+    values: np.ndarray
+    fixed: np.ndarray
+    products: Products
+    free: slice
+
+    def solved(self, weight: np.ndarray, pull: np.ndarray) -> np.ndarray:
+        """(U'WU)⁻¹ U'pull, (start, cluster, free), of weights and pulls (start, cluster, obs)."""
+        return least_squares(self.gram(weight), pull @ self.values)
+
+    def gram(self, weight: np.ndarray) -> np.ndarray:
+        """U'WU, (start, cluster, free, free), of weights (start, cluster, obs)."""
+        return self.products.summed(weight)[..., self.free, self.free]
 
 
 class Linked(Line):
@@ -137,17 +169,13 @@ class Linked(Line):
         """Of b and θ, those that are free: (U'R_k W_k U)⁻¹ with the information W."""
         own = self._own(parameters, rows)
         information = share * np.minimum(self.information_at(line(parameters, rows), own), _MOST)
-        design, _ = self._design(rows, None)
-        gram = np.einsum("nk,ni,nj->kij", information, design, design)
+        gram = self._design(rows, None).gram(information.T[None])[0]
         return np.asarray(np.linalg.pinv(gram, hermitian=True))
 
-    def _design(self, rows: Rows, scaling: Scaled | None) -> tuple[np.ndarray, np.ndarray]:
-        """What free coefficients multiply, (obs, free), and what is known of η, (cluster, obs).
-
-        Predictors begin where they are 0 on the users' scale, if b is known there.
-        """
+    def _design(self, rows: Rows, scaling: Scaled | None) -> _Design:
+        """Predictors begin where they are 0 on the users' scale, if b is known there."""
         spec, n = self.spec, len(rows.y)
-        u, fixed = rows.u, np.zeros((spec.n_clusters, n))
+        u, fixed = rows.u, np.zeros((1, n))
         if rows.offset is not None:
             fixed = fixed + rows.offset
         if scaling is not None:
@@ -157,29 +185,31 @@ class Linked(Line):
                 u, fixed = u + center / scale, fixed + known["intercept"][:, None]
             if "slope" in known:
                 fixed = fixed + known["slope"] @ u.T
-        parts = [np.ones((n, 1))] if spec.free_intercept else []
-        parts += [] if isinstance(spec.priors.slope, Fixed) else [u]
-        return np.concatenate([np.zeros((n, 0)), *parts], axis=1), fixed
+        first = int(not spec.free_intercept)
+        last = 1 if isinstance(spec.priors.slope, Fixed) else 1 + u.shape[1]
+        values = np.concatenate([np.ones((n, 1 - first)), u[:, : last - 1]], axis=1)
+        return _Design(values, fixed, Products(u), slice(first, last))
 
     def maximise(self, step: Step) -> dict[str, np.ndarray]:
         """Steps of Fisher's scoring in b and θ, halved until they climb."""
-        design, fixed = self._design(step.rows, step.scaling)
-        outer = step.rows.made_of_them.setdefault(
-            ("outer", self.spec), (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-        )
+        made, key = step.rows.made_of_them, ("design", self.spec)
+        if key not in made:
+            made[key] = self._design(step.rows, step.scaling)
+        design = made[key]
         if step.previous is None:
             offset = 0.0 if step.rows.offset is None else step.rows.offset
-            gap = self.working(step.rows) + offset - fixed
-            coefficient = self._solved(step.share, step.share * gap, design, outer)
+            gap = self.working(step.rows) + offset - design.fixed
+            coefficient = design.solved(step.share, step.share * gap)
             own, steps = self.first_shapes(step), _FIRST_STEPS
         else:
             coefficient = self._free(step.previous)
             own, steps = self.shapes(step.previous), 1
         each = {name: value[..., None] for name, value in own.items()} | self.given(step.rows)
         for _ in range(steps):
-            coefficient = self._scored(step, coefficient, (design, outer, fixed), each)
+            coefficient = self._scored(step, coefficient, design, each)
         found = self._coefficients(coefficient, step.scaling)
-        return found | self.better_shapes(step, fixed + coefficient @ design.T, own)
+        eta = design.fixed + coefficient @ design.values.T
+        return found | self.better_shapes(step, eta, own)
 
     def first_shapes(self, step: Step) -> dict[str, np.ndarray]:
         """Further parameters (start, cluster) with which EM starts."""
@@ -193,34 +223,24 @@ class Linked(Line):
         del step, eta
         return own
 
-    @staticmethod
-    def _solved(
-        weight: np.ndarray, pull: np.ndarray, design: np.ndarray, outer: np.ndarray
-    ) -> np.ndarray:
-        """(U'WU)⁻¹ U'pull, (start, cluster, free), of weights and pulls (start, cluster, obs)."""
-        p = design.shape[1]
-        gram = (weight @ outer).reshape(*weight.shape[:2], p, p)
-        return least_squares(gram, pull @ design)
-
     def _scored(
-        self, step: Step, coefficient: np.ndarray,
-        parts: tuple[np.ndarray, np.ndarray, np.ndarray], own: dict[str, np.ndarray],
-    ) -> np.ndarray:  # fmt: skip
-        design, outer, fixed = parts
+        self, step: Step, coefficient: np.ndarray, design: _Design, own: dict[str, np.ndarray]
+    ) -> np.ndarray:
         share, y = step.share, step.rows.y
 
         def height(eta: np.ndarray) -> np.ndarray:
             return (share * self.log_density_at(y, eta, own)).sum(axis=-1)
 
-        eta = fixed + coefficient @ design.T
+        values, fixed = design.values, design.fixed
+        eta = fixed + coefficient @ values.T
         weight = share * np.minimum(self.information_at(eta, own), _MOST)
         pull = share * np.clip(self.pull_at(y, eta, own), -_MOST, _MOST)
-        move = self._solved(weight, pull, design, outer)
-        farthest = np.abs(move @ design.T).max(axis=-1, initial=0.0)[..., None]
+        move = design.solved(weight, pull)
+        farthest = np.abs(move @ values.T).max(axis=-1, initial=0.0)[..., None]
         move = move * np.minimum(1.0, _LONGEST / np.maximum(farthest, 1e-300))
         before, found, left = height(eta), coefficient, np.ones(share.shape[:2], dtype=bool)
         for _ in range(_HALVINGS):
-            climbs = left & (height(fixed + (coefficient + move) @ design.T) >= before)
+            climbs = left & (height(fixed + (coefficient + move) @ values.T) >= before)
             found = np.where(climbs[..., None], coefficient + move, found)
             left &= ~climbs
             if not left.any():

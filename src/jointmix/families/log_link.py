@@ -2,11 +2,9 @@
 
 import numpy as np
 
+from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.linked import Linked
 from jointmix.families.rows import Rows
-
-#: Exponents beyond which means would leave float64.
-MOST = 700.0
 
 
 class LogLinked(Linked):
@@ -33,7 +31,7 @@ class LogLinked(Linked):
 
     def mean_at(self, eta: np.ndarray) -> np.ndarray:
         """exp(η)."""
-        return np.asarray(np.exp(np.minimum(eta, MOST)))
+        return np.asarray(np.exp(np.minimum(eta, MOST_EXPONENT)))
 
 
 def without_offset(log_y: np.ndarray, rows: Rows) -> np.ndarray:

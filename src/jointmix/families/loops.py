@@ -173,11 +173,12 @@ def project(sums: np.ndarray, weights: np.ndarray, terms: np.ndarray, n_terms: i
 
 
 @jit(fastmath=SUMS)
-def softmax(
+def log_sums(
     terms: np.ndarray, total: np.ndarray, bits: np.ndarray, n: int, weights: np.ndarray
 ) -> float:
-    """Turn log terms (component, block) into responsibilities; returns Σ_b w_b log Σ_k exp(terms).
+    """Σ_b w_b log Σ_k exp(terms) of log terms (component, block).
 
+    Terms become their exponentials over the largest's, and ``total`` (block,) the sums of these.
     ``weights`` (block,) is empty where they are one.
     """
     k = terms.shape[0]
@@ -214,6 +215,16 @@ def softmax(
             product *= total[b]
         result += np.log(product)
         start += 32
+    return result
+
+
+@jit(fastmath=SUMS)
+def softmax(
+    terms: np.ndarray, total: np.ndarray, bits: np.ndarray, n: int, weights: np.ndarray
+) -> float:
+    """As `log_sums`, but terms become responsibilities."""
+    result = log_sums(terms, total, bits, n, weights)
+    k = terms.shape[0]
     for b in range(n):
         total[b] = 1.0 / total[b]
     for c in range(k):

@@ -13,18 +13,17 @@ from typing import ClassVar
 import numpy as np
 
 from jointmix.families.checks import Checks
+from jointmix.families.limits import MOST_RATIO, VARIANCE_FLOOR
 from jointmix.families.line import line
 from jointmix.families.linked import Own
 from jointmix.families.log_link import LogLinked, without_offset
 from jointmix.families.parameters import Parameters
 from jointmix.families.positive_checks import PositiveChecks
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.protocol import VARIANCE_FLOOR, Parameter, Step, freed
+from jointmix.families.protocol import Parameter, Step, freed
 from jointmix.families.rows import Rows
 from jointmix.families.straight import Straightened
 
-#: Largest log of a response over its mean: from here on what is a function of it is cut off.
-MOST_RATIO = 300.0
 #: Draws stay where they are positive numbers.
 _LEAST_DRAWN, _MOST_DRAWN = 1e-300, 1e300
 

@@ -28,9 +28,6 @@ from jointmix.families.straight import Straightened
 
 Role = Literal["weight", "location", "scale", "correlation", "shape", "probability"]
 
-#: Variances below this, on the standardised scale, mark a collapsed cluster.
-VARIANCE_FLOOR = 1e-8
-
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
@@ -274,6 +271,14 @@ class Block(ABC):
         (cluster,), at parameters without batch dims: as of a Gaussian where nothing else is said.
         """
         return np.full(len(parameters.weight), np.sqrt(-2 * np.log1p(-probability)))
+
+    def squares(self, parameters: Parameters) -> tuple[np.ndarray, np.ndarray] | None:
+        """A and c with log density c − ½|A w|² of rows w = (1, scaled columns); None of others.
+
+        A is (..., component, form, 1 + column), c (..., component).
+        """
+        del parameters
+        return None
 
     def reduction(self, present: np.ndarray) -> tuple[float, ...] | None:
         """What its compiled `reduce` is told where features are missing; None for as it is.

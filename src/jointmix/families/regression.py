@@ -6,15 +6,17 @@ from typing import ClassVar
 import numpy as np
 
 from jointmix.families.checks import Checks
+from jointmix.families.limits import VARIANCE_FLOOR
 from jointmix.families.line import Line, line
 from jointmix.families.matrices import least_squares
 from jointmix.families.moments import Moments, Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.protocol import VARIANCE_FLOOR, Parameter, Step
+from jointmix.families.protocol import Parameter, Step
 from jointmix.families.regression_checks import RegressionChecks
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
+from jointmix.families.steps import Products
 from jointmix.families.straight import Straightened
 
 
@@ -181,11 +183,9 @@ class Regression(Line):
 
     def errors(self, parameters: Parameters, rows: Rows, share: np.ndarray) -> np.ndarray:
         """Of b and θ, those that are free: σ_k² (U'R_k U)⁻¹."""
-        slopes = self.spec.priors.slope
-        parts = [np.ones((len(rows.u), 1))] if self.spec.free_intercept else []
-        parts += [] if isinstance(slopes, Fixed) else [rows.u]
-        used = np.concatenate([np.zeros((len(rows.u), 0)), *parts], axis=1)
-        gram = np.stack([(used * each[:, None]).T @ used for each in share.T])
+        first = 0 if self.spec.free_intercept else 1
+        last = 1 if isinstance(self.spec.priors.slope, Fixed) else 1 + rows.u.shape[1]
+        gram = Products(rows.u).summed(share.T[None])[0, :, first:last, first:last]
         inverse = np.linalg.pinv(gram, hermitian=True)
         return np.asarray(inverse * parameters.sigma[:, None, None] ** 2)
 

@@ -110,8 +110,8 @@ class Rows:
     completions: Completions | None = None
 
     @cached_property
-    def made_of_them(self) -> dict[Any, np.ndarray]:
-        """Arrays that are made of these rows once, by what they are for."""
+    def made_of_them(self) -> dict[Any, Any]:
+        """What is made of these rows once, by what it is for."""
         return {}
 
     def __getstate__(self) -> dict[str, Any]:

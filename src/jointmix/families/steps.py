@@ -1,18 +1,86 @@
 """What EM's M-step is given, and what scores are."""
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
+from jointmix.base.threads import on_cores, row_parts
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
+
+#: Products of rows that are held, at most, and rows whose products are made at a time else.
+_HELD, _ROWS = 4_000_000, 4096
 
 
 @cache
 def _triangle(width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.triu_indices(width)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """The upper triangle of each row's w w', w = (1, columns), with zeros for missing entries.
+
+    Those of few rows are held; of many they would be several times the rows, and are made anew, a
+    few at a time, whenever they are added up.
+
+    Attributes
+    ----------
+    values
+        Columns, (obs, column).
+    """
+
+    values: np.ndarray
+
+    @cached_property
+    def held(self) -> np.ndarray | None:
+        """All of them, (obs, pair); None of many rows."""
+        width = 1 + self.values.shape[1]
+        if len(self.values) * width * (width + 1) // 2 > _HELD:
+            return None
+        return self.made(slice(None)).T
+
+    def made(self, some: slice) -> np.ndarray:
+        """Those of some rows, (pair, row)."""
+        rows = self.values[some].T
+        w = np.ones((1 + len(rows), rows.shape[1]))
+        w[1:] = np.nan_to_num(rows, nan=0.0) if self._has_gaps else rows
+        found, first = np.empty((len(w) * (len(w) + 1) // 2, rows.shape[1])), 0
+        for i, column in enumerate(w):
+            np.multiply(column, w[i:], out=found[first : first + len(w) - i])
+            first += len(w) - i
+        return found
+
+    @cached_property
+    def _has_gaps(self) -> bool:
+        return bool(np.isnan(self.values).any())
+
+    def summed(self, weight: np.ndarray) -> np.ndarray:
+        """Sums of w w' over rows with weights (start, cluster, obs), (start, cluster, …, …)."""
+        width = 1 + self.values.shape[1]
+        flat = weight.reshape(-1, len(self.values))
+        if self.held is not None:
+            total = flat @ self.held
+        else:
+            total = sum(on_cores(partial(self._summed, flat), row_parts(len(self.values), _ROWS)))
+        i, j = _triangle(width)
+        result = np.empty((len(flat), width, width))
+        result[:, i, j] = result[:, j, i] = total
+        return result.reshape(*weight.shape[:2], width, width)
+
+    def _summed(self, flat: np.ndarray, part: slice) -> np.ndarray:
+        """Those of one part of the rows, (weight, pair)."""
+        total = 0.0
+        for first in range(part.start, part.stop, _ROWS):
+            some = slice(first, min(first + _ROWS, part.stop))
+            total = total + flat[:, some] @ self.made(some).T
+        return np.asarray(total)
+
+    def take(self, place: np.ndarray) -> "Products":
+        """Those of some rows."""
+        return Products(self.values[place])
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +91,8 @@ class Step:
     ----------
     rows, values
         By role, and all columns (obs, column), standardised.
-    outer
-        Upper triangle of each row's w w' with w = (1, columns), (obs, pair).
+    products
+        Of each row's w = (1, columns) with itself.
     scaling
         Of the columns.
     share
@@ -37,7 +105,7 @@ class Step:
 
     rows: Rows
     values: np.ndarray
-    outer: np.ndarray
+    products: Products
     scaling: Scaled
     share: np.ndarray
     previous: Parameters | None
@@ -60,12 +128,7 @@ class Step:
 
     def moments(self, weight: np.ndarray) -> np.ndarray:
         """Sums of w w' over rows with weights (start, cluster, obs)."""
-        width = 1 + self.values.shape[1]
-        flat = weight.reshape(-1, len(self.values)) @ self.outer
-        i, j = _triangle(width)
-        result = np.empty((len(flat), width, width))
-        result[:, i, j] = result[:, j, i] = flat
-        return result.reshape(*weight.shape[:2], width, width)
+        return self.products.summed(weight)
 
 
 @dataclass(frozen=True, eq=False)

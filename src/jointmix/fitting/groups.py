@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy.special import softmax
 
@@ -59,6 +60,8 @@ def tree_groups(
     chains = {name: posterior[name].values for name in (CHAIN, DRAW)}
     clusters = {CLUSTER: posterior[CLUSTER].values}
     shape = (posterior.sizes[CHAIN], posterior.sizes[DRAW])
+    # One index for all groups: of many rows it is as large as a column.
+    label = dataset.label if dataset.label.dtype.kind not in "iuf" else pd.Index(dataset.label)
     points = choose_points(dataset.users_rows, census.start.parameters, spec)
     by_label = {
         name: ((CHAIN, DRAW, CLUSTER), value.reshape(*shape, -1))
@@ -74,18 +77,18 @@ def tree_groups(
             spec,
         ).assign_coords(chains),
         "labels": xr.Dataset(by_label, coords={**chains, **clusters}),
-        "allocation": allocation_group(gathered, clusters[CLUSTER], dataset.label),
+        "allocation": allocation_group(gathered, clusters[CLUSTER], label),
         "scaling": xr.Dataset(
             {"center": (COLUMN, scaling.center), "scale": (COLUMN, scaling.scale)},
             coords={COLUMN: list(spec.columns)},
         ),
-        **_data_groups(dataset),
+        **_data_groups(dataset, label),
     }
 
 
-def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
+def _data_groups(dataset: Dataset, label: np.ndarray | pd.Index) -> dict[str, xr.Dataset]:
     spec = dataset.spec
-    rows = {OBS: dataset.label}
+    rows = {OBS: label}
     observed = xr.Dataset(coords=rows)
     if spec.features:
         observed["x"] = ((OBS, FEATURE), dataset.select(spec.features))
@@ -99,7 +102,9 @@ def _data_groups(dataset: Dataset) -> dict[str, xr.Dataset]:
     kind = "numbers" if dataset.labels is None else "index"
     constant = xr.Dataset({"row": (OBS, dataset.row)}, coords=rows, attrs={"labels": kind})
     if spec.predictors:
-        constant["u"] = ((OBS, PREDICTOR), dataset.select(spec.predictors))
+        same = spec.predictors == spec.features
+        u = observed["x"].values if same else dataset.select(spec.predictors)
+        constant["u"] = ((OBS, PREDICTOR), u)
         constant = constant.assign_coords({PREDICTOR: list(spec.predictors)})
     if dataset.source is not None:
         source = dataset.source
@@ -215,7 +220,9 @@ def _note(issue: Issue) -> dict[str, str | int | float | None]:
     return {"subject": fields["column"], **{name: fields[name] for name in _NOTE}}
 
 
-def allocation_group(found: Gathered, clusters: np.ndarray, label: np.ndarray) -> xr.Dataset:
+def allocation_group(
+    found: Gathered, clusters: np.ndarray, label: np.ndarray | pd.Index
+) -> xr.Dataset:
     """The group ``allocation`` from what a pass over the draws gathered.
 
     Parameters

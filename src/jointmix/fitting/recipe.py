@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from jointmix.base.progress import ProgressOption
+
 LARGEST_FILE = 1_000_000  # bytes
 
 _PLACE = ("path", "package", "id", "start")
@@ -160,6 +162,27 @@ class Recipe:
             table = label_rows(table, self.id_columns)
             require_unique_labels(table, self.id_columns)
         return table
+
+    def fit(
+        self,
+        seed: int | None = None,
+        progress: "ProgressOption" = None,
+        stream: Path | None = None,
+    ) -> "xr.DataTree":
+        """The fit of its model, with what else the recipe says of its rows.
+
+        Parameters
+        ----------
+        seed
+            Overrides the recipe's.
+        progress, stream
+            As `jointmix.fit` takes them.
+        """
+        from jointmix.fitting.workflow import fit
+
+        table, own = self.table(), self.seed if seed is None else seed
+        tree = fit(table, self.spec, own, progress=progress, stream=stream, start=self.start)
+        return self.completed(tree, table)
 
     def completed(self, tree: "xr.DataTree", table: "pd.DataFrame") -> "xr.DataTree":
         """A fit of the recipe's model that keeps what else the recipe says of its rows.

@@ -319,6 +319,8 @@ def finish(
     )
     if prepared.given is not None:
         tree.attrs |= {"started": prepared.given.words, "start": prepared.given.column}
+    # The checks look at the tree alone.
+    dataset.release()
     judge(tree)
     tree.attrs["seconds"] = json.dumps(clock.seconds(raw))
     return with_log_likelihood(tree)

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from jointmix.base.threads import on_cores, row_parts
 from jointmix.families import protocol, together
 from jointmix.families.compiling import jit
 from jointmix.families.loops import SUMS, softmax
@@ -14,7 +15,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import Pattern, by_pattern
 from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import compiled_blocks, rows_problem, values_of
-from jointmix.kernel.records import blocks_of, header_of, weights_of
+from jointmix.kernel.records import HEADER, HEADER_SIZE, blocks_of, header_of, weights_of
 from jointmix.kernel.sweep import prepare, rooms, subtract_terms
 from jointmix.model.dataset import Dataset
 
@@ -29,14 +30,17 @@ def _allocate(
     joint: np.ndarray,
     features: np.ndarray,
     likelihood: np.ndarray,
+    first: int,
+    last: int,
 ) -> None:
     """See `allocate`; the first n_given blocks are those of the features.
 
-    What is found for component c of draw s is added at [slot[s], order[s, c]].
+    What is found for component c of draw s is added at [slot[s], order[s, c]], for the rows from
+    ``first``, where a tile begins, up to ``last``.
     """
     header = header_of(problem)
     blocks, k = blocks_of(problem, header), header.n_clusters
-    n, length = header.n_rows, header.length
+    length = header.length
     n_state, _, n_kept, n_scratch = rooms(blocks, k)
     state, kept, scratch = (
         np.empty(n_state),
@@ -51,8 +55,8 @@ def _allocate(
             constant[0, c], constant[1, c] = values[s, c], 0.0
         for i in range(blocks.size):
             prepare(problem, blocks[i], k, values[s], state, constant[0 if i < n_given else 1])
-        for start in range(0, n, length):
-            m = min(length, n - start)
+        for start in range(first, last, length):
+            m = min(length, last - start)
             for c in range(k):
                 for b in range(m):
                     terms[c, b] = constant[0, c]
@@ -95,6 +99,7 @@ def allocate(
     parameters: Parameters,
     blocks: Sequence[protocol.Block],
     with_features: bool = False,
+    least: float = np.inf,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Responsibilities and log likelihoods of rows under many parameter values.
 
@@ -108,6 +113,9 @@ def allocate(
         Of the model.
     with_features
         Whether p(k | x) is wanted too.
+    least
+        Numbers (rows × components) from which threads divide the rows among them; elsewhere one
+        goes through all.
 
     Returns
     -------
@@ -119,7 +127,7 @@ def allocate(
     n_draws, k = parameters.weight.shape
     # An array of its own: of a view, which is read-only, Numba would compile the loop once more.
     each = np.tile(np.arange(k), (n_draws, 1))
-    own = _Sums(np.arange(n_draws), each, True, with_features)
+    own = _Sums(np.arange(n_draws), each, True, with_features, least)
     return own.of(rows, parameters, blocks)
 
 
@@ -155,6 +163,8 @@ class _Sums:
     order: np.ndarray
     with_joint: bool
     with_features: bool
+    #: Numbers (rows × components) from which threads divide the rows among them.
+    least: float = np.inf
 
     def of(
         self, rows: Rows, parameters: Parameters, blocks: Sequence[protocol.Block]
@@ -200,13 +210,23 @@ class _Sums:
         compiled = compiled_blocks(given, rows, parameters)
         problem = rows_problem(compiled, k, given, rows)
         joint, features = self._zeros(len(rows.y))
-        likelihood = np.empty(n_draws)
         n_given = sum(not block.of_response for block in given)
         values = values_of(parameters, given, compiled)
-        _allocate(
-            problem, values, n_given, self.slot, self.order, joint, features, likelihood
-        )  # fmt: skip
-        return joint, features, likelihood
+        parts = [slice(0, len(rows.y))]
+        if len(rows.y) * k >= self.least:
+            length = int(problem[:HEADER_SIZE].view(HEADER)[0].length)
+            parts = row_parts(len(rows.y), length)
+        found = np.empty((len(parts), n_draws))
+
+        def look(part: int) -> None:
+            first, last = parts[part].start, parts[part].stop
+            _allocate(
+                problem, values, n_given, self.slot, self.order, joint, features, found[part],
+                first, last,
+            )  # fmt: skip
+
+        on_cores(look, range(len(parts)), 1 if len(parts) == 1 else None)
+        return joint, features, found.sum(axis=0)
 
     def _zeros(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         shape = (int(self.slot.max(initial=-1)) + 1, self.order.shape[1], n_rows)

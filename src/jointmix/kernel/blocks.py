@@ -1,8 +1,8 @@
 """The blocks of a model as the kernel takes them: families, their columns, places of values."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,9 @@ from jointmix.families.loops import block_length
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.records import BLOCK, Tape
+
+#: A block's rows in tiles of so many, as `tiled` makes them.
+type Tiles = Callable[[Block, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,19 @@ def add_blocks(
     tape: Tape,
     blocks: tuple[Block, ...],
     k: int,
-    columns: np.ndarray,
+    tiles: Sequence[Tiles],
+    n_rows: int,
     most: int = 256,
     weight: np.ndarray | None = None,
     starts: Sequence[int] | None = None,
     alternatives: int = 1,
 ) -> dict[str, int]:
-    """Put blocks of k components with their rows (column, obs) on the tape; what the header says.
+    """Put blocks of k components on the tape, and beside it their rows; what the header says.
 
     Parameters
     ----------
+    tiles
+        Of each block.
     most
         Rows that are taken at a time, at most.
     weight
@@ -142,13 +148,13 @@ def add_blocks(
     length = alternatives * max(1, length // alternatives)
     rows: list[dict[str, Any]] = []
     ends = {"value": k, "state": 0, "summed": 0, "kept": 0}
-    for block, (family, n) in zip(blocks, numbers, strict=True):
+    for block, own, (family, n) in zip(blocks, tiles, numbers, strict=True):
         sizes = {"n_values": sum(block.sizes.values()), "n_state": family.n_state(n),
                  "n_sums": family.n_sums(n), "n_kept": family.n_kept(n)}  # fmt: skip
         rows.append(
             {name: family.address(name) for name in ("prepare", "terms", "sums", "pullback")}
             | {"setup": tape.add(block.setup)}
-            | {"rows": tape.add(tiled(columns[list(block.columns)], length))}
+            | {"rows": tape.beside(own(block, length))}
             | {"n_columns": len(block.columns), "n_scratch": family.n_scratch(n)}
             | sizes
             | ends
@@ -159,19 +165,30 @@ def add_blocks(
         row["value"] = start
     return {
         "n_clusters": k,
-        "n_rows": columns.shape[1],
+        "n_rows": n_rows,
         "length": length,
         "blocks": tape.table(BLOCK, rows),
         "n_blocks": len(blocks),
-        "weights": 0 if weight is None else tape.add(weight),
+        "weights": 0 if weight is None else tape.beside(weight),
         "alternatives": alternatives,
     }
 
 
-def columns_of(blocks: Sequence[protocol.Compiled], rows: Rows) -> np.ndarray:
-    """The columns of all blocks, one block after another, (column, obs)."""
-    columns = [block.compiled_rows(rows) for block in blocks]
-    return np.concatenate([np.zeros((0, len(rows.y))), *columns])
+def tiles_of(blocks: Sequence[protocol.Compiled], rows: Rows) -> list[Tiles]:
+    """The rows of blocks, made once for as long as the rows live, whatever problems have them."""
+    return [partial(_kept_tiles, block, rows) for block in blocks]
+
+
+def passing_tiles(block: protocol.Compiled, rows: Rows) -> Tiles:
+    """The rows of a block, for as long as one problem lives."""
+    return lambda _, length: tiled(block.compiled_rows(rows), length)
+
+
+def _kept_tiles(block: protocol.Compiled, rows: Rows, own: Block, length: int) -> np.ndarray:
+    made, key = rows.made_of_them, (replace(own, options=(), aliases=()), length)
+    if key not in made:
+        made[key] = tiled(block.compiled_rows(rows), length)
+    return made[key]
 
 
 def rows_problem(
@@ -181,8 +198,8 @@ def rows_problem(
     made = rows.made_of_them
     if (blocks, k) not in made:
         tape = Tape()
-        columns = columns_of(given, rows)
-        header = add_blocks(tape, blocks, k, columns, weight=rows.weight)
+        tiles = tiles_of(given, rows)
+        header = add_blocks(tape, blocks, k, tiles, len(rows.y), weight=rows.weight)
         made[blocks, k] = tape.problem(**header)
     return made[blocks, k]
 
@@ -190,7 +207,7 @@ def rows_problem(
 def compiled_blocks(
     blocks: Sequence[protocol.Compiled], rows: Rows, parameters: Parameters
 ) -> tuple[Block, ...]:
-    """Blocks as the kernel takes them, of rows with the columns that `columns_of` gives."""
+    """Blocks as the kernel takes them; their columns are numbered through."""
     found, first, some = [], 0, rows.take(slice(0, 0))
     for block in blocks:
         last = first + len(block.compiled_rows(some))

@@ -50,20 +50,22 @@ def _row_sum(tables, data, size, values, gradient):  # type: ignore[no-untyped-d
     own = carray(tables, (n_tables,)).copy()
     header = header_of(own)
     blocks, place = blocks_of(own, header), n_tables
+    rows = carray(data, (int(size),))
+    start = np.int64(rows.ctypes.data)
     n_columns = 0 if header.weights == 0 else 1
     for i in range(blocks.size):
         n_columns += blocks[i].n_columns
     header.n_rows = (size - n_tables) // n_columns
     for i in range(blocks.size):
-        blocks[i].rows = place
+        blocks[i].rows = start + 8 * place
         place += header.n_rows * blocks[i].n_columns
     if header.weights != 0:
-        header.weights = place
+        header.weights = start + 8 * place
     out = carray(gradient, (int(header.n_values),))
     for i in range(out.size):
         out[i] = 0.0
     given = carray(values, (int(header.n_values),))
-    return sweep(carray(data, (int(size),)), header, blocks, given, out)
+    return sweep(rows, header, blocks, given, out)
 
 
 @cache
@@ -75,9 +77,9 @@ def compiled() -> Any:
 @cache
 def _tables(blocks: tuple[Block, ...], k: int, weighted: bool) -> np.ndarray:
     """A problem without rows. It holds addresses: each process makes its own."""
-    tape, n_columns = Tape(), 1 + max(max(block.columns) for block in blocks)
-    weight = np.zeros(0) if weighted else None
-    header = add_blocks(tape, blocks, k, np.zeros((n_columns, 0)), weight=weight)
+    tape, empty = Tape(), np.zeros(0)
+    weight = empty if weighted else None
+    header = add_blocks(tape, blocks, k, [lambda *_: empty] * len(blocks), 0, weight=weight)
     return tape.problem(**header, n_values=n_values(blocks, k))
 
 

@@ -10,7 +10,7 @@ from jointmix.families import protocol
 from jointmix.families.parameters import Parameters
 from jointmix.families.patterns import marginal
 from jointmix.families.rows import Gaps
-from jointmix.kernel.blocks import Block, add_blocks
+from jointmix.kernel.blocks import Block, add_blocks, passing_tiles
 from jointmix.kernel.records import HEADER, REDUCTION, Tape
 
 
@@ -66,12 +66,13 @@ def _pattern(
     if not whole:
         reduced, _, left = marginal(part.rows, parameters, part.present, asked)
     names = dict(zip(given, compiled, strict=True))
-    blocks, columns, starts, reductions = [], [], [], list[dict[str, Any]]()
+    blocks, tiles, starts, reductions = [], [], [], list[dict[str, Any]]()
     width, n_columns = 0, 0
     for block in left:
         told = None if whole else block.reduction(part.present)
-        columns.append(block.compiled_rows(part.rows if told is None else reduced))
-        last = n_columns + len(columns[-1])
+        rows = part.rows if told is None else reduced
+        tiles.append(passing_tiles(block, rows))
+        last = n_columns + len(block.compiled_rows(rows.take(slice(0, 0))))
         blocks.append(replace(names[block], columns=tuple(range(n_columns, last))))
         n_columns = last
         if told is None:
@@ -87,13 +88,13 @@ def _pattern(
             | {"left": starts[-1], "n_left": n_left}
         )
         width += k * n_left
-    stacked = np.concatenate(columns) if columns else np.zeros((0, len(part.place)))
     return {
         **add_blocks(
             tape,
             tuple(blocks),
             k,
-            stacked,
+            tiles,
+            len(part.rows.y),
             weight=part.rows.weight,
             starts=starts,
             alternatives=part.alternatives,

@@ -15,9 +15,15 @@ from jointmix.families.compiling import call, jit
 from jointmix.families.loops import copy
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
-from jointmix.kernel.blocks import Block, add_blocks, columns_of, compiled_blocks, values_of
+from jointmix.kernel.blocks import (
+    Block,
+    add_blocks,
+    compiled_blocks,
+    passing_tiles,
+    values_of,
+)
 from jointmix.kernel.quantiles import quantile, whole_quantile
-from jointmix.kernel.records import PREDICTED, Tape, blocks_of, header_of, predicted_of
+from jointmix.kernel.records import PREDICTED, Tape, blocks_of, header_of, predicted_of, rows_of
 from jointmix.kernel.sweep import prepare, rooms, subtract_terms
 
 #: Parts with less weight are left out of the distribution function: 4,000 of them are 4e-12.
@@ -121,7 +127,7 @@ def _tile(problem, header, start, m, n_given, states, constants, kept, scratch, 
                 share[s, c, b] = constants[s, c]
         for i in range(n_given):
             subtract_terms(problem, blocks[i], start, m, length, states[s], kept, scratch, share[s])
-        rows = problem[response.rows + start * response.n_columns :]
+        rows = rows_of(response, start, m)
         for c in range(share.shape[1]):
             known = states[s, response.state + c * response.n_state :]
             call(predicted.parts, problem[response.setup :], known, rows, m, parts[s, c])
@@ -220,7 +226,7 @@ def _parts(problem: np.ndarray, values: np.ndarray, parts: np.ndarray) -> None:
         prepare(problem, block, k, values[s], state, unused)
         for start in range(0, header.n_rows, header.length):
             m = min(header.length, header.n_rows - start)
-            rows = problem[block.rows + start * block.n_columns :]
+            rows = rows_of(block, start, m)
             for c in range(k):
                 known = state[block.state + c * block.n_state :]
                 call(predicted.parts, problem[block.setup :], known, rows, m, parts[s, c, start:])
@@ -269,7 +275,7 @@ def response_parts(
     """
     (n_draws, k), n, tape = parameters.weight.shape, len(rows.y), Tape()
     compiled = compiled_blocks([block], rows, parameters)
-    header = add_blocks(tape, compiled, k, columns_of([block], rows))
+    header = add_blocks(tape, compiled, k, [passing_tiles(block, rows)], n)
     problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[0]))
     parts = np.empty((n_draws, k, n, compiled[0].family.n_part))
     _parts(problem, values_of(parameters, [block], compiled), parts)
@@ -350,7 +356,8 @@ def predictive(
     compiled = compiled_blocks(given, rows, parameters)
     n_given = sum(not block.of_response for block in given)
     most = max(1, _MOST_NUMBERS // (n_draws * k * (1 + compiled[-1].family.n_part)))
-    header = add_blocks(tape, compiled, k, columns_of(given, rows), most, alternatives=alternatives)
+    tiles = [passing_tiles(block, rows) for block in given]
+    header = add_blocks(tape, compiled, k, tiles, n, most, alternatives=alternatives)
     problem = tape.problem(**header, predicted=_add_predicted(tape, compiled[-1]))
     n, k = n // alternatives, k * alternatives
     probability = np.ascontiguousarray(probability, dtype=float)

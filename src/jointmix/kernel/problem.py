@@ -20,12 +20,12 @@ from jointmix.families.rows import Rows
 from jointmix.kernel.blocks import (
     Place,
     add_blocks,
-    columns_of,
     compiled_blocks,
     compiled_values,
     n_values,
     places,
     put,
+    tiles_of,
 )
 from jointmix.kernel.patterns import add_patterns
 from jointmix.kernel.records import (
@@ -196,9 +196,9 @@ def make_problem(
     outputs = _outputs(place, spec)
     shift, stretch = whitening or (np.zeros(0), np.zeros(0))
     complete = first.rows if whole else table.take(slice(0, 0))
-    columns = columns_of(given, complete)
+    tiles = tiles_of(given, complete)
     return tape.problem(
-        **add_blocks(tape, blocks, k, columns, weight=complete.weight), **patterns,
+        **add_blocks(tape, blocks, k, tiles, len(complete.y), weight=complete.weight), **patterns,
         dim=n_free(spec), n_values=len(values), known=tape.add(values),
         parameters=tape.table(PARAMETER, filled), n_parameters=len(filled),
         outputs=tape.table(OUTPUT, outputs), n_outputs=len(outputs),

@@ -1,10 +1,11 @@
 """The named records of a problem, and where one stands in its array of doubles."""
 
+import weakref
 from typing import Any
 
 import numpy as np
 
-from jointmix.families.compiling import jit
+from jointmix.families.compiling import doubles_at, jit
 
 #: Kinds of transforms from the unconstrained q to values.
 SIMPLEX, CONE, POSITIVE, VINE, LINE = range(5)
@@ -17,10 +18,11 @@ def _record(whole: str, real: str = "") -> np.dtype:
     return np.dtype((np.record, fields + [(name, np.float64) for name in real.split()]))
 
 
-# Places are indices of the problem's array; those of values, of the vector of values.
+# Places are indices of the problem's array; those of values, of the vector of values. Rows and
+# their weights lie elsewhere, by their address: many problems have the same.
 
-#: Sizes, places of the tables and arrays (of how many rows; that of the rows' weights is 0 where
-#: there are none), and the sum of all constants. Rows with missing entries follow pattern by
+#: Sizes, places of the tables and arrays, the address of the rows' weights (0 where there are
+#: none), and the sum of all constants. Rows with missing entries follow pattern by
 #: pattern, each with a header of its own that has rows, blocks, and the `reductions` behind them;
 #: of `alternatives` rows side by side the densities are added.
 HEADER = _record(
@@ -44,8 +46,8 @@ PARAMETER = _record(
 )
 #: One location in units ξ of its prior: component c's is loc + scale ξ, at value + c step.
 COLUMN = _record("value step", "loc scale df")
-#: One block: addresses of its family's functions, places of its setup and rows; of component 0's
-#: values, state, sums and kept rows, and the numbers of each that a component has.
+#: One block: addresses of its family's functions, place of its setup, address of its rows; places
+#: of component 0's values, state, sums and kept rows, and the numbers of each that a component has.
 BLOCK = _record(
     "prepare terms sums pullback setup rows n_columns value n_values state n_state summed n_sums "
     "kept n_kept n_scratch"
@@ -86,7 +88,13 @@ def weights_of(problem, header, start, m):  # type: ignore[no-untyped-def]
     """The weights of m rows, empty where there are none."""
     if header.weights == 0:
         return problem[:0]
-    return problem[header.weights + start : header.weights + start + m]
+    return doubles_at(header.weights + 8 * start, m)
+
+
+@jit()
+def rows_of(block, start, m):  # type: ignore[no-untyped-def]
+    """A block's columns of m rows from a tile's first on, one column after another."""
+    return doubles_at(block.rows + 8 * start * block.n_columns, m * block.n_columns)
 
 
 @jit()
@@ -126,6 +134,7 @@ class Tape:
     def __init__(self) -> None:
         self._parts: list[np.ndarray] = []
         self._size = HEADER_SIZE
+        self._beside: list[np.ndarray] = []
 
     def add(self, part: np.ndarray) -> int:
         """Append numbers or records; returns the place where they begin."""
@@ -133,6 +142,11 @@ class Tape:
         self._parts.append(flat)
         self._size += flat.size
         return self._size - flat.size
+
+    def beside(self, part: np.ndarray) -> int:
+        """Keep numbers that are not copied as long as the problem lives; returns their address."""
+        self._beside.append(np.ascontiguousarray(part, dtype=np.float64))
+        return int(self._beside[-1].ctypes.data)
 
     def table(self, kind: np.dtype, rows: list[dict[str, Any]]) -> int:
         """Append a table of records; what a row does not name is 0."""
@@ -147,4 +161,6 @@ class Tape:
         head = np.zeros(1, dtype=HEADER)
         for name, value in {**header, "n_doubles": self._size}.items():
             head[name] = value
-        return np.concatenate([head.view(np.float64), *self._parts])
+        whole = np.concatenate([head.view(np.float64), *self._parts])
+        weakref.finalize(whole, self._beside.clear).atexit = False
+        return whole

@@ -8,7 +8,14 @@ import numpy as np
 
 from jointmix.families.compiling import call, jit
 from jointmix.families.loops import SUMS, softmax
-from jointmix.kernel.records import blocks_of, header_of, pattern_of, reductions_of, weights_of
+from jointmix.kernel.records import (
+    blocks_of,
+    header_of,
+    pattern_of,
+    reductions_of,
+    rows_of,
+    weights_of,
+)
 
 #: What other components' responsibilities for a row may add up to that is not in doubt: of the
 #: row's information so much is lost at most, less than rounding loses of that of many.
@@ -40,7 +47,7 @@ def prepare(problem, block, k, values, state, constant):  # type: ignore[no-unty
 @jit()
 def subtract_terms(problem, block, start, m, length, state, kept, scratch, terms):  # type: ignore[no-untyped-def]
     """Subtract from terms (component, block) what a block's log densities of m rows lack."""
-    setup, rows = problem[block.setup :], problem[block.rows + start * block.n_columns :]
+    setup, rows = problem[block.setup :], rows_of(block, start, m)
     for c in range(terms.shape[0]):
         own = kept[(block.kept + c * block.n_kept) * length :]
         known = state[block.state + c * block.n_state :]
@@ -49,7 +56,7 @@ def subtract_terms(problem, block, start, m, length, state, kept, scratch, terms
 
 @jit()
 def _add_sums(problem, block, start, m, length, state, kept, scratch, terms, sums):  # type: ignore[no-untyped-def]
-    setup, rows = problem[block.setup :], problem[block.rows + start * block.n_columns :]
+    setup, rows = problem[block.setup :], rows_of(block, start, m)
     for c in range(terms.shape[0]):
         own = kept[(block.kept + c * block.n_kept) * length :]
         known = state[block.state + c * block.n_state :]
@@ -202,7 +209,7 @@ def scores(
         first = 0
         for i in range(blocks.size):
             block = blocks[i]
-            tile = problem[block.rows + start * block.n_columns :]
+            tile = rows_of(block, start, m)
             for j in range(block.n_columns):
                 row[first + j] = tile[j * m + b]
             for c in range(k):

@@ -15,7 +15,7 @@ from jointmix.model.spec import ModelSpec
 #: Responsibilities (draws × rows × components) that a pass of the comparison may evaluate, and the
 #: fewest and most draws it takes: larger problems are compared on a sample of the rows and, if need
 #: be, on evenly spaced draws.
-_MOST_NUMBERS, _SAMPLED_NUMBERS, _LEAST_DRAWS, _MOST_DRAWS = 400_000_000, 20_000_000, 200, 10_000
+_MOST_NUMBERS, _SAMPLED_NUMBERS, _LEAST_DRAWS, _MOST_DRAWS = 40_000_000, 20_000_000, 200, 10_000
 _MOST_ROUNDS = 20
 #: Added to probabilities of levels before their logarithms are taken.
 _LEAST_PROBABILITY = 0.01
@@ -65,7 +65,8 @@ class Responsibilities:
 
     def __getitem__(self, key: slice, /) -> np.ndarray:
         """The responsibilities of a block of draws."""
-        share, _, _ = allocate(self.rows, self.parameters.take(key), self.spec.blocks)
+        blocks = self.spec.blocks
+        share, _, _ = allocate(self.rows, self.parameters.take(key), blocks, least=0)
         return share.swapaxes(1, 2)
 
 

@@ -23,7 +23,9 @@ from jointmix.model.spec import ModelSpec
 _BATCH_NUMBERS = 2_000_000
 #: Numbers up to which all rows are evaluated at all draws; beyond, as many for mean
 #: responsibilities, at some of the draws, of each chain this many or more.
-_MOST_NUMBERS, _MEAN_NUMBERS, _LEAST_DRAWS = 400_000_000, 120_000_000, 25
+_MOST_NUMBERS, _MEAN_NUMBERS, _LEAST_DRAWS = 400_000_000, 60_000_000, 25
+#: Rows whose mean responsibilities by chains are in memory at a time.
+_ROWS = 16_384
 #: Expected rows from which a cluster is occupied in double precision.
 _SURELY_OCCUPIED = 40.0
 
@@ -163,20 +165,25 @@ def _of_sample(
     on_cores(look, [*_batches(range(total), len(sample.pivot) * k * cores)], cores)
     least = min(n_draws, max(_LEAST_DRAWS, _MEAN_NUMBERS // (n_rows * k * n_chains)))
     taken = np.linspace(0, n_draws - 1, least).astype(int)
-    means = np.empty((2, n_chains, k, n_rows))
+    owns = [chain * n_draws + taken for chain in range(n_chains)]
+    drawn = [(parameters.take(own.tolist()), permutation[own]) for own in owns]
+    share, share_features = np.empty((2, n_rows, k))
 
-    def average(chain: int) -> None:
-        own = chain * n_draws + taken
-        means[:, chain] = mean_shares(rows, parameters.take(own.tolist()), permutation[own], blocks)
+    def average(first: int) -> float:
+        """Fill the means of some rows; the sum of the variances of chains' means."""
+        part = slice(first, first + _ROWS)
+        some = rows.take(part)
+        means = np.stack([mean_shares(some, *each, blocks) for each in drawn])
+        share[part], share_features[part] = means.mean(axis=0).swapaxes(1, 2)
+        return float(means[:, 0].var(axis=0, ddof=1).sum()) if n_chains > 1 else np.nan
 
-    on_cores(average, range(n_chains), cores)
-    share, share_features = means.mean(axis=1)
-    error = np.sqrt((means[0].var(axis=0, ddof=1) / n_chains).mean()) if n_chains > 1 else np.nan
+    spread = sum(on_cores(average, range(0, n_rows, _ROWS), cores))
+    error = np.sqrt(spread / (n_chains * n_rows * k))
     return Gathered(
         permutation=permutation,
         log_likelihood=known,
-        share=share.T,
-        share_features=share_features.T,
+        share=share,
+        share_features=share_features,
         share_draws=n_chains * len(taken),
         share_error=float(error),
         occupied=occupied,

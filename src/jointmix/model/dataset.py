@@ -1,9 +1,7 @@
 """A table becomes a frozen Dataset: columns chosen, converted, checked, described."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +18,7 @@ from jointmix.model.designed import (
     sources,
     with_types,
 )
+from jointmix.model.digest import digest_of
 from jointmix.model.gaps import (
     Available,
     Regained,
@@ -49,8 +48,13 @@ from jointmix.tables.weights import is_frequency, n_copies, standing_places, wei
 
 #: Repeated rows of which knots, centres and scales are learned.
 _MOST_COUNTED = 1_000_000
-#: Rows that are hashed at a time.
-_HASHED = 65_536
+#: Fields of a model on which its rows depend, on the users' scale or on its own.
+_OF_ROWS = {each.name for each in fields(ModelSpec)} - {
+    "n_clusters",
+    "ordering",
+    "sampler",
+    "priors",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +137,16 @@ class Dataset:
         """Between the users' scale and that on which the model and its priors are stated."""
         return model_scaling(self.values, self.spec, self.users_rows.weight)
 
+    @cached_property
+    def scaled(self) -> np.ndarray:
+        """The columns on the model's scale, (N, C)."""
+        return self.scaling.transform(self.values)
+
+    def release(self) -> None:
+        """Let go of the rows on the model's scale; where they are asked for they are made anew."""
+        for name in ("scaled", "rows"):
+            vars(self).pop(name, None)
+
     @property
     def completed(self) -> bool:
         """Whether rows miss levels on which their response depends, and are summed over them."""
@@ -141,7 +155,7 @@ class Dataset:
     @cached_property
     def rows(self) -> Rows:
         """The rows on the model's scale."""
-        found = by_role(self.scaling.transform(self.values), self.spec, self.scaling, self.weight)
+        found = by_role(self.scaled, self.spec, self.scaling, self.weight)
         if self.completions is None:
             return found
         return replace(found, completions=on_scale(self.completions, self.scaling))
@@ -183,7 +197,13 @@ class Dataset:
             raise DataError(
                 f"The dataset has the columns {self.columns}; the model needs {spec.columns}."
             )
-        return replace(self, spec=spec)
+        found, scale = replace(self, spec=spec), vars(self).get("scaling")
+        if scale is not None and all(getattr(own, n) == getattr(spec, n) for n in _OF_ROWS):
+            # The rows are the same objects, with all that was made of them.
+            made = {name: vars(self).get(name) for name in ("scaled", "rows", "users_rows")}
+            vars(found).update({n: own for n, own in made.items() if own is not None})
+            vars(found)["scaling"] = replace(scale, spec=spec)
+        return found
 
     def select(self, names: Iterable[str]) -> np.ndarray:
         """Columns by name, (N, len(names)), a copy.
@@ -294,7 +314,7 @@ def inspect_table(
     warnings = tuple(issue for issue in issues if issue.severity == "warning")
     labels = None if read.labels is None else read.labels[row]
     weight = None if weight is None else weight[row]
-    digest = _digest(names, used, weight, spec)
+    digest = digest_of(names, used, weight, spec)
     n_zeros = int((~enters).sum())
     dataset = Dataset(
         spec, used, row, n_rows, missing, digest, warnings, labels, source, weight, n_zeros, kept,
@@ -366,19 +386,3 @@ def as_dataset(table: object, spec: ModelSpec) -> Dataset:
     if not isinstance(table, Dataset):
         return make_dataset(table, spec)
     return table if table.spec is spec else table.under(require_spec(spec))
-
-
-def _digest(
-    names: Sequence[str], used: np.ndarray, weight: np.ndarray | None, spec: ModelSpec
-) -> str:
-    weighing = [] if weight is None else [spec.row_weights]
-    of_levels = [[own.column, *own.levels] for own in spec.discrete if own.levels]
-    columns = [*names, *weighing, *of_levels]
-    values = used if weight is None else np.c_[used, weight]
-    digest = hashlib.sha256(json.dumps(columns).encode())
-    # Adding zero turns −0.0, which equals 0.0 but has other bytes, into 0.0; NaN have many.
-    for first in range(0, len(values), _HASHED):
-        part = values[first : first + _HASHED]
-        plain = np.where(np.isnan(part), np.nan, part + 0.0)
-        digest.update(plain.astype("<f8").tobytes())
-    return digest.hexdigest()

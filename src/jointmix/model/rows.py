@@ -26,7 +26,7 @@ def by_role(
     Of columns that are scaled, by ``scaling``: a linked response's offset is from its level, and
     a count that is a predictor too is a scaled predictor and a feature as it was counted.
     """
-    predictors = [spec.columns.index(name) for name in spec.predictors]
+    predictors = _together([spec.columns.index(name) for name in spec.predictors])
     y = values[:, -1] if spec.response is not None else np.zeros(len(values))
     offset = None
     if spec.linked:
@@ -39,6 +39,13 @@ def by_role(
         discrete = values[:, d : d + len(spec.discrete)]
         rows = replace(rows, discrete=_as_counted(discrete, spec, scaling))
     return with_weight(rows, weight)
+
+
+def _together(places: list[int]) -> slice | list[int]:
+    """Places as a slice, which copies nothing, if they follow one another."""
+    if places and places == list(range(places[0], places[0] + len(places))):
+        return slice(places[0], places[0] + len(places))
+    return places
 
 
 def _as_counted(discrete: np.ndarray, spec: ModelSpec, scaling: Scaling | None) -> np.ndarray:

@@ -21,18 +21,21 @@ SAME_OPTIMUM = 1e-2
 #: Numbers (rows × clusters) of one start below which a thread of its own gains nothing, and those
 #: of all starts that are worked on at the same time: 64 MB an array, of which there are four or so.
 _FEW_NUMBERS, _MOST_NUMBERS = 40_000, 8_000_000
+#: Numbers of one start from which threads divide its rows: fewer starts than cores are worked on.
+_DIVIDED_NUMBERS = 4_000_000
 
 
 def expect(problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Responsibilities (start, cluster, obs) and log likelihoods (start,)."""
-    share, _, value = allocate(problem.rows, parameters, problem.spec.blocks)
+    blocks = problem.spec.blocks
+    share, _, value = allocate(problem.rows, parameters, blocks, least=_DIVIDED_NUMBERS)
     if problem.owner is None:
         return share, value
     # p(k, completion | row) is p(k | completion) times the completion's share of the row's density.
     place = problem.several
     starts = np.unique(problem.owner[place], return_index=True)[1]
     rows, sizes = problem.rows.take(place), np.diff(np.append(starts, len(place)))
-    each = log_likelihood(component_log_density(problem.spec.blocks, rows, parameters))
+    each = log_likelihood(component_log_density(blocks, rows, parameters))
     whole = np.logaddexp.reduceat(each, starts, axis=-1)
     share[..., place] *= np.exp(each - np.repeat(whole, sizes, axis=-1))[:, None]
     return share, value + whole @ rows.weights[starts] - each @ rows.weights
@@ -58,7 +61,9 @@ def climb(problem: Problem, share: np.ndarray, tolerance: float, max_iterations:
         if not going.any():
             break
         active, previous, gain = active[going], value[going], new_gain[going]
-        parameters = maximise(problem, share[going], parameters.take(np.flatnonzero(going)))
+        if not going.all():
+            share, parameters = share[going], parameters.take(np.flatnonzero(going))
+        parameters = maximise(problem, share, parameters)
     return Parameters(**result)
 
 
@@ -79,7 +84,7 @@ def threads(problem: Problem) -> int:
     if not is_large(problem):
         return 1
     # Made once, before threads look for them.
-    _ = problem.rows, problem.outer
+    _ = problem.rows, problem.products.held
     numbers = len(problem.values) * problem.spec.n_clusters
     return min(available_cores(), max(1, _MOST_NUMBERS // numbers))
 

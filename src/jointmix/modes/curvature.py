@@ -13,15 +13,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jointmix.base.threads import heed, on_cores
+from jointmix.base.threads import heed, on_cores, row_parts
+from jointmix.families.compiling import doubles_in_memory
 from jointmix.kernel.entry import linearised, tilted_gradient, value_and_gradient
 from jointmix.kernel.records import BLOCK, HEADER, HEADER_SIZE, PARAMETER, POSITIVE
 from jointmix.kernel.sweep import given_sweep, scores
 
 _STEP = 1e-5
-#: Rows whose scores are in memory at a time, and parts of rows whose sums are: so many whatever
-#: the number of cores, so that rounding is the same.
-_ROWS, _PARTS = 2048, 16
+#: Rows whose scores are in memory at a time.
+_ROWS = 2048
 
 
 def curvature(problem: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -99,15 +99,14 @@ def _products(
     given = np.empty((k, n_rows))
     weight = np.ones(n_rows)
     if header.weights > 0:
-        weight = problem[header.weights : header.weights + n_rows]
+        weight = doubles_in_memory(header.weights, n_rows)
     at_once = length * max(1, _ROWS // length)
-    part = at_once * -(-n_rows // (_PARTS * at_once))
 
-    def of_part(first: int) -> np.ndarray:
+    def of_part(part: slice) -> np.ndarray:
         found = np.zeros((k * n, k * n))
         score, shared = np.empty((at_once, k, n)), np.empty((at_once, k))
         unsure = np.empty(at_once, dtype=np.int64)
-        for start in range(first, min(first + part, n_rows), at_once):
+        for start in range(part.start, part.stop, at_once):
             heed()
             rows, m = slice(start, min(start + at_once, n_rows)), 0
             for tile in range(0, rows.stop - start, length):
@@ -127,6 +126,6 @@ def _products(
         return found
 
     total = np.zeros((k * n, k * n))
-    for each in on_cores(of_part, range(0, n_rows, part)):
+    for each in on_cores(of_part, row_parts(n_rows, at_once)):
         total += each
     return given, total

@@ -14,6 +14,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Step
 from jointmix.families.rows import Rows
+from jointmix.families.steps import Products
 from jointmix.model.completions import expanded_values
 from jointmix.model.dataset import Dataset
 from jointmix.model.rows import by_role
@@ -27,7 +28,8 @@ class Problem:
     """The standardised columns (obs, column) of a model, their scale, and the rows' weights.
 
     A row that misses levels on which its response depends is here as its completed rows, whose
-    responsibilities are shares of it; ``owner`` (obs,) is then the table's row of each.
+    responsibilities are shares of it; ``owner`` (obs,) is then the row of each in the table.
+    ``known`` are the rows by role, where they are made already.
     """
 
     spec: ModelSpec
@@ -35,6 +37,7 @@ class Problem:
     values: np.ndarray
     weight: np.ndarray | None = None
     owner: np.ndarray | None = None
+    known: Rows | None = None
 
     @cached_property
     def table(self) -> Rows:
@@ -68,21 +71,18 @@ class Problem:
 
     def take(self, chosen: np.ndarray) -> "Problem":
         """Those of some rows of `table`."""
-        place = np.flatnonzero(np.isin(self.group, chosen))
+        place = chosen
+        if self.owner is not None:
+            place = np.flatnonzero(np.isin(self.group, chosen))
         weight, owner = (
             None if own is None else own[place] for own in (self.weight, self.owner)
         )  # fmt: skip
-        return replace(self, values=self.values[place], weight=weight, owner=owner)
+        return Problem(self.spec, self.scaling, self.values[place], weight, owner)
 
     @cached_property
-    def outer(self) -> np.ndarray:
-        """The upper triangle of each row's w w', (obs, pair); zeros for missing entries."""
-        w = np.column_stack([np.ones(len(self.values)), np.nan_to_num(self.values, nan=0.0)])
-        i, j = np.triu_indices(w.shape[1])
-        result = np.empty((len(w), len(i)))
-        for place, (one, other) in enumerate(zip(i, j, strict=True)):
-            np.multiply(w[:, one], w[:, other], out=result[:, place])
-        return result
+    def products(self) -> Products:
+        """Of each row's w = (1, columns) with itself."""
+        return Products(self.values)
 
     @cached_property
     def told_apart(self) -> np.ndarray | None:
@@ -148,19 +148,24 @@ class Problem:
         return self.rows.take(self.answered)
 
     @cached_property
-    def answered_outer(self) -> np.ndarray:
-        """`outer` of the rows with a response."""
-        return self.outer[self.answered]
+    def answered_products(self) -> Products:
+        """`products` of the rows with a response."""
+        return self.products.take(self.answered)
 
     @cached_property
     def rows(self) -> Rows:
         """The scaled columns by role."""
+        if self.known is not None:
+            return self.known
         return by_role(self.values, self.spec, self.scaling, self.weight)
 
 
 def make_problem(dataset: Dataset) -> Problem:
     """The rows, standardised."""
     weight = dataset.users_rows.weight
+    if dataset.spec.standardize and not dataset.completed:
+        # Those that are sampled are on the same scale.
+        return Problem(dataset.spec, dataset.scaling, dataset.scaled, weight, known=dataset.rows)
     scaling = standard_scaling(dataset.values, dataset.spec, weight)
     rows, more = dataset.users_rows, dataset.completions
     more = None if more is None else more.of(~np.isnan(rows.y))
@@ -199,7 +204,7 @@ def _steps(problem: Problem, share: np.ndarray, previous: Parameters | None) -> 
     step = Step(
         rows=problem.rows,
         values=problem.values,
-        outer=problem.outer,
+        products=problem.products,
         scaling=problem.scaling,
         share=share,
         previous=previous,
@@ -207,17 +212,19 @@ def _steps(problem: Problem, share: np.ndarray, previous: Parameters | None) -> 
     if problem.rows.complete:
         return step, step
     if previous is None:
-        whole = replace(problem, values=problem.guesses)
-        first = replace(step, values=whole.values, outer=whole.outer)
+        whole = replace(problem, values=problem.guesses, known=None)
+        first = replace(step, values=whole.values, products=whole.products)
         every, answered = first.second, first.moments(np.where(np.isnan(problem.rows.y), 0, share))
     else:
-        found = expected_moments(problem.rows, problem.outer, share, previous, problem.spec.blocks)
+        found = expected_moments(
+            problem.rows, problem.products, share, previous, problem.spec.blocks
+        )
         every, answered = found.every, found.answered
     return replace(step, expected=every), replace(
         step,
         rows=problem.answered_rows,
         values=problem.values[problem.answered],
-        outer=problem.answered_outer,
+        products=problem.answered_products,
         share=np.ascontiguousarray(share[..., problem.answered]),
         expected=answered,
     )

@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 
 from jointmix.base.threads import on_cores
+from jointmix.families.limits import VARIANCE_FLOOR
 from jointmix.families.parameters import Parameters
-from jointmix.families.protocol import VARIANCE_FLOOR
 from jointmix.kernel.allocate import mode_share, share_at
 from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset
@@ -246,7 +247,7 @@ def _described(problem: Problem, parameters: Parameters) -> tuple[Mode, bool]:
     value += problem.scaling.total_jacobian(rows)
     at_floor = _at_floor(problem, parameters)
     own = spec.n_own_parameters if spec.n_clusters > 1 else 0
-    entropy = -(rows.weighted((share * np.log(np.maximum(share, 1e-300))).T)).sum()
+    entropy = rows.weighted(entr(share).T).sum()
     bic = -2 * value + spec.n_parameters * np.log(n)
     users = problem.scaling.to_users(parameters)
     if not spec.intercept:

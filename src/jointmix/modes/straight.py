@@ -24,6 +24,8 @@ _FAR = 0.05
 #: The same for a curvature that is known of many rows. Over a standard deviation it changes by a
 #: share of about 1/√n, n being a cluster's rows, which no candidate feels.
 _FAR_KNOWN = 1.0
+#: Draws that are mapped at a time.
+_AT_ONCE = 256
 
 
 class StraightCoordinates:
@@ -140,6 +142,17 @@ class StraightNormal(Normal):
         values, log_volume = self.chart.values(self.center + z @ self.stretch.T)
         return values, log_volume + self.log_det
 
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Unconstrained values (n, dim), and their log densities (n,); +∞ where they are none."""
+        z = rng.normal(size=(n, len(self.center)))
+        values, log_volume = np.empty(z.shape), np.empty(n)
+        for first in range(0, n, _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            values[part], log_volume[part] = self.values(z[part])
+        usable = np.isfinite(log_volume) & np.isfinite(values).all(axis=1)
+        log_density = -0.5 * ((z**2).sum(-1) + z.shape[1] * np.log(2 * np.pi)) - log_volume
+        return values, np.where(usable, log_density, np.inf)
+
     def standardised(self, straight: np.ndarray) -> np.ndarray:
         """z (draw, dim) of straight coordinates (draw, dim)."""
         return solve_triangular(self.stretch, (straight - self.center).T, lower=True).T
@@ -149,7 +162,7 @@ def straight_normal(
     log_density: LogDensity,
     spec: ModelSpec,
     start: np.ndarray,
-    n_rows: int,
+    n_rows: float,
     rough: LogDensity | None = None,
     known: Normal | None = None,
 ) -> StraightNormal:
@@ -164,7 +177,7 @@ def straight_normal(
     start
         Where to climb from, (dim,).
     n_rows
-        How many rows the density is given.
+        How many rows the density is given, each as often as it weighs.
     rough
         A density much like it that costs less, that of some of many rows: with its curvature the
         climb begins, so that the curvature of all rows is asked for once, at the mode.

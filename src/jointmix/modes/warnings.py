@@ -40,6 +40,7 @@ def mode_warnings(dataset: Dataset, census: Census, started: str = "") -> tuple[
     share = share_at(dataset, census.start.parameters)
     allocation = share.argmax(axis=1)
     found = [_found_once(census), _start_lost(census, started), _small_clusters(dataset, share)]
+    del share
     for block in blocks:
         place = places_known(rows, block)
         users = dataset.users_rows if rows.complete else dataset.users_rows.take(place)
@@ -140,17 +141,17 @@ def _outliers(dataset: Dataset, white: np.ndarray, allocation: np.ndarray) -> Is
     modelled columns. Rows far out widen their cluster and so hide themselves: a whitened column
     is scaled to the median that its squares should have where theirs is much too small.
     """
-    square = white**2
-    freedom = (~np.isnan(white)).sum(axis=1)
-    if square.shape[1] == 0:
+    if white.shape[1] == 0:
         return None
+    freedom, distance = (np.empty(len(white)) for _ in range(2))
     for cluster in np.unique(allocation):
-        inside = allocation == cluster
-        if inside.sum() >= _FEWEST_FOR_MEDIAN:
-            middle = np.maximum(_medians(square[inside]), 1e-12)
-            widened = _MEDIAN / middle
-            square[inside] *= np.where(widened > _WIDENED, widened, 1)
-    distance = np.nansum(square, axis=1)
+        inside = np.flatnonzero(allocation == cluster)
+        square, factor = white[inside] ** 2, np.ones(1)
+        if len(inside) >= _FEWEST_FOR_MEDIAN:
+            widened = _MEDIAN / np.maximum(_medians(square), 1e-12)
+            factor = np.where(widened > _WIDENED, widened, 1.0)
+        freedom[inside] = (~np.isnan(square)).sum(axis=1)
+        distance[inside] = np.nansum(np.multiply(square, factor, out=square), axis=1)
     far = np.flatnonzero(
         (freedom > 0) & (chdtrc(freedom, distance) < OUTLIER_CHANCE / len(distance))
     )

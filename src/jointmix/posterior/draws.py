@@ -114,7 +114,8 @@ def expected_rows(tree: xr.DataTree) -> xr.DataArray:
     constant = require_group(tree, "constant_data")
     if WEIGHT in constant:
         share = share * xr.DataArray(constant[WEIGHT].values, dims=OBS)
-    return share.sum(OBS)
+    # None is missing; looking for such would copy all of them.
+    return share.sum(OBS, skipna=False)
 
 
 def observed_labels(tree: xr.DataTree) -> np.ndarray:

@@ -1,26 +1,33 @@
 """Quick approximations of the posterior around a mode, with a measure of how far to trust them.
 
-Both draw candidates from normal approximations q on the unconstrained scale, weight them by p/q,
-smooth the largest weights (PSIS) and resample. Where the Pareto shape k̂ exceeds 0.7 the weights
-are not reliable; the candidates are then returned unweighted, and k̂ says so.
+Both draw candidates from normal approximations q, Laplace's in straight coordinates, weight them
+by p/q, smooth the largest weights (PSIS) and resample. Where the Pareto shape k̂ exceeds 0.7 the
+weights are not reliable; the candidates are then returned unweighted, and k̂ says so.
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-from arviz_stats.base import array_stats
-from scipy.special import logsumexp
 
 from jointmix.base.errors import SamplingError
 from jointmix.base.progress import Progress
+from jointmix.kernel.densities import prior_densities
+from jointmix.kernel.values import parameters as expanded
 from jointmix.model.settings import CANDIDATES, LARGEST_PARETO_SHAPE
+from jointmix.model.spec import ModelSpec
+from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import Control
-from jointmix.sampling.mode import laplace_normal
+from jointmix.sampling.proposal import Posterior
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import Target
+from jointmix.sampling.weights import require_density, smoothed, systematic
 
 #: Paths of Pathfinder, from starts of their own.
 _PATHS = 8
+#: Candidates that are weighed at a time.
+_AT_ONCE = 256
 #: Smaller eigenvalues of a correlation matrix are lost in rounding.
 _LEAST_EIGENVALUE = 1e-12
 
@@ -33,19 +40,27 @@ def run_laplace(
     Raises
     ------
     SamplingError
-        If the mode has no curvature in some direction, or lies at singular correlations.
+        If the mode has no curvature in some direction, or lies at singular correlations, or there
+        is no density around it.
     """
     del backend, control
     report("sample", 0, 1, "laplace")
     began = time.perf_counter()
     target.check_start(seed)
-    rng = np.random.default_rng(seed)
-    settings = target.spec.sampler
-    n = settings.chains * settings.draws
-    normal = laplace_normal(target, seed)
+    rng, start, spec = np.random.default_rng(seed), target.start, target.spec
+    n = spec.sampler.chains * spec.sampler.draws
+    posterior = Posterior(target.dataset, start.direction)
+    main, *_ = start.known or (None,)
+    normal = posterior.normal_near(start.parameters, main)
     candidates, log_q = normal.draw(CANDIDATES * n, rng)
-    log_p = np.array([target.log_density(q)[0] for q in candidates])
-    return _resampled(target, candidates, log_p, log_q, rng, began)
+    usable = np.flatnonzero(np.isfinite(log_q))
+    log_p, cores = np.full(len(candidates), -np.inf), cores_used(spec)
+    # A few at a time, so that who asks for the end is heard.
+    for part in np.array_split(usable, -(-len(usable) // _AT_ONCE) or 1):
+        log_p[part] = posterior.log_densities(candidates[part], cores)
+    parameters = partial(expanded, posterior.problem, spec)
+    likelihood = log_p - prior_densities(posterior.problem, candidates)
+    return _resampled(spec, parameters, candidates, log_p, log_q, rng, began, likelihood)
 
 
 def run_pathfinder(
@@ -73,19 +88,23 @@ def run_pathfinder(
     candidates, log_p, log_q = pathfinder(
         log_density, target.points(seed, _PATHS), draws=-(-CANDIDATES * n // _PATHS), seed=seed
     )
-    return _resampled(target, candidates, log_p, log_q, np.random.default_rng(seed), began)
+    rng = np.random.default_rng(seed)
+    return _resampled(target.spec, target.parameters, candidates, log_p, log_q, rng, began)
 
 
 def _resampled(
-    target: Target,
+    spec: ModelSpec,
+    parameters: Callable[[np.ndarray], dict[str, np.ndarray]],
     candidates: np.ndarray,
     log_p: np.ndarray,
     log_q: np.ndarray,
     rng: np.random.Generator,
     began: float,
+    log_likelihood: np.ndarray | None = None,
 ) -> Draws:
-    settings = target.spec.sampler
+    settings = spec.sampler
     n = settings.chains * settings.draws
+    require_density(bool(np.isfinite(log_p).any()), len(log_p))
     log_weight, shape = smoothed(log_p - log_q)
     if shape <= LARGEST_PARETO_SHAPE:
         chosen = systematic(np.exp(log_weight), n, rng)
@@ -93,11 +112,16 @@ def _resampled(
         # Paths that failed may have left fewer than are asked for.
         usable = np.flatnonzero(np.isfinite(log_p))
         chosen = rng.choice(usable, size=n, replace=len(usable) < n)
-    chosen = invertible(target, candidates, chosen, rng)
+    chosen = invertible(parameters, candidates, chosen, rng)
     draws = candidates[chosen].reshape(settings.chains, settings.draws, -1)
+    found = {"logp": log_p, "log_likelihood": log_likelihood}
     return Draws(
-        target.parameters(draws),
-        {"logp": log_p[chosen].reshape(draws.shape[:2])},
+        parameters(draws),
+        {
+            name: value[chosen].reshape(draws.shape[:2])
+            for name, value in found.items()
+            if value is not None
+        },
         np.arange(settings.chains),
         {
             "sample_seconds": time.perf_counter() - began,
@@ -108,13 +132,16 @@ def _resampled(
 
 
 def invertible(
-    target: Target, candidates: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    parameters: Callable[[np.ndarray], dict[str, np.ndarray]],
+    candidates: np.ndarray,
+    chosen: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Places of candidates (draw,), those of singular correlations exchanged for others chosen.
 
     Far from the mode a correlation can round to ±1, where the density of any row is undefined.
     """
-    correlation = target.parameters(candidates[chosen]).get("correlation")
+    correlation = parameters(candidates[chosen]).get("correlation")
     if correlation is None:
         return chosen
     regular = (np.linalg.eigvalsh(correlation)[..., 0] > _LEAST_EIGENVALUE).all(axis=-1)
@@ -126,41 +153,3 @@ def invertible(
     result = chosen.copy()
     result[~regular] = rng.choice(chosen[regular], size=np.count_nonzero(~regular))
     return result
-
-
-def systematic(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Places (n,) of candidates chosen in proportion to their weights (candidate,), side by side.
-
-    Candidates are visited in random order at equal steps of their cumulated weight (Madow 1949;
-    Carpenter, Clifford and Fearnhead 1999). None of weight below the step comes twice, so that a
-    mean over the chosen has the error of ``n`` independent draws; choosing with replacement would
-    add the error of the candidates to it, which no draw shows. A candidate of more weight stands
-    next to itself, where effective sample sizes count it once.
-    """
-    order = rng.permutation(len(weight))
-    reached = np.cumsum(weight[order])
-    at = (np.arange(n) + rng.uniform()) * (reached[-1] / n)
-    return order[np.searchsorted(reached, at, side="right").clip(max=len(weight) - 1)]
-
-
-def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
-    """Pareto-smoothed log weights (candidate,), normalised, and the shape k̂.
-
-    A point of no density has weight zero; k̂ is then that of the others, −∞ where all weights
-    are equal, and ∞ where no Pareto distribution fits the largest.
-    """
-    finite = np.isfinite(log_ratio)
-    if finite.sum() < 100:
-        return np.where(finite, 0.0, -np.inf) - np.log(max(finite.sum(), 1)), np.inf
-    result = np.full(len(log_ratio), -np.inf)
-    if np.ptp(log_ratio[finite]) < 1e-9:
-        # Equal weights have no tail to fit.
-        result[finite] = -np.log(finite.sum())
-        return result, -np.inf
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        weight, shape = array_stats.psislw(-log_ratio[finite])
-    if not (np.isfinite(shape) and np.isfinite(weight).all()):
-        # No Pareto distribution fits the tail.
-        weight, shape = log_ratio[finite] - logsumexp(log_ratio[finite]), np.inf
-    result[finite] = weight
-    return result, float(shape)

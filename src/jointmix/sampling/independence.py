@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from jointmix.base.errors import SamplingError
 from jointmix.base.numbers import fixed, percent
@@ -20,14 +20,13 @@ from jointmix.base.progress import Progress
 from jointmix.kernel.densities import prior_densities
 from jointmix.kernel.values import parameters as expanded
 from jointmix.model.settings import LARGEST_PARETO_SHAPE, MOST_SHAPE, NEARLY_ALL
-from jointmix.sampling.approximate import smoothed
 from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import LEAST_DRAWS, Control
 from jointmix.sampling.copies import Copies
-from jointmix.sampling.mode import LARGEST_DIM
 from jointmix.sampling.proposal import Posterior, make_proposal
 from jointmix.sampling.result import Draws
-from jointmix.sampling.target import Target
+from jointmix.sampling.target import LARGEST_DIM, Target
+from jointmix.sampling.weights import Weights, require_density, weigh
 
 #: Candidates of all chains before the first draw: they say how well the proposal does.
 PILOT = 1000
@@ -42,54 +41,6 @@ _NOT_NEAR = "the posterior is not near enough to a normal in its coordinates"
 #: Why "auto" takes nutpie where draws are streamed.
 STREAMED = "nutpie, as it alone streams its draws."
 _TOO_EARLY = "Interrupted before the first draws were finished."
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What the weights of candidates say of a proposal.
-
-    Attributes
-    ----------
-    share
-        Effective share of the candidates (Kong 1992), in (0, 1].
-    shape
-        Pareto k̂ of the largest weights.
-    largest
-        Share that the largest has of their sum.
-    acceptance
-        Expected rate at which an independence chain accepts.
-    log_mean, error
-        Log of the mean weight, and its Monte Carlo standard error.
-    n
-        Number of candidates.
-    """
-
-    share: float
-    shape: float
-    largest: float
-    acceptance: float
-    log_mean: float
-    error: float
-    n: int
-
-
-def weigh(log_weight: np.ndarray) -> Weights:
-    """Summaries of log weights (candidate,)."""
-    n = len(log_weight)
-    total = logsumexp(log_weight)
-    if not np.isfinite(total):
-        return Weights(0.0, np.inf, 1.0, 0.0, -np.inf, np.inf, n)
-    weight = np.exp(log_weight - total)
-    share = 1 / (n * (weight**2).sum())
-    # E min(w, w') / E w over pairs of candidates, from the sorted weights.
-    ascending = np.sort(weight)
-    acceptance = 2 * (ascending * (n - np.arange(n) - 0.5)).sum() / n
-    error = np.sqrt(max(1 / share - 1, 0.0) / n)
-    _, shape = smoothed(log_weight)
-    return Weights(
-        float(share), shape, float(weight.max()), float(acceptance),
-        float(total - np.log(n)), float(error), n,
-    )  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -282,11 +233,7 @@ class Sampler:
             self.proposal = self.proposal.adapted(values, np.concatenate(self._chains.log_weight))
             self._pilot()
         self.between = int(np.clip(np.ceil(_AIM / max(self.weights.share, 1e-9)), 1, _MOST_BETWEEN))
-        if not np.isfinite(self.weights.log_mean):
-            raise SamplingError(
-                f"The posterior has no density at any of {self.weights.n:,} candidates around its "
-                "mode; sample it with sampler='nutpie'."
-            )
+        require_density(bool(np.isfinite(self.weights.log_mean)), self.weights.n)
 
     def _pilot(self) -> np.ndarray:
         """Begin chains anew, with candidates that say how well the proposal does: (n, dim)."""

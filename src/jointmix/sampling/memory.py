@@ -53,7 +53,10 @@ def estimate(spec: ModelSpec, n_rows: int, backend: str) -> Memory:
     followed = len(spec.features) + 1
     per_draw += _FOLLOWED + followed + followed**2 + 4 * spec.n_clusters
     columns = len(spec.columns)
-    per_row = 6 * columns + 4 * spec.n_clusters + (1 + columns) ** 2
+    per_row = 6 * columns + 4 * spec.n_clusters
+    if spec.linked:
+        # The products of predictors that its M-step adds up.
+        per_row += (1 + len(spec.predictors)) ** 2
     work = _BATCH_ARRAYS * BATCH_NUMBERS
     if settings.sampler in APPROXIMATIONS:
         per_draw += CANDIDATES * (n_free(spec) + 2)

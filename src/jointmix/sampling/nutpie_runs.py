@@ -20,11 +20,11 @@ from jointmix.kernel.values import parameter_dims
 from jointmix.model.location import householder
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import draw_start
+from jointmix.modes.mass import normal_at
 from jointmix.sampling.backends import cores_used
 from jointmix.sampling.control import LEAST_DRAWS, POLL_SECONDS, Control
-from jointmix.sampling.mode import LARGEST_DIM, laplace_normal
 from jointmix.sampling.result import Draws, parameter_coords, statistics_of
-from jointmix.sampling.target import Target
+from jointmix.sampling.target import LARGEST_DIM, Target
 
 _TOO_EARLY = "Interrupted before the first draws were finished."
 _ASKED = "Asked for in the specification."
@@ -122,7 +122,7 @@ def adapted(target: Target, backend: str, seed: int) -> tuple[Target, str, str]:
     if wanted == "auto" and target.dim > LARGEST_DIM:
         return target, "low_rank", f"More than {LARGEST_DIM:,} values are not whitened."
     try:
-        normal = laplace_normal(target, seed)
+        normal = normal_at(target.log_density, target.point(seed))
     except SamplingError as error:
         if wanted == "laplace":
             raise

@@ -14,7 +14,7 @@ from scipy.special import gammaln, logsumexp
 
 from jointmix.base.errors import SamplingError
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.densities import densities
+from jointmix.kernel.densities import SquaredDensity, densities
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.kernel.problem import free_parameters, make_problem
 from jointmix.kernel.records import CONE
@@ -23,7 +23,7 @@ from jointmix.model.dataset import Dataset
 from jointmix.modes.free import free_values
 from jointmix.modes.mass import Peak, rough_problem
 from jointmix.modes.straight import StraightNormal, straight_normal
-from jointmix.sampling.approximate import smoothed
+from jointmix.sampling.weights import smoothed
 
 if TYPE_CHECKING:
     from jointmix.sampling.devices import DeviceDensity
@@ -64,6 +64,14 @@ class Posterior:
         return density_of(self.dataset, None)
 
     @cached_property
+    def _squared(self) -> SquaredDensity | None:
+        return (
+            SquaredDensity(self.dataset, self.problem)
+            if SquaredDensity.pays(self.dataset)
+            else None
+        )
+
+    @cached_property
     def _rough(self) -> np.ndarray | None:
         return rough_problem(self.dataset)
 
@@ -77,6 +85,8 @@ class Posterior:
         inside = np.flatnonzero(self._is_sorted(points))
         if self.backend == "jax":
             own = self.on_devices.log_densities(points[inside])
+        elif self._squared is not None:
+            own = self._squared(points[inside], cores)
         else:
             own = densities(self.problem, points[inside], cores)
         found[inside] = np.where(np.isnan(own), -np.inf, own)
@@ -117,7 +127,7 @@ class Posterior:
             self.log_density,
             self.dataset.spec,
             self.point(parameters),
-            len(self.dataset.values),
+            self.dataset.rows.total,
             None if some is None else partial(value_and_gradient, some),
             None if known is None else known.normal,
         )

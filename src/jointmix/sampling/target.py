@@ -13,6 +13,8 @@ from jointmix.model.dataset import Dataset
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import Start, draw_start
 
+#: Unconstrained values beyond which a dense curvature would cost more than it gains.
+LARGEST_DIM = 1500
 #: Standard deviation of whitened starts, in units of the posterior's.
 _WIDER = 1.3
 

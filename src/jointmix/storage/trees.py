@@ -111,19 +111,25 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     try:
         plain = _with_attributes(_stored(tree), _encode)
         plain.attrs[VERSION_KEY] = SCHEMA_VERSION
-        content = b""
+        content = io.BytesIO()
         if suffix == ".nc":
-            content = bytes(plain.to_netcdf(engine="h5netcdf", encoding=_unmasked(plain)))
+            plain.to_netcdf(content, engine="h5netcdf", encoding=_unmasked(plain))
         else:
             members = tree_members(plain)
             if suffix == ".zarr":
                 return write_folder(path, members)
-            content = pack(members, bytes(TRAILER_SIZE))[:-TRAILER_SIZE]
+            content.write(pack(members, bytes(TRAILER_SIZE))[:-TRAILER_SIZE])
     except StorageError:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
         raise StorageError(f"{path}: the tree cannot be stored ({error}).") from error
-    return write_file(path, content + _trailer(content))
+    # The trailer goes behind it in place: of many rows a copy would be as large as the fit.
+    content.seek(0, io.SEEK_END)
+    with content.getbuffer() as written:
+        trailer = _trailer(written)
+    content.write(trailer)
+    with content.getbuffer() as written:
+        return write_file(path, written)
 
 
 def load(path: str | Path) -> xr.DataTree:
@@ -205,7 +211,7 @@ def _in_memory(stored: xr.DataTree) -> xr.DataTree:
     return tree
 
 
-def _trailer(content: bytes) -> bytes:
+def _trailer(content: bytes | memoryview) -> bytes:
     return MAGIC + len(content).to_bytes(8, "little") + hashlib.sha256(content).digest()
 
 

@@ -57,11 +57,19 @@ def gathered(parts: Parts, columns: Sequence[str], step: int = 1) -> pd.DataFram
             for name, column in found.items():
                 column.add(chosen.column(name), piece.name, known)
             first += table.num_rows
+        _let_go()
     if not first:
         raise DataError(f"{parts.origin}: has no rows; give at least one.")
     index = numbers[0].append(numbers[1:]) if numbers else pd.RangeIndex(first)
     arrays = {name: found[name].whole() for name in columns}
     return pd.DataFrame(arrays, index=index, copy=False)
+
+
+def _let_go() -> None:
+    """Give back what pyarrow keeps of the memory in which a piece was read."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _require_room(parts: Parts, columns: Sequence[str]) -> None:

@@ -162,24 +162,31 @@ def condition_number(values: np.ndarray, constant: bool = True) -> tuple[float, 
 
     Notes
     -----
-    From the triangle R of QR, which has the columns' singular values, made a block of rows after
-    the other (Demmel et al. 2012, doi:10.1137/080731992): the Gram matrix would square them, and
-    lose condition numbers beyond 1e8.
+    From the triangle R of QR, which has the columns' singular values: the Gram matrix would square
+    them, and lose condition numbers beyond 1e8.
     """
     center = values.mean(axis=0) if constant else np.zeros(values.shape[1])
     # Subtracting keeps the order, so that these are the largest deviations to the last bit.
     top = np.maximum(np.abs(values.max(axis=0) - center), np.abs(values.min(axis=0) - center))
-    squares, triangle = np.zeros(values.shape[1]), np.empty((0, values.shape[1]))
-    for first in range(0, len(values), _QR_ROWS):
-        scaled = (values[first : first + _QR_ROWS] - center) / top
-        squares += (scaled**2).sum(axis=0)
-        triangle = np.linalg.qr(np.vstack([triangle, scaled]), mode="r")
-    triangle = triangle / np.sqrt(squares / len(values))
+    triangle = triangle_of(values, center, top)
+    triangle = triangle / np.sqrt((triangle**2).sum(axis=0) / len(values))
     _, singular, rows = np.linalg.svd(triangle, full_matrices=len(triangle) < values.shape[1])
     deficient = len(singular) < values.shape[1] or singular[-1] == 0
     condition = np.inf if deficient else float(singular[0] / singular[-1])
     weight = np.abs(rows[-1])
     return condition, weight > 0.05 * weight.max()
+
+
+def triangle_of(values: np.ndarray, center: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """R of QR of (values − center) / unit, (≤ C, C), a block of rows after the other.
+
+    Method: Demmel et al. (2012), doi:10.1137/080731992.
+    """
+    found = np.empty((0, values.shape[1]))
+    for first in range(0, len(values), _QR_ROWS):
+        scaled = (values[first : first + _QR_ROWS] - center) / unit
+        found = np.linalg.qr(np.vstack([found, scaled]), mode="r")
+    return found
 
 
 def exact_ratio(u: np.ndarray, y: np.ndarray, constant: bool) -> tuple[float, float]:

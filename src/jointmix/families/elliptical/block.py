@@ -9,11 +9,12 @@ import numpy as np
 
 from jointmix.families.checks import Checks
 from jointmix.families.elliptical.checks import EllipticalChecks
+from jointmix.families.limits import VARIANCE_FLOOR
 from jointmix.families.matrices import inverse_lower, lower_factor, unit_diagonal
 from jointmix.families.moments import Imputed, Moments, Outside
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
-from jointmix.families.protocol import VARIANCE_FLOOR, Block, Parameter, Step, freed
+from jointmix.families.protocol import Block, Parameter, Step, freed
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Scaled
 from jointmix.families.straight import Straightened

@@ -21,6 +21,7 @@ from jointmix.families.priors.zero import order_at_zero, rows_to_spike, vanishes
 from jointmix.families.rows import Rows
 from jointmix.families.specified import Table
 from jointmix.tables.issues import Issue, listed, quoted, warning
+from jointmix.tables.screening import triangle_of
 
 #: Of features with a full covariance. For two of them 1 − r² is 4 / condition²: at this limit 20
 #: units in the last place of r; beyond it float64 cannot tell their correlation from one.
@@ -149,7 +150,7 @@ class EllipticalChecks(Checks):
         factor = parameters.cholesky / sd[:, None]
         if self.spec.covariance not in ("full", "tied"):
             return np.asarray(np.diagonal(factor, axis1=-2, axis2=-1).min(axis=-1))
-        _, singular, turn = np.linalg.svd((x - x.mean(axis=0)) / sd, full_matrices=False)
+        _, singular, turn = np.linalg.svd(triangle_of(x, x.mean(axis=0), sd), full_matrices=False)
         white = (turn @ factor) * (np.sqrt(len(x)) / singular[:, None])
         return np.asarray(np.linalg.svd(white, compute_uv=False)[..., -1])
 

@@ -6,7 +6,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from jointmix.families.gamma.block import GammaResponse
 from jointmix.families.graph import Values, linear, shape_variables
-from jointmix.families.positive import MOST_RATIO
+from jointmix.families.limits import MOST_RATIO
 from jointmix.families.protocol import Scaled
 from jointmix.families.rows import Rows
 

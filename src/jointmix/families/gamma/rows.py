@@ -18,10 +18,8 @@ from numba import carray
 from jointmix.families.compiling import Family, jit
 from jointmix.families.gamma_functions import log_gamma_constant, log_less_digamma
 from jointmix.families.incomplete_gamma import upper_gamma_of
+from jointmix.families.limits import MOST_RATIO
 from jointmix.families.loops import SUMS, combine, dot, exponential, line_sums, mean_parts
-
-#: Largest log of a response over its mean.
-_MOST = 300.0
 
 
 def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
@@ -40,7 +38,7 @@ def _subtract(
     e, d, shape = kept[0], kept[1], known[r + 1]
     combine(e, known[0], known[1:], r, rows, m)
     for b in range(m):
-        d[b] = min(rows[r + 1, b] - (e[b] + rows[r, b]), _MOST)
+        d[b] = min(rows[r + 1, b] - (e[b] + rows[r, b]), MOST_RATIO)
         e[b] = d[b]
     exponential(e, bits, m)
     for b in range(m):
@@ -99,7 +97,7 @@ def _distribution(y, n, weight, parts, out):  # type: ignore[no-untyped-def]
             shape = root * root
             t = math.log(ratio)
             # x^α exp(−x) / Γ(α) of x = α y / m is y times the density.
-            own = log_gamma_constant(shape) - shape * (math.expm1(min(t, _MOST)) - t)
+            own = log_gamma_constant(shape) - shape * (math.expm1(min(t, MOST_RATIO)) - t)
             front = math.exp(own)
             above = upper_gamma_of(shape, min(shape * ratio, 1e300), front)
             below += share[i] * (1.0 - above)

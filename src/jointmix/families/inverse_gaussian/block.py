@@ -6,8 +6,9 @@ import numpy as np
 
 from jointmix.families.checks import Checks
 from jointmix.families.inverse_gaussian.checks import InverseGaussianChecks
+from jointmix.families.limits import MOST_RATIO
 from jointmix.families.linked import Own
-from jointmix.families.positive import MOST_RATIO, Positive, drawn, log_of, log_ratio
+from jointmix.families.positive import Positive, drawn, log_of, log_ratio
 from jointmix.families.rows import Rows
 
 _LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))

@@ -16,10 +16,9 @@ import numpy as np
 from numba import carray
 
 from jointmix.families.compiling import Family, jit
+from jointmix.families.limits import MOST_RATIO
 from jointmix.families.loops import SUMS, combine, dot, exponential, line_sums, mean_parts
 
-#: Largest log of a response over its mean.
-_MOST = 300.0
 _LOG_2PI, _ROOT_2PI = math.log(2 * math.pi), math.sqrt(2 * math.pi)
 _ROOT_2 = math.sqrt(2.0)
 #: Beyond this Mills' ratio is by its continued fraction, of so many terms.
@@ -42,7 +41,7 @@ def _subtract(
     e, d, shape = kept[0], kept[1], known[r + 1]
     combine(e, known[0], known[1:], r, rows, m)
     for b in range(m):
-        e[b] = min(rows[r + 1, b] - (e[b] + rows[r, b]), _MOST)
+        e[b] = min(rows[r + 1, b] - (e[b] + rows[r, b]), MOST_RATIO)
     exponential(e, bits, m)
     for b in range(m):
         over, inverse = e[b] - 1.0, rows[r + 2, b]

@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from jointmix.families.elliptical.block import Elliptical
+from jointmix.families.matrices import inverse_lower
 from jointmix.families.parameters import Parameters
 from jointmix.families.protocol import Scores, Step
 from jointmix.families.rows import Rows
@@ -25,6 +26,14 @@ class GaussianFeatures(Elliptical):
         constant = parameters.mean.shape[-1] * _LOG_2PI
         log_scale = self.log_scale(parameters)[..., None]
         return np.swapaxes(-0.5 * (square + constant) - log_scale, -1, -2)
+
+    def squares(self, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """L_k⁻¹ (x − μ_k)."""
+        whiten, d = inverse_lower(parameters.cholesky), len(self.spec.features)
+        forms = np.zeros((*whiten.shape[:-1], 1 + len(self.spec.columns)))
+        forms[..., 0] = -(whiten @ parameters.mean[..., None])[..., 0]
+        forms[..., 1 : 1 + d] = whiten
+        return forms, -self.log_scale(parameters) - d / 2 * _LOG_2PI
 
     def draw(
         self, parameters: Parameters, rows: Rows, cluster: np.ndarray, rng: np.random.Generator

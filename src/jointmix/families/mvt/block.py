@@ -101,7 +101,7 @@ class StudentTFeatures(Elliptical):
             second = step.moments(step.share * weight)
         else:
             second = expected_moments(
-                rows, step.outer, step.share, step.previous, (self,), weight
+                rows, step.products, step.share, step.previous, (self,), weight
             ).every
         second = second / step.count[..., None, None]
         mass = np.maximum(second[..., 0, 0], 1e-300)

@@ -17,6 +17,7 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.incomplete_beta import beta_height, lower_beta
+from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.loops import (
     SUMS,
     combine,
@@ -28,8 +29,8 @@ from jointmix.families.loops import (
 )
 from jointmix.families.rising_rows import N_RISING, prepare_rising, rising_sum, rising_terms
 
-#: Exponents beyond which means would leave float64, and the least mean.
-_MOST, _LEAST = 700.0, 1e-300
+#: The least mean.
+_LEAST = 1e-300
 
 
 def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
@@ -100,7 +101,7 @@ def _parts(setup, state, rows, m, out):  # type: ignore[no-untyped-def]
     known, found = carray(state, (n - 1,)), carray(out, (m, 3))
     line_parts(carray(rows, (n, m)), known, n - 3, found)
     for b in range(m):
-        mean = max(math.exp(min(found[b, 0], _MOST)), _LEAST)
+        mean = max(math.exp(min(found[b, 0], MOST_EXPONENT)), _LEAST)
         found[b, 0], found[b, 2] = mean, 1.0 / known[n - 2]
         found[b, 1] = math.sqrt(mean) * math.sqrt(1.0 + mean * found[b, 2])
     return 0.0

@@ -31,6 +31,16 @@ class NormalResponse(Regression):
         del parameters
         return -0.5 * (residual**2 + _LOG_2PI)
 
+    def squares(self, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """(y − b_k − u'θ_k) / σ_k."""
+        spec, sigma = self.spec, parameters.sigma
+        forms = np.zeros((*sigma.shape, 1, 1 + len(spec.columns)))
+        forms[..., 0, 0], forms[..., 0, -1] = -parameters.intercept, 1.0
+        forms[
+            ..., 0, [1 + spec.columns.index(name) for name in spec.predictors]
+        ] = -parameters.slope
+        return forms / sigma[..., None, None], -np.log(sigma) - _LOG_2PI / 2
+
     def variance(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """σ_k², (..., 1, component)."""
         del rows

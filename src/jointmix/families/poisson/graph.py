@@ -5,13 +5,12 @@ from pytensor.tensor.variable import TensorVariable
 
 from jointmix.families.graph import Values, coefficient_variables, linear
 from jointmix.families.graph import count_rows as compiled_rows
+from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.poisson.block import PoissonResponse
 from jointmix.families.protocol import Scaled
 from jointmix.families.rows import Rows
 
 __all__ = ["compiled_rows", "log_density", "variables"]
-
-_MOST = 700.0
 
 
 def variables(
@@ -25,4 +24,4 @@ def log_density(block: PoissonResponse, values: Values, rows: Rows) -> TensorVar
     """log Poisson(y | exp(η_k)), (obs, component)."""
     del block
     eta, y = linear(values, rows), rows.y[:, None]
-    return y * eta - pt.exp(pt.minimum(eta, _MOST)) - pt.gammaln(y + 1)
+    return y * eta - pt.exp(pt.minimum(eta, MOST_EXPONENT)) - pt.gammaln(y + 1)

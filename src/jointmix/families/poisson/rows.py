@@ -15,10 +15,11 @@ from numba import carray
 
 from jointmix.families.compiling import Family, jit
 from jointmix.families.incomplete_gamma import upper_gamma
+from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.loops import SUMS, combine, exponential, line_parts, line_sums
 
-#: Exponents beyond which rates would leave float64, and the least rate.
-_MOST, _LEAST = 700.0, 1e-300
+#: The least rate.
+_LEAST = 1e-300
 
 
 def _prepare(setup, values, state):  # type: ignore[no-untyped-def]
@@ -36,7 +37,7 @@ def _subtract(
     r, m = rows.shape[0] - 3, e.size
     combine(e, known[0], known[1:], r, rows, m)
     for b in range(m):
-        eta = min(e[b] + rows[r, b], _MOST)
+        eta = min(e[b] + rows[r, b], MOST_EXPONENT)
         e[b] = eta
         out[b] += rows[r + 2, b] * eta + rows[r + 1, b]
     exponential(e, bits, m)
@@ -73,7 +74,7 @@ def _parts(setup, state, rows, m, out):  # type: ignore[no-untyped-def]
     known, found = carray(state, (n - 2,)), carray(out, (m, 2))
     line_parts(carray(rows, (n, m)), known, n - 3, found)
     for b in range(m):
-        found[b, 0] = max(math.exp(min(found[b, 0], _MOST)), _LEAST)
+        found[b, 0] = max(math.exp(min(found[b, 0], MOST_EXPONENT)), _LEAST)
         found[b, 1] = math.sqrt(found[b, 0])
     return 0.0
 

@@ -97,6 +97,7 @@ class Comparison:
     seconds: dict[str, float] = field(default_factory=dict)
     underflows: dict[str, int] = field(default_factory=dict)
     n_points: int = 0
+    n_cut: int = 0
 
     def run(self, points: np.ndarray) -> list[Difference]:
         """Compare all pairs at all points (point, dim), some at a time."""
@@ -116,12 +117,19 @@ class Comparison:
                 under = given[side.name].underflow
                 count = 0 if under is None else int(under.sum())
                 self.underflows[side.name] = self.underflows.get(side.name, 0) + count
-            self._compare(given, self._sizes(chunk), first)
+            scales = self._sizes(chunk)
+            response = next(iter(scales.values())).response
+            self.n_cut += int(np.isinf(response).any((1, 2)).sum())
+            self._compare(given, scales, first)
         return list(self.found.values())
 
     def notes(self) -> list[str]:
-        """At how many points a sum could not be compared."""
-        return [
+        """At how many points something could not be compared."""
+        cut = (
+            f"At {self.n_cut} of {self.n_points:,} points a response is so far from a component's "
+            "mean that jointmix cuts its density off: it was not compared there."
+        )
+        return [cut] * (self.n_cut > 0) + [
             f"At {count} of {self.n_points:,} points the sum over components of {name} "
             "underflows, x and y being likely in different components: rows were compared there, "
             "their total was not."
@@ -169,7 +177,7 @@ def _cut(terms: Terms, n: int) -> Terms:
 def _differences(problem: Problem, left: Terms, right: Terms, scale: Sizes) -> Iterator[Difference]:
     """Of all terms that both sides have, at one chunk of points."""
     total = scale.rows.sum(1)
-    out = np.zeros(len(total), dtype=bool)
+    out = np.isinf(total)
     for side in (left, right):
         out |= False if side.underflow is None else side.underflow
     if left.prior is not None and right.prior is not None:
@@ -247,10 +255,13 @@ def _common(
 
 
 def _largest(a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> tuple[float, tuple[int, ...]]:
-    """The largest |a − b| / scale and where; infinite where one of the two alone is no number."""
+    """The largest |a − b| / scale and where; infinite where one of the two alone is no number.
+
+    Where the scale is infinite they are not compared.
+    """
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
-        relative = np.where(same, 0.0, np.abs(a - b) / scale)
+        relative = np.where(same | np.isinf(scale), 0.0, np.abs(a - b) / scale)
     relative = np.where(np.isnan(relative), np.inf, relative)
     at = np.unravel_index(int(relative.argmax()), relative.shape)
     return float(relative[at]), tuple(int(i) for i in at)

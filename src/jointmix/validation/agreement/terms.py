@@ -105,11 +105,16 @@ def sizes(rows: Rows, parameters: Parameters, spec: ModelSpec, factors: bool = F
     share = np.exp(joint - joint.max(-1, keepdims=True))
     total = (features + response + np.abs(weight)) * rows.weights[:, None]
     if not factors:
-        whole = (share * total).max(-1)
+        whole = _shared(share, total)
         return Sizes(features, response, discrete, whole, np.ones(shape[0]))
     worse = condition(parameters, spec)[:, None, :]
-    whole = (share * total * worse).max(-1)
+    whole = _shared(share, total * worse)
     return Sizes(features * worse, response * worse, discrete, whole, worse.max((1, 2)))
+
+
+def _shared(share: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The largest of a row's; what is cut off is infinite, and no part of most rows."""
+    return np.asarray(np.multiply(share, size, out=np.zeros(size.shape), where=share > 0).max(-1))
 
 
 def _largest(size: np.ndarray, rows: Rows) -> np.ndarray:

@@ -135,7 +135,8 @@ class Twin(ABC):
     def size(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Sum of the magnitudes of what enters the log density, (point, obs, component).
 
-        Any order of computing it rounds numbers of that size, each by 1e-16 of itself.
+        Any order of computing it rounds numbers of that size, each by 1e-16 of itself. Infinite
+        where the package cuts the density off before float64 ends.
         """
 
     def mistakes(self, parameters: Parameters, rows: Rows, at: Density) -> Iterator[Candidate]:

@@ -31,7 +31,7 @@ class GammaTwin(PositiveTwin):
         from scipy.special import gammaln
 
         shape, log_y = parameters["shape"][:, None], np.abs(np.log(rows.y))[:, None]
-        ratio = rows.y[:, None] * np.exp(-self.line_at(parameters, rows))
+        ratio = self.ratio_at(parameters, rows)
         reach = 1 + self.reach(parameters, rows) + log_y + np.abs(np.log(shape))
         return np.asarray(log_y + np.abs(gammaln(shape)) + shape * (1 + ratio) * reach)
 

@@ -35,7 +35,7 @@ class InverseGaussianTwin(PositiveTwin):
     def size(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Of log λ, log y and λ (y − m)² / (m² y); an error δ of η moves y/m − 1 by δ y/m."""
         shape, y = parameters["shape"][:, None], rows.y[:, None]
-        ratio = y * np.exp(-self.line_at(parameters, rows))
+        ratio = self.ratio_at(parameters, rows)
         moved = np.abs(ratio - 1) * (1 + ratio) * (1 + self.reach(parameters, rows))
         constant = 1 + np.abs(np.log(shape)) + 2 * np.abs(np.log(y))
         return np.asarray(constant + shape / y * (moved + (ratio - 1) ** 2))

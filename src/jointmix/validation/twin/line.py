@@ -63,6 +63,11 @@ class LineTwin(Twin):
         given = {name: column[:, None] for name, column in self.given(rows).items()}
         return self.log_pdf(rows.y[:, None], line, {**own, **given})
 
+    def line_at(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """b + u'θ + offset, (point, obs, component)."""
+        line = rows.u @ np.swapaxes(parameters.slope, -1, -2) + parameters.intercept[:, None]
+        return line if rows.offset is None else line + rows.offset[:, None]
+
     def reach(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Magnitudes that the line is a sum of, (point, obs, component)."""
         turned = np.swapaxes(np.abs(parameters.slope), -1, -2)

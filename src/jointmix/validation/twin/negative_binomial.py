@@ -50,9 +50,7 @@ class NegativeBinomialTwin(LineTwin):
         """
         from scipy.special import gammaln
 
-        line = rows.u @ np.swapaxes(parameters.slope, -1, -2) + parameters.intercept[:, None]
-        if rows.offset is not None:
-            line = line + rows.offset[:, None]
+        line = self.line_at(parameters, rows)
         y, s, reach = rows.y[:, None], parameters.size[..., None, :], self.reach(parameters, rows)
         gammas = np.abs(gammaln(y + s)) + np.abs(gammaln(s)) + gammaln(y + 1)
         moved = (y + np.minimum(s, np.exp(line))) * (1 + reach)

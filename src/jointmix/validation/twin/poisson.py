@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.validation.twin.family import Array, Candidate, Density
@@ -32,11 +33,10 @@ class PoissonTwin(LineTwin):
         """Of y η, exp(η) and log y!; an error δ of η changes exp(η) by exp(η) δ."""
         from scipy.special import gammaln
 
-        line = rows.u @ np.swapaxes(parameters.slope, -1, -2) + parameters.intercept[:, None]
-        if rows.offset is not None:
-            line = line + rows.offset[:, None]
+        line = self.line_at(parameters, rows)
         y, reach = rows.y[:, None], self.reach(parameters, rows)
-        return np.asarray((y + np.exp(line)) * (1 + reach) + gammaln(y + 1))
+        rate = np.where(line > MOST_EXPONENT, np.inf, np.exp(np.minimum(line, MOST_EXPONENT)))
+        return np.asarray((y + rate) * (1 + reach) + gammaln(y + 1))
 
     def mistakes(self, parameters: Parameters, rows: Rows, at: Density) -> Iterator[Candidate]:
         """Of the link and of the offset."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from jointmix.families.limits import MOST_RATIO
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed
 from jointmix.families.protocol import Scaled
@@ -28,10 +29,11 @@ class PositiveTwin(LineTwin):
             return found | {"shape": np.broadcast_to(fixed, free["weight"].shape)}
         return found | {"shape": free["shape"]}
 
-    def line_at(self, parameters: Parameters, rows: Rows) -> np.ndarray:
-        """The log of the mean, (point, obs, component)."""
-        line = rows.u @ np.swapaxes(parameters.slope, -1, -2) + parameters.intercept[:, None]
-        return line if rows.offset is None else line + rows.offset[:, None]
+    def ratio_at(self, parameters: Parameters, rows: Rows) -> np.ndarray:
+        """y / m, (point, obs, component); infinite where the package cuts its density off."""
+        log_ratio = np.log(rows.y)[:, None] - self.line_at(parameters, rows)
+        cut = log_ratio > MOST_RATIO
+        return np.where(cut, np.inf, np.exp(np.minimum(log_ratio, MOST_RATIO)))
 
     def mistakes(self, parameters: Parameters, rows: Rows, at: Density) -> Iterator[Candidate]:
         """Of the link, of the offset and of the shape."""
