@@ -16,8 +16,9 @@ from jointmix.base.pools import run_threads
 from jointmix.base.steps import run_steps
 from jointmix.checks import judge
 from jointmix.fitting.candidates import Grid, Key
+from jointmix.fitting.clock import Clock
 from jointmix.fitting.screening import Screening
-from jointmix.fitting.workflow import Clock, Searched
+from jointmix.fitting.stages import Searched
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import observed_rows, posterior_parameters
 from jointmix.posterior.invariants import choose_points, invariants

@@ -14,8 +14,9 @@ from test_independence import _two_means, apart, spec, three_clumps
 import jointmix as jm
 from jointmix.base.errors import SamplingError
 from jointmix.fitting import scouts
+from jointmix.fitting.clock import Clock
 from jointmix.fitting.selection import sparse
-from jointmix.fitting.workflow import Clock, prepare
+from jointmix.fitting.stages import prepare
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.serialised import spec_to_dict
 from jointmix.sampling import Target, independence, sample

@@ -420,12 +420,12 @@ def recipe(tmp_path: Path) -> Path:
 
 
 STAGES = (
-    "fitting.workflow.make_dataset",
-    "fitting.workflow.fit_em",
-    "fitting.workflow.choose_ordering",
+    "fitting.stages.make_dataset",
+    "fitting.stages.fit_em",
+    "fitting.stages.choose_ordering",
     "sampling.proposal.densities",
-    "fitting.workflow.identify_draws",
-    "fitting.workflow.judge",
+    "fitting.stages.identify_draws",
+    "fitting.stages.judge",
     "cli.building.save",
     "cli.building.report",
 )
@@ -474,7 +474,7 @@ def test_what_fails_below_the_package_is_one_sentence(
 
 
 def test_numpy_out_of_memory_is_one_sentence(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jointmix.fitting.workflow.fit_em", lambda *_: np.ones(10**15))
+    monkeypatch.setattr("jointmix.fitting.stages.fit_em", lambda *_: np.ones(10**15))
     assert_refused(call("run", recipe), "The memory does not suffice; free some")
 
 
@@ -535,8 +535,8 @@ def test_a_stream_that_vanishes_while_it_is_written_is_named(tmp_path: Path, los
     folder = tmp_path / "stream"
     gone = {
         "all": folder,
-        "one variable's draws": folder / "draws.zarr" / "posterior" / "slope" / "c",
-        "what describes them": folder / "draws.zarr" / "zarr.json",
+        "one variable's draws": folder / "draws" / "0.zarr" / "posterior" / "slope" / "c",
+        "what describes them": folder / "draws" / "0.zarr" / "zarr.json",
     }[lost]
     done: list[float] = []
 

@@ -45,7 +45,7 @@ def test_what_fits_is_estimated_and_noted(monkeypatch: pytest.MonkeyPatch) -> No
 def test_draws_that_do_not_fit_are_refused_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(nutpie_runs, "run", refuse)
+    monkeypatch.setattr(nutpie_runs, "begin", refuse)
     monkeypatch.setattr(memory, "available", lambda: 1.0 * GIB)
     spec = spec_of(draws=10_000_000)
     with pytest.raises(MemoryLimitError) as caught:

@@ -11,11 +11,11 @@ import pytest
 import xarray as xr
 
 import jointmix as jm
-from jointmix.base.errors import SpecError
+from jointmix.base.errors import SamplingError, SpecError
 from jointmix.checks import diagnose, judge, stored_diagnosis
 from jointmix.cli.output import put_estimates
 from jointmix.fitting import retries, workflow
-from jointmix.fitting.retries import interrupted, retried
+from jointmix.fitting.retries import Retrying, interrupted
 from jointmix.model.settings import SamplerSpec
 
 USUAL = SamplerSpec(sampler="nutpie")
@@ -115,36 +115,35 @@ def test_beyond_the_budget_it_says_what_to_do() -> None:
     assert attempt["cost"] > 1_000_000
     assert "retry_budget leaves 1.0e+06" in attempt["text"]
     assert tree["posterior"].sizes["draw"] == 1000
-    found = {each.code: each for each in stored_diagnosis(tree).concerns}
-    assert f"draws = {attempt['draws']}" in found["ess"].remedy
-    assert "target_accept to 0.95" in found["divergences"].remedy
+    remedies = " ".join(each.remedy for each in stored_diagnosis(tree).concerns)
+    assert f"draws = {attempt['draws']}" in remedies
+    assert "target_accept to 0.95" in remedies
 
 
 @pytest.mark.parametrize("changes", [{"draws": 999}, {"tune": 500}, {"chains": 3}])
 def test_short_runs_and_approximations_are_left_as_they_are(
     once: xr.DataTree, changes: dict[str, object]
 ) -> None:
-    def never(_: SamplerSpec) -> xr.DataTree:
-        raise AssertionError
-
     settings = replace(USUAL, **changes)  # type: ignore[arg-type]
-    assert "retries" not in retried(once.copy(), settings, 60, never).attrs
-    for name, value in (("partial", 1), ("backend", "nutpie on jax")):
-        other = once.copy()
-        other.attrs = once.attrs | {name: value}
-        assert "retries" not in retried(other, USUAL, 60, never).attrs
+    others = [once.copy(), once.copy()]
+    for tree, (name, value) in zip(
+        others, (("partial", 1), ("backend", "nutpie on jax")), strict=True
+    ):
+        tree.attrs = once.attrs | {name: value}
+    for tree, given in ((once.copy(), settings), *((each, USUAL) for each in others)):
+        left = Retrying(tree, given, 60)
+        assert left.settings is None
+        assert "retries" not in left.ended().attrs
 
 
 def test_what_is_no_better_is_not_kept(once: xr.DataTree) -> None:
-    asked: list[SamplerSpec] = []
-
-    def worse(settings: SamplerSpec) -> xr.DataTree:
+    retrying, asked = Retrying(once.copy(), USUAL, 60), []
+    while (settings := retrying.settings) is not None:
         asked.append(settings)
-        tree = once.copy(deep=True)
-        tree["sample_stats"]["diverging"].values[:] = True
-        return judge(tree)
-
-    found = retried(once.copy(), USUAL, 60, worse)
+        worse = once.copy(deep=True)
+        worse["sample_stats"]["diverging"].values[:] = True
+        retrying.take(judge(worse))
+    found = retrying.ended()
     assert [each.target_accept for each in asked] == [0.95, 0.99]
     assert [each["outcome"] for each in tried(found)] == [retries._WORSE] * 2
     assert int(found["sample_stats"]["diverging"].sum()) == int(
@@ -152,23 +151,30 @@ def test_what_is_no_better_is_not_kept(once: xr.DataTree) -> None:
     )
 
 
+def test_a_run_that_fails_leaves_the_fit_before_it(once: xr.DataTree) -> None:
+    retrying = Retrying(once.copy(), USUAL, 60)
+    retrying.take(SamplingError("No chain could start."))
+    assert retrying.settings is None
+    (attempt,) = tried(retrying.ended())
+    assert attempt["outcome"] == "failed (No chain could start)"
+
+
 @pytest.mark.parametrize("early", [True, False])
 def test_ctrl_c_keeps_the_draws_that_were_there(
     once: xr.DataTree, monkeypatch: pytest.MonkeyPatch, early: bool
 ) -> None:
-    sampled, runs = workflow._sampled, []
+    runs: list[int] = []
 
-    def stopped(*args: object, **kwargs: object) -> xr.DataTree:
+    def stopped(*_: object) -> xr.DataTree:
         runs.append(1)
-        if len(runs) == 1:
-            return once.copy()
-        if early:
-            raise KeyboardInterrupt
-        tree = sampled(*args, **kwargs)  # type: ignore[arg-type]
-        tree.attrs["partial"] = 1
+        tree = once.copy()
+        if len(runs) > 1:
+            if early:
+                raise KeyboardInterrupt
+            tree.attrs["partial"] = 1
         return tree
 
-    monkeypatch.setattr(workflow, "_sampled", stopped)
+    monkeypatch.setattr(workflow, "_begun", stopped)
     tree = jm.fit(table(), spec(), progress=False)
     assert tree["posterior"].sizes["draw"] == 1000
     assert not tree.attrs["partial"]

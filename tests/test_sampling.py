@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import json
+import pickle
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from jointmix.modes.em import fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import choose_ordering
 from jointmix.sampling import STATISTICS, Control, Progress, Target, nutpie_runs, sample
-from jointmix.sampling.nutpie_runs import adapted
+from jointmix.sampling.nutpie_runs import adapted, models
 from jointmix.sampling.result import Draws, normalised
 
 
@@ -254,7 +255,8 @@ def test_what_is_whitened_needs_a_diagonal_metric_only(
     monkeypatch.setattr(nutpie, "sample", noted)
     tree = draws_of(spec_of(draws=4, tune=4, adaptation=asked), 1)
     assert tree.attrs["adaptation"] == done
-    assert given == [metric]
+    # A run a chain.
+    assert given == [metric] * tree["posterior"].sizes["chain"]
 
 
 def test_only_the_kernel_whitens(on_jax: ModelSpec) -> None:
@@ -320,12 +322,22 @@ def test_another_data_set_reuses_what_was_compiled(
     assert abs(slope.mean() - expected) < 4 * az.mcse(slope) + 1e-5
 
 
+def test_a_target_goes_to_other_processes_without_addresses_of_this_one() -> None:
+    target = Target(*prepared(two_lines(), spec_of()))
+    at = target.point(1)
+    value, _ = target.log_density(at)
+    assert "problem" in vars(target)
+    other = pickle.loads(pickle.dumps(target))
+    assert "problem" not in vars(other)
+    assert other.log_density(at)[0] == value
+
+
 # Starts. nutpie has no interface for starts of one's own: these tests guard its private fields.
 
 
 def recorded(points: list[bytes], lock: threading.Lock) -> Callable[[Target], Any]:
-    """`_kernel_model` with a density that notes at which points it is asked."""
-    original, density = nutpie_runs._kernel_model, compiled()[0].ctypes
+    """`kernel_model` with a density that notes at which points it is asked."""
+    original, density = models.kernel_model, compiled()[0].ctypes
     pointer = ctypes.POINTER(ctypes.c_double)
     signature = ctypes.CFUNCTYPE(
         ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, ctypes.c_void_p
@@ -356,7 +368,7 @@ def test_kernel_chains_start_where_they_are_told(monkeypatch: pytest.MonkeyPatch
             handed.append(found.tobytes())
         return found
 
-    monkeypatch.setattr(nutpie_runs, "_kernel_model", recorded(seen, lock))
+    monkeypatch.setattr(models, "kernel_model", recorded(seen, lock))
     monkeypatch.setattr(Target, "point", noted)
     tree = draws_of(spec_of(draws=4, tune=4, chains=3), 1)
     assert tree["posterior"].sizes["chain"] == 3
@@ -371,7 +383,7 @@ def test_jax_chains_start_where_they_are_told(
 ) -> None:
     handed: list[bytes] = []
     seen: list[bytes] = []
-    lock, original, point = threading.Lock(), nutpie_runs._pymc_model, Target.point
+    lock, original, point = threading.Lock(), models.pymc_model, Target.point
 
     def noted(target: Target, seed: Any) -> np.ndarray:
         found = point(target, seed)
@@ -394,7 +406,7 @@ def test_jax_chains_start_where_they_are_told(
 
         return dataclasses.replace(found, _make_logp_func=make)
 
-    monkeypatch.setattr(nutpie_runs, "_pymc_model", observed)
+    monkeypatch.setattr(models, "pymc_model", observed)
     monkeypatch.setattr(Target, "point", noted)
     settings = dataclasses.replace(on_jax.sampler, draws=4, tune=4)
     draws_of(dataclasses.replace(on_jax, sampler=settings), 1, one_line())
@@ -426,7 +438,7 @@ def test_a_panic_below_the_sampler_is_one_sentence(monkeypatch: pytest.MonkeyPat
         def panic(*_: object, kind: type[BaseException] = kind) -> None:
             raise kind("called `unwrap()` on an `Err` value: Invalid initial point\n\nbacktrace")
 
-        monkeypatch.setattr(nutpie_runs, "_wait", panic)
+        monkeypatch.setattr(nutpie_runs, "run_chains", panic)
         with pytest.raises(expected, match="Invalid initial point") as caught:
             draws_of(spec_of(adaptation="low_rank"), 1)
         if expected is SamplingError:

@@ -19,7 +19,7 @@ import xarray as xr
 from test_sampling import draws_of, same, spec_of
 
 from jointmix.sampling import Control
-from jointmix.sampling.nutpie_runs import finished
+from jointmix.sampling.nutpie_runs.traces import finished
 
 #: More than any of these tests waits for.
 ENDLESS = 2_000_000
@@ -186,20 +186,20 @@ def test_interrupted_while_paused() -> None:
     check_partial(tree, 2)
 
 
-def trace(finished: list[int], draws: int = 30, numbered: bool = True) -> xr.DataTree:
-    """A trace whose chains have the given numbers of draws; a stream does not number them."""
-    n = len(finished)
-    there = np.arange(draws) < np.array(finished)[:, None]
-    logp = np.where(there, 10.0 * np.arange(n)[:, None] + np.arange(draws), np.nan)
-    index = {"chain": np.arange(n), "draw": np.arange(draws)} if numbered else {}
-    dims = ("chain", "draw")
-    stats = xr.Dataset({"logp": (dims, logp), "n_steps": (dims, 7 * there)}, coords=index)
-    slope = xr.DataArray(logp[..., None, None], dims=(*dims, "component", "predictor"))
-    posterior = xr.Dataset({"slope": slope}, coords=index)
-    return xr.DataTree.from_dict({"sample_stats": stats, "posterior": posterior})
+def traces(lengths: list[int], draws: int = 30) -> dict[int, xr.DataTree]:
+    """Traces of chains that have the given numbers of draws."""
+    found = {}
+    for chain, length in enumerate(lengths):
+        there = np.arange(draws)[None] < length
+        logp = np.where(there, 10.0 * chain + np.arange(draws), np.nan)
+        dims = ("chain", "draw")
+        stats = xr.Dataset({"logp": (dims, logp), "n_steps": (dims, 7 * there)})
+        slope = xr.DataArray(logp[..., None, None], dims=(*dims, "component", "predictor"))
+        groups = {"sample_stats": stats, "posterior": xr.Dataset({"slope": slope})}
+        found[chain] = xr.DataTree.from_dict(groups)
+    return found
 
 
-@pytest.mark.parametrize("numbered", [True, False])
 @pytest.mark.parametrize(
     ("lengths", "chains", "draws"),
     [
@@ -209,30 +209,33 @@ def trace(finished: list[int], draws: int = 30, numbered: bool = True) -> xr.Dat
         ([0, 30, 3, 3], [1], 30),
     ],
 )
-def test_most_draws_are_kept(
-    lengths: list[int], chains: list[int], draws: int, numbered: bool
-) -> None:
-    tree = finished(trace(lengths, numbered=numbered))
-    stats = tree["sample_stats"].to_dataset()
-    assert stats["chain"].values.tolist() == chains
-    assert tree["posterior"]["slope"]["chain"].values.tolist() == chains
-    assert stats.sizes["draw"] == draws
-    assert np.isfinite(stats["logp"]).all()
-    assert tree.attrs["partial"] == 1
+def test_most_draws_are_kept(lengths: list[int], chains: list[int], draws: int) -> None:
+    found = finished(traces(lengths))
+    assert list(found) == chains
+    for tree in found.values():
+        stats = tree["sample_stats"].to_dataset()
+        assert stats.sizes["draw"] == tree["posterior"].sizes["draw"] == draws
+        assert np.isfinite(stats["logp"]).all()
+
+
+def test_chains_that_never_began_are_no_harm() -> None:
+    assert list(finished({2: traces([9])[0]})) == [2]
 
 
 @pytest.mark.parametrize("group", ["posterior", "sample_stats"])
 def test_a_draw_that_lacks_a_number_is_not_finished(group: str) -> None:
-    tree = trace([30, 30])
+    given = traces([30, 30])
     name, missing = {"posterior": ("slope", np.nan), "sample_stats": ("n_steps", 0)}[group]
-    tree[group][name].values[1, 12] = missing
-    tree[group][name].values[0, 20] = missing
-    assert finished(tree)["sample_stats"].sizes == {"chain": 2, "draw": 12}
+    given[1][group][name].values[0, 12] = missing
+    given[0][group][name].values[0, 20] = missing
+    found = finished(given)
+    assert [tree["sample_stats"].sizes["draw"] for tree in found.values()] == [12, 12]
 
 
 def test_too_few_draws_are_none() -> None:
-    with pytest.raises(KeyboardInterrupt, match="before the first draws"):
-        finished(trace([3, 3, 0, 1]))
+    for given in (traces([3, 3, 0, 1]), {}):
+        with pytest.raises(KeyboardInterrupt, match="before the first draws"):
+            finished(given)
 
 
 @pytest.mark.slow

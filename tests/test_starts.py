@@ -11,9 +11,10 @@ from synthetic import screened_models
 import jointmix as jm
 from jointmix.base.errors import DataError, SpecError
 from jointmix.fitting.candidates import make_grid
+from jointmix.fitting.clock import Clock
 from jointmix.fitting.recipe import parse_recipe, recipe_text
 from jointmix.fitting.screening import _is_within
-from jointmix.fitting.workflow import Clock, search
+from jointmix.fitting.stages import search
 from jointmix.modes.starts import splits
 
 QUICK = jm.SamplerSpec(sampler="laplace", draws=60, chains=2, starts=8)

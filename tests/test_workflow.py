@@ -272,7 +272,7 @@ def test_bad_tables_are_refused_before_sampling(
     def refuse(*_: object) -> None:
         raise AssertionError("sampled")
 
-    monkeypatch.setattr(jointmix.fitting.workflow, "sample", refuse)
+    monkeypatch.setattr(jointmix.fitting.workflow, "begin", refuse)
     with pytest.raises(error):
         fit(change(table()), dataclasses.replace(STRUCTURES["one feature"], features=("a", "b")))
 

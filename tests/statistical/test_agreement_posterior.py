@@ -7,7 +7,8 @@ import pytest
 from conftest import how_many
 
 import jointmix as jm
-from jointmix.fitting.workflow import Clock, prepare
+from jointmix.fitting.clock import Clock
+from jointmix.fitting.stages import prepare
 from jointmix.model.simulate import simulate
 from jointmix.validation.agreement import use_double_precision
 from jointmix.validation.agreement.both import sample_both

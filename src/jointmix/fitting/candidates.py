@@ -9,7 +9,7 @@ import pandas as pd
 
 from jointmix.base.arguments import choice, several, whole_number
 from jointmix.base.errors import SpecError
-from jointmix.fitting.workflow import Searched
+from jointmix.fitting.stages import Searched
 from jointmix.model.spec import COVARIANCES, NOISES, ModelSpec
 
 #: A model's place in the table of a comparison: K, or K and its structures.

@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from jointmix.base.errors import StorageError
-from jointmix.fitting.workflow import Searched
+from jointmix.fitting.stages import Searched
 from jointmix.model.dataset import Dataset
 from jointmix.model.serialised import spec_to_dict
 from jointmix.storage.files import made_folder

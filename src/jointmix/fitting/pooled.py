@@ -1,6 +1,6 @@
 """The work of a comparison as jobs: EM, fits and their scores, of which some lead to others."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,24 @@ from jointmix.fitting.candidates import (
     screened,
     short_words,
 )
+from jointmix.fitting.clock import Clock
 from jointmix.fitting.kept import Kept, kept_in
 from jointmix.fitting.retries import interrupted
 from jointmix.fitting.screening import Screening
-from jointmix.fitting.workflow import Clock, Searched, fit_from
+from jointmix.fitting.stages import Searched
+from jointmix.fitting.workflow import Begun, begin_fit, drawn_here, end_fit, fit_from
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters, spread
 from jointmix.posterior.leave_one_out import loo_densities
-from jointmix.sampling import Control
+from jointmix.sampling import Control, Draws, Remaining
 
 #: Draws from which leave-one-out densities are computed, evenly spaced.
 _MOST_DRAWS = 2_000
 
 #: Scores of each row (obs,), by name.
 type Pointwise = dict[str, np.ndarray]
+#: A fit, and its scores.
+type Fitted = tuple[xr.DataTree, Pointwise]
 
 
 class Course:
@@ -114,7 +118,7 @@ class Course:
             # Of one process the threads of linear algebra are set for all threads at once.
             with threadpool_limits(1):
                 for key, found in run_steps(self._screening.steps(self._screened), run):
-                    if key is not None:
+                    if key is not None and not isinstance(found, Begun):
                         self._take(key, *found)
         except (SamplingError, StorageError) as error:
             raise type(error)(f"{error}{self._words()}") from error
@@ -160,16 +164,40 @@ class Course:
         found, clock = self._screening.found[key]
         tree = None if self._store is None else self._store.read(found)
         scored = self._part is None
-        job = delayed(_sampled)(found, clock, scored, self._control)
-        if tree is not None:
-            self._known.add(key)
-            job = delayed(_scored)(tree, scored)
         # Where others sample too, the larger models go first: their fits take the longest.
         most = max(each.n_parameters for each in self._grid.specs.values())
         rank = 1 if self._control is not None else 1 + most - found.spec.n_parameters
-        return Step(job, self._released, rank, key)
+        if tree is not None:
+            self._known.add(key)
+            job = delayed(_scored)(tree, scored)
+        elif self._control is None:
+            job = delayed(_begun)(found, clock, scored)
+        else:
+            job = delayed(_sampled)(found, clock, scored, self._control)
+        return Step(job, partial(self._ended, key, rank), rank, key)
 
-    def _released(self, _: Any) -> Iterable[Step]:
+    def _ended(self, key: Key, rank: int, found: Fitted | Begun) -> Iterator[Step]:
+        """The chains of a fit that has begun, which go side by side, and what makes a fit of them.
+
+        After a fit follows what waited for the first one.
+        """
+        if not isinstance(found, Begun):
+            yield from self._released()
+            return
+        drawn: dict[int, Draws | SamplingError] = {}
+
+        def gathered(chain: int, draws: Draws | SamplingError) -> Iterator[Step]:
+            drawn[chain] = draws
+            if len(drawn) == found.remaining.n:
+                chains = [drawn[place] for place in range(len(drawn))]
+                job = delayed(_finished)(found, chains, self._part is None)
+                yield Step(job, partial(self._ended, key, rank), rank, key)
+
+        for chain in range(found.remaining.n):
+            job = delayed(_chain)(found.remaining, chain)
+            yield Step(job, partial(gathered, chain), rank)
+
+    def _released(self) -> Iterable[Step]:
         """What waited for the first fit."""
         held, self._held = self._held or [], None
         return held
@@ -246,9 +274,7 @@ def fit_part(
         return len(course.run(partial(run_threads, threads=1)))
 
 
-def _sampled(
-    found: Searched, clock: Clock, scored: bool, control: Control | None = None
-) -> tuple[xr.DataTree, Pointwise]:
+def _sampled(found: Searched, clock: Clock, scored: bool, control: Control) -> Fitted:
     """A fit from what EM found, and its scores; fits of unequal numbers of draws are not compared.
 
     Raises
@@ -256,20 +282,55 @@ def _sampled(
     KeyboardInterrupt
         If it is stopped, or another has been: Ctrl-C ends them all.
     """
-    if control is not None and control.stopped:
+    if control.stopped:
         raise KeyboardInterrupt
     clock.resume()
     with threadpool_limits(1):
         tree = fit_from(found, clock, control=control)
     if interrupted(tree):
-        if control is not None:
-            control.stop()
+        control.stop()
         raise KeyboardInterrupt
-    return tree, pointwise(tree) if scored else {}
+    return _scored(tree, scored)
 
 
-def _scored(tree: xr.DataTree, scored: bool) -> tuple[xr.DataTree, Pointwise]:
-    """A fit that was kept, and its scores."""
+def _begun(found: Searched, clock: Clock, scored: bool) -> Fitted | Begun:
+    """A fit from what EM found, or as far as it goes before its chains."""
+    clock.resume()
+    with threadpool_limits(1):
+        return _so_far(begin_fit(found, clock), scored)
+
+
+def _chain(remaining: Remaining, chain: int) -> Draws | SamplingError:
+    """A chain; or why there is none, which ends the comparison where it is not a fit's mending."""
+    try:
+        with threadpool_limits(1), hidden_until_loaded("jax"):
+            return remaining.draw(chain)
+    except SamplingError as error:
+        return error
+
+
+def _finished(
+    begun: Begun, chains: Sequence[Draws | SamplingError], scored: bool
+) -> Fitted | Begun:
+    """A fit of its chains, or as far as it goes before they are drawn again."""
+    begun.clock.resume()
+    with threadpool_limits(1):
+        return _so_far(end_fit(begun, begun.gathered(chains)), scored)
+
+
+def _so_far(found: xr.DataTree | Begun, scored: bool) -> Fitted | Begun:
+    if isinstance(found, Begun):
+        if not found.remaining.splits:
+            return _scored(drawn_here(found), scored)
+        found.clock.pause()
+        return found
+    if interrupted(found):
+        raise KeyboardInterrupt
+    return _scored(found, scored)
+
+
+def _scored(tree: xr.DataTree, scored: bool) -> Fitted:
+    """A fit and its scores."""
     return tree, pointwise(tree) if scored else {}
 
 

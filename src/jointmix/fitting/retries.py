@@ -5,7 +5,6 @@ on every machine.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import xarray as xr
@@ -66,13 +65,8 @@ def interrupted(tree: xr.DataTree) -> bool:
     return bool(tree.attrs["partial"]) or any(each["outcome"] == _STOPPED for each in tried)
 
 
-def retried(
-    tree: xr.DataTree,
-    settings: SamplerSpec,
-    n_rows: int,
-    again: Callable[[SamplerSpec], xr.DataTree],
-) -> xr.DataTree:
-    """A fit, sampled again where its draws are short or a few diverged and the budget allows.
+class Retrying:
+    """A fit, and its being sampled again where its draws are short or a few diverged.
 
     Parameters
     ----------
@@ -82,53 +76,70 @@ def retried(
         How it was sampled.
     n_rows
         Rows of the fit.
-    again
-        Fits anew with other settings.
-
-    Returns
-    -------
-    xarray.DataTree
-        The last fit that was no worse than the one before it; its attribute ``retries``, a JSON
-        list, says what was done and why.
     """
-    done: list[Retry] = []
-    left, most = float(settings.retry_budget), _MOST_DRAWS * settings.draws
-    while len(done) < _MOST_RETRIES:
-        planned = _planned(tree, settings, n_rows, most) if left else None
-        if planned is None:
-            break
-        attempt, changed = planned
-        if attempt.cost > left:
-            done.append(replace(attempt, outcome=_beyond(attempt.cost, left)))
-            break
-        left -= attempt.cost
-        found, outcome = _tried(tree, changed, again)
-        done.append(replace(attempt, outcome=outcome))
-        if found is not None:
-            tree, settings = found, changed
+
+    #: What ends a run and is no fault of the fit before it.
+    MISHAPS = (KeyboardInterrupt, MemoryLimitError, SamplingError)
+
+    def __init__(self, tree: xr.DataTree, settings: SamplerSpec, n_rows: int) -> None:
+        self.tree, self._settings, self._n_rows = tree, settings, n_rows
+        self._left, self._most = float(settings.retry_budget), _MOST_DRAWS * settings.draws
+        self._done: list[Retry] = []
+        self._planned: tuple[Retry, SamplerSpec] | None = None
+        self._plan()
+
+    @property
+    def settings(self) -> SamplerSpec | None:
+        """How it is to be sampled now; None if it stays as it is."""
+        return None if self._planned is None else self._planned[1]
+
+    def take(self, found: xr.DataTree | BaseException) -> None:
+        """What became of the run that `settings` asked for: a fit, or one of `MISHAPS`."""
+        assert self._planned is not None
+        attempt, changed = self._planned
+        outcome = self._outcome(found)
+        self._done.append(replace(attempt, outcome=outcome))
+        self._planned = None
+        if outcome == _KEPT and isinstance(found, xr.DataTree):
+            self.tree, self._settings = found, changed
+            self._plan()
         elif outcome == _WORSE:
-            settings = replace(settings, target_accept=changed.target_accept)
+            self._settings = replace(self._settings, target_accept=changed.target_accept)
+            self._plan()
+
+    def ended(self) -> xr.DataTree:
+        """The last fit that was no worse than the one before it.
+
+        Its attribute ``retries``, a JSON list, says what was done and why.
+        """
+        if self._done:
+            said = [asdict(each) | {"text": each.text} for each in self._done]
+            self.tree.attrs[ATTRIBUTE] = json.dumps(said)
+            judge(self.tree)
+        return self.tree
+
+    def _plan(self) -> None:
+        """What would mend the fit, within the budget."""
+        self._planned = None
+        if self._left and len(self._done) < _MOST_RETRIES:
+            self._planned = _planned(self.tree, self._settings, self._n_rows, self._most)
+        if self._planned is None:
+            return
+        attempt, _ = self._planned
+        if attempt.cost > self._left:
+            self._done.append(replace(attempt, outcome=_beyond(attempt.cost, self._left)))
+            self._planned = None
         else:
-            break
-    if done:
-        tree.attrs[ATTRIBUTE] = json.dumps([asdict(each) | {"text": each.text} for each in done])
-        judge(tree)
-    return tree
+            self._left -= attempt.cost
 
-
-def _tried(
-    tree: xr.DataTree, changed: SamplerSpec, again: Callable[[SamplerSpec], xr.DataTree]
-) -> tuple[xr.DataTree | None, str]:
-    """The fit under other settings if it is no worse, and what became of it."""
-    try:
-        found = again(changed)
-    except KeyboardInterrupt:
-        return None, _STOPPED
-    except (MemoryLimitError, SamplingError) as error:
-        return None, f"failed ({str(error).rstrip('.')})"
-    if found.attrs["partial"]:
-        return None, _STOPPED
-    return (None, _WORSE) if _shortfalls(found) > _shortfalls(tree) else (found, _KEPT)
+    def _outcome(self, found: xr.DataTree | BaseException) -> str:
+        if isinstance(found, KeyboardInterrupt):
+            return _STOPPED
+        if isinstance(found, BaseException):
+            return f"failed ({str(found).rstrip('.')})"
+        if found.attrs["partial"]:
+            return _STOPPED
+        return _WORSE if _shortfalls(found) > _shortfalls(self.tree) else _KEPT
 
 
 def _beyond(cost: float, left: float) -> str:

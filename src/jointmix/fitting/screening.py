@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 from jointmix.base.progress import Progress
 from jointmix.base.steps import Step
 from jointmix.fitting.candidates import Grid, Key
-from jointmix.fitting.workflow import Asked, Clock, Searched, ask
+from jointmix.fitting.clock import Clock
+from jointmix.fitting.stages import Asked, Searched, ask
 from jointmix.kernel.allocate import share_at
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Census

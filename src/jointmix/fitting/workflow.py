@@ -1,45 +1,29 @@
 """The whole fit on one screen: table → dataset → EM → chains → identified draws → checks."""
 
-import json
-import time
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
 import xarray as xr
 
 from jointmix.base.arguments import (
     file_path,
     progress_option,
     shown,
-    whole_number,
 )
-from jointmix.base.errors import SpecError
+from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.progress import Progress, ProgressOption, show_progress
-from jointmix.base.schema import CHAIN, DRAW
-from jointmix.checks import judge
-from jointmix.fitting.groups import attributes, mode_group, tree_groups
-from jointmix.fitting.retries import retried
-from jointmix.fitting.scouts import Levels, levels_of, scout, weigh_modes
-from jointmix.fitting.starts import Given, read_start
-from jointmix.labels.draws import identify_draws
-from jointmix.model.dataset import Dataset, make_dataset
-from jointmix.model.degenerate import table_warnings
+from jointmix.fitting.clock import Clock
+from jointmix.fitting.retries import Retrying
+from jointmix.fitting.stages import Prepared, Searched, finish, prepare, prepare_from, search
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.shorthand import ModelFields, as_spec
-from jointmix.model.spec import ModelSpec, require_spec
-from jointmix.modes.census import Census
-from jointmix.modes.em import fit_em
-from jointmix.modes.initial import Start, make_start
-from jointmix.modes.ordering import Ordering, choose_ordering
-from jointmix.modes.warnings import mode_warnings
-from jointmix.posterior.pointwise import with_log_likelihood
-from jointmix.sampling import Control, Plan, plan_for, sample
+from jointmix.model.spec import ModelSpec
+from jointmix.sampling import Control, Draws, Remaining, begin, plan_for
 from jointmix.sampling.stream import open_stream, read_stream
-from jointmix.tables.issues import Issue
 
 
 def fit(
@@ -125,43 +109,160 @@ def fit(
         return fit_from(searched, clock, tell, control, folder)
 
 
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """How sampling is told of and steered, and the folder to which its draws are written."""
+
+    progress: Progress | None = None
+    control: Control | None = None
+    stream: Path | None = None
+
+
+_ALONE = Ways()
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A fit of which chains are still to be drawn, each of which can be a job of its own.
+
+    Attributes
+    ----------
+    remaining
+        The chains.
+    store
+        Where their draws are written; None keeps them in memory.
+    retrying
+        The fit that these chains are to mend; None for the first ones.
+    """
+
+    prepared: Prepared
+    remaining: Remaining
+    clock: Clock
+    store: Path | None = None
+    retrying: Retrying | None = None
+
+    def drawn(self, ways: Ways) -> xr.DataTree | BaseException:
+        """All chains, drawn by this process, or what ended them."""
+        try:
+            with _without_jax(self.prepared):
+                return self.remaining.draws(ways.progress, ways.control, self.store)
+        except Retrying.MISHAPS as error:
+            return error
+
+    def gathered(self, chains: Sequence[Draws | SamplingError]) -> xr.DataTree | BaseException:
+        """All chains, drawn elsewhere, or what ended one."""
+        failed = [each for each in chains if isinstance(each, SamplingError)]
+        if failed:
+            return failed[0]
+        try:
+            return self.remaining.gathered([each for each in chains if isinstance(each, Draws)])
+        except SamplingError as error:
+            return error
+
+
 def fit_from(
-    searched: "Searched",
-    clock: "Clock",
+    searched: Searched,
+    clock: Clock,
     progress: Progress | None = None,
     control: Control | None = None,
     stream: Path | None = None,
 ) -> xr.DataTree:
     """The fit whose modes EM has found."""
-    prepared = _prepared(searched)
-    tree = _sampled(prepared, clock, progress, control, stream)
-
-    def again(settings: SamplerSpec) -> xr.DataTree:
-        # Whoever chose nutpie for the first run has chosen.
-        spec = replace(prepared.spec, sampler=replace(settings, sampler="nutpie"))
-        dataset = prepared.dataset.under(spec)
-        changed = replace(prepared, dataset=dataset, planned=plan_for(dataset))
-        found = _sampled(changed, clock, progress, control)
-        found.attrs["sampler_reason"] = tree.attrs["sampler_reason"]
-        return found
-
-    return retried(tree, prepared.spec.sampler, len(prepared.dataset.values), again)
+    ways = Ways(progress, control, stream)
+    return drawn_here(begin_fit(searched, clock, ways), ways)
 
 
-def _sampled(
-    prepared: "Prepared",
-    clock: "Clock",
-    progress: Progress | None,
-    control: Control | None,
-    stream: Path | None = None,
-) -> xr.DataTree:
+def drawn_here(found: xr.DataTree | Begun, ways: Ways = _ALONE) -> xr.DataTree:
+    """A fit whose chains this process draws, as often as need be."""
+    while isinstance(found, Begun):
+        found = end_fit(found, found.drawn(ways), ways)
+    return found
+
+
+def begin_fit(searched: Searched, clock: Clock, ways: Ways = _ALONE) -> xr.DataTree | Begun:
+    """The fit whose modes EM has found, or as far as it goes before chains are drawn by nutpie."""
+    prepared = prepare_from(searched)
+    return _mended(_begun(prepared, clock, ways, None), clock, ways, prepared)
+
+
+def end_fit(
+    begun: Begun, raw: xr.DataTree | BaseException, ways: Ways = _ALONE
+) -> xr.DataTree | Begun:
+    """The fit of the chains that were drawn, or what is to be sampled again.
+
+    Parameters
+    ----------
+    raw
+        What `Begun.drawn` or `Begun.gathered` returned; what ended chains is raised where there is
+        no fit before it.
+    """
+    prepared, clock = begun.prepared, begun.clock
+    try:
+        if isinstance(raw, BaseException):
+            raise raw
+        with _without_jax(prepared):
+            found = finish(prepared, raw, clock, ways.progress, ways.control)
+    except Retrying.MISHAPS as error:
+        if begun.retrying is None:
+            raise
+        return _mended(error, clock, ways, prepared, begun.retrying)
+    return _mended(found, clock, ways, prepared, begun.retrying)
+
+
+def _mended(
+    found: xr.DataTree | Begun | BaseException,
+    clock: Clock,
+    ways: Ways,
+    prepared: Prepared,
+    retrying: Retrying | None = None,
+) -> xr.DataTree | Begun:
+    """A fit, sampled again for as long as that may mend it."""
+    while not isinstance(found, Begun):
+        if retrying is not None:
+            if isinstance(found, xr.DataTree):
+                found.attrs["sampler_reason"] = retrying.tree.attrs["sampler_reason"]
+            retrying.take(found)
+        elif isinstance(found, BaseException):
+            raise found
+        else:
+            n_rows = len(prepared.dataset.values)
+            retrying = Retrying(found, prepared.spec.sampler, n_rows)
+        if retrying.settings is None:
+            return retrying.ended()
+        try:
+            again = _again(prepared, retrying.settings)
+            found = _begun(again, clock, replace(ways, stream=None), retrying)
+        except Retrying.MISHAPS as error:
+            found = error
+    return found
+
+
+def _again(prepared: Prepared, settings: SamplerSpec) -> Prepared:
+    # Whoever chose nutpie for the first run has chosen.
+    spec = replace(prepared.spec, sampler=replace(settings, sampler="nutpie"))
+    dataset = prepared.dataset.under(spec)
+    return replace(prepared, dataset=dataset, planned=plan_for(dataset))
+
+
+def _begun(
+    prepared: Prepared, clock: Clock, ways: Ways, retrying: Retrying | None
+) -> xr.DataTree | Begun:
+    """The fit, or as far as it goes before nutpie's chains."""
     clock.start("sample")
-    dataset, start, seed = prepared.dataset, prepared.start, prepared.seed
+    dataset, start, seed, stream = prepared.dataset, prepared.start, prepared.seed, ways.stream
     store = None if stream is None else open_stream(stream, dataset, seed)
-    uses_jax = prepared.planned.backend == "jax"
-    with nullcontext() if uses_jax else hidden_until_loaded("jax"):
-        raw = sample(dataset, start, seed, progress, control, store, prepared.planned)
-        return finish(prepared, raw, clock, progress, control)
+    with _without_jax(prepared):
+        raw = begin(
+            dataset, start, seed, ways.progress, ways.control,
+            streams=stream is not None, planned=prepared.planned,
+        )  # fmt: skip
+        if isinstance(raw, Remaining):
+            return Begun(prepared, raw, clock, store, retrying)
+        return finish(prepared, raw, clock, ways.progress, ways.control)
+
+
+def _without_jax(prepared: Prepared) -> AbstractContextManager[None]:
+    return nullcontext() if prepared.planned.backend == "jax" else hidden_until_loaded("jax")
 
 
 def recover(
@@ -203,162 +304,3 @@ def recover(
     clock.start("sample")
     raw = read_stream(folder, prepared.dataset, prepared.start, seed)
     return finish(prepared, raw, clock)
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """A table under a model, and how it will be sampled."""
-
-    dataset: Dataset
-    seed: int
-    planned: Plan
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model."""
-        return self.dataset.spec
-
-
-@dataclass(frozen=True, eq=False)
-class Searched(Asked):
-    """What EM found besides."""
-
-    census: Census
-    #: What the fit was asked to start from; None if nothing.
-    given: Given | None = None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Prepared(Searched):
-    """All that sampling needs besides, and what table and modes warn of."""
-
-    issues: tuple[Issue, ...]
-    ordering: Ordering
-    start: Start
-
-
-def ask(table: object, spec: ModelSpec, seed: int, clock: "Clock") -> Asked:
-    """Read the table, and plan the sampling: what cannot be done is refused before EM runs."""
-    require_spec(spec)
-    seed = whole_number("seed", seed, 0)
-    clock.start("data")
-    dataset = make_dataset(table, spec)
-    return Asked(dataset, seed, plan_for(dataset))
-
-
-def search(
-    table: object, spec: ModelSpec, seed: int, clock: "Clock", start: object = None
-) -> Searched:
-    """Read the table, plan the sampling, and run EM.
-
-    Parameters
-    ----------
-    start
-        As `fit` takes it.
-    """
-    asked = ask(table, spec, seed, clock)
-    dataset, seed = asked.dataset, asked.seed
-    clock.start("em")
-    if start is None:
-        return Searched(**vars(asked), census=fit_em(dataset, dataset.spec, seed))
-    given = read_start(start, table, dataset)
-    census = fit_em(dataset, dataset.spec, seed, given.share[None])
-    reached = census.reached[0]
-    home = 0 if census.modes[reached].collapsed else reached
-    return Searched(**vars(asked), census=replace(census, home=home), given=given)
-
-
-def prepare(
-    table: object, spec: ModelSpec, seed: int, clock: "Clock", start: object = None
-) -> Prepared:
-    return _prepared(search(table, spec, seed, clock, start))
-
-
-@hidden_until_loaded("jax")
-def _prepared(searched: Searched) -> Prepared:
-    dataset, census, seed = searched.dataset, searched.census, searched.seed
-    ordering = choose_ordering(census.start, dataset, seed)
-    start = make_start(census.start, dataset, ordering, census.rivals)
-    words = "" if searched.given is None else searched.given.words
-    issues = (*table_warnings(dataset), *mode_warnings(dataset, census, words))
-    return Prepared(**vars(searched), issues=issues, ordering=ordering, start=start)
-
-
-def finish(
-    prepared: Prepared,
-    raw: xr.DataTree,
-    clock: "Clock",
-    progress: Progress | None = None,
-    control: Control | None = None,
-) -> xr.DataTree:
-    """Identified draws, diagnosed: the fitted tree."""
-    clock.start("labels")
-    dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
-    posterior = raw["posterior"].to_dataset()
-    # Where the sampler knows it; the identified draws keep it elsewhere.
-    likelihood = raw["sample_stats"].data_vars.get("log_likelihood")
-    known = None if likelihood is None else likelihood.transpose(CHAIN, DRAW).values
-    identified = identify_draws(posterior, dataset, census, prepared.ordering, known)
-    main = levels_of(identified, dataset, census)
-    scouts: list[tuple[int, Levels]] = []
-    why = ""
-    if spec.sampler.scouts and not raw.attrs["partial"]:
-        clock.start("scouts")
-        scouts, why = scout(dataset, census, prepared.ordering, prepared.seed, progress, control)
-    clock.start("checks")
-    groups, sent = weigh_modes(dataset.users_rows, main, scouts, spec)
-    tree = xr.DataTree.from_dict(
-        {
-            **tree_groups(dataset, census, identified, raw),
-            "modes": mode_group(spec, census, main, groups),
-            **({"scouts": sent.assign_attrs(text=why)} if spec.sampler.scouts else {}),
-        }
-    )
-    tree.attrs |= attributes(
-        dataset, prepared.seed, prepared.issues, prepared.ordering, identified, raw
-    )
-    if prepared.given is not None:
-        tree.attrs |= {"started": prepared.given.words, "start": prepared.given.column}
-    # The checks look at the tree alone.
-    dataset.release()
-    judge(tree)
-    tree.attrs["seconds"] = json.dumps(clock.seconds(raw))
-    return with_log_likelihood(tree)
-
-
-class Clock:
-    """Seconds of each stage, passed on as progress."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._began: list[tuple[str, float]] = []
-        self._paused = 0.0
-        self._compiled = 0.0
-
-    def pause(self) -> None:
-        """Let time pass that belongs to no stage, until `resume`."""
-        self._paused = time.perf_counter()
-
-    def resume(self) -> None:
-        gap = time.perf_counter() - self._paused
-        self._began = [(stage, began + gap) for stage, began in self._began]
-
-    def start(self, stage: str) -> None:
-        self._began.append((stage, time.perf_counter()))
-        if self._progress is not None and stage != "sample":
-            self._progress(stage, 0, 1, "")
-
-    def seconds(self, raw: xr.DataTree) -> dict[str, float]:
-        """Seconds by stage, of all times that it was gone through.
-
-        Compiling is told apart from sampling where the sampler says so.
-        """
-        stages, times = zip(*self._began, strict=True)
-        spent = dict.fromkeys(stages, 0.0)
-        for stage, seconds in zip(stages, np.diff([*times, time.perf_counter()]), strict=True):
-            spent[stage] += float(seconds)
-        if "compile_seconds" in raw.attrs:
-            self._compiled += raw.attrs["compile_seconds"]
-            spent["compile"] = self._compiled
-            spent["sample"] -= self._compiled
-        return {stage: round(value, 3) for stage, value in spent.items()}

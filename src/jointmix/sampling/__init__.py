@@ -5,10 +5,12 @@ the model's scale) and `sample_stats` under the names of `result.STATISTICS`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -25,24 +27,31 @@ from jointmix.sampling.control import Control
 from jointmix.sampling.result import STATISTICS, Draws, normalised
 from jointmix.sampling.target import Target
 
+if TYPE_CHECKING:
+    from jointmix.sampling.nutpie_runs import NutsChains
+
 __all__ = [
     "STATISTICS",
     "Control",
+    "Draws",
     "Plan",
+    "Remaining",
     "Target",
+    "begin",
     "choose_backend",
     "plan",
     "plan_for",
     "sample",
 ]
 
-#: Where each sampler's runner lives; imported when it runs, as most bring heavy libraries.
+#: Where each sampler's runner lives; imported when it runs, as most bring heavy libraries. It
+#: returns draws, or nutpie's chains that are still to be drawn.
 _RUNNERS = {
-    "nutpie": ("nutpie_runs", "run"),
+    "nutpie": ("nutpie_runs", "begin"),
     "numpyro": ("pymc_runs", "run_numpyro"),
     "blackjax": ("pymc_runs", "run_blackjax"),
     "pymc": ("pymc_runs", "run_pymc"),
-    "auto": ("independence", "run_auto"),
+    "auto": ("independence", "begin_auto"),
     "independence": ("independence", "run"),
     "laplace": ("approximate", "run_laplace"),
     "pathfinder": ("approximate", "run_pathfinder"),
@@ -123,7 +132,7 @@ def sample(
     control
         Pauses, resumes and stops the run from elsewhere.
     stream
-        Folder of a Zarr store to which nutpie writes draws as they come.
+        Folder of Zarr stores to which nutpie's chains write their draws as they come.
     planned
         What `plan_for` says of the dataset; asked here if it is None.
 
@@ -146,15 +155,120 @@ def sample(
     MemoryLimitError
         If the fit would not fit into memory.
     """
-    spec = dataset.spec
+    found = begin(
+        dataset, start, seed, progress, control, streams=stream is not None, planned=planned
+    )
+    return found.draws(progress, control, stream) if isinstance(found, Remaining) else found
+
+
+def begin(
+    dataset: Dataset,
+    start: Start,
+    seed: int,
+    progress: Progress | None = None,
+    control: Control | None = None,
+    *,
+    streams: bool = False,
+    planned: Plan | None = None,
+) -> "xr.DataTree | Remaining":
+    """`sample`, as far as nutpie's chains, which may be drawn elsewhere; draws of other samplers.
+
+    Parameters
+    ----------
+    streams
+        Whether chains will write their draws to disk.
+    dataset, start, seed, progress, control, planned
+        As for `sample`.
+
+    Raises
+    ------
+    SamplingError, SpecError, MissingExtraError, MemoryLimitError
+        As `sample` does.
+    """
     planned = planned or plan_for(dataset)
-    report = progress or (lambda *_: None)
-    module, name = _RUNNERS[spec.sampler.sampler]
-    run: Callable[..., Draws] = getattr(import_module(f"jointmix.sampling.{module}"), name)
-    options = {"stream": stream} if stream is not None else {}
-    target = Target(dataset, start)
+    sampler = dataset.spec.sampler.sampler
+    module, name = _RUNNERS[sampler]
+    run: Callable[..., Any] = getattr(import_module(f"jointmix.sampling.{module}"), name)
+    options = {"streams": True} if streams and sampler == "auto" else {}
+    report, target = progress or _nobody, Target(dataset, start)
+    with _one_sentence(sampler):
+        found = run(target, planned.backend, seed, report, control or Control(), **options)
+    if isinstance(found, Draws):
+        return _tree(found, dataset.spec, planned)
+    return Remaining(found, planned)
+
+
+@dataclass(frozen=True, eq=False)
+class Remaining:
+    """Chains that are still to be drawn, each of which can be a job of its own.
+
+    Attributes
+    ----------
+    chains
+        The sampler's.
+    planned
+        How they are drawn.
+    """
+
+    chains: "NutsChains"
+    planned: Plan
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        return self.chains.n
+
+    @property
+    def splits(self) -> bool:
+        """Whether jobs of their own cost nothing: a PyMC model each would have to compile."""
+        return self.planned.backend == "kernel"
+
+    def draw(self, chain: int) -> Draws:
+        """One chain, by its number.
+
+        Raises
+        ------
+        SamplingError
+            If it could not start.
+        """
+        with _one_sentence(self._spec.sampler.sampler):
+            return self.chains.draw(chain)
+
+    def gathered(self, chains: Sequence[Draws]) -> xr.DataTree:
+        """What `sample` returns, from all chains."""
+        return _tree(self.chains.gathered(chains), self._spec, self.planned)
+
+    def draws(
+        self,
+        progress: Progress | None = None,
+        control: Control | None = None,
+        stream: Path | None = None,
+    ) -> xr.DataTree:
+        """What `sample` returns, as it does."""
+        with _one_sentence(self._spec.sampler.sampler, stream):
+            draws = self.chains.draws(progress or _nobody, control or Control(), stream)
+        return _tree(draws, self._spec, self.planned)
+
+    @property
+    def _spec(self) -> ModelSpec:
+        return self.chains.target.spec
+
+
+def _nobody(*_: object) -> None:
+    """Progress that nobody is told of."""
+
+
+@contextmanager
+def _one_sentence(sampler: str, stream: Path | None = None) -> Iterator[None]:
+    """What fails below the package, by its name.
+
+    Raises
+    ------
+    SamplingError, StorageError
+        In place of what was raised below.
+    """
     try:
-        draws = run(target, planned.backend, seed, report, control or Control(), **options)
+        yield
     except JointmixError:
         raise
     except RuntimeError as error:
@@ -162,7 +276,7 @@ def sample(
         cause = str(error).partition("\n")[0].rstrip(".")
         if stream is not None:
             cause += f"; is there room in {stream.parent}? `recover` takes the draws that it holds"
-        raise SamplingError(f"The sampler {spec.sampler.sampler!r} failed: {cause}.") from error
+        raise SamplingError(f"The sampler {sampler!r} failed: {cause}.") from error
     except (OSError, ValueError, KeyError) as error:
         if stream is None:
             raise
@@ -175,9 +289,13 @@ def sample(
             raise
         cause = str(error).partition("\n")[0].rpartition("value: ")[-1]
         raise SamplingError(
-            f"The sampler {spec.sampler.sampler!r} failed ({cause}); state priors in the columns' "
+            f"The sampler {sampler!r} failed ({cause}); state priors in the columns' "
             "units, or let columns be standardised."
         ) from error
+
+
+def _tree(draws: Draws, spec: ModelSpec, planned: Plan) -> xr.DataTree:
+    """Draws as all samplers return them, with what ran and why."""
     tree, devices = normalised(draws, spec), int(draws.attrs.get("devices", 1))
     tree.attrs |= {
         "backend": f"{draws.attrs.get('sampler', spec.sampler.sampler)} on {planned.backend}",

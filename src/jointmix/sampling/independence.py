@@ -8,8 +8,8 @@ moves to one with probability min(1, w'/w), w being the posterior's density over
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import gammaln
@@ -27,6 +27,9 @@ from jointmix.sampling.proposal import Posterior, make_proposal
 from jointmix.sampling.result import Draws
 from jointmix.sampling.target import LARGEST_DIM, Target
 from jointmix.sampling.weights import Weights, require_density, weigh
+
+if TYPE_CHECKING:
+    from jointmix.sampling.nutpie_runs import NutsChains
 
 #: Candidates of all chains before the first draw: they say how well the proposal does.
 PILOT = 1000
@@ -121,15 +124,15 @@ def run(target: Target, backend: str, seed: int, report: Progress, control: Cont
     return draws
 
 
-def run_auto(
+def begin_auto(
     target: Target,
     backend: str,
     seed: int,
     report: Progress,
     control: Control,
-    stream: Path | None = None,
-) -> Draws:
-    """Draws by independence chains where the pilot says that they do, and by nutpie elsewhere.
+    streams: bool = False,
+) -> "Draws | NutsChains":
+    """Draws by independence chains where the pilot says that they do; elsewhere nutpie's chains.
 
     Raises
     ------
@@ -138,7 +141,7 @@ def run_auto(
     """
     from jointmix.sampling import nutpie_runs
 
-    reason, compiling, began = _unfit(target, backend, stream is not None), 0.0, time.perf_counter()
+    reason, compiling, began = _unfit(target, backend, streams), 0.0, time.perf_counter()
     if not reason:
         posterior = Posterior(target.dataset, target.start.direction)
         compiling = _compiled(target, posterior, seed, report)
@@ -149,15 +152,14 @@ def run_auto(
                 sampler="independence", sampler_reason=reason, compile_seconds=compiling
             )
             return draws
-    draws = nutpie_runs.run(target, backend, seed, report, control, stream)
-    compiling += float(draws.attrs["compile_seconds"])
-    draws.attrs.update(
-        sampler="nutpie",
-        sampler_reason=reason,
-        compile_seconds=compiling,
-        sample_seconds=time.perf_counter() - began - compiling,
+    chains = nutpie_runs.begin(target, backend, seed, report)
+    compiling += chains.compiling
+    return replace(
+        chains,
+        compiling=compiling,
+        spent=time.perf_counter() - began - compiling,
+        attrs=chains.attrs | {"sampler": "nutpie", "sampler_reason": reason},
     )
-    return draws
 
 
 def _unfit(target: Target, backend: str, streams: bool) -> str:

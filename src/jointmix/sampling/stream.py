@@ -15,11 +15,11 @@ from jointmix.sampling.target import Target
 from jointmix.storage.files import write_file
 
 _LABEL = "jointmix.json"
-_DRAWS = "draws.zarr"
+_DRAWS = "draws"
 
 
 def open_stream(folder: Path, dataset: Dataset, seed: int) -> Path:
-    """Prepare a folder for the draws of a run; returns where the Zarr store goes.
+    """Prepare a folder for the draws of a run; returns where its Zarr stores go.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def read_stream(folder: Path, dataset: Dataset, start: Start, seed: int) -> xr.D
         If fewer than four draws of a chain were written.
     """
     from jointmix.sampling.independence import STREAMED
-    from jointmix.sampling.nutpie_runs import kept_draws
+    from jointmix.sampling.nutpie_runs.traces import kept_draws
 
     try:
         found = dict(json.loads((folder / _LABEL).read_text(encoding="utf-8")))
-        tree = xr.open_datatree(folder / _DRAWS, engine="zarr", consolidated=False)
+        traces = _opened(folder / _DRAWS, dataset.spec.sampler.chains)
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(f"The folder {folder} holds no stream of draws.") from error
     for name, value in _label(dataset, seed).items():
@@ -69,7 +69,7 @@ def read_stream(folder: Path, dataset: Dataset, start: Start, seed: int) -> xr.D
                 "what `fit` was given."
             )
     try:
-        result = normalised(kept_draws(tree, Target(dataset, start)), dataset.spec)
+        result = normalised(kept_draws(traces, Target(dataset, start)), dataset.spec)
     except SamplingError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, StopIteration) as error:
@@ -80,6 +80,26 @@ def read_stream(folder: Path, dataset: Dataset, start: Start, seed: int) -> xr.D
         **({"sampler_reason": STREAMED} if dataset.spec.sampler.sampler == "auto" else {}),
     }
     return result
+
+
+def _opened(folder: Path, n_chains: int) -> dict[int, xr.DataTree]:
+    """The stores of the chains that had begun, by their numbers.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is none, or one cannot be read.
+    """
+    from jointmix.sampling.nutpie_runs import store_of
+
+    places = {chain: store_of(folder, chain) for chain in range(n_chains)}
+    begun = {chain: place for chain, place in places.items() if place.exists()}
+    if not begun:
+        raise FileNotFoundError(folder)
+    return {
+        chain: xr.open_datatree(place, engine="zarr", consolidated=False)
+        for chain, place in begun.items()
+    }
 
 
 def _label(dataset: Dataset, seed: int) -> dict[str, object]:

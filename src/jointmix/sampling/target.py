@@ -1,7 +1,8 @@
 """What is sampled: the log posterior density over one vector, with starts and parameters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class Target:
     dataset: Dataset
     start: Start
     whitening: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What other processes are given: addresses of compiled functions are this one's."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def spec(self) -> ModelSpec:

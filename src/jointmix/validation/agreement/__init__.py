@@ -12,7 +12,8 @@ import xarray as xr
 
 from jointmix.base.errors import MissingExtraError, SchemaError, SpecError
 from jointmix.base.progress import Progress, ProgressOption, show_progress
-from jointmix.fitting.workflow import Clock, Prepared, prepare
+from jointmix.fitting.clock import Clock
+from jointmix.fitting.stages import Prepared, prepare
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.demands import minimum_rows
 from jointmix.model.serialised import spec_to_dict

@@ -8,7 +8,8 @@ import xarray as xr
 
 from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN, DRAW
-from jointmix.fitting.workflow import Clock, Prepared, finish
+from jointmix.fitting.clock import Clock
+from jointmix.fitting.stages import Prepared, finish
 from jointmix.labels.draws import identify_draws
 from jointmix.sampling import sample
 from jointmix.sampling.result import normalised
