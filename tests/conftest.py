@@ -78,6 +78,24 @@ def how_many(usually: int, thoroughly: int) -> int:
     return thoroughly if os.environ[_THOROUGH] == "1" else usually
 
 
+@pytest.fixture
+def little_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cross-checks without PyMC on Numba, which takes a minute or two to compile a family.
+
+    Some structures and families are checked with it on every run; with --thorough all are.
+    """
+    if how_many(0, 1):
+        return
+    from jointmix.validation.agreement import implementations
+
+    own = implementations.pymc_side
+
+    def cheap(problem: Any, linker: str) -> Any:
+        return None if linker == "numba" else own(problem, linker)
+
+    monkeypatch.setattr(implementations, "pymc_side", cheap)
+
+
 #: Parameters and the dims they have besides chain, draw and cluster (or component).
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "weight": (),

@@ -279,8 +279,8 @@ def test_eight_clusters_of_ten_features_agree(covariance: str) -> None:
     assert failures(differences) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["four clusters, overlapping", pytest.param("half-t", marks=more)])
+@more
+@pytest.mark.parametrize("name", ["four clusters, overlapping", "half-t"])
 def test_numba_agrees_too(name: str) -> None:
     problem = problem_of(name)
     sides = [pymc_side(problem, "numba"), kernel_side(problem), scipy_side(problem)]

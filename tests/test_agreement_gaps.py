@@ -78,7 +78,7 @@ def test_all_implementations_agree_at_random_and_extreme_points(name: str) -> No
 
 @pytest.mark.parametrize(
     ("name", "fused"),
-    [("mixed", True), pytest.param("mixed", False, marks=pytest.mark.slow),
+    [("mixed", True), pytest.param("mixed", False, marks=more),
      *(pytest.param(name, told, marks=pytest.mark.slow if told and name in FUSED else more)
        for name in OF_NUMBERS for told in (True, False))],
 )  # fmt: skip
@@ -130,7 +130,7 @@ def test_the_density_of_a_row_is_the_joint_gaussian_s_of_what_it_has() -> None:
     np.testing.assert_allclose([*found["features"][3], *found["response"][3]], [0, alone])
 
 
-@pytest.mark.slow
+@more
 def test_pymc_samples_holes_by_jax_as_the_kernel_does() -> None:
     """Means of one cluster's parameters, by both samplers, agree within their errors."""
     spec = test_missing.spec_of("full", 1, ("a", "u"), "normal")

@@ -245,6 +245,7 @@ def test_what_a_specification_may_not_say() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("link", [pytest.param("logit", marks=more), "probit"])
+@pytest.mark.usefixtures("little_compiled")
 def test_its_implementations_agree(link: str) -> None:
     spec = model(2, link=link)
     certificate = jm.crosscheck(choices(), spec, points=20, posterior=False, seed=2)

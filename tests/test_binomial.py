@@ -342,6 +342,7 @@ def test_what_a_specification_may_not_say(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("link", [pytest.param("logit", marks=more), "probit"])
+@pytest.mark.usefixtures("little_compiled")
 def test_its_implementations_agree(link: str) -> None:
     certificate = jm.crosscheck(
         successes(), model(2, link=link), points=20, posterior=False, seed=2

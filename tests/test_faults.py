@@ -15,7 +15,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from jointmix.base.errors import (
 from jointmix.cli.building import build
 from jointmix.fitting.workflow import fit, recover
 from jointmix.model.simulate import four_clusters, simulate
-from jointmix.storage import files, folders
+from jointmix.storage import draft, files, folders
 from jointmix.storage.files import FIT_SUFFIXES
 from jointmix.storage.trees import load, save
 
@@ -155,9 +155,10 @@ def test_a_write_that_stops_half_way_keeps_the_old_fit(
 ) -> None:
     before, number = contents(stored), getattr(errno, code)
 
-    def write(path: Path, content: bytes) -> None:
+    def write(path: Path, content: bytes | Iterable[bytes]) -> None:
+        whole = content if isinstance(content, bytes) else b"".join(content)
         with path.open("xb") as stream:
-            half_written(stream.write, number)(content)
+            half_written(stream.write, number)(whole)
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_synced", write)
@@ -204,6 +205,21 @@ def test_a_limit_of_the_file_size_keeps_the_old_fit(stored: Path, size: int) -> 
     with limited(resource.RLIMIT_FSIZE, size):
         assert_save_fails(stored, "File too large")
     assert_untouched(stored, before)
+
+
+@pytest.mark.parametrize("at_most", [0, 1000, 20_000])
+def test_a_large_fit_is_put_together_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_most: int
+) -> None:
+    """The same bytes as in memory; what fails there is one sentence, and leaves nothing."""
+    path = save(small_tree(), tmp_path / "fit.nc")
+    expected = path.read_bytes()
+    monkeypatch.setattr(draft, "_IN_MEMORY", at_most)
+    assert save(small_tree(), path).read_bytes() == expected
+    with limited(resource.RLIMIT_FSIZE, 1000):
+        assert_save_fails(path, "File too large")
+    assert path.read_bytes() == expected
+    assert [each.name for each in tmp_path.iterdir()] == ["fit.nc"]
 
 
 def test_too_many_open_files_keep_the_old_fit(stored: Path) -> None:

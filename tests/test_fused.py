@@ -141,7 +141,7 @@ def test_second_derivatives_are_refused() -> None:
         pt.grad(first.sum(), fused.value_vars)
 
 
-@pytest.mark.slow
+@more
 def test_nutpie_samples_a_changed_model() -> None:
     """With a prior of ν lowered, as draws of the model as it is say when they are weighted."""
     import nutpie

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import how_many
 
 import jointmix as jm
 from jointmix.base.machine import limited_cores
@@ -192,9 +193,10 @@ def test_counts_as_gaussian_are_named_with_what_to_look_at() -> None:
 
 
 @pytest.mark.slow
-def test_forty_five_planted_misfits() -> None:
+def test_planted_misfits_are_found() -> None:
     missed = []
-    for seed in range(5):
+    seeds = how_many(3, 5)
+    for seed in range(seeds):
         rng = [31, seed]
         for name, (make, changes, _, _) in PLANTED.items():
             tree = fitted(make(np.random.default_rng(rng), 300), changes)
@@ -202,4 +204,4 @@ def test_forty_five_planted_misfits() -> None:
         named = names_counts(fitted(counts(np.random.default_rng(rng), 300), {}))
         missed += [] if named else [("counts", seed)]
     # One in ten.
-    assert len(missed) <= 4, missed
+    assert len(missed) <= 0.1 * seeds * (len(PLANTED) + 1), missed

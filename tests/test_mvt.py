@@ -122,7 +122,7 @@ def test_pymc_model_has_the_kernels_density(name: str) -> None:
     dataset = rows_of(SPECS[name], 40)
     own = target_of(dataset, None)
     model = mixture_model(dataset)
-    logp = model.compile_logp()
+    logp = model.compile_logp(mode="FAST_COMPILE")
     for q in 0.5 * np.random.default_rng(4).normal(size=(2, own.dim)):
         # 1e-13 of each of 40 terms.
         assert float(logp(named(own.spec, False, q))) == pytest.approx(

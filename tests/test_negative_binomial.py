@@ -409,6 +409,7 @@ def test_what_a_specification_may_not_say() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("little_compiled")
 def test_its_implementations_agree() -> None:
     certificate = jm.crosscheck(counts(), model(2), points=20, posterior=False, seed=2)
     assert certificate.passed, certificate.findings

@@ -84,6 +84,7 @@ def test_its_predictions_are_those_of_the_mixture(fitted: xr.DataTree) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("little_compiled")
 def test_its_implementations_agree(table: pd.DataFrame) -> None:
     spec = jm.ModelSpec(family="laplace", **SPEC)
     certificate = jm.crosscheck(table, spec, points=40, posterior=False, seed=2)

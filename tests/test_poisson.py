@@ -387,6 +387,7 @@ def test_calibration_draws_parameters_of_a_table_that_the_family_can_have(family
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("little_compiled")
 def test_its_implementations_agree() -> None:
     certificate = jm.crosscheck(counts(), model(2), points=20, posterior=False, seed=2)
     assert certificate.passed, certificate.findings

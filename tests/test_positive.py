@@ -553,6 +553,7 @@ def test_a_fixed_inverse_gaussian_shape_is_calibrated_in_units_of_the_table() ->
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("little_compiled")
 @both
 def test_its_implementations_agree(family: str) -> None:
     certificate = jm.crosscheck(sizes(family), model(2, family), points=20, posterior=False, seed=2)

@@ -167,7 +167,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 def sealed(content: bytes, path: Path) -> Path:
     """A file whose checksum is right, whatever it holds."""
-    path.write_bytes(content + storage._trailer(content))
+    path.write_bytes(content + storage._trailer([content]))
     return path
 
 

@@ -152,7 +152,10 @@ PLANTED = [
 
 
 #: Of the same kind as others.
-ALIKE = (half_the_prior_scale, every_row_counted_twice, half_the_spread, intercept_at_the_mean)
+ALIKE = (
+    *(half_the_prior_scale, every_row_counted_twice, half_the_spread, intercept_at_the_mean),
+    *(slopes_sorted_alone, variance_in_place_of_noise),
+)
 
 
 @pytest.mark.parametrize(

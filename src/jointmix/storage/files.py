@@ -8,7 +8,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jointmix.base.arguments import file_path, shown
@@ -17,6 +17,9 @@ from jointmix.base.machine import available
 
 #: How the names of saved fits end.
 FIT_SUFFIXES = (".nc", ".zarr", ".zarr.zip")
+
+#: What is written to a file: at once, or piece by piece.
+type Content = bytes | memoryview | Iterable[bytes]
 
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -137,7 +140,7 @@ def hidden_name(path: Path, suffix: str) -> Path:
     return path.with_name(f".{secrets.token_hex(8)}.{suffix}")
 
 
-def write_file(path: str | Path, content: bytes | memoryview) -> Path:
+def write_file(path: str | Path, content: Content) -> Path:
     """Write ``content`` to ``path``; on failure the file that was there stays as it was.
 
     Raises
@@ -158,10 +161,12 @@ def write_file(path: str | Path, content: bytes | memoryview) -> Path:
     return path
 
 
-def write_synced(path: Path, content: bytes | memoryview) -> None:
+def write_synced(path: Path, content: Content) -> None:
     """Write a file that does not exist yet, through to the disk."""
+    pieces = [content] if isinstance(content, bytes | memoryview) else content
     with path.open("xb") as stream:
-        stream.write(content)
+        for piece in pieces:
+            stream.write(piece)
         stream.flush()
         os.fsync(stream.fileno())
 

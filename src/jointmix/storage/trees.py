@@ -19,7 +19,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import xarray as xr
 from jointmix.base.arguments import file_path
 from jointmix.base.errors import StorageError
 from jointmix.base.schema import COMPUTED, SCHEMA_VERSION
+from jointmix.storage.draft import Draft
 from jointmix.storage.files import (
     check_writable,
     fit_suffix,
@@ -111,25 +113,30 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     try:
         plain = _with_attributes(_stored(tree), _encode)
         plain.attrs[VERSION_KEY] = SCHEMA_VERSION
-        content = io.BytesIO()
         if suffix == ".nc":
-            plain.to_netcdf(content, engine="h5netcdf", encoding=_unmasked(plain))
-        else:
-            members = tree_members(plain)
-            if suffix == ".zarr":
-                return write_folder(path, members)
-            content.write(pack(members, bytes(TRAILER_SIZE))[:-TRAILER_SIZE])
+            return _save_netcdf(plain, path)
+        members = tree_members(plain)
+        if suffix == ".zarr":
+            return write_folder(path, members)
+        packed = pack(members, bytes(TRAILER_SIZE))[:-TRAILER_SIZE]
     except StorageError:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
         raise StorageError(f"{path}: the tree cannot be stored ({error}).") from error
-    # The trailer goes behind it in place: of many rows a copy would be as large as the fit.
-    content.seek(0, io.SEEK_END)
-    with content.getbuffer() as written:
-        trailer = _trailer(written)
-    content.write(trailer)
-    with content.getbuffer() as written:
-        return write_file(path, written)
+    return write_file(path, packed + _trailer([packed]))
+
+
+def _save_netcdf(plain: xr.DataTree, path: Path) -> Path:
+    """Of many rows the file is as large as the fit: it is never in memory whole."""
+    with Draft(path.parent) as draft:
+        try:
+            plain.to_netcdf(draft, engine="h5netcdf", encoding=_unmasked(plain))
+        finally:
+            if draft.error is not None:
+                raise StorageError(
+                    f"{path}: cannot be written ({draft.error.strerror})."
+                ) from draft.error
+        return write_file(path, chain(draft.pieces(), [_trailer(draft.pieces())]))
 
 
 def load(path: str | Path) -> xr.DataTree:
@@ -153,7 +160,7 @@ def load(path: str | Path) -> xr.DataTree:
         else:
             if suffix == ".zarr.zip":
                 # The comment is as long as the zip file says.
-                members = unpack(content + _trailer(content))
+                members = unpack(content + _trailer([content]))
             opened = open_members(members)
         with opened as stored:
             tree = _in_memory(stored)
@@ -211,8 +218,13 @@ def _in_memory(stored: xr.DataTree) -> xr.DataTree:
     return tree
 
 
-def _trailer(content: bytes | memoryview) -> bytes:
-    return MAGIC + len(content).to_bytes(8, "little") + hashlib.sha256(content).digest()
+def _trailer(content: Iterable[bytes]) -> bytes:
+    """What stands behind content, given in pieces."""
+    size, found = 0, hashlib.sha256()
+    for piece in content:
+        size += len(piece)
+        found.update(piece)
+    return MAGIC + size.to_bytes(8, "little") + found.digest()
 
 
 def _verified(raw: bytes, path: Path) -> bytes:
@@ -223,7 +235,7 @@ def _verified(raw: bytes, path: Path) -> bytes:
             "jointmix.save (a fit that xarray or ArviZ wrote is read with arviz.from_netcdf; "
             "jointmix.save then keeps it)."
         )
-    if trailer != _trailer(content):
+    if trailer != _trailer([content]):
         raise StorageError(f"{path}: is damaged, its checksum does not match its content.")
     return content
 
