@@ -10,12 +10,19 @@ from benchmark.page import markdown
 from benchmark.results import Results, Task
 from benchmark.samplers import Settings
 from benchmark.tasks import TASKS, Planted, run_task
+from conftest import more
 from test_benchmark import answered, one, tiny_plan
 
 SMALL = Settings(draws=30, chains=2, tune=60)
 
 
-@pytest.mark.parametrize("name", TASKS)
+#: Those that start a cluster.
+CLUSTERS = {"compare-one-worker": more, "compare-two-workers": pytest.mark.slow}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=CLUSTERS.get(name, ())) for name in TASKS]
+)
 def test_a_small_task(name: str) -> None:
     found = run_task(Case("full", 400, 3, 2), name, SMALL)
     assert (found.case, found.task, found.draws) == ("full-400-3-2", name, 60)

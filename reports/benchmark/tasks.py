@@ -1,4 +1,4 @@
-"""What follows sampling, timed: labels of many draws, and predictions of many rows."""
+"""What is done with fits, timed: labels of many draws, predictions, and comparisons on workers."""
 
 import time
 from collections.abc import Callable
@@ -19,6 +19,7 @@ _NOISE = 0.1
 _CERTAIN = 0.9
 #: Rows predicted before the clock starts, so that what is compiled or loaded does not count.
 _WARM_ROWS = 300
+_MOST_CLUSTERS = 6
 _INTERVAL = (0.05, 0.5, 0.95)
 
 #: Seconds, and how well it was done, in [0, 1].
@@ -116,6 +117,38 @@ def _predict(case: Case, settings: Settings) -> Done:
     return seconds, float(((y >= found[:, 0]) & (y <= found[:, -1])).mean())
 
 
+def _compared(workers: int) -> Callable[[Case, Settings], Done]:
+    def run(case: Case, settings: Settings) -> Done:
+        from distributed import Client, LocalCluster
+
+        from jointmix.fitting.selection import compare
+
+        truth = four_clusters(case.k, case.d)
+        spec = ModelSpec(
+            n_clusters=1,
+            features=list(truth.features),
+            predictors=list(truth.predictors),
+            response=truth.response,
+            sampler=SamplerSpec(draws=settings.draws, tune=settings.tune, chains=settings.chains),
+        )
+        table = simulate(truth, case.n, settings.seed)
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0"
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            compare(table[:_WARM_ROWS], spec, [1, 2], pool=client, progress=False)
+            began = time.perf_counter()
+            found = compare(
+                table, spec, range(1, _MOST_CLUSTERS + 1), settings.seed,
+                pool=client, progress=False,
+            )  # fmt: skip
+            return time.perf_counter() - began, float(found.spec.n_clusters == case.k)
+
+    return run
+
+
 #: Tasks by name: for people, what the share of success is, and the task.
 TASKS: dict[str, tuple[str, str, Callable[[Case, Settings], Done]]] = {
     "ecr": (
@@ -134,6 +167,8 @@ TASKS: dict[str, tuple[str, str, Callable[[Case, Settings], Done]]] = {
         _labels(lambda planted: stephens(_Responsibilities(planted))),
     ),
     "pivotal": ("pivotal reordering", "recovered", _pivotal),
+    "compare-one-worker": ("K = 1 to 6 on one Dask worker", "true K chosen", _compared(1)),
+    "compare-two-workers": ("K = 1 to 6 on two Dask workers", "true K chosen", _compared(2)),
     "predict": ("mean and three quantiles of y given x", "in the 90% interval", _predict),
 }
 
