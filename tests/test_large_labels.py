@@ -8,7 +8,7 @@ from test_identify import CHAINS, DRAWS, SPECS, known
 
 import jointmix as jm
 from jointmix.kernel.allocate import allocate, likelihoods, mean_shares
-from jointmix.labels import confidence, gathering, sample
+from jointmix.labels import confidence, gathering
 from jointmix.labels.draws import Identified, identify_draws
 from jointmix.labels.sample import stratified
 from jointmix.model.dataset import make_dataset
@@ -48,7 +48,8 @@ def both(
     monkeypatch.setattr(confidence, "_MOST_NUMBERS", 0)
     monkeypatch.setattr(gathering, "_MEAN_NUMBERS", 0)
     monkeypatch.setattr(gathering, "_LEAST_DRAWS", draws)
-    monkeypatch.setattr(sample, "_ROWS", rows_a_cluster)
+    monkeypatch.setattr(gathering, "FEW_ROWS", -(-rows_a_cluster // 3))
+    monkeypatch.setattr(gathering, "SAMPLE_ROWS", rows_a_cluster)
     return whole, identify_draws(*own)
 
 
@@ -74,13 +75,16 @@ def test_what_a_sample_leaves_in_doubt_is_settled_by_all_rows(
     asked = []
 
     def counted(*given: object) -> object:
-        asked.append(len(given[1].weight))  # type: ignore[attr-defined]
+        asked.append((len(given[0].y), len(given[1].weight)))  # type: ignore[attr-defined]
         return allocate(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gathering, "allocate", counted)
     whole, some = both(monkeypatch, 2, 4)
     assert np.array_equal(whole.gathered.permutation, some.gathered.permutation)
-    assert asked.count(1) >= CHAINS * DRAWS
+    assert asked.count((ROWS, 1)) >= CHAINS * DRAWS
+    # First six rows, then twelve, each for all draws.
+    sizes = {rows for rows, _ in asked}
+    assert {6, 12, ROWS} <= sizes
 
 
 def test_clusters_that_are_empty_in_some_draws_are_found_so(

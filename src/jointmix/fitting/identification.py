@@ -366,7 +366,7 @@ def _identified_fit(
     posterior, labels = require_group(tree, "posterior"), require_group(tree, "labels")
     clusters = posterior[CLUSTER].values
 
-    def choose(part: slice, *_: object) -> tuple[np.ndarray, np.ndarray]:
+    def choose(part: slice | np.ndarray, *_: object) -> tuple[np.ndarray, np.ndarray]:
         return permutation[part], np.ones(len(permutation[part]), dtype=bool)
 
     likelihood = flat(require_group(tree, "invariant")["log_likelihood"], ())

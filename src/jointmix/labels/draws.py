@@ -76,7 +76,7 @@ def identify_draws(
     pivot = share_at(dataset, census.start.parameters).argmax(-1)
 
     def choose(
-        _: slice, part: Parameters, joint: np.ndarray, sample: Sample | None
+        _: slice | np.ndarray, part: Parameters, joint: np.ndarray, sample: Sample | None
     ) -> tuple[np.ndarray, np.ndarray]:
         return _permutations(part, joint, pivot, spec, rows.weight, sample)
 

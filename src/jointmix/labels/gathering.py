@@ -16,7 +16,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.allocate import allocate, likelihoods, mean_shares
 from jointmix.labels.assignment import permute
-from jointmix.labels.sample import Sample, stratified
+from jointmix.labels.sample import FEW_ROWS, SAMPLE_ROWS, Sample, stratified
 from jointmix.model.spec import ModelSpec
 
 #: Numbers (draws × rows × components) worked on at a time: 16 MB an array.
@@ -29,10 +29,12 @@ _ROWS = 16_384
 #: Expected rows from which a cluster is occupied in double precision.
 _SURELY_OCCUPIED = 40.0
 
-#: Gives the permutations (draw, cluster) of a block of draws from the block, its parameters and
-#: its responsibilities (draw, component, obs), of all rows or of a sample; and of which draws
-#: (draw,) all rows would give the same.
-Chooser = Callable[[slice, Parameters, np.ndarray, Sample | None], tuple[np.ndarray, np.ndarray]]
+#: Gives the permutations (draw, cluster) of some draws from their places, parameters and
+#: responsibilities (draw, component, obs), of all rows or of a sample; and of which draws (draw,)
+#: all rows would give the same.
+Chooser = Callable[
+    [slice | np.ndarray, Parameters, np.ndarray, Sample | None], tuple[np.ndarray, np.ndarray]
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ def gather(
     n_chains
         Number of chains, all of the same length.
     choose
-        Gives the permutations of a block of draws.
+        Gives the permutations of some draws.
     spec
         The model.
     pivot
@@ -142,27 +144,33 @@ def _of_sample(
 ) -> Gathered:
     total, k = parameters.weight.shape
     n_rows, n_draws, blocks = len(rows.y), total // n_chains, spec.blocks
-    sample = stratified(rows, pivot, k)
+    # Most draws of clusters that are apart a few rows settle.
+    samples = [stratified(rows, pivot, k, size) for size in (FEW_ROWS, SAMPLE_ROWS)]
     permutation, occupied = np.empty((total, k), dtype=np.int64), np.ones((total, k))
     known = np.empty(total) if likelihood is None else likelihood.ravel()
     cores = available_cores()
 
     def look(batch: slice) -> None:
-        part = parameters.take(batch)
-        joint, _, _ = allocate(sample.rows, part, blocks)
-        permutation[batch], sure = choose(batch, part, joint, sample)
-        # Rows of the sample alone: the others can only make a cluster less empty.
-        held = (joint.sum(-1) if rows.weight is None else joint @ _copies(sample.rows)).min(-1)
-        for draw in np.flatnonzero(~sure | (held < _SURELY_OCCUPIED)):
-            one = slice(batch.start + draw, batch.start + draw + 1)
+        left = np.arange(batch.start, batch.stop)
+        for sample in samples:
+            part = parameters.take(left.tolist())
+            joint, _, _ = allocate(sample.rows, part, blocks)
+            permutation[left], sure = choose(left, part, joint, sample)
+            # Rows of the sample alone: the others can only make a cluster less empty.
+            held = (joint.sum(-1) if rows.weight is None else joint @ _copies(sample.rows)).min(-1)
+            left = left[~sure | (held < _SURELY_OCCUPIED)]
+            if not len(left):
+                break
+        for draw in left:
+            one = slice(draw, draw + 1)
             alone = parameters.take(one)
             every, _, _ = allocate(rows, alone, blocks)
             permutation[one], _ = choose(one, alone, every, None)
             occupied[one] = permute(_occupied(every, _copies(rows)), permutation[one])
         if likelihood is None:
-            known[batch] = likelihoods(rows, part, blocks)
+            known[batch] = likelihoods(rows, parameters.take(batch), blocks)
 
-    on_cores(look, [*_batches(range(total), len(sample.pivot) * k * cores)], cores)
+    on_cores(look, [*_batches(range(total), SAMPLE_ROWS * k * k * cores)], cores)
     least = min(n_draws, max(_LEAST_DRAWS, _MEAN_NUMBERS // (n_rows * k * n_chains)))
     taken = np.linspace(0, n_draws - 1, least).astype(int)
     owns = [chain * n_draws + taken for chain in range(n_chains)]

@@ -8,8 +8,8 @@ from jointmix.families.rows import Rows
 from jointmix.labels.assignment import assign
 from jointmix.labels.relabel import cross_counts
 
-#: Rows of each cluster in a sample.
-_ROWS = 500
+#: Rows of each cluster in a sample, and in a first one, which is enough for most draws.
+SAMPLE_ROWS, FEW_ROWS = 500, 150
 #: Standard errors by which a cluster's favourite component leads in a sample before it is taken
 #: for that of all rows: a chance of 3e-7 a cluster.
 _SURE = 5.0
@@ -61,15 +61,15 @@ class Sample:
         return labels, sure
 
 
-def stratified(rows: Rows, pivot: np.ndarray, k: int) -> Sample:
+def stratified(rows: Rows, pivot: np.ndarray, k: int, size: int = SAMPLE_ROWS) -> Sample:
     """A sample of some rows of each cluster of a pivot (obs,), the same for the same rows."""
     rng, places, weights, error = np.random.default_rng(0), [], [], np.zeros(k)
     own = np.ones(len(pivot)) if rows.weight is None else rows.weight
     for cluster in range(k):
         every = np.flatnonzero(pivot == cluster)
         place = every
-        if len(every) > _ROWS:
-            place = np.sort(rng.choice(every, _ROWS, replace=False))
+        if len(every) > size:
+            place = np.sort(rng.choice(every, size, replace=False))
             total, weight = own[every].sum(), own[place]
             # Of a difference of two shares, whose variance is at most that of ±1.
             error[cluster] = total * np.sqrt((weight**2).sum()) / weight.sum()
