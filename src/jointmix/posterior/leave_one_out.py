@@ -11,18 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from arviz_stats.base import array_stats
 
 from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import row_batches
+from jointmix.posterior.pareto import pareto_smoothed, tail_length
 
 #: The fewest draws of which a tail consists.
 _LEAST_TAIL = 5
-#: Draws from which a tail is 3√draws long, not a fifth of them.
-_MANY_DRAWS = 225
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +102,12 @@ def smoothed(pointwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Log densities of each row in each draw, (obs, draw).
     """
     weight, shape = -pointwise, np.full(len(pointwise), np.inf)
-    n_draws = pointwise.shape[1]
-    # As many as ArviZ smooths, which refuses a tail of equal weights.
-    tail = int(3 * np.sqrt(n_draws)) if n_draws > _MANY_DRAWS else n_draws // 5
+    tail = tail_length(pointwise.shape[1])
     largest = np.partition(weight, -tail, axis=1)[:, -tail:]
     varies = np.exp(largest - largest.max(axis=1, keepdims=True)).min(axis=1) < 1 - 1e-10
     if tail >= _LEAST_TAIL and varies.any():
-        # Many equal draws beside a few others make the fit of the tail fail without a word.
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            found, k = array_stats.psislw(pointwise[varies], axis=-1)
+        # Many equal draws beside a few others make the fit of the tail fail.
+        found, k = pareto_smoothed(weight[varies])
         fitted = np.isfinite(k) & np.isfinite(found).all(axis=1)
         place = np.flatnonzero(varies)[fitted]
         weight[place], shape[place] = found[fitted], k[fitted]

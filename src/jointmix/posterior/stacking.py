@@ -59,11 +59,11 @@ def stacking_weights(log_density: np.ndarray, counts: np.ndarray | None = None) 
         c, how often rows count, (obs,); None for once each.
     """
     density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    n_groups = density.shape[1]
-    weight = np.full(n_groups, 1 / n_groups)
+    n_rows, n_groups = density.shape
+    counts = np.ones(n_rows) if counts is None else counts
+    counts, weight = counts / counts.sum(), np.full(n_groups, 1 / n_groups)
     for _ in range(_MOST_ROUNDS):
-        share = weight * density
-        better = np.average(share / share.sum(axis=1, keepdims=True), axis=0, weights=counts)
+        better = weight * ((counts / (density @ weight)) @ density)
         if np.abs(better - weight).max() < 1e-9:
             break
         weight = better
