@@ -43,8 +43,7 @@ def pareto_smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         part = slice(first, first + size)
         found[part], shape[part] = _smoothed(log_weight[part], tail)
 
-    with np.errstate(all="ignore"):
-        on_cores(smooth, range(0, n_rows, size))
+    on_cores(smooth, range(0, n_rows, size))
     return found, shape
 
 
