@@ -3,10 +3,12 @@
 import json
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 from scipy.integrate import quad
 from synthetic import fitted_tree
@@ -23,6 +25,7 @@ from jointmix.families.priors.priors import (
     Priors,
 )
 from jointmix.families.priors.zero import order_at_zero, rows_to_spike
+from jointmix.fitting import stages, workflow
 from jointmix.fitting.workflow import fit
 from jointmix.model.dataset import make_dataset
 from jointmix.model.degenerate import improper_issues
@@ -32,6 +35,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.modes.initial import _factor
 from jointmix.modes.starts import allocations
 from jointmix.posterior.leave_one_out import smoothed
+from jointmix.reporting import report
 
 QUICK = SamplerSpec(draws=100, tune=100, chains=2, starts=4)
 
@@ -338,6 +342,39 @@ def test_distances_of_draws_beyond_float64_are_not_computed() -> None:
     assert finding.status == "ok"
     # One draw of two hundred moves the median by less than one part in ten.
     assert finding.value == pytest.approx(expected.value, rel=0.1)
+
+
+@pytest.mark.parametrize("family", ["normal", "student_t"])
+@pytest.mark.parametrize("far", [1e30, -1e30, 1e-30])
+def test_chains_at_the_end_of_float64_are_judged_and_reported(
+    family: str, far: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As far as draws are taken, powers of their products are numbers."""
+
+    def lost(prepared: stages.Prepared, raw: xr.DataTree, *rest: object) -> xr.DataTree:
+        raw = raw.copy(deep=True)
+        for name, parameter in prepared.spec.parameters.items():
+            positive = parameter.role in ("scale", "shape")
+            if parameter.role == "location" or (positive and far > 0):
+                raw["posterior"][name].values[0, :5] = far
+        return stages.finish(prepared, raw, *rest)
+
+    monkeypatch.setattr(workflow, "finish", lost)
+    sampler = SamplerSpec(sampler="laplace", draws=100, chains=2)
+    spec = ModelSpec(
+        n_clusters=2,
+        features=("x",),
+        predictors=("x",),
+        response="y",
+        family=family,
+        sampler=sampler,
+    )
+    rng = np.random.default_rng(4)
+    rows = pd.DataFrame({"x": np.repeat([0.0, 5.0], 40) + rng.normal(size=80)})
+    rows["y"] = rows["x"] + rng.normal(size=80)
+    tree = fit(rows, spec, seed=1)
+    assert (np.abs(tree["posterior"]["slope"].values[0, :5]) > 1e-31).all()
+    report(tree, tmp_path / "report.html")
 
 
 def test_labels_that_methods_disagree_on_are_not_said_to_be_put_back() -> None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from jointmix.families.change import Change
+from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.line import Line
 from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, sign, under
 from jointmix.families.protocol import Block, Parameter
@@ -303,7 +304,7 @@ class LogLinkWords(LinkWords):
 
     def expected(self, line: Any) -> Any:
         """The exponential."""
-        return np.exp(line)
+        return np.exp(np.minimum(line, MOST_EXPONENT))
 
     @property
     def mean(self) -> str:

@@ -70,7 +70,9 @@ def predictive_checks(predictive: xr.DataTree) -> pd.DataFrame:
     own = _statistics(table, names, labels, weight)
 
     def of_draw(draw: int) -> dict[str, float]:
-        return _statistics(np.stack([one[draw] for one in flat]), names, labels, weight)
+        # Heavy tails reach values whose powers leave float64.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _statistics(np.stack([one[draw] for one in flat]), names, labels, weight)
 
     # Tables side by side: of several threads for each product none would be faster.
     with threadpool_limits(1):

@@ -15,7 +15,10 @@ from jointmix.base.schema import (
 from jointmix.families.matrices import unit_diagonal
 from jointmix.kernel.values import parameter_dims
 from jointmix.model.spec import ModelSpec
-from jointmix.tables.screening import LARGEST
+
+#: Largest number in a draw, and inverse of the least scale: fourth powers of products of two, in
+#: columns of any usual unit, stay within float64.
+_FARTHEST = 1e30
 
 #: Statistics of a draw under the package's names, and what the samplers call them. Units: log
 #: density and energy in nats, n_steps in gradients, the others without.
@@ -66,7 +69,7 @@ def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
     Raises
     ------
     SamplingError
-        If a chain went where parameters, or their squares, leave float64.
+        If a chain went where parameters, or powers of their products, leave float64.
     """
     _refuse_lost(draws, spec)
     dims = parameter_dims(spec)
@@ -96,7 +99,10 @@ def _refuse_lost(draws: Draws, spec: ModelSpec) -> None:
     names = []
     for name, values in draws.parameters.items():
         # NaN compares as false.
-        kept = (np.abs(values) <= LARGEST).all(axis=tuple(range(1, values.ndim)))
+        good = np.abs(values) <= _FARTHEST
+        if spec.parameters[name].role in ("scale", "shape"):
+            good &= values >= 1 / _FARTHEST
+        kept = good.all(axis=tuple(range(1, values.ndim)))
         lost |= set(np.asarray(draws.chains)[~kept].tolist())
         names += [] if kept.all() else [name]
     if lost:
@@ -107,8 +113,8 @@ def _refuse_lost(draws: Draws, spec: ModelSpec) -> None:
             else "state priors in the columns' units, or let columns be standardised"
         )
         raise SamplingError(
-            f"{noun} {', '.join(map(str, sorted(lost)))} went to values of {', '.join(names)} that "
-            f"leave float64; {remedy}."
+            f"{noun} {', '.join(map(str, sorted(lost)))} went to values of {', '.join(names)} "
+            f"whose products leave float64; {remedy}."
         )
 
 
