@@ -1,5 +1,7 @@
 """What responses share the log of whose mean is a line."""
 
+from typing import Any
+
 import numpy as np
 
 from jointmix.families.limits import MOST_EXPONENT
@@ -31,7 +33,12 @@ class LogLinked(Linked):
 
     def mean_at(self, eta: np.ndarray) -> np.ndarray:
         """exp(η)."""
-        return np.asarray(np.exp(np.minimum(eta, MOST_EXPONENT)))
+        return np.asarray(mean_of(eta))
+
+
+def mean_of(line: Any) -> Any:
+    """exp(η), cut off before float64 ends on either side, of an array or a DataArray."""
+    return np.exp(np.maximum(np.minimum(line, MOST_EXPONENT), -MOST_EXPONENT))
 
 
 def without_offset(log_y: np.ndarray, rows: Rows) -> np.ndarray:

@@ -8,6 +8,7 @@ from scipy.special import ndtri
 
 from jointmix.families.checks import ROUNDING, OwnScale
 from jointmix.families.linked_checks import LinkedChecks, line_of
+from jointmix.families.log_link import mean_of
 from jointmix.families.parameters import Parameters
 from jointmix.families.priors.priors import Fixed, Gamma, InverseGamma
 from jointmix.families.priors.zero import peak_without_spread
@@ -170,7 +171,7 @@ class PositiveChecks(LinkedChecks):
 
     def white(self, parameters: Parameters, rows: Rows, allocation: np.ndarray) -> np.ndarray:
         """The response's normal score: as far out as a normal number of the same chance."""
-        mean = np.exp(line_of(parameters, rows, allocation))
+        mean = mean_of(line_of(parameters, rows, allocation))
         below, above = self.tails(rows.y, mean, parameters["shape"][allocation])
         score = np.where(below < above, ndtri(below), -ndtri(above))
         return np.clip(score, -_FARTHEST, _FARTHEST)[:, None]

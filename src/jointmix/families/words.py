@@ -13,11 +13,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
-
 from jointmix.families.change import Change
-from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.line import Line
+from jointmix.families.log_link import mean_of
 from jointmix.families.mathml import X_I, Y_I, K, density, letter, row, sign, under
 from jointmix.families.protocol import Block, Parameter
 
@@ -304,7 +302,7 @@ class LogLinkWords(LinkWords):
 
     def expected(self, line: Any) -> Any:
         """The exponential."""
-        return np.exp(np.minimum(line, MOST_EXPONENT))
+        return mean_of(line)
 
     @property
     def mean(self) -> str:

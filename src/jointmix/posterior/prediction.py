@@ -320,7 +320,9 @@ def _multimodal(weight: np.ndarray, center: np.ndarray, variance: np.ndarray) ->
     density = np.zeros(grid.shape)
     for k in range(weight.shape[1]):
         white = (grid - center[:, k, None]) / sd[:, k, None]
-        density += (weight[:, k] / sd[:, k])[:, None] * np.exp(-0.5 * white**2)
+        # Beyond float64's squares a normal density is zero.
+        with np.errstate(over="ignore"):
+            density += (weight[:, k] / sd[:, k])[:, None] * np.exp(-0.5 * white**2)
     left = np.maximum.accumulate(density, axis=1)
     right = np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
     lower = np.minimum(left, right)

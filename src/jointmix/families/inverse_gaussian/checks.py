@@ -29,6 +29,8 @@ class InverseGaussianChecks(PositiveChecks):
         loses as many digits as λ/m and a² have.
         """
         root = np.sqrt(shape / y)
-        a, b = root * (y / mean - 1), root * (y / mean + 1)
-        reflected = 0.5 * np.exp(-0.5 * a**2) * erfcx(b / _ROOT_2)
+        # Far out exp(−a²/2) is zero, as of an a whose square leaves float64.
+        with np.errstate(over="ignore"):
+            a, b = root * (y / mean - 1), root * (y / mean + 1)
+            reflected = 0.5 * np.exp(-0.5 * a**2) * erfcx(b / _ROOT_2)
         return ndtr(a) + reflected, np.maximum(ndtr(-a) - reflected, 1e-300)

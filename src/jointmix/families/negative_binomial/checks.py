@@ -5,8 +5,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import betainc, gammaincc
 
-from jointmix.families.limits import MOST_EXPONENT
 from jointmix.families.linked_checks import CountChecks, line_of
+from jointmix.families.log_link import mean_of
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.tables.issues import Issue, quoted, warning
@@ -50,7 +50,7 @@ class NegativeBinomialChecks(CountChecks):
         self, parameters: Parameters, rows: Rows, allocation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """By the distribution function, an incomplete beta function."""
-        mean, size = np.exp(line_of(parameters, rows, allocation)), parameters.size[allocation]
+        mean, size = mean_of(line_of(parameters, rows, allocation)), parameters.size[allocation]
 
         def below(y: np.ndarray) -> np.ndarray:
             at = np.maximum(y, 0) + 1
@@ -69,7 +69,7 @@ def excess(rows: Rows, intercept: bool) -> float:
     offset = np.zeros(len(rows.y)) if rows.offset is None else rows.offset
     line = np.log(rows.y + 0.5)
     for _ in range(_MOST_STEPS):
-        mean = np.exp(np.minimum(line, MOST_EXPONENT))
+        mean = mean_of(line)
         # The root of the weights on both sides: a step of scoring is least squares.
         root = np.sqrt(mean)
         target = root * (line - offset) + (rows.y - mean) / np.maximum(root, 1e-150)
@@ -78,6 +78,6 @@ def excess(rows: Rows, intercept: bool) -> float:
         line = line + move
         if np.abs(move).max() < 1e-8:
             break
-    mean = np.exp(np.minimum(line, MOST_EXPONENT))
+    mean = mean_of(line)
     error = np.sqrt(2 * (mean**2).sum())
     return float((((rows.y - mean) ** 2 - rows.y).sum()) / max(error, 1e-300))

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import pdtr
 
 from jointmix.families.linked_checks import CountChecks, line_of
+from jointmix.families.log_link import mean_of
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 
@@ -22,6 +23,6 @@ class PoissonChecks(CountChecks):
         self, parameters: Parameters, rows: Rows, allocation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """By Poisson's distribution function."""
-        rate = np.exp(line_of(parameters, rows, allocation))
+        rate = mean_of(line_of(parameters, rows, allocation))
         below = np.where(rows.y > 0, pdtr(np.maximum(rows.y - 1, 0), rate), 0.0)
         return below, pdtr(rows.y, rate)
