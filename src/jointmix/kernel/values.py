@@ -3,6 +3,7 @@
 import numpy as np
 
 from jointmix.base.schema import COMPONENT
+from jointmix.families.protocol import Parameter
 from jointmix.kernel.entry import expand
 from jointmix.kernel.problem import free_parameters
 from jointmix.kernel.records import CONE, POSITIVE, SIMPLEX, VINE
@@ -74,6 +75,15 @@ def relabelling(spec: ModelSpec, order: np.ndarray) -> np.ndarray:
     for to, source, block in parts:
         result[np.ix_(to, source)] = block
     return result
+
+
+def within(values: np.ndarray, parameter: Parameter, farthest: float) -> np.ndarray:
+    """Which numbers are that large at most and, of scales and shapes, its inverse at least.
+
+    NaN is neither.
+    """
+    found = np.abs(values) <= farthest
+    return found & (values >= 1 / farthest) if parameter.role in ("scale", "shape") else found
 
 
 def parameter_dims(spec: ModelSpec) -> dict[str, tuple[str, ...]]:

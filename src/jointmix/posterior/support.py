@@ -6,12 +6,10 @@ import xarray as xr
 from jointmix.base.errors import SchemaError
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.families.matrices import lower_factor
+from jointmix.kernel.values import within
 from jointmix.model.spec import ModelSpec
 from jointmix.tables.issues import listed
 from jointmix.tables.screening import LARGEST
-
-#: Squares of smaller scales leave float64.
-_LEAST_SCALE = 1 / LARGEST
 
 
 def outside_support(posterior: xr.Dataset, spec: ModelSpec) -> dict[str, np.ndarray]:
@@ -32,10 +30,8 @@ def outside_support(posterior: xr.Dataset, spec: ModelSpec) -> dict[str, np.ndar
     found = {}
     for name, parameter in spec.parameters.items():
         values = posterior[name].transpose(CHAIN, DRAW, ...).values
-        good = np.abs(values) <= LARGEST
-        if parameter.role in ("scale", "shape"):
-            good &= values >= _LEAST_SCALE
-        elif parameter.role == "weight":
+        good = within(values, parameter, LARGEST)
+        if parameter.role == "weight":
             good &= values >= 0
         bad = ~good.all(axis=tuple(range(2, values.ndim)))
         if parameter.role == "correlation":

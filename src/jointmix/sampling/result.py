@@ -13,12 +13,13 @@ from jointmix.base.schema import (
     DRAW,
 )
 from jointmix.families.matrices import unit_diagonal
-from jointmix.kernel.values import parameter_dims
+from jointmix.kernel.values import parameter_dims, within
 from jointmix.model.spec import ModelSpec
 
-#: Largest number in a draw, and inverse of the least scale: fourth powers of products of two, in
-#: columns of any usual unit, stay within float64.
-_FARTHEST = 1e30
+#: Largest number in a draw, and inverse of the least scale. Of standardised columns fourth powers
+#: of products of two, back in any usual unit, stay within float64; of columns in their own units,
+#: in which an electron weighs 1e-30 kg, squares do.
+_FARTHEST, _FARTHEST_IN_UNITS = 1e30, 1e60
 
 #: Statistics of a draw under the package's names, and what the samplers call them. Units: log
 #: density and energy in nats, n_steps in gradients, the others without.
@@ -97,11 +98,9 @@ def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:
 def _refuse_lost(draws: Draws, spec: ModelSpec) -> None:
     lost: set[int] = set()
     names = []
+    farthest = _FARTHEST if spec.standardize else _FARTHEST_IN_UNITS
     for name, values in draws.parameters.items():
-        # NaN compares as false.
-        good = np.abs(values) <= _FARTHEST
-        if spec.parameters[name].role in ("scale", "shape"):
-            good &= values >= 1 / _FARTHEST
+        good = within(values, spec.parameters[name], farthest)
         kept = good.all(axis=tuple(range(1, values.ndim)))
         lost |= set(np.asarray(draws.chains)[~kept].tolist())
         names += [] if kept.all() else [name]
