@@ -18,12 +18,12 @@ _INDEX = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
 
 
 def answer() -> xr.DataTree:
-    """A trace as PyMC gives it, of numbers that are all different, but for correlations."""
+    """A trace as PyMC gives it, of positive numbers all different, but for correlations."""
     rng = np.random.default_rng(1)
     posterior = xr.Dataset(coords=_INDEX, attrs={"sampling_time": 0.25})
     for name, rest in PARAMETERS.items():
         dims = ("chain", "draw", "component", *rest)
-        values = rng.normal(size=(CHAINS, DRAWS, 1, *[1] * len(rest)))
+        values = rng.uniform(0.5, 2, size=(CHAINS, DRAWS, 1, *[1] * len(rest)))
         posterior[name] = (dims, np.ones_like(values) if name == "correlation" else values)
     stats = xr.Dataset(coords=_INDEX)
     for name in ("lp", "n_steps", "energy"):
