@@ -472,8 +472,8 @@ def test_of_many_rows_the_curvature_at_the_mode_is_asked_for_once(
 ) -> None:
     table = apart(3, 3_000)
     plain = jm.log_evidence(jm.fit(table, spec(), progress=False))
-    monkeypatch.setattr("jointmix.modes.mass._MANY_ROWS", 1_000)
-    monkeypatch.setattr("jointmix.modes.mass._SOME_ROWS", 500)
+    monkeypatch.setattr("jointmix.modes.density._MANY_ROWS", 1_000)
+    monkeypatch.setattr("jointmix.modes.density._SOME_ROWS", 500)
     # By EM, and not again by the proposal.
     monkeypatch.delattr("jointmix.modes.straight._curvature")
     tree = jm.fit(table, spec(), progress=False)

@@ -57,8 +57,8 @@ def test_the_mass_of_many_rows_is_climbed_to_by_some(monkeypatch: pytest.MonkeyP
     table = simulate(four_clusters(4, 2), 2_000, 5)
     spec = ModelSpec(n_clusters=4, features=("x1", "x2"), predictors=("x1",), response="y")
     whole = fit_em(table, spec).best
-    monkeypatch.setattr("jointmix.modes.mass._MANY_ROWS", 1_000)
-    monkeypatch.setattr("jointmix.modes.mass._SOME_ROWS", 500)
+    monkeypatch.setattr("jointmix.modes.density._MANY_ROWS", 1_000)
+    monkeypatch.setattr("jointmix.modes.density._SOME_ROWS", 500)
     some = fit_em(table, spec).best
     # Differences to one side are off by their step of 1e-5 times the bend of the density.
     assert some.log_mass == pytest.approx(whole.log_mass, abs=1e-3)

@@ -4,17 +4,20 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import MissingExtraError, SamplingError, SpecError
+from jointmix.base.machine import limited_cores
 
 _CONNECT_SECONDS = 10
 #: How long a cluster may be without workers, of which killed ones are started anew.
 _LONELY_SECONDS = 40
 _POLL_SECONDS = 0.2
+#: Bytes from which a value is sent to workers once, not with each task.
+_LARGE_BYTES = 100_000
 
 
 def check_scheduler(address: str) -> None:
@@ -85,10 +88,53 @@ def on_cluster(
     Exception
         What a task raised.
     """
-    from distributed import Client, KilledWorker, as_completed
+    from distributed import as_completed
 
     failure: Exception | None = None
-    address = cluster if isinstance(cluster, str) else cluster.scheduler.address
+    with connected(cluster) as client:
+        sent = _sent(tasks, client)
+        ready = as_completed(sent, loop=client.loop)
+        try:
+            for future in _finished(ready, client):
+                failure = future.exception() if future.status == "error" else None
+                if failure is not None:
+                    break
+                try:
+                    found = future.result(timeout=_CONNECT_SECONDS)
+                except TimeoutError:
+                    # Its worker died with what it had found: another finds it again.
+                    ready.add(future)
+                    continue
+                more = _sent(then(found), client)
+                sent += more
+                for each in more:
+                    ready.add(each)
+                yield found
+        finally:
+            # What nobody waits for any longer is not run.
+            for future in sent:
+                future.release()
+    if failure is not None:
+        raise _named(failure, address_of(cluster))
+
+
+def address_of(cluster: Any) -> str:
+    """Of a cluster's scheduler, by itself or its client."""
+    return str(cluster if isinstance(cluster, str) else cluster.scheduler.address)
+
+
+@contextmanager
+def connected(cluster: Any) -> Iterator[Any]:
+    """A client of a cluster with workers, which stays connected if it was given.
+
+    Raises
+    ------
+    SamplingError
+        If there are no workers, or the scheduler is lost.
+    """
+    from distributed import Client
+
+    address = address_of(cluster)
     try:
         with (
             Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
@@ -96,36 +142,89 @@ def on_cluster(
             else nullcontext(cluster)
         ) as client:
             _require_workers(client, address)
-            sent = _sent(tasks, client)
-            ready = as_completed(sent, loop=client.loop)
-            try:
-                for future in _finished(ready, client, address):
-                    failure = future.exception() if future.status == "error" else None
-                    if failure is not None:
-                        break
-                    try:
-                        found = future.result(timeout=_CONNECT_SECONDS)
-                    except TimeoutError:
-                        # Its worker died with what it had found: another finds it again.
-                        ready.add(future)
-                        continue
-                    more = _sent(then(found), client)
-                    sent += more
-                    for each in more:
-                        ready.add(each)
-                    yield found
-            finally:
-                # What nobody waits for any longer is not run.
-                for future in sent:
-                    future.release()
+            yield client
     except (CancelledError, OSError) as error:
         raise SamplingError(f"The Dask scheduler at {address} was lost.") from error
-    if isinstance(failure, KilledWorker):
-        raise SamplingError(
-            f"Workers of the Dask cluster at {address} were killed, perhaps for want of memory."
-        ) from failure
-    if failure is not None:
-        raise failure
+
+
+def held(function: Callable[..., Any], parts: Iterable[Any], client: Any, *given: Any) -> list[Any]:
+    """Futures of what a function makes of each part, which stays with the worker that made it."""
+    return [client.submit(_alone, function, part, *given, pure=False) for part in parts]
+
+
+def of_parts(
+    function: Callable[..., Any], parts: Iterable[Any], client: Any, *given: Any
+) -> list[Any]:
+    """What a function returns for each of several parts that workers hold, in their order.
+
+    Parameters
+    ----------
+    function
+        Called with a part and what is given; it has one core.
+    parts
+        Futures; those that died with their workers are made again.
+
+    Raises
+    ------
+    SamplingError
+        If no workers are left, one part killed several of them, or the scheduler was lost.
+    Exception
+        What the function raised.
+    """
+    address = address_of(client)
+    # A future of what is large is sent to each worker once.
+    sent = [client.submit(_same, each, pure=False) if _is_large(each) else each for each in given]
+    found = held(function, parts, client, *sent)
+    try:
+        for future in found:
+            failure = _failure(future, client)
+            if failure is not None:
+                raise _named(failure, address)
+        return list(client.gather(found))
+    except (CancelledError, OSError) as error:
+        raise SamplingError(f"The Dask scheduler at {address} was lost.") from error
+    finally:
+        for future in found:
+            future.release()
+
+
+def _alone(function: Callable[..., Any], part: Any, *given: Any) -> Any:
+    """Workers have as many threads as they were given: what they call counts on one core."""
+    with limited_cores(1):
+        return function(part, *given)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _is_large(value: Any) -> bool:
+    return int(getattr(value, "nbytes", 0)) > _LARGE_BYTES
+
+
+def _failure(future: Any, client: Any) -> Exception | None:
+    """What a task raised, once it has ended; it is waited for as long as there are workers."""
+    alive = time.monotonic()
+    while True:
+        try:
+            failure: Exception | None = future.exception(timeout=_POLL_SECONDS)
+        except TimeoutError:
+            alive = _alive(alive, client)
+        else:
+            return failure
+
+
+def _named(failure: Exception, address: str) -> Exception:
+    """What a task raised; killed workers in a sentence."""
+    from distributed import KilledWorker
+
+    if not isinstance(failure, KilledWorker):
+        return failure
+    named = SamplingError(
+        f"Workers of the Dask cluster at {address} were killed, perhaps for want of memory."
+    )
+    named.__cause__ = failure
+    return named
 
 
 def _sent(tasks: Iterable[tuple[int, Any]], client: Any) -> list[Any]:
@@ -136,7 +235,7 @@ def _sent(tasks: Iterable[tuple[int, Any]], client: Any) -> list[Any]:
     ]
 
 
-def _finished(ready: Any, client: Any, address: str) -> Iterator[Any]:
+def _finished(ready: Any, client: Any) -> Iterator[Any]:
     """Futures as they end. Dask alone would wait for workers to come, forever if need be.
 
     Raises
@@ -148,14 +247,22 @@ def _finished(ready: Any, client: Any, address: str) -> Iterator[Any]:
     while not ready.is_empty():
         batch = ready.next_batch(block=False)
         yield from batch
-        if batch or client.ncores():
-            alive = time.monotonic()
-        elif time.monotonic() - alive > _LONELY_SECONDS:
-            raise SamplingError(
-                f"The Dask cluster at {address} has lost its workers, perhaps for want of memory."
-            )
+        alive = time.monotonic() if batch else _alive(alive, client)
         if not batch:
             time.sleep(_POLL_SECONDS)
+
+
+def _alive(before: float, client: Any) -> float:
+    """When the cluster last had a worker, by a clock that was ``before`` when last asked."""
+    now = time.monotonic()
+    if client.ncores():
+        return now
+    if now - before > _LONELY_SECONDS:
+        raise SamplingError(
+            f"The Dask cluster at {address_of(client)} has lost its workers, perhaps for want of "
+            "memory."
+        )
+    return before
 
 
 def _require_workers(client: Any, address: str) -> None:

@@ -40,6 +40,10 @@ class SamplingError(JointmixError, RuntimeError):
     """A sampler that could not start or did not finish."""
 
 
+class NotNormalError(SamplingError):
+    """A posterior that no normal approximation is found of."""
+
+
 class MissingExtraError(JointmixError, ImportError):
     """An optional package that is not installed; the message names the extra."""
 

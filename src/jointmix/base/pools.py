@@ -11,14 +11,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from jointmix.base.arguments import shown, whole_number
-from jointmix.base.clusters import check_scheduler, nothing, on_cluster
+from jointmix.base.clusters import check_scheduler, connected, nothing, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores, limited_cores
 from jointmix.base.processes import Processes
@@ -86,6 +86,31 @@ def other_pool(pool: Pool, jobs: int) -> Pool:
     if pool is None and jobs == 1 and _joblib_jobs() > 1:
         return JOBLIB
     return None if pool is None else chosen_pool(pool, jobs)
+
+
+@contextmanager
+def cluster_of(pool: Pool) -> Iterator[Any]:
+    """A client of the Dask cluster that a pool is; None if there is no pool.
+
+    Raises
+    ------
+    SpecError
+        If it is another pool.
+    SamplingError
+        If no scheduler answers, or there are no workers.
+    MissingExtraError
+        If that needs Dask and it is not installed.
+    """
+    if pool is None:
+        yield None
+        return
+    if not (isinstance(pool, str) or _is_client(pool)):
+        raise SpecError(
+            "A fit's pool must be a Dask client or its scheduler's address, whose workers hold the "
+            f"table's parts; got {shown(pool)}."
+        )
+    with connected(chosen_pool(pool)) as client:
+        yield client
 
 
 class _Waiting:

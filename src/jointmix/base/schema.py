@@ -36,7 +36,10 @@ A fitted DataTree has these groups (dims in brackets; chain and draw come first 
 
 obs has the table's own row labels as its coordinate. The attribute retries says how a fit was
 sampled again, a JSON list of what `jointmix.fitting.retries.Retry` holds and its text;
-cluster_names, where clusters have names, those by number as JSON.
+cluster_names, where clusters have names, those by number as JSON. Where observed_data are a sample
+of the rows that were fitted, n_fitted says how many these are, n_parts in how many parts they lay,
+and plugged_in (JSON) the sums over them of log p(x, y) and log p(x) at the parameters of the mode
+that chains start from; n_obs is how many the tree holds.
 """
 
 from collections.abc import Iterable

@@ -146,6 +146,7 @@ def run_recipe(
     progress: ProgressOption = None,
     stream: Path | None = None,
     against_last: bool = False,
+    pool: Pool = None,
 ) -> tuple[xr.DataTree, Since | None]:
     """Fit a recipe's model, save the fit, and write its report.
 
@@ -157,13 +158,13 @@ def run_recipe(
         The recipe, and where its outputs go.
     seed
         Overrides the recipe's.
-    progress, stream
+    progress, stream, pool
         As `jointmix.fit` takes them.
     against_last
         Whether the fit that is replaced is kept, and what changed is written, whatever the recipe
         says.
     """
-    tree = recipe.fit(seed, progress, stream)
+    tree = recipe.fit(seed, progress, stream, pool)
     compared, replaced = against_last or recipe.report.against_last, None
     if compared:
         replaced = replace_fit(tree, at.fit, at.last)
@@ -282,7 +283,7 @@ def _build_one(path: Path, force: bool, against_last: bool) -> Built:
             verdict=diagnosis.verdict,
             title=recipe.report.title or path.stem,
             report=_relative(at.report, path),
-            n_obs=int(tree.attrs["n_obs"]),
+            n_obs=int(tree.attrs.get("n_fitted", tree.attrs["n_obs"])),
             clusters=recipe.spec.n_clusters,
             message=_concerns(len(diagnosis.concerns)),
             changes="" if since is None or since.page is None else _relative(since.page, path),

@@ -29,6 +29,7 @@ from jointmix.cli.options import (
     AgainstLast,
     AsJson,
     Dask,
+    DaskRows,
     FitOut,
     Quiet,
     Seed,
@@ -131,6 +132,7 @@ def run_command(
     as_json: AsJson = False,
     stream: Stream = None,
     against_last: AgainstLast = False,
+    dask: DaskRows = None,
 ) -> None:
     """Fit the model of SPEC, save the fit, and report on it.
 
@@ -144,7 +146,7 @@ def run_command(
 
         at, started = places(recipe, spec), time.monotonic()
         with show_progress(not quiet) as progress:
-            tree, since = run_recipe(recipe, at, seed, progress, stream, against_last)
+            tree, since = run_recipe(recipe, at, seed, progress, stream, against_last, dask)
     if not (quiet or as_json):
         put_estimates(tree)
     written = {"report": at.report, "fit": at.fit}
@@ -198,6 +200,7 @@ def fit_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
     stream: Stream = None,
+    dask: DaskRows = None,
 ) -> None:
     """Fit the model of SPEC and save the fit."""
     from jointmix.fitting.recipe import read_recipe
@@ -205,7 +208,7 @@ def fit_command(
     recipe = read_recipe(spec)
     fit_path = out or spec.with_suffix(".nc")
     started = time.monotonic()
-    tree = _fit_and_save(spec, recipe, seed, fit_path, quiet, stream)
+    tree = _fit_and_save(spec, recipe, seed, fit_path, quiet, stream, dask)
     if not (quiet or as_json):
         put_estimates(tree)
     conclude_fit(tree, {"fit": fit_path}, started, strict, as_json)
@@ -260,6 +263,7 @@ def _fit_and_save(
     fit_path: Path,
     quiet: bool,
     stream: Path | None,
+    dask: str | None,
 ) -> "xr.DataTree":
     from jointmix.storage.files import refuse_same
     from jointmix.storage.trees import check_fit_path, save
@@ -267,6 +271,6 @@ def _fit_and_save(
     check_fit_path(fit_path)
     refuse_same({"the fit": fit_path}, {"the recipe": spec, "the data": recipe.data_path()})
     with show_progress(not quiet) as progress:
-        tree = recipe.fit(seed, progress, stream)
+        tree = recipe.fit(seed, progress, stream, dask)
     save(tree, fit_path)
     return tree

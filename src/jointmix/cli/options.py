@@ -23,6 +23,10 @@ Stream = Annotated[
 Dask = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
 ]
+DaskRows = Annotated[
+    str | None,
+    typer.Option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers hold the rows."),
+]
 Part = Annotated[
     str | None,
     typer.Option(metavar="I/N", help="The I-th of N parts only, for a queue; needs --store."),

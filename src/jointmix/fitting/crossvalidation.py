@@ -172,6 +172,11 @@ def _each_without(
 
     With ``one_copy``, other copies of these rows are kept.
     """
+    if "n_fitted" in tree.attrs:
+        raise SpecError(
+            "This fit holds a sample of the rows that it was fitted to, so that it cannot be "
+            "fitted to all others again; leave rows out of a fit without pool."
+        )
     # Predictors are made already: what was learned for them is of all rows.
     spec, seed = fitted_spec(tree).plain, int(tree.attrs["seed"])
     table, rows = observed_table(tree, spec), observed_rows(tree, fitted_spec(tree))

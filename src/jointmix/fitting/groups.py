@@ -159,6 +159,7 @@ def masses(modes: Iterable[Mode]) -> np.ndarray:
 
 def attributes(
     dataset: Dataset,
+    census: Census,
     seed: int,
     issues: Iterable[Issue],
     ordering: Ordering,
@@ -192,6 +193,7 @@ def attributes(
         "data_hash": dataset.digest,
         "n_rows": dataset.n_rows,
         "n_obs": len(dataset.values),
+        **_of_sample(dataset, census),
         "excluded": json.dumps(dataset.missing),
         **({"n_zero_weight": dataset.n_zeros} if dataset.weight is not None else {}),
         "notes": json.dumps([_note(issue) for issue in issues], allow_nan=False),
@@ -213,6 +215,15 @@ def attributes(
         ),
         "created": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _of_sample(dataset: Dataset, census: Census) -> dict[str, str | int]:
+    """Of a fit that holds a sample of its rows, what is known of all of them."""
+    own = dataset.elsewhere
+    if own is None:
+        return {}
+    sums = own.log_densities(census.start.parameters)
+    return {"n_fitted": own.n_rows, "n_parts": own.n_parts, "plugged_in": json.dumps(sums)}
 
 
 def _note(issue: Issue) -> dict[str, str | int | float | None]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from jointmix.base.pools import Pool
     from jointmix.base.progress import ProgressOption
 
 LARGEST_FILE = 1_000_000  # bytes
@@ -168,6 +169,7 @@ class Recipe:
         seed: int | None = None,
         progress: "ProgressOption" = None,
         stream: Path | None = None,
+        pool: "Pool" = None,
     ) -> "xr.DataTree":
         """The fit of its model, with what else the recipe says of its rows.
 
@@ -175,16 +177,37 @@ class Recipe:
         ----------
         seed
             Overrides the recipe's.
-        progress, stream
+        progress, stream, pool
             As `jointmix.fit` takes them.
+
+        Raises
+        ------
+        SpecError
+            If the recipe says what a pool's workers cannot hold of rows.
         """
         from jointmix.fitting.workflow import fit
 
-        table, own = self.table(), self.seed if seed is None else seed
-        tree = fit(table, self.spec, own, progress=progress, stream=stream, start=self.start)
+        table = self.table() if pool is None else self._parts()
+        tree = fit(
+            table, self.spec, self.seed if seed is None else seed,
+            progress=progress, stream=stream, start=self.start, pool=pool,
+        )  # fmt: skip
         return self.completed(tree, table)
 
-    def completed(self, tree: "xr.DataTree", table: "pd.DataFrame") -> "xr.DataTree":
+    def _parts(self) -> Path:
+        """Where the table's parts lie."""
+        for what, given in (
+            ("id of [data]", self.id_columns),
+            ("compare_with of [report]", self.report.compare_with),
+        ):
+            if given:
+                raise SpecError(
+                    f"{what} is of rows in one process: leave it out, or the cluster that holds "
+                    "the table's parts."
+                )
+        return self.data_path()
+
+    def completed(self, tree: "xr.DataTree", table: "pd.DataFrame | Path") -> "xr.DataTree":
         """A fit of the recipe's model that keeps what else the recipe says of its rows.
 
         Parameters
@@ -192,7 +215,7 @@ class Recipe:
         tree
             The fit.
         table
-            The recipe's `table`, to which it was fitted.
+            The recipe's `table`, to which it was fitted, or where its parts lie.
         """
         from jointmix.checks import put_aside
         from jointmix.posterior.draws import with_id_columns
@@ -204,7 +227,7 @@ class Recipe:
         if self.report.ignore:
             tree = put_aside(tree, self.report.ignore)
         groups = self.report.compare_with
-        if groups is not None:
+        if groups is not None and not isinstance(table, Path):
             tree = with_groups(tree, table[groups])
         return tree if self.report.names is None else with_names(tree, self.report.names)
 

@@ -8,6 +8,7 @@ import xarray as xr
 from jointmix.base.arguments import (
     whole_number,
 )
+from jointmix.base.errors import SpecError
 from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN, DRAW
@@ -15,6 +16,7 @@ from jointmix.checks import judge
 from jointmix.fitting.clock import Clock
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
 from jointmix.fitting.scouts import Levels, levels_of, scout, weigh_modes
+from jointmix.fitting.spread import require_sums, spread_dataset
 from jointmix.fitting.starts import Given, read_start
 from jointmix.labels.draws import identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
@@ -24,6 +26,7 @@ from jointmix.modes.census import Census
 from jointmix.modes.em import fit_em
 from jointmix.modes.initial import Start, make_start
 from jointmix.modes.ordering import Ordering, choose_ordering
+from jointmix.modes.reweighing import reweighed
 from jointmix.modes.warnings import mode_warnings
 from jointmix.posterior.pointwise import with_log_likelihood
 from jointmix.sampling import Control, Plan, plan_for
@@ -62,28 +65,49 @@ class Prepared(Searched):
     start: Start
 
 
-def ask(table: object, spec: ModelSpec, seed: int, clock: Clock) -> Asked:
-    """Read the table, and plan the sampling: what cannot be done is refused before EM runs."""
+def ask(table: object, spec: ModelSpec, seed: int, clock: Clock, client: object = None) -> Asked:
+    """Read the table, and plan the sampling: what cannot be done is refused before EM runs.
+
+    Parameters
+    ----------
+    client
+        Of the Dask cluster whose workers hold the table's parts; None holds all rows here.
+    """
     require_spec(spec)
     seed = whole_number("seed", seed, 0)
     clock.start("data")
+    if client is not None:
+        require_sums(spec.sampler)
+        dataset = spread_dataset(table, spec, client)
+        return Asked(dataset, seed, plan_for(dataset))
     dataset = make_dataset(table, spec)
     return Asked(dataset, seed, plan_for(dataset))
 
 
 def search(
-    table: object, spec: ModelSpec, seed: int, clock: Clock, start: object = None
+    table: object,
+    spec: ModelSpec,
+    seed: int,
+    clock: Clock,
+    start: object = None,
+    client: object = None,
 ) -> Searched:
     """Read the table, plan the sampling, and run EM.
 
     Parameters
     ----------
-    start
-        As `fit` takes it.
+    start, client
+        As `fit` and `ask` take them.
     """
-    asked = ask(table, spec, seed, clock)
+    if client is not None and start is not None:
+        raise SpecError("start is of rows in this process: leave it out, or pool.")
+    asked = ask(table, spec, seed, clock, client)
     dataset, seed = asked.dataset, asked.seed
     clock.start("em")
+    if dataset.elsewhere is not None:
+        own = dataset.alone()
+        census = reweighed(fit_em(own, own.spec, seed), dataset)
+        return Searched(**vars(asked), census=census)
     if start is None:
         return Searched(**vars(asked), census=fit_em(dataset, dataset.spec, seed))
     given = read_start(start, table, dataset)
@@ -120,9 +144,10 @@ def finish(
     clock.start("labels")
     dataset, spec, census = prepared.dataset, prepared.spec, prepared.census
     posterior = raw["posterior"].to_dataset()
-    # Where the sampler knows it; the identified draws keep it elsewhere.
+    # Where the sampler knows it, of the rows here; the identified draws keep it elsewhere.
     likelihood = raw["sample_stats"].data_vars.get("log_likelihood")
     known = None if likelihood is None else likelihood.transpose(CHAIN, DRAW).values
+    known = known if dataset.elsewhere is None else None
     identified = identify_draws(posterior, dataset, census, prepared.ordering, known)
     main = levels_of(identified, dataset, census)
     scouts: list[tuple[int, Levels]] = []
@@ -140,7 +165,7 @@ def finish(
         }
     )
     tree.attrs |= attributes(
-        dataset, prepared.seed, prepared.issues, prepared.ordering, identified, raw
+        dataset, census, prepared.seed, prepared.issues, prepared.ordering, identified, raw
     )
     if prepared.given is not None:
         tree.attrs |= {"started": prepared.given.words, "start": prepared.given.column}

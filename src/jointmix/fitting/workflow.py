@@ -15,6 +15,7 @@ from jointmix.base.arguments import (
 )
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import hidden_until_loaded
+from jointmix.base.pools import Pool, cluster_of
 from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.fitting.clock import Clock
 from jointmix.fitting.retries import Retrying
@@ -34,6 +35,7 @@ def fit(
     control: Control | None = None,
     stream: str | Path | None = None,
     start: object = None,
+    pool: Pool = None,
     **model: Unpack[ModelFields],
 ) -> xr.DataTree:
     """Fit a joint mixture to a table.
@@ -64,6 +66,13 @@ def fit(
         name, or known groups as `crosstab` takes them, as many as clusters; parameters, such as
         those of a mode of `fit_em`; or another fit of the same columns. None sends chains to the
         mode with the most posterior mass.
+    pool
+        A Dask client or its scheduler's address: its workers hold the parts of the table (a
+        Parquet file or folder that they find at the same place, a pyarrow Dataset, a Dask
+        DataFrame), so that no process has all rows. The posterior is that of all of them, by the
+        samplers "auto", "independence" and "laplace"; the tree's ``observed_data`` are at most
+        50,000 rows at random, of which EM, labels, checks of single rows and pictures are, and
+        ``attrs["n_fitted"]`` says how many all are. None holds all rows here.
     **model
         Beside a formula: ``n_clusters``, ``features``, ``family`` and other fields of `ModelSpec`.
 
@@ -103,9 +112,11 @@ def fit(
     if control is not None and not isinstance(control, Control):
         raise SpecError(f"control must be a Control or None; got {shown(control)}.")
     folder = None if stream is None else file_path(stream)
-    with show_progress(progress) as tell:
+    if pool is not None and stream is not None:
+        raise SpecError("A stream holds draws of nutpie: leave out stream, or pool.")
+    with show_progress(progress) as tell, cluster_of(pool) as client:
         clock = Clock(tell)
-        searched = search(table, spec, seed, clock, start)
+        searched = search(table, spec, seed, clock, start, client)
         return fit_from(searched, clock, tell, control, folder)
 
 
@@ -217,6 +228,9 @@ def _mended(
     retrying: Retrying | None = None,
 ) -> xr.DataTree | Begun:
     """A fit, sampled again for as long as that may mend it."""
+    if prepared.dataset.elsewhere is not None and isinstance(found, xr.DataTree):
+        # What samples again follows gradients of rows in one process.
+        return found
     while not isinstance(found, Begun):
         if retrying is not None:
             if isinstance(found, xr.DataTree):

@@ -19,6 +19,7 @@ from jointmix.model.designed import (
     with_types,
 )
 from jointmix.model.digest import digest_of
+from jointmix.model.elsewhere import Elsewhere
 from jointmix.model.gaps import (
     Available,
     Regained,
@@ -32,12 +33,7 @@ from jointmix.model.scaling import Scaling, model_scaling
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.tables.columns import Columns, convert
 from jointmix.tables.design import Source
-from jointmix.tables.issues import (
-    Issue,
-    error,
-    listed,
-    raise_first,
-)
+from jointmix.tables.issues import Issue, error, listed, raise_first
 from jointmix.tables.labels import rows_named
 from jointmix.tables.screening import (
     LARGEST,
@@ -91,6 +87,8 @@ class Dataset:
         What ``missing="model"`` would keep of the rows left out.
     completions
         What rows are completed by that miss levels of which predictors are made.
+    elsewhere
+        All rows, where these are a sample of them: the posterior is that of all.
     """
 
     spec: ModelSpec
@@ -106,6 +104,7 @@ class Dataset:
     n_zeros: int = 0
     regained: Regained = field(default_factory=Regained)
     completions: Completions | None = None
+    elsewhere: Elsewhere | None = None
 
     @property
     def label(self) -> np.ndarray:
@@ -136,6 +135,16 @@ class Dataset:
     def scaling(self) -> Scaling:
         """Between the users' scale and that on which the model and its priors are stated."""
         return model_scaling(self.values, self.spec, self.users_rows.weight)
+
+    def scaled_by(self, scaling: Scaling) -> "Dataset":
+        """The same rows on a scale that is that of more rows."""
+        found = replace(self)
+        vars(found)["scaling"] = scaling
+        return found
+
+    def alone(self) -> "Dataset":
+        """These rows by themselves, on the scale of all those of which they are a sample."""
+        return replace(self, elsewhere=None).scaled_by(self.scaling)
 
     @cached_property
     def scaled(self) -> np.ndarray:

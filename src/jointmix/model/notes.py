@@ -69,7 +69,9 @@ def _nothing_explains(spec: ModelSpec) -> Issue | None:
 
 
 def _left_out_warning(dataset: Dataset) -> Issue | None:
-    left_out = dataset.n_rows - dataset.n_zeros - len(dataset.row)
+    own = dataset.elsewhere
+    used = len(dataset.row) if own is None else own.n_rows
+    left_out = dataset.n_rows - dataset.n_zeros - used
     if left_out == 0:
         return None
     parts = [f"{quoted(name)} {count}" for name, count in dataset.missing.items()]
@@ -79,11 +81,11 @@ def _left_out_warning(dataset: Dataset) -> Issue | None:
     )
     names = ", ".join(dataset.missing)
     row = None
-    if not dataset.n_zeros:
+    if not dataset.n_zeros and own is None:
         row = int(np.setdiff1d(np.arange(dataset.n_rows), dataset.row)[0])
     kept, patterns = dataset.regained.rows, dataset.regained.patterns
     remedy = ""
-    if kept:
+    if kept and own is None:
         # The model refuses a table with rows that it cannot integrate over: they have to go first.
         closed = listed(dataset.regained.closed)
         first = f", once rows without {closed} are out," if closed else ""

@@ -98,7 +98,10 @@ class Scaling:
 
 
 def standard_scaling(
-    values: np.ndarray, spec: ModelSpec, weight: np.ndarray | None = None
+    values: np.ndarray,
+    spec: ModelSpec,
+    weight: np.ndarray | None = None,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Scaling:
     """Mean zero and standard deviation one of columns (obs, column); spherical features share one.
 
@@ -106,8 +109,13 @@ def standard_scaling(
 
     One scale for all features keeps a spherical covariance spherical on the users' scale. Means
     are weighted by ``weight`` (obs,).
+
+    Parameters
+    ----------
+    known
+        Means and standard deviations (column,) of all rows, where ``values`` are some of them.
     """
-    center, scale = _spread(values, weight)
+    center, scale = _spread(values, weight) if known is None else (each.copy() for each in known)
     for place in np.flatnonzero(np.isnan(center)).tolist():
         there = ~np.isnan(values[:, place])
         counts = None if weight is None else weight[there]
@@ -141,9 +149,20 @@ def _spread(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, 
     return center, np.sqrt(np.average((values - center) ** 2, axis=0, weights=weight))
 
 
-def model_scaling(values: np.ndarray, spec: ModelSpec, weight: np.ndarray | None = None) -> Scaling:
-    """The scale on which the model of columns (obs, column) and its priors are stated."""
+def model_scaling(
+    values: np.ndarray,
+    spec: ModelSpec,
+    weight: np.ndarray | None = None,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Scaling:
+    """The scale on which the model of columns (obs, column) and its priors are stated.
+
+    Parameters
+    ----------
+    values, weight, known
+        As `standard_scaling` takes them.
+    """
     if spec.standardize:
-        return standard_scaling(values, spec, weight)
+        return standard_scaling(values, spec, weight, known)
     width = len(spec.columns)
     return Scaling(spec, np.zeros(width), np.ones(width))

@@ -3,7 +3,6 @@
 Densities are of the unconstrained values of the kernel, in natural logs.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -11,24 +10,17 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
-from jointmix.base.errors import SamplingError
+from jointmix.base.errors import NotNormalError
 from jointmix.base.threads import on_cores
 from jointmix.families.parameters import Parameters
-from jointmix.families.rows import with_weight
-from jointmix.kernel.entry import value_and_gradient
-from jointmix.kernel.problem import make_problem
 from jointmix.kernel.values import parameters as expanded
 from jointmix.kernel.values import relabelling, unconstrain
 from jointmix.model.dataset import Dataset
 from jointmix.model.packing import packed
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.curvature import curvature as curvature_of
+from jointmix.modes.curvature import curvature
+from jointmix.modes.density import Curvature, LogDensity, RowsDensity
 from jointmix.modes.free import free_values
-
-#: Log density at a point (dim,), and its gradient (dim,).
-LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
-#: The negative Hessian at a point (dim,), (dim, dim).
-Curvature = Callable[[np.ndarray], np.ndarray]
 
 _STEP = 1e-5
 #: Steps of a climb, after which the coordinates are made round anew, and how often that is done.
@@ -39,8 +31,6 @@ _STANDARD_ERRORS = 1e-5
 _LEAST_CURVATURE = 1e-10
 #: What may be left to gain at a mode, in nats, by its own curvature.
 _LEFT_TO_GAIN = 0.01
-#: Rows beyond which coordinates are made round by some of them, and how many.
-_MANY_ROWS, _SOME_ROWS = 40_000, 10_000
 #: Draws of a normal approximation at which the density must have fallen as it says, up to a factor:
 #: 0.6 to 6 times as much was seen at modes with few rows or clusters too many, and at spikes more
 #: than 40 times as much or no density at all.
@@ -102,7 +92,7 @@ def normal_at(
 
     Raises
     ------
-    SamplingError
+    NotNormalError
         If no mode is found with a curvature that is negative in all directions, or a standard error
         or two from it the posterior is nothing like the approximation.
     """
@@ -120,7 +110,7 @@ def normal_at(
             raise np.linalg.LinAlgError
         factor = np.linalg.cholesky(here[::-1, ::-1])[::-1, ::-1]
     except np.linalg.LinAlgError as error:
-        raise SamplingError(
+        raise NotNormalError(
             "The posterior has no mode with curvature in all directions near the EM start; sample "
             "it, with sampler='nutpie' and adaptation='auto'."
         ) from error
@@ -128,7 +118,7 @@ def normal_at(
     stretch = solve_triangular(factor.T, np.eye(len(start)), lower=True)
     normal = Normal(center, stretch, value)
     if not _is_near(normal, log_density, cores):
-        raise SamplingError(
+        raise NotNormalError(
             "The curvature at the mode near the EM start does not describe the posterior around "
             "it; sample it, with sampler='nutpie' and adaptation='auto'."
         )
@@ -191,16 +181,6 @@ def _rounding(curvature: np.ndarray) -> np.ndarray:
     return np.asarray(vector / np.sqrt(np.maximum(size, _LEAST_CURVATURE * size.max(initial=1.0))))
 
 
-def rough_problem(dataset: Dataset) -> np.ndarray | None:
-    """The kernel's description of some of many rows, that weigh as much as all; None of few."""
-    if len(dataset.values) <= _MANY_ROWS:
-        return None
-    chosen = np.random.default_rng(0).choice(len(dataset.values), _SOME_ROWS, replace=False)
-    some = dataset.rows.take(np.sort(chosen))
-    weight = some.weights * (dataset.rows.total / some.total)
-    return make_problem(dataset, rows=with_weight(some, weight))
-
-
 @dataclass(frozen=True, eq=False)
 class Peak:
     """A mode of the posterior: the normal approximation, and parameters on the model's scale."""
@@ -221,16 +201,11 @@ class Landscape:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._problem = make_problem(dataset)
-        some = rough_problem(dataset)
+        self.log_density = RowsDensity(dataset)
+        rough = self.log_density.rough
         self._curvatures: tuple[Curvature, ...] = ()
-        if some is not None:
-            whole, few = (partial(curvature_of, each) for each in (self._problem, some))
-            self._curvatures = whole, few
-
-    def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
-        """Log density at unconstrained values (dim,), and its gradient (dim,)."""
-        return value_and_gradient(self._problem, q)
+        if rough is not None:
+            self._curvatures = self.log_density.curvature, partial(curvature, rough)
 
     def point(self, parameters: Parameters) -> np.ndarray:
         """The unconstrained values (dim,) at parameters on the users' scale."""
@@ -246,7 +221,7 @@ class Landscape:
         """
         try:
             normal = normal_at(self.log_density, self.point(parameters), *self._curvatures)
-        except SamplingError:
+        except NotNormalError:
             return None
         spec = self._dataset.spec
-        return Peak(normal, packed(expanded(self._problem, spec, normal.center), spec))
+        return Peak(normal, packed(expanded(self.log_density.problem, spec, normal.center), spec))

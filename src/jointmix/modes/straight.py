@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from jointmix.base.errors import SamplingError
+from jointmix.base.errors import NotNormalError
 from jointmix.base.threads import on_cores
 from jointmix.families.straight import Bend, Scaled, Straightened, Triangular
 from jointmix.kernel.problem import free_parameters, sampled_name
 from jointmix.model.location import coordinates
 from jointmix.model.spec import ModelSpec
-from jointmix.modes.mass import LogDensity, Normal
+from jointmix.modes.density import LogDensity
+from jointmix.modes.mass import Normal
 
 #: Differences of gradients are taken over this share of what N rows leave uncertain.
 _STEP = 1e-3
@@ -188,7 +189,7 @@ def straight_normal(
 
     Raises
     ------
-    SamplingError
+    NotNormalError
         If no mode with a curvature that is negative in all directions is found.
     """
     origin, step = start, _STEP / np.sqrt(n_rows)
@@ -213,7 +214,7 @@ def straight_normal(
         if _moved(found) < _FAR:
             return found
         origin = chart.values(found.center[None])[0][0]
-    raise SamplingError(_NO_MODE)
+    raise NotNormalError(_NO_MODE)
 
 
 _NO_MODE = (

@@ -102,8 +102,13 @@ class Reading:
 
     @property
     def n_obs(self) -> int:
-        """Number of rows used."""
+        """Number of rows that the fit holds."""
         return int(self.tree.attrs["n_obs"])
+
+    @property
+    def n_fitted(self) -> int:
+        """Number of rows that the posterior is given: more where those held are a sample."""
+        return int(self.tree.attrs.get("n_fitted", self.n_obs))
 
     @cached_property
     def rows(self) -> Rows:

@@ -1,5 +1,6 @@
 """How well a fit predicts rows that it has not seen: leave-one-out densities, PIT and CRPS."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,11 @@ from jointmix.base.errors import SpecError
 from jointmix.base.numbers import percent
 from jointmix.base.schema import OBS
 from jointmix.base.shown import Glance, Shown
-from jointmix.families.mixture import (
-    log_likelihood,
-    log_terms,
-)
+from jointmix.families.mixture import log_likelihood, log_terms
 from jointmix.families.parameters import Parameters
 from jointmix.families.rows import Rows
 from jointmix.kernel.pit_crps import pit_crps
+from jointmix.model.packing import packed
 from jointmix.model.settings import LARGEST_PARETO_SHAPE
 from jointmix.model.spec import ModelSpec
 from jointmix.posterior.draws import (
@@ -63,7 +62,7 @@ class Scores(Shown):
     method
         "loo", "kfold", or "loo with refits".
     n_rows, n_draws
-        Rows of the fit, and draws used.
+        Rows that were fitted, and draws used.
 
     Examples
     --------
@@ -155,7 +154,7 @@ class Scores(Shown):
         if kind not in self.table.index:
             raise SpecError(f"kind must be one of {list(self.table.index)}; got {kind!r}.")
         if self.pointwise.sizes[OBS] < self.n_rows:
-            raise SpecError("ArviZ needs every row left out; raise most_rows.")
+            raise SpecError("ArviZ needs every row left out; raise most_rows, or fit without pool.")
         line, high = self.table.loc[kind], len(self.influential)
         return ELPDData(
             elpd=float(line["elpd"]),
@@ -178,7 +177,8 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
     of the whole row's, so that joint = feature + conditional row by row. With more rows than
     ``most_rows`` as many drawn at random are left out, and the sum over all is estimated by the
     difference from a rough value that every row has (Magnusson, Vehtari, Jonasson and Andersen
-    2020, PMLR 108). At most 2,000 draws are used.
+    2020, PMLR 108). Of a fit that holds a sample of its rows (`fit` with ``pool``), sums are
+    estimates for all rows. At most 2,000 draws are used.
 
     Row weights that are whole numbers stand for repeated rows: one of them is left out, and its
     density counts as often as the row weighs. Of other weights, a row is left out with all its
@@ -210,12 +210,15 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
     spec, thinned = fitted_spec(tree), _thinned(tree)
     rows = observed_rows(tree, spec)
     n, place = len(rows.y), np.arange(len(rows.y))
-    rough = None
+    rough = _plugged_in(tree, rows, spec)
     if n > most_rows:
         place = np.sort(np.random.default_rng(seed).choice(n, most_rows, replace=False))
-        draws = max(_LEAST_ROUGH, min(_ROUGH_DRAWS, _ROUGH_DENSITIES // n))
-        few = thinned.take(spread(len(thinned.weight), draws).tolist())
-        rough = _mean_density(rows, few, spec)
+        if rough is None:
+            draws = max(_LEAST_ROUGH, min(_ROUGH_DRAWS, _ROUGH_DENSITIES // n))
+            few = thinned.take(spread(len(thinned.weight), draws).tolist())
+            guess = mean_density(rows, few, spec)
+            sums = {name: float(rows.weights @ each) for name, each in guess.items()}
+            rough = Rough(guess, sums)
     chosen = rows.take(place)
     values = {name: np.empty(len(place)) for name in ("joint", "feature", "pareto_k")}
     if spec.response is not None:
@@ -230,10 +233,43 @@ def loo(tree: xr.DataTree, most_rows: int = 5_000, seed: int = 1) -> Scores:
     return make_scores(tree, place, values, "loo", rough)
 
 
+@dataclass(frozen=True, eq=False)
+class Rough:
+    """Log densities near those of rows that are left out, which all rows have.
+
+    Attributes
+    ----------
+    values
+        Of the rows that a fit holds, ``joint`` and ``feature``, (obs,).
+    sums
+        Over all rows that were fitted, each as often as it weighs.
+    """
+
+    values: dict[str, np.ndarray]
+    sums: dict[str, float]
+
+    def of(self, kind: str) -> tuple[np.ndarray, float]:
+        """One of `KINDS`: of each row, (obs,), and the sum."""
+        if kind == "conditional":
+            return _part(self.values, kind), self.sums["joint"] - self.sums["feature"]
+        return self.values[kind], self.sums[kind]
+
+
+def _plugged_in(tree: xr.DataTree, rows: Rows, spec: ModelSpec) -> Rough | None:
+    """By the parameters at the mode; None of a fit that holds all rows that were fitted."""
+    if "plugged_in" not in tree.attrs:
+        return None
+    modes = tree["modes"].to_dataset()
+    at = modes.sel(mode=modes.attrs["start_mode"])
+    variables = {name: at[name].values[None] for name in spec.parameters}
+    values = mean_density(rows, packed(variables, spec), spec)
+    return Rough(values, json.loads(tree.attrs["plugged_in"]))
+
+
 def score_new(tree: xr.DataTree, rows: Rows) -> dict[str, np.ndarray]:
     """Scores of rows that a fit has not seen, by name, each (obs,)."""
     spec, thinned = fitted_spec(tree), _thinned(tree)
-    density = _mean_density(rows, thinned, spec)
+    density = mean_density(rows, thinned, spec)
     values = {**density, "pareto_k": np.full(len(rows.y), np.nan)}
     if spec.response is not None:
         values |= {name: np.empty(len(rows.y)) for name in ("pit", "crps")}
@@ -249,7 +285,7 @@ def _thinned(tree: xr.DataTree) -> Parameters:
     return parameters.take(spread(len(parameters.weight), _MOST_DRAWS).tolist())
 
 
-def _mean_density(rows: Rows, parameters: Parameters, spec: ModelSpec) -> dict[str, np.ndarray]:
+def mean_density(rows: Rows, parameters: Parameters, spec: ModelSpec) -> dict[str, np.ndarray]:
     """Logs of the posterior means of p(x, y) and p(x), (obs,)."""
     joint, feature = np.empty(len(rows.y)), np.empty(len(rows.y))
     size = np.log(len(parameters.weight))
@@ -265,7 +301,7 @@ def make_scores(
     place: np.ndarray,
     values: dict[str, np.ndarray],
     method: str,
-    rough: dict[str, np.ndarray] | None = None,
+    rough: Rough | None = None,
 ) -> Scores:
     """Scores of the fit's rows at ``place``.
 
@@ -274,13 +310,14 @@ def make_scores(
     values
         As `score_new` gives them, (obs,).
     rough
-        Log densities of all rows by a few draws, if some rows only were left out.
+        Log densities of all rows, if some only were left out.
     """
     spec, thinned = fitted_spec(tree), _thinned(tree)
     everything = observed_rows(tree, spec)
     rows = everything.take(place)
-    seen = _mean_density(rows, thinned, spec)
-    n, counts = len(everything.y), rows.weights
+    seen = mean_density(rows, thinned, spec)
+    # A fit may hold some of its rows: what is said is of all of them.
+    n, counts = int(tree.attrs.get("n_fitted", len(everything.y))), rows.weights
     values = {**values, "conditional": values["joint"] - values["feature"]}
     kinds = [
         *(("joint",) if spec.response is not None or spec.clustering else ()),
@@ -294,9 +331,9 @@ def make_scores(
         optimism = _part(seen, kind) - pointwise
         total, error = float(counts @ pointwise), 0.0
         if rough is not None:
-            guess = _part(rough, kind)
+            guess, known = rough.of(kind)
             gap = counts * (pointwise - guess[place])
-            total = float(everything.weights @ guess + n * gap.mean())
+            total = float(known + n * gap.mean())
             error = float(n * np.sqrt((1 - m / n) * gap.var(ddof=1) / m))
         lines.append(
             {

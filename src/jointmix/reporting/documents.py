@@ -233,7 +233,7 @@ def _default_title(view: FittedView) -> str:
 
 def _subtitle(view: FittedView) -> str:
     weighed = "" if view.rows.weight is None else f" of weight {rows_text(view.total)}"
-    parts, encoding = [f"{view.n_obs:,} rows{weighed}"], view.model.encoding
+    parts, encoding = [f"{view.n_fitted:,} rows{weighed}"], view.model.encoding
     predictors = [view.names[name] for name in view.predictors]
     if encoding is not None:
         predictors = [shorten(term.label, 40) for term in encoding.terms]

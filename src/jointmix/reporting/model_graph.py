@@ -30,7 +30,7 @@ def model_graph(view: FittedView) -> Figure:
     nodes, edges = _parts(view, mixture)
     parameters = [node for words in view.words for node in words.nodes]
     named = _WORDS | {node.label: node.words for node in parameters}
-    plates = {f"{view.n_obs:,} rows": (-0.05, -0.45, 5.2, 2.1)}
+    plates = {f"{view.n_fitted:,} rows": (-0.05, -0.45, 5.2, 2.1)}
     own = [node for node in parameters if not node.shared]
     if mixture and own:
         plates[f"{len(view.clusters)} clusters"] = (0.45, 1.95, 4.7, 1.4)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln
 
-from jointmix.base.errors import SamplingError
+from jointmix.base.errors import NotNormalError, SamplingError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.progress import Progress
 from jointmix.kernel.densities import prior_densities
@@ -43,6 +43,10 @@ _NEAR = "the posterior is nearly normal in its coordinates"
 _NOT_NEAR = "the posterior is not near enough to a normal in its coordinates"
 #: Why "auto" takes nutpie where draws are streamed.
 STREAMED = "nutpie, as it alone streams its draws."
+_NO_SUMS = (
+    "Rows that lie with a pool's workers are sampled by independence chains, which do not serve "
+    "here ({}); take a sample of the rows without pool, or fewer clusters."
+)
 _TOO_EARLY = "Interrupted before the first draws were finished."
 
 
@@ -152,6 +156,10 @@ def begin_auto(
                 sampler="independence", sampler_reason=reason, compile_seconds=compiling
             )
             return draws
+    if target.dataset.elsewhere is not None:
+        raise SamplingError(
+            _NO_SUMS.format(reason.removeprefix("nutpie").lstrip(",: ").rstrip("."))
+        )
     chains = nutpie_runs.begin(target, backend, seed, report)
     compiling += chains.compiling
     return replace(
@@ -202,7 +210,7 @@ def _tried(
     """Independence chains that have run, or None, and why."""
     try:
         sampler = Sampler(target, posterior, seed, report)
-    except SamplingError as error:
+    except NotNormalError as error:
         return None, f"nutpie: {str(error).partition(';')[0].rstrip('.')}."
     limits = f"(at least {percent(_LEAST_SHARE, 0)}, at most {MOST_SHAPE})"
     reason = f"independence, as {_NEAR}: of {sampler.numbers} {limits}."
@@ -331,8 +339,8 @@ class Sampler:
 
     def _evidence(self, weights: Weights) -> dict[str, object]:
         """log p(data) on the users' scale and its Monte Carlo error; None of too many copies."""
-        spec, dataset = self._spec, self._posterior.dataset
-        scaled, of_copies = dataset.scaling.total_jacobian(dataset.rows), {}
+        spec, of_copies = self._spec, {}
+        scaled = self._posterior.log_density.log_jacobian
         if self._copies.free:
             symmetric = self._copies.log_weights(self.proposal)
             if symmetric is None:

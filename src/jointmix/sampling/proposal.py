@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from jointmix.base.errors import SamplingError
+from jointmix.base.errors import NotNormalError
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.densities import SquaredDensity, densities
 from jointmix.kernel.entry import value_and_gradient
-from jointmix.kernel.problem import free_parameters, make_problem
+from jointmix.kernel.problem import free_parameters
 from jointmix.kernel.records import CONE
 from jointmix.kernel.values import unconstrain
 from jointmix.model.dataset import Dataset
+from jointmix.modes.density import RowsDensity
 from jointmix.modes.free import free_values
-from jointmix.modes.mass import Peak, rough_problem
+from jointmix.modes.mass import Peak
 from jointmix.modes.straight import StraightNormal, straight_normal
 from jointmix.sampling.weights import smoothed
 
@@ -52,9 +52,14 @@ class Posterior:
     backend: str = "kernel"
 
     @cached_property
+    def log_density(self) -> RowsDensity:
+        """The log density at unconstrained values (dim,) whatever their order, and its gradient."""
+        return RowsDensity(self.dataset)
+
+    @property
     def problem(self) -> np.ndarray:
-        """The kernel's description of model and rows."""
-        return make_problem(self.dataset)
+        """The kernel's description of model, priors and the rows in this process."""
+        return self.log_density.problem
 
     @cached_property
     def on_devices(self) -> "DeviceDensity":
@@ -63,32 +68,14 @@ class Posterior:
 
         return density_of(self.dataset, None)
 
-    @cached_property
-    def _squared(self) -> SquaredDensity | None:
-        return (
-            SquaredDensity(self.dataset, self.problem)
-            if SquaredDensity.pays(self.dataset)
-            else None
-        )
-
-    @cached_property
-    def _rough(self) -> np.ndarray | None:
-        return rough_problem(self.dataset)
-
-    def log_density(self, q: np.ndarray) -> tuple[float, np.ndarray]:
-        """Log density at unconstrained values (dim,) whatever their order, and its gradient."""
-        return value_and_gradient(self.problem, q)
-
     def log_densities(self, points: np.ndarray, cores: int | None) -> np.ndarray:
         """Log densities (point,) of unconstrained values (point, dim); −∞ outside the copy."""
         found = np.full(len(points), -np.inf)
         inside = np.flatnonzero(self._is_sorted(points))
         if self.backend == "jax":
             own = self.on_devices.log_densities(points[inside])
-        elif self._squared is not None:
-            own = self._squared(points[inside], cores)
         else:
-            own = densities(self.problem, points[inside], cores)
+            own = self.log_density.many(points[inside], cores)
         found[inside] = np.where(np.isnan(own), -np.inf, own)
         return found
 
@@ -119,15 +106,15 @@ class Posterior:
 
         Raises
         ------
-        SamplingError
+        NotNormalError
             If there is no mode with curvature in all directions.
         """
-        some = self._rough
+        some = self.log_density.rough
         return straight_normal(
             self.log_density,
             self.dataset.spec,
             self.point(parameters),
-            self.dataset.rows.total,
+            self.log_density.total,
             None if some is None else partial(value_and_gradient, some),
             None if known is None else known.normal,
         )
@@ -250,7 +237,7 @@ def make_proposal(
 
     Raises
     ------
-    SamplingError
+    NotNormalError
         If no mode is reached from the main one.
     """
     main_peak, *peaks = known or [None] * (1 + len(others))
@@ -258,7 +245,7 @@ def make_proposal(
     for other, peak in zip(others, peaks, strict=True):
         try:
             found = posterior.normal_near(other, peak)
-        except SamplingError:
+        except NotNormalError:
             continue
         at, _ = found.chart.values(found.center[None])
         distances = [

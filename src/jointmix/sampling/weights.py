@@ -6,7 +6,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
-from jointmix.base.errors import SamplingError
+from jointmix.base.errors import NotNormalError
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ def require_density(usable: bool, n: int) -> None:
 
     Raises
     ------
-    SamplingError
+    NotNormalError
         Unless any is ``usable``.
     """
     if not usable:
-        raise SamplingError(
+        raise NotNormalError(
             f"The posterior has no density at any of {n:,} candidates around its mode; sample it "
             "with sampler='nutpie'."
         )

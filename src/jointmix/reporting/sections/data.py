@@ -49,15 +49,27 @@ def section(view: FittedView) -> Section:
 
 
 def _rows_sentence(view: FittedView) -> str:
-    n_rows, n_obs = int(view.tree.attrs["n_rows"]), view.n_obs
+    n_rows, n_used = int(view.tree.attrs["n_rows"]), view.n_fitted
     zeros = int(view.tree.attrs.get("n_zero_weight", 0))
-    left_out = n_rows - n_obs - zeros
-    text = f"The table has {counted(n_rows, 'row')}; {n_obs:,} were used."
+    left_out = n_rows - n_used - zeros
+    text = f"The table has {counted(n_rows, 'row')}; {n_used:,} were used."
     if left_out:
         text += f" {counted(left_out, 'row')} with missing entries {_were(left_out)} left out."
     if zeros:
         text += f" {counted(zeros, 'row')} of weight 0 {_were(zeros)} left out."
-    return text + _weights_sentence(view)
+    return text + _weights_sentence(view) + _sample_sentence(view)
+
+
+def _sample_sentence(view: FittedView) -> str:
+    """What of this page is of fewer rows than the posterior is."""
+    if "n_parts" not in view.tree.attrs:
+        return ""
+    parts = counted(int(view.tree.attrs["n_parts"]), "part")
+    return (
+        f" They were read in {parts}, none of which holds all, and the posterior is that of all of "
+        f"them. Starts, labels, likelihoods, checks of single rows and all pictures are of "
+        f"{counted(view.n_obs, 'row')} at random, which this fit holds."
+    )
 
 
 def _weights_sentence(view: FittedView) -> str:

@@ -73,7 +73,7 @@ def _model(view: FittedView) -> str:
         what = "density model with one component"
     words = Counter(block.words for block in view.model.blocks)
     product = listed([one if n == 1 else f"{one}, each of {n}" for one, n in words.items()])
-    rows = f"{view.n_obs:,} rows"
+    rows = f"{view.n_fitted:,} rows"
     if view.rows.weight is not None:
         rows += f" of total weight {rows_text(view.total)}"
     inside = "Inside each cluster" if k > 1 else "The model"
@@ -100,8 +100,8 @@ def _model(view: FittedView) -> str:
     if view.model.missing == "model" and not view.rows.complete:
         summed = "" if view.rows.completions is None else ", levels that are predictors summed over"
         missing = f" Missing entries were integrated out{summed}, taken as missing at random."
-    elif int(view.tree.attrs["n_rows"]) > view.n_obs:
-        left_out = int(view.tree.attrs["n_rows"]) - view.n_obs
+    elif int(view.tree.attrs["n_rows"]) > view.n_fitted:
+        left_out = int(view.tree.attrs["n_rows"]) - view.n_fitted
         missing = f" {left_out:,} rows with missing entries were left out."
     return (
         f"A Bayesian {what.format(k)} was fitted to {rows} with jointmix {version} [jointmix]. "

@@ -1,0 +1,217 @@
+"""What workers of a cluster do with the parts of a table that they hold.
+
+A part is read and converted once; what is asked of it then are sums over its rows.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jointmix.base.errors import DataError
+from jointmix.families.parameters import Parameters
+from jointmix.kernel.densities import SquaredDensity, densities, prior_densities
+from jointmix.kernel.entry import value_and_gradient
+from jointmix.kernel.problem import make_problem
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.scaling import Scaling
+from jointmix.model.spec import ModelSpec
+from jointmix.modes.curvature import curvature
+from jointmix.modes.density import without_rows
+from jointmix.posterior.scores import mean_density
+from jointmix.tables.parts import Parts, as_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """The rows of one part, as they were read.
+
+    Attributes
+    ----------
+    name
+        What sentences call it.
+    index
+        Columns that hold what pandas called the rows.
+    """
+
+    table: "pa.Table"
+    name: str
+    index: tuple[str, ...] = ()
+
+
+def load(parts: Parts, columns: tuple[str, ...]) -> Loaded:
+    """Some columns of a table of one piece.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read to its end, or lacks a column.
+    """
+    import pyarrow as pa
+
+    (piece,) = parts.pieces
+    found = [*parts.tables(0, columns)]
+    whole = pa.concat_tables(found, promote_options="permissive") if found else pa.table({})
+    return Loaded(whole, piece.name, parts.index)
+
+
+def of_partition(frame: "pd.DataFrame", name: str) -> Loaded:
+    """A partition of a Dask DataFrame."""
+    import pyarrow as pa
+
+    return Loaded(pa.Table.from_pandas(frame, preserve_index=False), name)
+
+
+def n_rows(part: Loaded) -> int:
+    """Rows as they were read."""
+    return int(part.table.num_rows)
+
+
+def rows_at(part: Loaded, places: np.ndarray) -> "pa.Table":
+    """Some rows, by their places in the part."""
+    return part.table.take(places)
+
+
+def converted(part: Loaded, spec: ModelSpec) -> Dataset | None:
+    """The columns of a model as numbers; None of a part without rows.
+
+    Raises
+    ------
+    DataError, ColumnTypeError
+        As `make_dataset` does, naming the part.
+    """
+    if part.table.num_rows == 0:
+        return None
+    try:
+        return make_dataset(as_frame(part.table, part.index, 0), spec, for_fit=False)
+    except DataError as error:
+        raise type(error)(f"{part.name}: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """What a part adds to what is said of all rows.
+
+    Attributes
+    ----------
+    n, total, n_zeros
+        Rows that are used, the same as often as each counts, and rows of weight 0.
+    missing
+        Column → missing entries of rows left out.
+    digest
+        Of its numbers.
+    there, center, square
+        Of each column's entries that are there: their number, each as often as it counts, their
+        mean, and the sum of squares around it, (column,).
+    """
+
+    n: int
+    total: float
+    n_zeros: int
+    missing: dict[str, int]
+    digest: str
+    there: np.ndarray
+    center: np.ndarray
+    square: np.ndarray
+
+
+def counted(part: Dataset | None) -> Counted | None:
+    """Of one part; None of one without rows."""
+    if part is None:
+        return None
+    weight = part.users_rows.weights[:, None]
+    known = ~np.isnan(part.values)
+    values, counts = np.where(known, part.values, 0.0), known * weight
+    there = counts.sum(axis=0)
+    center = (values * weight).sum(axis=0) / np.maximum(there, 1e-300)
+    square = (counts * (values - center) ** 2).sum(axis=0)
+    return Counted(
+        len(values), float(weight.sum()), part.n_zeros, part.missing, part.digest,
+        there, center, square,
+    )  # fmt: skip
+
+
+class Held:
+    """The rows of one part on the model's scale.
+
+    Parameters
+    ----------
+    part
+        Its numbers.
+    scaling
+        That of all rows.
+    """
+
+    def __init__(self, part: Dataset, scaling: Scaling) -> None:
+        self.dataset = part.scaled_by(scaling)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What other workers are given: addresses of compiled functions are this process'."""
+        return {"dataset": self.dataset}
+
+    @cached_property
+    def problem(self) -> np.ndarray:
+        """The kernel's description of model, priors and these rows."""
+        return make_problem(self.dataset)
+
+    @cached_property
+    def alone(self) -> np.ndarray:
+        """That of model and priors."""
+        return without_rows(self.dataset)
+
+    @cached_property
+    def squared(self) -> SquaredDensity | None:
+        """Densities by products of matrices, where these take less time."""
+        pays = SquaredDensity.pays(self.dataset)
+        return SquaredDensity(self.dataset, self.problem) if pays else None
+
+
+def scaled(part: Dataset | None, scaling: Scaling) -> Held | None:
+    """Rows on the model's scale."""
+    return None if part is None else Held(part, scaling)
+
+
+def log_jacobian(part: Held | None) -> float:
+    """What to add to a log likelihood on the model's scale for that on the users' scale."""
+    return 0.0 if part is None else part.dataset.scaling.total_jacobian(part.dataset.rows)
+
+
+def log_likelihoods(part: Held | None, points: np.ndarray) -> np.ndarray:
+    """At unconstrained values (point, dim), (point,)."""
+    if part is None:
+        return np.zeros(len(points))
+    if part.squared is not None:
+        found = part.squared(points, 1)
+    else:
+        found = densities(part.problem, points, 1)
+    return np.asarray(found - prior_densities(part.problem, points))
+
+
+def gradient(part: Held | None, point: np.ndarray) -> tuple[float, np.ndarray]:
+    """The log likelihood at unconstrained values (dim,), and its gradient."""
+    if part is None:
+        return 0.0, np.zeros(len(point))
+    value, slope = value_and_gradient(part.problem, point)
+    prior, own = value_and_gradient(part.alone, point)
+    return value - prior, slope - own
+
+
+def log_densities(part: Held | None, parameters: Parameters) -> dict[str, float]:
+    """Sums over rows of log p(x, y) and log p(x), at parameters on the users' scale."""
+    if part is None:
+        return {"joint": 0.0, "feature": 0.0}
+    rows = part.dataset.users_rows
+    found = mean_density(rows, parameters.batched(), part.dataset.spec)
+    return {name: float(rows.weights @ value) for name, value in found.items()}
+
+
+def bend(part: Held | None, point: np.ndarray) -> np.ndarray:
+    """Its negative Hessian at unconstrained values (dim,), (dim, dim)."""
+    if part is None:
+        return np.zeros((len(point), len(point)))
+    return curvature(part.problem, point) - curvature(part.alone, point)

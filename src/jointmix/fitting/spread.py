@@ -1,0 +1,202 @@
+"""A table whose parts lie with the workers of a Dask cluster, and the sample that a fit holds.
+
+EM, labels, checks and pictures use the sample; scales, modes, their curvature and the densities of
+candidates are sums over all parts, so that the posterior is that of all rows.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from narwhals.dependencies import is_dask_dataframe, is_polars_lazyframe
+
+from jointmix.base.clusters import held, of_parts
+from jointmix.base.errors import DataError, SpecError
+from jointmix.families.parameters import Parameters
+from jointmix.fitting import held as worker
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.designed import sources
+from jointmix.model.scaling import model_scaling
+from jointmix.model.settings import SamplerSpec
+from jointmix.model.spec import ModelSpec
+from jointmix.tables.part_sources import in_parts, open_parts
+from jointmix.tables.parts import Parts, as_frame
+
+#: Rows of the sample, at most.
+SAMPLE_ROWS = 50_000
+#: Samplers that ask for log densities of candidates alone.
+_OF_SUMS = ("auto", "independence", "laplace")
+
+
+class Spread:
+    """Rows in parts with the workers of a cluster; see `jointmix.model.elsewhere.Elsewhere`.
+
+    Parameters
+    ----------
+    parts
+        Futures of `held.Held`.
+    found
+        What was counted of each part.
+    client
+        That of the cluster.
+    """
+
+    def __init__(self, parts: list[Any], found: Sequence[worker.Counted], client: Any) -> None:
+        self._parts, self._client = parts, client
+        self.n_rows = sum(each.n for each in found)
+        self.total = float(sum(each.total for each in found))
+
+    @property
+    def n_parts(self) -> int:
+        """How many."""
+        return len(self._parts)
+
+    @cached_property
+    def log_jacobian(self) -> float:
+        """What to add to their log likelihood on the model's scale for the users' scale."""
+        return float(sum(self._of_parts(worker.log_jacobian)))
+
+    def log_likelihoods(self, points: np.ndarray) -> np.ndarray:
+        """Of points (point, dim), (point,)."""
+        return np.asarray(sum(self._of_parts(worker.log_likelihoods, points)))
+
+    def gradient(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """The log likelihood at a point (dim,), and its gradient (dim,)."""
+        found = self._of_parts(worker.gradient, point)
+        return float(sum(value for value, _ in found)), np.asarray(sum(own for _, own in found))
+
+    def curvature(self, point: np.ndarray) -> np.ndarray:
+        """Its negative Hessian at a point (dim,), (dim, dim)."""
+        return np.asarray(sum(self._of_parts(worker.bend, point)))
+
+    def log_densities(self, parameters: Parameters) -> dict[str, float]:
+        """Sums over rows of log p(x, y) and log p(x), at parameters on the users' scale."""
+        found = self._of_parts(worker.log_densities, parameters)
+        return {name: sum(each[name] for each in found) for name in ("joint", "feature")}
+
+    def _of_parts(self, function: Any, *given: Any) -> list[Any]:
+        # Sums are of the same parts in the same order, whoever holds them.
+        return of_parts(function, self._parts, self._client, *given)
+
+
+def require_sums(settings: SamplerSpec) -> None:
+    """Refuse samplers that need more of the rows than sums of log densities.
+
+    Raises
+    ------
+    SpecError
+        Naming the setting.
+    """
+    if settings.sampler not in _OF_SUMS:
+        raise SpecError(
+            f"sampler={settings.sampler!r} follows gradients of rows in one process; of a table "
+            f"that lies with a pool's workers take one of {', '.join(_OF_SUMS)}, or leave out pool."
+        )
+    if settings.scouts:
+        raise SpecError("Scouts are chains over rows in one process: leave out scouts, or pool.")
+    if settings.backend == "jax":
+        raise SpecError("Workers of a pool use the kernel: leave out backend='jax', or pool.")
+
+
+def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
+    """A sample of a table's rows, with all of them elsewhere.
+
+    Parameters
+    ----------
+    table
+        A Parquet file or folder that workers find at the same place, a pyarrow Dataset, or a Dask
+        DataFrame.
+    client
+        Of a Dask cluster.
+
+    Raises
+    ------
+    SpecError
+        If the table is not one whose parts workers can hold.
+    DataError, ColumnTypeError
+        As `make_dataset` does; or of a part, by its name.
+    SamplingError
+        If the cluster is lost.
+    """
+    if not in_parts(table) or is_polars_lazyframe(table):
+        raise SpecError(
+            "With pool, a fit takes a table whose parts workers can hold: a Parquet file or "
+            "folder, a pyarrow Dataset or a Dask DataFrame."
+        )
+    weighing = () if spec.row_weights is None else (spec.row_weights,)
+    parts, columns = open_parts(table), tuple(dict.fromkeys((*sources(spec), *weighing)))
+    parts.require(columns)
+    loaded = _loaded(table, parts, columns, client)
+    counts = of_parts(worker.n_rows, loaded, client)
+    dataset = _sample(parts, loaded, counts, spec, client)
+    numbers = held(worker.converted, loaded, client, dataset.spec)
+    found = [each for each in of_parts(worker.counted, numbers, client) if each is not None]
+    scaling = model_scaling(dataset.values, dataset.spec, dataset.users_rows.weight, _spread(found))
+    own = Spread(held(worker.scaled, numbers, client, scaling), found, client)
+    missing: Counter[str] = Counter()
+    for each in found:
+        missing.update(each.missing)
+    digests = "".join(each.digest for each in found)
+    return replace(
+        dataset,
+        n_rows=sum(counts),
+        missing={name: missing[name] for name in dataset.columns if missing[name]},
+        digest=hashlib.sha256(digests.encode()).hexdigest(),
+        n_zeros=sum(each.n_zeros for each in found),
+        elsewhere=own,
+    ).scaled_by(scaling)
+
+
+def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> list[Any]:
+    """Futures of the parts as they are read, each by a worker."""
+    if is_dask_dataframe(table):
+        chosen = table[list(columns)].to_delayed()
+        frames = client.compute(list(chosen))
+        return [
+            client.submit(worker.of_partition, frame, piece.name, pure=False)
+            for frame, piece in zip(frames, parts.pieces, strict=True)
+        ]
+    single = [replace(parts, pieces=(piece,)) for piece in parts.pieces]
+    return [client.submit(worker.load, each, columns, pure=False) for each in single]
+
+
+def _sample(
+    parts: Parts, loaded: list[Any], counts: list[int], spec: ModelSpec, client: Any
+) -> Dataset:
+    """Rows at random, always the same; what is learned of the table, such as levels, is of them."""
+    import pyarrow as pa
+
+    n = sum(counts)
+    if n == 0:
+        raise DataError(f"{parts.origin}: has no rows; give at least one.")
+    place = np.arange(n)
+    if n > SAMPLE_ROWS:
+        place = np.sort(np.random.default_rng(0).choice(n, SAMPLE_ROWS, replace=False))
+    edges = np.cumsum([0, *counts])
+    tables = []
+    for part, first, last in zip(loaded, edges, edges[1:], strict=False):
+        own = place[slice(*np.searchsorted(place, [first, last]))] - first
+        if len(own):
+            tables += of_parts(worker.rows_at, [part], client, own)
+    frame = as_frame(pa.concat_tables(tables, promote_options="permissive"), parts.index, 0)
+    if not parts.index:
+        frame.index = pd.Index(place)
+    dataset = make_dataset(frame, spec)
+    return replace(dataset, row=place[dataset.row])
+
+
+def _spread(found: Sequence[worker.Counted]) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of all rows' columns, (column,)."""
+    there = np.array([each.there for each in found])
+    centers, squares = (
+        np.array([getattr(each, name) for each in found]) for name in ("center", "square")
+    )
+    total = np.maximum(there.sum(axis=0), 1e-300)
+    center = (there * centers).sum(axis=0) / total
+    square = (squares + there * (centers - center) ** 2).sum(axis=0)
+    return center, np.sqrt(square / total)

@@ -1,0 +1,406 @@
+"""Fits of tables whose parts lie with the workers of a Dask cluster: sums over parts."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from test_cli import call
+
+import jointmix as jm
+from jointmix.base import clusters
+from jointmix.base.errors import DataError, SamplingError, SpecError
+from jointmix.fitting import spread
+from jointmix.fitting.spread import spread_dataset
+from jointmix.kernel.densities import densities, prior_densities
+from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.modes.density import RowsDensity
+from jointmix.sampling.target import Target
+
+dd = pytest.importorskip("dask.dataframe", reason="needs the extra dask")
+distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+
+QUICK = jm.SamplerSpec(draws=250)
+SPEC = jm.ModelSpec(n_clusters=4, features=["x1", "x2"], sampler=QUICK)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as own,
+    ):
+        yield own
+
+
+def rows(n: int = 1_500) -> pd.DataFrame:
+    return jm.simulate(jm.four_clusters(), n, seed=3).drop(columns="cluster")
+
+
+def mixed(n: int = 600) -> pd.DataFrame:
+    """Two clusters in numbers, counts and levels, with holes, weights and an exposure."""
+    rng = np.random.default_rng(5)
+    own = rng.integers(2, size=n)
+    found = pd.DataFrame(
+        {
+            "a": rng.normal(3 * own),
+            "b": rng.normal(-2 * own, 2),
+            "site": pd.Categorical(np.array(["up", "down", "side"])[rng.integers(3, size=n)]),
+            "visits": rng.poisson(2 + 4 * own),
+            "years": rng.uniform(1, 3, n),
+            "times": rng.integers(1, 4, n),
+            "cost": rng.normal(own),
+        }
+    )
+    found.loc[rng.choice(n, 40, replace=False), "a"] = np.nan
+    return found
+
+
+MODELS: dict[str, jm.ModelSpec] = {
+    "numbers": jm.ModelSpec(n_clusters=2, features=["a", "b"], response="cost", missing="drop"),
+    "holes": jm.ModelSpec(n_clusters=2, features=["a", "b"], response="cost", missing="model"),
+    "levels": jm.ModelSpec(
+        n_clusters=2,
+        features=["b", "site"],
+        response="cost",
+        formula="cost ~ b + site",
+        row_weights="times",
+    ),
+    "counts": jm.ModelSpec(
+        n_clusters=2,
+        features=["b"],
+        response="visits",
+        predictors=["b"],
+        family="poisson",
+        offset="years",
+    ),
+    "own units": jm.ModelSpec(
+        n_clusters=2,
+        features=["b"],
+        response="cost",
+        family="student_t",
+        standardize=False,
+        covariance="tied",
+    ),
+}
+
+
+def parts_of(table: pd.DataFrame, n: int = 3) -> Any:
+    return dd.from_pandas(table, npartitions=n)
+
+
+def some_points(dataset: Dataset, n: int = 5) -> np.ndarray:
+    census = jm.fit_em(dataset.alone(), dataset.spec, 1)
+    from jointmix.modes.initial import make_start
+    from jointmix.modes.ordering import choose_ordering
+
+    ordering = choose_ordering(census.start, dataset, 1)
+    start = make_start(census.start, dataset, ordering)
+    target = Target(dataset, replace(start, direction=None))
+    return target.points(1, n)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sums_over_parts_are_those_of_the_whole_table(name: str, client: Any) -> None:
+    table, spec = mixed(), MODELS[name]
+    whole, own = make_dataset(table, spec), spread_dataset(parts_of(table), spec, client)
+    assert own.elsewhere is not None
+    assert (own.elsewhere.n_rows, own.n_rows) == (len(whole.values), whole.n_rows)
+    assert own.missing == whole.missing
+    assert own.spec == whole.spec
+    np.testing.assert_allclose(own.scaling.center, whole.scaling.center, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(own.scaling.scale, whole.scaling.scale, rtol=1e-12)
+    points = some_points(own)
+    here, there = RowsDensity(whole), RowsDensity(own)
+    np.testing.assert_allclose(there.many(points, 1), here.many(points, 1), rtol=1e-12)
+    assert there.total == here.total
+    assert there.log_jacobian == pytest.approx(here.log_jacobian, rel=1e-12)
+    for point in points[:2]:
+        value, slope = here(point)
+        found, own_slope = there(point)
+        assert found == pytest.approx(value, rel=1e-12)
+        np.testing.assert_allclose(own_slope, slope, rtol=1e-10, atol=1e-10 * abs(slope).max())
+        # Both are differences of gradients over steps of 1e-5.
+        bend = here.curvature(point)
+        np.testing.assert_allclose(there.curvature(point), bend, atol=1e-4 * abs(bend).max())
+
+
+def test_the_scale_is_that_of_all_rows_whatever_the_sample(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 200)
+    table = rows()
+    whole, own = make_dataset(table, SPEC), spread_dataset(parts_of(table), SPEC, client)
+    assert len(own.values) == 200
+    np.testing.assert_array_equal(own.values, whole.values[own.row])
+    np.testing.assert_allclose(own.scaling.center, whole.scaling.center, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(own.scaling.scale, whole.scaling.scale, rtol=1e-12)
+    point = some_points(own)[0]
+    np.testing.assert_allclose(RowsDensity(own)(point)[0], RowsDensity(whole)(point)[0], rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def of_sample(client: Any) -> Iterator[xr.DataTree]:
+    """A fit of 6,000 rows that holds 1,500 of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spread, "SAMPLE_ROWS", 1_500)
+        yield jm.fit(parts_of(rows(6_000)), SPEC, seed=1, pool=client, progress=False)
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> xr.DataTree:
+    return jm.fit(rows(6_000), SPEC, seed=1, progress=False)
+
+
+def assert_same_posterior(one: xr.DataTree, other: xr.DataTree) -> None:
+    """Means within 3.5 Monte Carlo errors of both."""
+    import arviz_stats
+
+    for name in one["posterior"].data_vars:
+        pair = [tree["posterior"][name] for tree in (one, other)]
+        means = [each.mean(["chain", "draw"]) for each in pair]
+        errors = [arviz_stats.mcse(each.to_dataset(name=name))[name] for each in pair]
+        gap = np.abs(means[0].values - means[1].values)
+        error = np.hypot(errors[0].values, errors[1].values)
+        free = error > 0
+        assert (gap[free] < 3.5 * error[free]).all(), name
+
+
+def test_the_posterior_is_that_of_all_rows(of_sample: xr.DataTree, in_memory: xr.DataTree) -> None:
+    assert_same_posterior(of_sample, in_memory)
+    evidence = [
+        json.loads(tree.attrs["proposal"])["log_evidence"] for tree in (of_sample, in_memory)
+    ]
+    assert evidence[0] == pytest.approx(evidence[1], abs=0.05)
+    assert of_sample.attrs["verdict"] == "OK"
+    assert (of_sample.attrs["n_rows"], of_sample.attrs["n_fitted"]) == (6_000, 6_000)
+    assert (of_sample.attrs["n_obs"], of_sample.attrs["n_parts"]) == (1_500, 3)
+    row, table = of_sample["constant_data"]["row"].values, rows(6_000)
+    np.testing.assert_array_equal(
+        of_sample["observed_data"]["x"].values, table[["x1", "x2"]].to_numpy()[row]
+    )
+
+
+def test_scores_of_a_sample_are_of_all_rows(of_sample: xr.DataTree, in_memory: xr.DataTree) -> None:
+    own, whole = jm.loo(of_sample), jm.loo(in_memory, most_rows=6_000)
+    gap = (own.table["elpd"] - whole.table["elpd"]).abs()
+    assert (gap < 3.5 * own.table["subsampling_se"]).all()
+    np.testing.assert_allclose(own.table["se"], whole.table["se"], rtol=0.1)
+    assert "1500 of 6000 rows were left out" in own.text
+    with pytest.raises(SpecError, match="or fit without pool"):
+        own.elpd_data()
+    with pytest.raises(SpecError, match="holds a sample of the rows"):
+        jm.kfold(of_sample, 3)
+
+
+def test_a_fit_of_a_sample_is_kept_and_says_what_it_is(
+    of_sample: xr.DataTree, tmp_path: Path
+) -> None:
+    jm.save(of_sample, tmp_path / "fit.nc")
+    tree = jm.load(tmp_path / "fit.nc")
+    jm.report(tree, tmp_path / "fit.html")
+    page = (tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert "The table has 6,000 rows; 6,000 were used. They were read in 3 parts" in page
+    assert "all pictures are of 1,500 rows at random" in page
+    assert "was fitted to 6,000 rows" in page
+
+
+def assert_equal(one: xr.DataTree, other: xr.DataTree) -> None:
+    for group in ("posterior", "observed_data", "modes", "sample_stats"):
+        xr.testing.assert_identical(one[group].to_dataset(), other[group].to_dataset())
+
+
+def test_who_holds_the_parts_does_not_matter(client: Any, tmp_path: Path) -> None:
+    """A folder of files, a Dask DataFrame of as many partitions, one worker or two."""
+    table = rows(900)
+    for number in range(3):
+        (tmp_path / "rows").mkdir(exist_ok=True)
+        table[300 * number : 300 * (number + 1)].reset_index(drop=True).to_parquet(
+            tmp_path / "rows" / f"{number}.parquet", index=False
+        )
+    one = jm.fit(tmp_path / "rows", SPEC, seed=1, pool=client, progress=False)
+    divided = dd.from_map(lambda n: table[300 * n : 300 * (n + 1)], range(3))
+    two = jm.fit(divided, SPEC, seed=1, pool=client, progress=False)
+    assert_equal(one, two)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Any]:
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as own,
+    ):
+        yield own
+
+
+def test_a_killed_worker_changes_nothing(processes: Any) -> None:
+    """Its parts are read again by the other."""
+    alone = jm.fit(parts_of(rows()), SPEC, seed=1, pool=processes, progress=False)
+    workers = [each["pid"] for each in workers_of(processes).values()]
+    killed: list[int] = []
+
+    def tell(stage: str, *_: object) -> None:
+        if stage == "sample" and not killed:
+            killed.append(workers[0])
+            os.kill(workers[0], signal.SIGKILL)
+
+    again = jm.fit(parts_of(rows()), SPEC, seed=1, pool=processes, progress=tell)
+    assert killed
+    assert_equal(alone, again)
+
+
+def test_a_recipe_is_run_on_a_cluster(processes: Any, tmp_path: Path) -> None:
+    table, address = rows(900), processes.cluster.scheduler_address
+    (tmp_path / "rows").mkdir()
+    for number in range(3):
+        table[300 * number : 300 * (number + 1)].to_parquet(
+            tmp_path / "rows" / f"{number}.parquet", index=False
+        )
+    recipe = jm.Recipe(spec=SPEC, path="rows", base=tmp_path)
+    jm.write_recipe(recipe, tmp_path / "model.toml")
+    done = call("run", str(tmp_path / "model.toml"), "--dask", address, "--quiet")
+    assert done.exit_code == 0, done.output
+    tree = jm.load(tmp_path / "model.nc")
+    assert tree.attrs["n_parts"] == 3
+    own = jm.fit(tmp_path / "rows", SPEC, seed=1, pool=address, progress=False)
+    np.testing.assert_array_equal(tree["posterior"]["mean"], own["posterior"]["mean"])
+    jm.write_recipe(replace(recipe, id="x1"), tmp_path / "named.toml")
+    refused = call("fit", str(tmp_path / "named.toml"), "--dask", address)
+    assert refused.exit_code == 2
+    assert "id of [data] is of rows in one process" in refused.stderr
+
+
+def workers_of(client: Any) -> dict[str, dict[str, int]]:
+    found = client.run(os.getpid)
+    return {address: {"pid": pid} for address, pid in found.items()}
+
+
+def test_a_scheduler_that_goes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "_CONNECT_SECONDS", 2)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", protocol="tcp"
+    ) as at:
+
+        def tell(stage: str, *_: object) -> None:
+            if stage == "sample" and at.status.name == "running":
+                threading.Thread(target=at.close).start()
+                time.sleep(1)
+
+        with pytest.raises(SamplingError, match=r"^The Dask scheduler at tcp.* was lost\.$"):
+            jm.fit(parts_of(rows()), SPEC, pool=at.scheduler_address, progress=tell)
+
+
+def damaged(folder: Path, how: Callable[[Path], object]) -> Path:
+    folder.mkdir()
+    table = rows(300)
+    for number in range(3):
+        table[100 * number : 100 * (number + 1)].to_parquet(folder / f"{number}.parquet")
+    how(folder / "1.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-50]),
+            r"1\.parquet: is not a readable \.parquet file",
+        ),
+        (
+            lambda path: rows(100).drop(columns="x2").to_parquet(path),
+            r"1\.parquet: lacks the column 'x2'",
+        ),
+        (
+            lambda path: rows(100).assign(x2="a").to_parquet(path),
+            r"1\.parquet: column 'x2' holds texts, but numbers in",
+        ),
+        (
+            lambda path: rows(100).assign(x2=np.inf).to_parquet(path),
+            r"infinite",
+        ),
+    ],
+)
+def test_a_part_that_is_wrong_is_named(
+    how: Callable[[Path], object], message: str, client: Any, tmp_path: Path
+) -> None:
+    folder = damaged(tmp_path / "rows", how)
+    with pytest.raises(DataError, match=message):
+        jm.fit(folder, SPEC, pool=client, progress=False)
+
+
+def test_what_one_part_alone_holds_is_named_by_it(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number too large, or a level, that no row of the sample has."""
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 100)
+    table = rows()
+    place = np.sort(np.random.default_rng(0).choice(len(table), 100, replace=False))
+    other = np.setdiff1d(np.arange(len(table)), place)[-1]
+    table["site"] = np.where(np.arange(len(table)) % 2, "up", "down")
+    large = table.copy()
+    large.loc[other, "x1"] = np.inf
+    with pytest.raises(DataError, match=r"^Partition 2 of the Dask DataFrame: .*'x1'"):
+        jm.fit(parts_of(large), SPEC, pool=client, progress=False)
+    table.loc[other, "site"] = "elsewhere"
+    spec = replace(SPEC, formula="y ~ x1 + site")
+    with pytest.raises(DataError, match=r"^Partition 2 of the Dask DataFrame: .*elsewhere"):
+        jm.fit(parts_of(table), spec, pool=client, progress=False)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "nutpie": ({"sampler": jm.SamplerSpec(sampler="nutpie")}, "follows gradients of rows"),
+    "scouts": ({"sampler": jm.SamplerSpec(scouts=1)}, "leave out scouts, or pool"),
+    "jax": ({"sampler": jm.SamplerSpec(backend="jax")}, "leave out backend='jax', or pool"),
+    "start": ({"start": "x1"}, "leave it out, or pool"),
+    "stream": ({"stream": "draws"}, "leave out stream, or pool"),
+    "processes": ({"pool": 2}, "must be a Dask client or its scheduler's address"),
+    "memory": ({"table": rows(50)}, "whose parts workers can hold"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_sums_cannot_do_is_refused(name: str, client: Any) -> None:
+    given, message = REFUSED[name]
+    options = {"table": parts_of(rows(60), 1), "pool": client, **given}
+    spec = replace(SPEC, sampler=options.pop("sampler", QUICK))
+    with pytest.raises(SpecError, match=message):
+        jm.fit(options.pop("table"), spec, progress=False, **options)
+
+
+def test_where_independence_chains_do_not_serve_it_is_said(client: Any) -> None:
+    """Six clusters in thirty rows of two are far from normal."""
+    table = rows(40)
+    spec = replace(SPEC, n_clusters=5)
+    with pytest.raises(SamplingError, match="sampled by independence chains, which do not serve"):
+        jm.fit(parts_of(table, 2), spec, seed=1, pool=client, progress=False)
+
+
+def test_partitions_without_rows_add_nothing(client: Any) -> None:
+    table = rows(400)
+    divided = dd.from_map(lambda n: table[: 400 * n], range(2))
+    assert_equal(
+        jm.fit(divided, SPEC, seed=1, pool=client, progress=False),
+        jm.fit(parts_of(table, 1), SPEC, seed=1, pool=client, progress=False),
+    )
+
+
+def test_densities_of_parts_leave_the_prior_out(client: Any) -> None:
+    table = rows(300)
+    own = spread_dataset(parts_of(table), SPEC, client)
+    points, density = some_points(own), RowsDensity(make_dataset(table, SPEC))
+    expected = densities(density.problem, points, 1) - prior_densities(density.problem, points)
+    assert own.elsewhere is not None
+    np.testing.assert_allclose(own.elsewhere.log_likelihoods(points), expected, rtol=1e-12)
