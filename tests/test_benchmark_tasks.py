@@ -17,7 +17,12 @@ SMALL = Settings(draws=30, chains=2, tune=60)
 
 
 #: Those that start a cluster.
-CLUSTERS = {"compare-one-worker": more, "compare-two-workers": pytest.mark.slow}
+CLUSTERS = {
+    "compare-one-worker": more,
+    "compare-two-workers": pytest.mark.slow,
+    "fit-one-worker": more,
+    "fit-two-workers": pytest.mark.slow,
+}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from jointmix.model.spec import ModelSpec
 _NOISE = 0.1
 _CERTAIN = 0.9
 #: Rows predicted before the clock starts, so that what is compiled or loaded does not count.
-_WARM_ROWS = 300
+_WARM_ROWS, _FEW_ROWS = 300, 2_000
 _MOST_CLUSTERS = 6
 _INTERVAL = (0.05, 0.5, 0.95)
+#: Standard errors, were all rows' clusters known, within which weights are taken as recovered.
+_ERRORS, _RECOVERED = 5, "weights within 5 errors"
 
 #: Seconds, and how well it was done, in [0, 1].
 Done = tuple[float, float]
@@ -149,6 +152,41 @@ def _compared(workers: int) -> Callable[[Case, Settings], Done]:
     return run
 
 
+def _in_parts(workers: int) -> Callable[[Case, Settings], Done]:
+    def run(case: Case, settings: Settings) -> Done:
+        from distributed import Client, LocalCluster
+
+        from jointmix.fitting.workflow import fit
+
+        truth = four_clusters(case.k, case.d)
+        spec = ModelSpec(
+            n_clusters=case.k,
+            features=list(truth.features),
+            predictors=list(truth.predictors),
+            response=truth.response,
+            sampler=SamplerSpec(draws=settings.draws, tune=settings.tune, chains=settings.chains),
+        )
+        with (
+            TemporaryDirectory() as folder,
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0"
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            few, many = (
+                simulate(truth, n, settings.seed, out=f"{folder}/{n}") for n in (_FEW_ROWS, case.n)
+            )
+            fit(few, spec, settings.seed, pool=client, progress=False)
+            began = time.perf_counter()
+            tree = fit(many, spec, settings.seed, pool=client, progress=False)
+            seconds = time.perf_counter() - began
+        weight = tree["posterior"].to_dataset()["weight"].mean(["chain", "draw"]).values
+        error = np.sqrt((1 / case.k) * (1 - 1 / case.k) / case.n)
+        return seconds, float((np.abs(weight - 1 / case.k) < _ERRORS * error).mean())
+
+    return run
+
+
 #: Tasks by name: for people, what the share of success is, and the task.
 TASKS: dict[str, tuple[str, str, Callable[[Case, Settings], Done]]] = {
     "ecr": (
@@ -169,6 +207,8 @@ TASKS: dict[str, tuple[str, str, Callable[[Case, Settings], Done]]] = {
     "pivotal": ("pivotal reordering", "recovered", _pivotal),
     "compare-one-worker": ("K = 1 to 6 on one Dask worker", "true K chosen", _compared(1)),
     "compare-two-workers": ("K = 1 to 6 on two Dask workers", "true K chosen", _compared(2)),
+    "fit-one-worker": ("a Parquet folder fitted by one Dask worker", _RECOVERED, _in_parts(1)),
+    "fit-two-workers": ("a Parquet folder fitted by two Dask workers", _RECOVERED, _in_parts(2)),
     "predict": ("mean and three quantiles of y given x", "in the 90% interval", _predict),
 }
 

@@ -33,6 +33,8 @@ STATISTICS = {
     "energy": ("energy",),
     "acceptance_rate": ("mean_tree_accept", "acceptance_rate"),
 }
+#: What is kept of a sampler's statistics.
+KEPT = {alias for aliases in STATISTICS.values() for alias in aliases}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +61,8 @@ class Draws:
 
 def statistics_of(stats: xr.Dataset) -> dict[str, np.ndarray]:
     """What `STATISTICS` knows of a sampler's `sample_stats`, in memory, each (chain, draw)."""
-    names = {alias for aliases in STATISTICS.values() for alias in aliases}
     # NumPyro's statistics are JAX arrays.
-    return {name: np.asarray(stats[name].transpose(CHAIN, DRAW)) for name in names if name in stats}
+    return {name: np.asarray(stats[name].transpose(CHAIN, DRAW)) for name in KEPT if name in stats}
 
 
 def normalised(draws: Draws, spec: ModelSpec) -> xr.DataTree:

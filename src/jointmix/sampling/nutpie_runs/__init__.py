@@ -153,6 +153,8 @@ class NutsChains:
                 progress_rate=500,
                 zarr_store=store,
                 blocking=False,
+                # Its own tree of a chain takes longer than a chain of few rows.
+                return_raw_trace=self.backend == "kernel" and store is None,
             )
 
         return begin

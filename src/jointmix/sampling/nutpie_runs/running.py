@@ -11,6 +11,7 @@ import xarray as xr
 
 from jointmix.base.progress import Progress
 from jointmix.sampling.control import POLL_SECONDS, Control
+from jointmix.sampling.nutpie_runs.traces import as_tree
 
 #: Starts the run of a chain, which calls what it is given as it goes on, with nutpie's progress.
 type Begin = Callable[[int, Callable[[list[Any]], None]], Any]
@@ -50,7 +51,8 @@ def run_chains(
                 continue
             for chain in list(running):
                 with suppress(TimeoutError):
-                    traces[chain] = running[chain].wait(timeout=POLL_SECONDS / len(running))
+                    found = running[chain].wait(timeout=POLL_SECONDS / len(running))
+                    traces[chain] = as_tree(found)
                     del running[chain]
     except KeyboardInterrupt:
         pass
@@ -78,5 +80,5 @@ def _aborted(running: dict[int, Any]) -> dict[int, xr.DataTree]:
         with warnings.catch_warnings(), suppress(ValueError):
             # Of fewer draws than chains.
             warnings.filterwarnings("ignore", "Found chain dimension to be longer", UserWarning)
-            found[chain] = run.abort()
+            found[chain] = as_tree(run.abort())
     return found

@@ -1,6 +1,7 @@
 """nutpie's traces, one a chain: what of them is finished, as draws."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,13 +11,47 @@ from jointmix.base.schema import CHAIN, DRAW
 from jointmix.kernel.problem import free_parameters
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling.control import LEAST_DRAWS
-from jointmix.sampling.result import Draws, statistics_of
+from jointmix.sampling.result import KEPT, Draws, statistics_of
 from jointmix.sampling.target import Target
 
 TOO_EARLY = "Interrupted before the first draws were finished."
 
 #: What nutpie returns of single chains, by their numbers.
 type Traces = Mapping[int, xr.DataTree]
+
+
+def as_tree(found: Any) -> xr.DataTree:
+    """What a run of nutpie returned of one chain: draws after warm-up, and what is kept of them.
+
+    nutpie's own tree, or its columns as they are in memory.
+    """
+    if isinstance(found, xr.DataTree):
+        return found
+    (draws,), (stats,) = found.get_arrow_trace()
+    n_tune = int(stats.column("tuning").to_numpy().sum())
+    known = [name for name in stats.column_names if name in KEPT]
+    groups = {"posterior": (draws, draws.column_names), "sample_stats": (stats, known)}
+    return xr.DataTree.from_dict(
+        {
+            group: xr.Dataset({name: _variable(batch, name, n_tune) for name in names})
+            for group, (batch, names) in groups.items()
+        }
+    )
+
+
+def _variable(batch: Any, name: str, n_tune: int) -> xr.Variable:
+    """A column after warm-up, (chain, draw, ...)."""
+    import pyarrow as pa
+
+    column = batch.column(name)
+    described = (column.field.metadata or {}).get(b"shape", b"").decode()
+    shape = [int(size) for size in described.split(",") if size]
+    values = pa.array(column)
+    if shape:
+        values = values.flatten()
+    array = values.to_numpy(zero_copy_only=False).reshape(batch.num_rows, *shape)[n_tune:]
+    dims = (CHAIN, DRAW, *(f"{name}_dim_{place}" for place in range(len(shape))))
+    return xr.Variable(dims, array[None])
 
 
 def finished(traces: Traces) -> dict[int, xr.DataTree]:
