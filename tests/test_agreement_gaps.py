@@ -37,7 +37,9 @@ OF_NUMBERS: dict[str, tuple[str, int, tuple[str, ...], str | None]] = {
 }
 
 #: Of which the fused model is compared without ``--thorough`` too.
-FUSED = ("tied", "counts as response", "no response")
+FUSED = ("counts as response", "no response")
+#: And all implementations, besides those of the mixed table.
+OWN = ("levels", "no response")
 
 
 def dataset_of(name: str) -> Dataset:
@@ -61,7 +63,7 @@ def dataset_of(name: str) -> Dataset:
     [
         "mixed",
         *(
-            pytest.param(name, marks=more if name == "tied" else pytest.mark.slow)
+            pytest.param(name, marks=pytest.mark.slow if name in OWN else more)
             for name in (*OF_NUMBERS, "levels")
         ),
     ],

@@ -4,7 +4,8 @@ import ast
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,9 @@ HOMES = {
         "tables/parts",
         "tables/part_sources",
         "tables/gathering",
+        "tables/loaded",
         "storage/part_folders",
+        "sampling/nutpie_runs/traces",
         "model/drawn_parts",
         "posterior/in_parts",
         "posterior/frames",
@@ -70,7 +73,17 @@ HOMES = {
 }
 LAZY = {"jax", "blackjax", "numpyro", "nutpie", "funsor"}
 FILES = sorted(SOURCE.rglob("*.py"))
-FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: name_of(path))
+
+
+def of_all_files(rule: Callable[[Path], None]) -> Callable[[], None]:
+    """A rule as a test of one file after the other: each as a test of its own would take longer."""
+
+    def test() -> None:
+        for path in FILES:
+            rule(path)
+
+    test.__name__ = rule.__name__
+    return test
 
 
 def name_of(path: Path) -> str:
@@ -110,6 +123,7 @@ def imported(node: ast.AST) -> Iterator[tuple[str, bool]]:
     return walk(node, False)
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -122,7 +136,7 @@ def test_every_file_has_a_folder_and_every_folder_its_step() -> None:
     assert len(folders) <= 16
 
 
-@FILE
+@of_all_files
 def test_imports_run_one_way(path: Path) -> None:
     own = folder_of(path)
     if own == "__init__.py":
@@ -155,7 +169,7 @@ def test_no_circle_of_modules() -> None:
     assert arrows == {}
 
 
-@FILE
+@of_all_files
 def test_libraries_stay_in_their_places(path: Path) -> None:
     for name, inside in imported(parsed(path)):
         parts = name.split(".")
@@ -165,7 +179,7 @@ def test_libraries_stay_in_their_places(path: Path) -> None:
             assert inside or library not in LAZY, f"{name_of(path)} imports {name} at once"
 
 
-@FILE
+@of_all_files
 def test_only_the_command_line_prints(path: Path) -> None:
     names = {
         node.func.id
@@ -176,7 +190,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
     assert not {"eval", "exec"} & names
 
 
-@FILE
+@of_all_files
 def test_files_and_functions_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
     for node in ast.walk(parsed(path)):
@@ -186,14 +200,14 @@ def test_files_and_functions_are_short(path: Path) -> None:
 
 
 def compiled_functions(path: Path) -> Iterator[ast.FunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef) and any(
             ast.unparse(each).startswith("jit(") for each in node.decorator_list
         ):
             yield node
 
 
-@FILE
+@of_all_files
 def test_compiled_functions_assign_no_array_to_a_slice(path: Path) -> None:
     # Numba compiles a message of both shapes for each: seconds of strings, in a loop over numbers.
     for function in compiled_functions(path):
@@ -235,7 +249,7 @@ def test_names_for_type_checkers_are_the_public_ones() -> None:
     assert named == set(jointmix.__all__)
 
 
-@FILE
+@of_all_files
 def test_families_are_named_by_families_alone(path: Path) -> None:
     """Whoever needs something of a family asks the model's blocks."""
     if lives_in(path, {"families", "validation/twin"}):

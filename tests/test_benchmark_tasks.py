@@ -19,7 +19,7 @@ SMALL = Settings(draws=30, chains=2, tune=60)
 #: Those that start a cluster.
 CLUSTERS = {
     "compare-one-worker": more,
-    "compare-two-workers": pytest.mark.slow,
+    "compare-two-workers": more,
     "fit-one-worker": more,
     "fit-two-workers": pytest.mark.slow,
 }

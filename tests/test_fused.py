@@ -87,10 +87,8 @@ def test_fused_equals_unfused(name: str) -> None:
         assert_same([total + lost, gradient], right)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param("four clusters, overlapping", marks=more), "Student-t, prior"]
-)
+@more
+@pytest.mark.parametrize("name", ["four clusters, overlapping", "Student-t, prior"])
 def test_numba_runs_the_same_without_python(name: str) -> None:
     _, fused = both(SPECS[name])
     found, expected = with_gradient(fused, "NUMBA"), with_gradient(fused)

@@ -400,7 +400,7 @@ def test_a_table_and_its_dataset_give_the_same_model() -> None:
     assert one[1] == other[1]
 
 
-@pytest.mark.slow
+@more
 def test_the_example_of_build_model_runs() -> None:
     failed, tried = doctest.testmod(building)
     assert (failed, tried > 5) == (0, True)

@@ -177,8 +177,8 @@ SIZES = [
     (3, 3, 3, 3),
     (4, 1, 2, 1),
     (1, 2, 4, 4),
-    pytest.param(3, 3, 2, 3, marks=pytest.mark.slow),
-    pytest.param(2, 2, 4, 2, marks=pytest.mark.slow),
+    pytest.param(3, 3, 2, 3, marks=more),
+    pytest.param(2, 2, 4, 2, marks=more),
 ]
 
 

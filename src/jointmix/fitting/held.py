@@ -5,7 +5,7 @@ A part is read and converted once; what is asked of it then are sums over its ro
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,61 +20,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.modes.curvature import curvature
 from jointmix.modes.density import without_rows
 from jointmix.posterior.scores import mean_density
-from jointmix.tables.parts import Parts, as_frame
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
-
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """The rows of one part, as they were read.
-
-    Attributes
-    ----------
-    name
-        What sentences call it.
-    index
-        Columns that hold what pandas called the rows.
-    """
-
-    table: "pa.Table"
-    name: str
-    index: tuple[str, ...] = ()
-
-
-def load(parts: Parts, columns: tuple[str, ...]) -> Loaded:
-    """Some columns of a table of one piece.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read to its end, or lacks a column.
-    """
-    import pyarrow as pa
-
-    (piece,) = parts.pieces
-    found = [*parts.tables(0, columns)]
-    whole = pa.concat_tables(found, promote_options="permissive") if found else pa.table({})
-    return Loaded(whole, piece.name, parts.index)
-
-
-def of_partition(frame: "pd.DataFrame", name: str) -> Loaded:
-    """A partition of a Dask DataFrame."""
-    import pyarrow as pa
-
-    return Loaded(pa.Table.from_pandas(frame, preserve_index=False), name)
-
-
-def n_rows(part: Loaded) -> int:
-    """Rows as they were read."""
-    return int(part.table.num_rows)
-
-
-def rows_at(part: Loaded, places: np.ndarray) -> "pa.Table":
-    """Some rows, by their places in the part."""
-    return part.table.take(places)
+from jointmix.tables.loaded import Loaded
 
 
 def converted(part: Loaded, spec: ModelSpec) -> Dataset | None:
@@ -85,10 +31,10 @@ def converted(part: Loaded, spec: ModelSpec) -> Dataset | None:
     DataError, ColumnTypeError
         As `make_dataset` does, naming the part.
     """
-    if part.table.num_rows == 0:
+    if part.n_rows == 0:
         return None
     try:
-        return make_dataset(as_frame(part.table, part.index, 0), spec, for_fit=False)
+        return make_dataset(part.frame(), spec, for_fit=False)
     except DataError as error:
         raise type(error)(f"{part.name}: {error}") from error
 

@@ -24,8 +24,9 @@ from jointmix.model.designed import sources
 from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
+from jointmix.tables import loaded as loading
 from jointmix.tables.part_sources import in_parts, open_parts
-from jointmix.tables.parts import Parts, as_frame
+from jointmix.tables.parts import Parts
 
 #: Rows of the sample, at most.
 SAMPLE_ROWS = 50_000
@@ -132,7 +133,7 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
     parts, columns = open_parts(table), tuple(dict.fromkeys((*sources(spec), *weighing)))
     parts.require(columns)
     loaded = _loaded(table, parts, columns, client)
-    counts = of_parts(worker.n_rows, loaded, client)
+    counts = of_parts(loading.n_rows, loaded, client)
     dataset = _sample(parts, loaded, counts, spec, client)
     numbers = held(worker.converted, loaded, client, dataset.spec)
     found = [each for each in of_parts(worker.counted, numbers, client) if each is not None]
@@ -158,19 +159,17 @@ def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> 
         chosen = table[list(columns)].to_delayed()
         frames = client.compute(list(chosen))
         return [
-            client.submit(worker.of_partition, frame, piece.name, pure=False)
+            client.submit(loading.of_partition, frame, piece.name, pure=False)
             for frame, piece in zip(frames, parts.pieces, strict=True)
         ]
     single = [replace(parts, pieces=(piece,)) for piece in parts.pieces]
-    return [client.submit(worker.load, each, columns, pure=False) for each in single]
+    return [client.submit(loading.load, each, columns, pure=False) for each in single]
 
 
 def _sample(
     parts: Parts, loaded: list[Any], counts: list[int], spec: ModelSpec, client: Any
 ) -> Dataset:
     """Rows at random, always the same; what is learned of the table, such as levels, is of them."""
-    import pyarrow as pa
-
     n = sum(counts)
     if n == 0:
         raise DataError(f"{parts.origin}: has no rows; give at least one.")
@@ -178,12 +177,12 @@ def _sample(
     if n > SAMPLE_ROWS:
         place = np.sort(np.random.default_rng(0).choice(n, SAMPLE_ROWS, replace=False))
     edges = np.cumsum([0, *counts])
-    tables = []
+    found = []
     for part, first, last in zip(loaded, edges, edges[1:], strict=False):
         own = place[slice(*np.searchsorted(place, [first, last]))] - first
         if len(own):
-            tables += of_parts(worker.rows_at, [part], client, own)
-    frame = as_frame(pa.concat_tables(tables, promote_options="permissive"), parts.index, 0)
+            found += of_parts(loading.rows_at, [part], client, own)
+    frame = loading.together(found).frame()
     if not parts.index:
         frame.index = pd.Index(place)
     dataset = make_dataset(frame, spec)
