@@ -162,8 +162,15 @@ def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> 
             client.submit(loading.of_partition, frame, piece.name, pure=False)
             for frame, piece in zip(frames, parts.pieces, strict=True)
         ]
-    single = [replace(parts, pieces=(piece,)) for piece in parts.pieces]
-    return [client.submit(loading.load, each, columns, pure=False) for each in single]
+    # In turn, as all that is asked of a part later is done where it lies.
+    workers = sorted(client.ncores())
+    return [
+        client.submit(
+            loading.load, replace(parts, pieces=(piece,)), columns, pure=False,
+            workers=workers[place % len(workers)], allow_other_workers=True,
+        )
+        for place, piece in enumerate(parts.pieces)
+    ]  # fmt: skip
 
 
 def _sample(
