@@ -1,5 +1,6 @@
 """One table, one specification for every structure, and the real fits that tests share."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pymc as pm
+import pytensor
 import pytest
 import xarray as xr
 from hypothesis import settings
@@ -39,6 +41,8 @@ from jointmix.model.spec import ModelSpec
 settings.register_profile("usual", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("usual")
+# Where a variable was made is looked up in the sources for each of a graph, a tenth of its making.
+pytensor.config.traceback__limit = 0
 
 #: More tables, seeds or structures of what a test has without it.
 more = pytest.mark.thorough
@@ -51,6 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
+def pytest_collection_finish() -> None:
+    """Look for garbage less often: graphs of PyTensor and JAX are many objects that stay."""
+    gc.set_threshold(50_000, 20, 100)
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # What loops over tables asks while it is collected; see `how_many`.
     os.environ[_THOROUGH] = str(int(config.getoption("--thorough")))
@@ -58,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     # What JAX compiles for one test another, of whatever worker, need not compile again.
     folder = tempfile.mkdtemp(prefix="jax_programs_")
-    os.environ |= {_PROGRAMS: folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    os.environ |= {_PROGRAMS: folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
