@@ -212,7 +212,7 @@ def test_a_fit_of_a_sample_is_kept_and_says_what_it_is(
     tree = jm.load(tmp_path / "fit.nc")
     jm.report(tree, tmp_path / "fit.html")
     page = (tmp_path / "fit.html").read_text(encoding="utf-8")
-    assert "The table has 3,000 rows; 3,000 were used. They were read in 3 parts" in page
+    assert "The table has 3,000 rows; 3,000 were used. They were read in 3 parts." in page
     assert "all pictures are of 1,000 rows at random" in page
     assert "was fitted to 3,000 rows" in page
 

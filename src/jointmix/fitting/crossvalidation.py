@@ -172,7 +172,7 @@ def _each_without(
 
     With ``one_copy``, other copies of these rows are kept.
     """
-    if "n_fitted" in tree.attrs:
+    if int(tree.attrs.get("n_fitted", 0)) > int(tree.attrs["n_obs"]):
         raise SpecError(
             "This fit holds a sample of the rows that it was fitted to, so that it cannot be "
             "fitted to all others again; leave rows out of a fit without pool."

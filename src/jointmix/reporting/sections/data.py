@@ -64,11 +64,13 @@ def _sample_sentence(view: FittedView) -> str:
     """What of this page is of fewer rows than the posterior is."""
     if "n_parts" not in view.tree.attrs:
         return ""
-    parts = counted(int(view.tree.attrs["n_parts"]), "part")
+    said = f" They were read in {counted(int(view.tree.attrs['n_parts']), 'part')}."
+    if view.n_fitted == view.n_obs:
+        return said
     return (
-        f" They were read in {parts}, none of which holds all, and the posterior is that of all of "
-        f"them. Starts, labels, likelihoods, checks of single rows and all pictures are of "
-        f"{counted(view.n_obs, 'row')} at random, which this fit holds."
+        f"{said} The posterior is that of all of them; starts, labels, likelihoods, checks of "
+        f"single rows and all pictures are of {counted(view.n_obs, 'row')} at random, which this "
+        "fit holds."
     )
 
 
