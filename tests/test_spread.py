@@ -63,7 +63,8 @@ def mixed(n: int = 600) -> pd.DataFrame:
             "cost": rng.normal(own),
         }
     )
-    found.loc[rng.choice(n, 40, replace=False), "a"] = np.nan
+    for name in ("a", "site"):
+        found.loc[rng.choice(n, 40, replace=False), name] = None
     return found
 
 
@@ -76,6 +77,14 @@ MODELS: dict[str, jm.ModelSpec] = {
         response="cost",
         formula="cost ~ b + site",
         row_weights="times",
+        missing="drop",
+    ),
+    "levels that are missing": jm.ModelSpec(
+        n_clusters=2,
+        features=["b", "site"],
+        response="cost",
+        formula="cost ~ b + site",
+        missing="model",
     ),
     "counts": jm.ModelSpec(
         n_clusters=2,
