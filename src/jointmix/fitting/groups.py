@@ -72,7 +72,7 @@ def tree_groups(
         "sample_stats": statistics.drop_vars("log_likelihood", errors="ignore"),
         "invariant": invariants(
             draw_parameters(posterior, CLUSTER, spec),
-            gathered.log_likelihood.reshape(shape),
+            _likelihood(dataset, gathered, statistics).reshape(shape),
             points,
             spec,
         ).assign_coords(chains),
@@ -84,6 +84,14 @@ def tree_groups(
         ),
         **_data_groups(dataset, label),
     }
+
+
+def _likelihood(dataset: Dataset, gathered: Gathered, statistics: xr.Dataset) -> np.ndarray:
+    """Of all rows that were fitted, on the users' scale, chain by chain."""
+    if dataset.elsewhere is None:
+        return gathered.log_likelihood
+    known = statistics["log_likelihood"].transpose(CHAIN, DRAW).values
+    return np.asarray(known + dataset.elsewhere.log_jacobian)
 
 
 def _data_groups(dataset: Dataset, label: np.ndarray | pd.Index) -> dict[str, xr.Dataset]:

@@ -68,9 +68,9 @@ def _sample_sentence(view: FittedView) -> str:
     if view.n_fitted == view.n_obs:
         return said
     return (
-        f"{said} The posterior is that of all of them; starts, labels, likelihoods, checks of "
-        f"single rows and all pictures are of {counted(view.n_obs, 'row')} at random, which this "
-        "fit holds."
+        f"{said} The posterior is that of all of them; starts, labels, likelihoods of modes, "
+        f"checks of single rows and all pictures are of {counted(view.n_obs, 'row')} at random, "
+        "which this fit holds."
     )
 
 
@@ -196,8 +196,9 @@ def _columns(view: FittedView) -> Table:
             )
         )
     headers = ("mean", "sd", "min", "max", "tied rows", "missing", "centre", "scale")
+    over = "used" if view.n_fitted == view.n_obs else "that this fit holds"
     return Table(
-        caption="Columns used, over the rows used",
+        caption=f"Columns used, over the rows {over}",
         columns=(*text_cells("column", "role"), *number_cells(*headers)),
         rows=tuple(rows),
         notes=(
