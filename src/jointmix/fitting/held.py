@@ -101,20 +101,29 @@ class Held:
         return {"dataset": self.dataset}
 
     @cached_property
+    def _made(self) -> tuple[np.ndarray, np.ndarray, SquaredDensity | None]:
+        """What the kernel is given of these rows and of none; products of matrices if they pay."""
+        problem, alone = make_problem(self.dataset), without_rows(self.dataset)
+        if SquaredDensity.pays(self.dataset):
+            return problem, alone, SquaredDensity(self.dataset, problem)
+        # The problem has numbers of its own.
+        self.dataset.release()
+        return problem, alone, None
+
+    @property
     def problem(self) -> np.ndarray:
         """The kernel's description of model, priors and these rows."""
-        return make_problem(self.dataset)
+        return self._made[0]
 
-    @cached_property
+    @property
     def alone(self) -> np.ndarray:
         """That of model and priors."""
-        return without_rows(self.dataset)
+        return self._made[1]
 
-    @cached_property
+    @property
     def squared(self) -> SquaredDensity | None:
         """Densities by products of matrices, where these take less time."""
-        pays = SquaredDensity.pays(self.dataset)
-        return SquaredDensity(self.dataset, self.problem) if pays else None
+        return self._made[2]
 
 
 def scaled(part: Dataset | None, scaling: Scaling) -> Held | None:
@@ -124,7 +133,7 @@ def scaled(part: Dataset | None, scaling: Scaling) -> Held | None:
 
 def log_jacobian(part: Held | None) -> float:
     """What to add to a log likelihood on the model's scale for that on the users' scale."""
-    return 0.0 if part is None else part.dataset.scaling.total_jacobian(part.dataset.rows)
+    return 0.0 if part is None else part.dataset.scaling.total_jacobian(part.dataset.users_rows)
 
 
 def log_likelihoods(part: Held | None, points: np.ndarray) -> np.ndarray:
