@@ -67,9 +67,11 @@ class Engine:
         self.verdict = "OK"
         self.error: BaseException | None = None
 
-    def fit(self, table, spec, seed=1, progress=None, stream=None, start=None) -> xr.DataTree:
+    def fit(
+        self, table, spec, seed=1, progress=None, stream=None, start=None, pool=None
+    ) -> xr.DataTree:
         self.calls.append(("fit", (table, spec, seed, progress)))
-        self.stream, self.start = stream, start
+        self.stream, self.start, self.pool = stream, start, pool
         if progress is not None:
             progress("sample", 10, 100, "0 divergences")
         if self.error is not None:
