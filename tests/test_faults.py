@@ -439,7 +439,7 @@ STAGES = (
     "fitting.stages.make_dataset",
     "fitting.stages.fit_em",
     "fitting.stages.choose_ordering",
-    "sampling.proposal.densities",
+    "modes.density.densities",
     "fitting.stages.identify_draws",
     "fitting.stages.judge",
     "cli.building.save",
