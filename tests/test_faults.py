@@ -816,8 +816,10 @@ def test_comparing_in_threads_ends_at_ctrl_c(recipe: Path) -> None:
         env=os.environ | {"PYTHONFAULTHANDLER": "1"},
     )
     assert process.stderr is not None
-    while not process.stderr.readline().startswith("screen"):
-        assert process.poll() is None, "ended before it compared"
+    told = [""]
+    while not told[-1].startswith("screen"):
+        told.append(process.stderr.readline())
+        assert process.poll() is None, ("ended before it compared", told, process.stderr.read())
     time.sleep(3)
     process.send_signal(signal.SIGINT)
     out, said = ended(process, 60)
