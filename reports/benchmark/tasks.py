@@ -12,7 +12,7 @@ from benchmark.results import Task
 from benchmark.samplers import Settings
 from jointmix.labels.relabel import ecr, ecr_iterative, pivotal, stephens
 from jointmix.model.settings import SamplerSpec
-from jointmix.model.simulate import four_clusters, simulate
+from jointmix.model.simulate import Truth, four_clusters, simulate
 from jointmix.model.spec import ModelSpec
 
 #: Share of rows whose drawn allocation is any cluster.
@@ -98,18 +98,23 @@ def _pivotal(case: Case, settings: Settings) -> Done:
     return time.perf_counter() - began, float((found == order).all(axis=1).mean())
 
 
-def _predict(case: Case, settings: Settings) -> Done:
-    from jointmix.fitting.workflow import fit
-    from jointmix.posterior.prediction import predict
-
-    truth = four_clusters(case.k, case.d)
-    spec = ModelSpec(
-        n_clusters=case.k,
+def _spec_of(truth: Truth, n_clusters: int, settings: Settings) -> ModelSpec:
+    """The model of simulated rows, with so many clusters."""
+    return ModelSpec(
+        n_clusters=n_clusters,
         features=list(truth.features),
         predictors=list(truth.predictors),
         response=truth.response,
         sampler=SamplerSpec(draws=settings.draws, tune=settings.tune, chains=settings.chains),
     )
+
+
+def _predict(case: Case, settings: Settings) -> Done:
+    from jointmix.fitting.workflow import fit
+    from jointmix.posterior.prediction import predict
+
+    truth = four_clusters(case.k, case.d)
+    spec = _spec_of(truth, case.k, settings)
     tree = fit(simulate(truth, 1_000, settings.seed), spec, settings.seed)
     new = simulate(truth, case.n, settings.seed + 1)
     predict(tree, new[:_WARM_ROWS], _INTERVAL)
@@ -127,13 +132,7 @@ def _compared(workers: int) -> Callable[[Case, Settings], Done]:
         from jointmix.fitting.selection import compare
 
         truth = four_clusters(case.k, case.d)
-        spec = ModelSpec(
-            n_clusters=1,
-            features=list(truth.features),
-            predictors=list(truth.predictors),
-            response=truth.response,
-            sampler=SamplerSpec(draws=settings.draws, tune=settings.tune, chains=settings.chains),
-        )
+        spec = _spec_of(truth, 1, settings)
         table = simulate(truth, case.n, settings.seed)
         with (
             LocalCluster(
@@ -159,13 +158,7 @@ def _in_parts(workers: int) -> Callable[[Case, Settings], Done]:
         from jointmix.fitting.workflow import fit
 
         truth = four_clusters(case.k, case.d)
-        spec = ModelSpec(
-            n_clusters=case.k,
-            features=list(truth.features),
-            predictors=list(truth.predictors),
-            response=truth.response,
-            sampler=SamplerSpec(draws=settings.draws, tune=settings.tune, chains=settings.chains),
-        )
+        spec = _spec_of(truth, case.k, settings)
         with (
             TemporaryDirectory() as folder,
             LocalCluster(
