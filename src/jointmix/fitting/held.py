@@ -11,14 +11,13 @@ import numpy as np
 
 from jointmix.base.errors import DataError
 from jointmix.families.parameters import Parameters
-from jointmix.kernel.densities import SquaredDensity, densities, prior_densities
+from jointmix.kernel.densities import prior_densities
 from jointmix.kernel.entry import value_and_gradient
-from jointmix.kernel.problem import make_problem
 from jointmix.model.dataset import Dataset, make_dataset
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.curvature import curvature
-from jointmix.modes.density import without_rows
+from jointmix.modes.density import RowsDensity
 from jointmix.posterior.scores import mean_density
 from jointmix.tables.loaded import Loaded
 
@@ -101,29 +100,14 @@ class Held:
         return {"dataset": self.dataset}
 
     @cached_property
-    def _made(self) -> tuple[np.ndarray, np.ndarray, SquaredDensity | None]:
-        """What the kernel is given of these rows and of none; products of matrices if they pay."""
-        problem, alone = make_problem(self.dataset), without_rows(self.dataset)
-        if SquaredDensity.pays(self.dataset):
-            return problem, alone, SquaredDensity(self.dataset, problem)
-        # The problem has numbers of its own.
-        self.dataset.release()
-        return problem, alone, None
-
-    @property
-    def problem(self) -> np.ndarray:
-        """The kernel's description of model, priors and these rows."""
-        return self._made[0]
-
-    @property
-    def alone(self) -> np.ndarray:
-        """That of model and priors."""
-        return self._made[1]
-
-    @property
-    def squared(self) -> SquaredDensity | None:
-        """Densities by products of matrices, where these take less time."""
-        return self._made[2]
+    def density(self) -> RowsDensity:
+        """The posterior density given these rows alone."""
+        found = RowsDensity(self.dataset)
+        _ = found.problem, found.alone
+        if found.squared is None:
+            # What the kernel is given has numbers of its own.
+            self.dataset.release()
+        return found
 
 
 def scaled(part: Dataset | None, scaling: Scaling) -> Held | None:
@@ -140,19 +124,16 @@ def log_likelihoods(part: Held | None, points: np.ndarray) -> np.ndarray:
     """At unconstrained values (point, dim), (point,)."""
     if part is None:
         return np.zeros(len(points))
-    if part.squared is not None:
-        found = part.squared(points, 1)
-    else:
-        found = densities(part.problem, points, 1)
-    return np.asarray(found - prior_densities(part.problem, points))
+    own = part.density
+    return np.asarray(own.many(points, 1) - prior_densities(own.alone, points))
 
 
 def gradient(part: Held | None, point: np.ndarray) -> tuple[float, np.ndarray]:
     """The log likelihood at unconstrained values (dim,), and its gradient."""
     if part is None:
         return 0.0, np.zeros(len(point))
-    value, slope = value_and_gradient(part.problem, point)
-    prior, own = value_and_gradient(part.alone, point)
+    value, slope = part.density(point)
+    prior, own = value_and_gradient(part.density.alone, point)
     return value - prior, slope - own
 
 
@@ -169,4 +150,4 @@ def bend(part: Held | None, point: np.ndarray) -> np.ndarray:
     """Its negative Hessian at unconstrained values (dim,), (dim, dim)."""
     if part is None:
         return np.zeros((len(point), len(point)))
-    return curvature(part.problem, point) - curvature(part.alone, point)
+    return part.density.curvature(point) - curvature(part.density.alone, point)

@@ -40,12 +40,13 @@ class RowsDensity:
         return make_problem(self._dataset)
 
     @cached_property
-    def _alone(self) -> np.ndarray:
-        """That of the model without rows."""
-        return without_rows(self._dataset)
+    def alone(self) -> np.ndarray:
+        """That of model and priors alone."""
+        return make_problem(self._dataset, rows=self._dataset.rows.take(slice(0, 0)))
 
     @cached_property
-    def _squared(self) -> SquaredDensity | None:
+    def squared(self) -> SquaredDensity | None:
+        """Densities of many points by products of matrices, where these take less time."""
         pays = SquaredDensity.pays(self._dataset)
         return SquaredDensity(self._dataset, self.problem) if pays else None
 
@@ -66,24 +67,24 @@ class RowsDensity:
         """At unconstrained values (dim,), and its gradient (dim,)."""
         if self._dataset.elsewhere is None:
             return value_and_gradient(self.problem, q)
-        value, slope = value_and_gradient(self._alone, q)
+        value, slope = value_and_gradient(self.alone, q)
         likelihood, own = self._dataset.elsewhere.gradient(q)
         return value + likelihood, slope + own
 
     def many(self, points: np.ndarray, cores: int | None) -> np.ndarray:
         """At points (point, dim), (point,); NaN where it cannot be computed."""
         if self._dataset.elsewhere is not None:
-            prior = prior_densities(self._alone, points)
+            prior = prior_densities(self.alone, points)
             return prior + self._dataset.elsewhere.log_likelihoods(points)
-        if self._squared is not None:
-            return self._squared(points, cores)
+        if self.squared is not None:
+            return self.squared(points, cores)
         return densities(self.problem, points, cores)
 
     def curvature(self, at: np.ndarray) -> np.ndarray:
         """The negative Hessian at unconstrained values, (dim, dim)."""
         if self._dataset.elsewhere is None:
             return curvature(self.problem, at)
-        return curvature(self._alone, at) + self._dataset.elsewhere.curvature(at)
+        return curvature(self.alone, at) + self._dataset.elsewhere.curvature(at)
 
     @cached_property
     def rough(self) -> np.ndarray | None:
@@ -96,8 +97,3 @@ class RowsDensity:
         some = dataset.rows.take(np.sort(chosen))
         weight = some.weights * (self.total / some.total)
         return make_problem(dataset, rows=with_weight(some, weight))
-
-
-def without_rows(dataset: Dataset) -> np.ndarray:
-    """The kernel's description of a model and its priors alone."""
-    return make_problem(dataset, rows=dataset.rows.take(slice(0, 0)))
