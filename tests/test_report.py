@@ -5,13 +5,16 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
 
 import html5lib
+import lazy_loader
 import numpy as np
 import pytest
 import xarray as xr
@@ -297,6 +300,44 @@ def test_a_module_stays_hidden_until_it_is_loaded(monkeypatch: pytest.MonkeyPatc
     assert sys.modules["not_loaded"] is loaded
     with hidden_until_loaded("not_loaded"):
         assert sys.modules["not_loaded"] is loaded
+
+
+def test_a_module_stays_hidden_while_another_thread_hides_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Lazy(ModuleType):
+        pass
+
+    lazy = Lazy("not_loaded")
+    monkeypatch.setitem(sys.modules, "not_loaded", lazy)
+    first, second = hidden_until_loaded("not_loaded"), hidden_until_loaded("not_loaded")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert "not_loaded" not in sys.modules
+    second.__exit__(None, None, None)
+    assert sys.modules["not_loaded"] is lazy
+
+
+def test_a_module_that_another_thread_loads_is_not_taken_from_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Taken away half-way, a package that imports itself would be loaded a second time."""
+    (tmp_path / "slow_package").mkdir()
+    (tmp_path / "slow_package" / "__init__.py").write_text(
+        "import time\ntime.sleep(0.3)\nimport slow_package.part\nwhole = True\n"
+    )
+    (tmp_path / "slow_package" / "part.py").write_text("import slow_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("slow_package", "slow_package.part"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    lazy = lazy_loader.load("slow_package")
+    with ThreadPoolExecutor(1) as other:
+        loading = other.submit(lambda: lazy.whole)
+        time.sleep(0.1)
+        with hidden_until_loaded("slow_package"):
+            assert sys.modules["slow_package"] is lazy
+        assert loading.result()
 
 
 def test_a_run_loads_neither_jax_nor_dask(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 
 from jointmix.base.errors import MemoryLimitError
@@ -122,6 +123,11 @@ def leave_out(name: str) -> None:
         sys.modules[name] = None  # type: ignore[assignment]
 
 
+#: By name, a module that is hidden, and by how many: the last of several threads shows it again.
+_HIDDEN: dict[str, tuple[ModuleType, int]] = {}
+_HIDING = Lock()
+
+
 @contextmanager
 def hidden_until_loaded(name: str) -> Iterator[None]:
     """Let a module that was imported lazily, and not loaded yet, look as if it were not there.
@@ -130,13 +136,41 @@ def hidden_until_loaded(name: str) -> Iterator[None]:
     is one of JAX's, use it: a second, and memory, for nothing. Not for what may load it after all:
     a module of that name beside the lazy one would break whoever holds that.
     """
-    module = sys.modules.get(name)
-    if module is None or type(module) is ModuleType:
-        yield
-        return
-    # Another thread may hide it too.
-    sys.modules.pop(name, None)
+    hides = _hide(name)
     try:
         yield
     finally:
-        sys.modules.setdefault(name, module)
+        if hides:
+            _show(name)
+
+
+def _hide(name: str) -> bool:
+    module = sys.modules.get(name)
+    with _not_loading(module), _HIDING:
+        if name in _HIDDEN:
+            module, holders = _HIDDEN[name]
+            _HIDDEN[name] = module, holders + 1
+            return True
+        module = sys.modules.get(name)
+        if module is None or type(module) is ModuleType:
+            return False
+        _HIDDEN[name] = module, 1
+        del sys.modules[name]
+        return True
+
+
+def _show(name: str) -> None:
+    with _HIDING:
+        module, holders = _HIDDEN.pop(name)
+        if holders > 1:
+            _HIDDEN[name] = module, holders - 1
+        else:
+            sys.modules.setdefault(name, module)
+
+
+def _not_loading(module: ModuleType | None) -> AbstractContextManager[object]:
+    """The lock of a lazy module: a thread that loads it holds it until the module is whole."""
+    if module is None or type(module) is ModuleType:
+        return nullcontext()
+    state = getattr(object.__getattribute__(module, "__spec__"), "loader_state", None)
+    return nullcontext() if state is None else state["lock"]
