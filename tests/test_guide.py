@@ -171,6 +171,7 @@ def test_large(site: Path) -> None:
     long_one, short_one = shown(site, "large", "short_one = ").strip("()").split(", ")
     # The same likelihood, summed over other rows and rounded to two digits.
     assert float(long_one) == pytest.approx(float(short_one), abs=0.011)
+    assert shown(site, "large", "written = jm.predict").endswith("'OK', 'predicted_by_two')")
 
 
 def test_pipeline(site: Path) -> None:

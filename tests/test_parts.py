@@ -4,10 +4,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -30,8 +35,8 @@ from jointmix.base.errors import (
 from jointmix.cli.commands import app
 from jointmix.model import drawn_parts
 from jointmix.model.dataset import make_dataset
-from jointmix.storage.part_folders import part_folder
-from jointmix.tables import gathering
+from jointmix.storage.part_folders import PartFolder, part_folder
+from jointmix.tables import gathering, part_sources
 from jointmix.tables.part_sources import open_parts
 
 #: Where parts begin and end: one row, none, and two of ragged sizes.
@@ -278,6 +283,141 @@ def test_a_table_in_memory_is_one_part(
     as_dict = {name: whole[name].tolist() for name in whole}
     again = jm.predict(tree, as_dict, out=tmp_path / "again")
     np.testing.assert_array_equal(read(again)["mean"], read(out)["mean"])
+
+
+# Whoever writes the parts
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in sorted(out.iterdir())}
+
+
+@contextmanager
+def cluster() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as own,
+        distributed.Client(own) as client,
+    ):
+        yield client
+
+
+POOLS: dict[str, Callable[[], Any]] = {
+    "processes": lambda: nullcontext(2),
+    "threads": lambda: ThreadPoolExecutor(2),
+    "an executor's processes": lambda: ProcessPoolExecutor(1, get_context("spawn")),
+    "a cluster": cluster,
+    "joblib's threads": lambda: joblib.parallel_config("threading", n_jobs=2),
+}
+
+
+@pytest.mark.parametrize("made", POOLS)
+def test_files_are_the_same_whoever_writes_them(
+    made: str, tree: xr.DataTree, folder: Path, tmp_path: Path
+) -> None:
+    expected = files(jm.predict(tree, folder, out=tmp_path / "expected"))
+    told: list[tuple[str, float, float, str]] = []
+    with POOLS[made]() as pool:
+        ways = {} if made.startswith("joblib") else {"pool": pool}
+        out = jm.predict(
+            tree, folder, out=tmp_path / "out", progress=lambda *each: told.append(each), **ways
+        )
+    assert files(out) == expected
+    assert told[-1][:3] == ("rows", 300, 300)
+
+
+def test_any_container_goes_to_processes(tree: xr.DataTree, folder: Path, tmp_path: Path) -> None:
+    for name, made in containers(folder):
+        out = jm.predict(tree, made(), out=tmp_path / name, pool=2)
+        alone = jm.predict(tree, made(), out=tmp_path / f"{name} alone")
+        assert files(out) == files(alone)
+
+
+def test_what_else_is_written_goes_to_processes(
+    tree: xr.DataTree, folder: Path, tmp_path: Path
+) -> None:
+    calls: dict[str, Callable[..., Path]] = {
+        "responsibilities": partial(jm.responsibilities, tree, folder, (0.25,)),
+        "log_density": partial(jm.log_density, tree, folder),
+        "assign": partial(jm.assign, folder, tree, prefix="f_"),
+    }
+    for name, call in calls.items():
+        one, other = call(out=tmp_path / name), call(out=tmp_path / f"{name} by two", pool=2)
+        assert files(one) == files(other)
+
+
+def test_partitions_stay_with_the_workers_of_a_cluster(
+    tree: xr.DataTree, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = pytest.importorskip("dask.dataframe").read_parquet(folder)
+    expected = read(jm.predict(tree, parts, out=tmp_path / "expected"))
+
+    def pulled(*_: object) -> None:
+        raise AssertionError("a partition was computed for this process")
+
+    monkeypatch.setattr(part_sources._Partition, "__call__", pulled)
+    with cluster() as client:
+        out = jm.predict(tree, parts, out=tmp_path / "out", pool=client)
+    pd.testing.assert_frame_equal(read(out), expected)
+
+
+def test_a_pool_goes_on_from_what_one_process_has_left(
+    tree: xr.DataTree, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        counting(patch, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            jm.predict(tree, folder, out=tmp_path / "out")
+    beside = tmp_path / "out.unfinished"
+    before = (beside / "0.parquet").stat().st_mtime_ns
+    (beside / ".1.parquet.tmp").touch()
+    with ThreadPoolExecutor(2) as pool:
+        out = jm.predict(tree, folder, out=tmp_path / "out", pool=pool)
+    assert (out / "0.parquet").stat().st_mtime_ns == before
+    assert files(out) == files(jm.predict(tree, folder, out=tmp_path / "again"))
+
+
+def test_what_a_killed_worker_had_begun_is_no_part_of_the_result(tmp_path: Path) -> None:
+    with part_folder(tmp_path / "out", {}) as folder:
+        (folder.unfinished / ".0.parquet.tmp").touch()
+        (folder.unfinished / "0.parquet").touch()
+    assert os.listdir(tmp_path / "out") == ["0.parquet"]
+
+
+def test_a_part_that_a_worker_cannot_read_is_named(
+    tree: xr.DataTree, whole: pd.DataFrame, tmp_path: Path
+) -> None:
+    rows = written(tmp_path / "rows", whole.assign(word=whole["word"].replace("up", "aside")))
+    with (
+        pytest.raises(DataError, match=r"0\.parquet: .*word.*aside"),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        jm.predict(tree, rows, out=tmp_path / "out", pool=pool)
+    assert sorted(os.listdir(tmp_path)) == ["out.unfinished", "rows"]
+
+
+def test_a_folder_that_workers_see_elsewhere_is_named(
+    tree: xr.DataTree, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: object, *given: Any) -> int:
+        return sum(each.num_rows for each in given[-1])
+
+    monkeypatch.setattr(PartFolder, "write", lost)
+    words = r"out: a worker has written 0\.parquet where this process does not find it; give a"
+    with pytest.raises(StorageError, match=words), ThreadPoolExecutor(2) as pool:
+        jm.predict(tree, folder, out=tmp_path / "out", pool=pool)
+
+
+def test_a_pool_goes_with_out(tree: xr.DataTree, folder: Path, tmp_path: Path) -> None:
+    for call in (jm.predict, jm.responsibilities, jm.log_density, partial(jm.assign, folder)):
+        given = (tree,) if isinstance(call, partial) else (tree, folder)
+        with pytest.raises(SpecError, match="give out, or leave out pool"):
+            call(*given, pool=2)  # type: ignore[operator]
+    with pytest.raises(SpecError, match="pool must be a Dask client"):
+        jm.predict(tree, folder, out=tmp_path / "out", pool=1.5)
+    assert not list(tmp_path.iterdir())
 
 
 # What stands where results are written
@@ -618,6 +758,13 @@ def test_commands_read_and_write_folders(
     again = call("predict", fit, folder, "--out", out)
     assert again.exit_code == 2
     assert "is there already" in again.stderr
+    two = call("predict", fit, folder, "--out", tmp_path / "two", "--jobs", 2)
+    assert two.exit_code == 0, two.output
+    default = jm.predict(tree, folder, out=tmp_path / "default")
+    assert files(tmp_path / "two") == files(default)
+    refused = call("predict", fit, folder, "--jobs", 2)
+    assert refused.exit_code == 2
+    assert "give --out FOLDER/" in refused.stderr
     one = call("predict", fit, folder / "3.parquet", "--out", f"{tmp_path / 'one'}/")
     assert one.exit_code == 0
     assert os.listdir(tmp_path / "one") == ["3.parquet"]

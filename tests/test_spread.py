@@ -284,6 +284,8 @@ def test_a_recipe_is_run_on_a_cluster(processes: Any, tmp_path: Path) -> None:
         )
     recipe = jm.Recipe(spec=SPEC, path="rows", base=tmp_path)
     jm.write_recipe(recipe, tmp_path / "model.toml")
+    looked = call("check", str(tmp_path / "model.toml"), "--dask", address, "--json")
+    assert json.loads(looked.stdout)["n_rows"] == 900
     done = call("fit", str(tmp_path / "model.toml"), "--dask", address, "--quiet")
     assert done.exit_code == 0, done.output
     tree = jm.load(tmp_path / "model.nc")
@@ -416,3 +418,56 @@ def test_densities_of_parts_leave_the_prior_out(client: Any) -> None:
     expected = densities(density.problem, points, 1) - prior_densities(density.problem, points)
     assert own.elsewhere is not None
     np.testing.assert_allclose(own.elsewhere.log_likelihoods(points), expected, rtol=1e-12)
+
+
+# What a table looks like before the fit
+
+
+def test_a_check_is_that_of_all_rows_in_memory(client: Any) -> None:
+    table = mixed()
+    for spec in (MODELS["holes"], MODELS["levels that are missing"]):
+        expected = jm.check(table, spec, seed=2)
+        found = jm.check(parts_of(table), spec, seed=2, pool=client)
+        assert found == expected
+
+
+def test_errors_are_looked_for_in_all_rows(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 200)
+    table = mixed().drop(columns="site").astype({"visits": float})
+    place = np.sort(np.random.default_rng(0).choice(600, 200, replace=False))
+    outside = sorted({*range(600)} - {*place.tolist()})
+    early, late = outside[3], outside[-3]
+    table.loc[early, "b"], table.loc[late, "cost"] = np.inf, np.inf
+    found = jm.check(parts_of(table), MODELS["holes"], pool=client)
+    assert [(each.code, each.column, each.row) for each in found.errors] == [
+        ("infinite", "b", early),
+        ("infinite", "cost", late),
+    ]
+    assert found.errors[0].message.startswith("Partition 0 of the Dask DataFrame: ")
+    assert found.n_rows is None
+    with pytest.raises(DataError, match="Partition 0 of the Dask DataFrame: "):
+        jm.fit(parts_of(table), MODELS["holes"], pool=client, progress=False)
+
+
+def test_a_check_counts_what_is_missing_in_all_rows(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = jm.check(mixed(), MODELS["numbers"], em=False)
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 200)
+    found = jm.check(parts_of(mixed()), MODELS["numbers"], em=False, pool=client)
+    assert found.n_rows == whole.n_rows == mixed()["a"].notna().sum()
+    assert found.factors == whole.factors
+    wanted = [each for each in whole.warnings if each.code == "missing"]
+    assert [each for each in found.warnings if each.code == "missing"] == wanted
+
+
+def test_what_the_sample_refuses_is_said_by_its_rows(client: Any) -> None:
+    table = mixed().assign(b=lambda each: each["b"].where(each.index != 417, np.inf))
+    (issue,) = jm.check(parts_of(table), MODELS["numbers"], pool=client).errors
+    assert (issue.code, issue.row) == ("infinite", 417)
+    with pytest.raises(SpecError, match="follows gradients of rows in one process"):
+        jm.check(
+            parts_of(mixed()), replace(SPEC, sampler=jm.SamplerSpec(sampler="nutpie")), pool=client
+        )
+    with pytest.raises(SpecError, match="takes a table whose parts workers can hold"):
+        jm.check(mixed(), MODELS["numbers"], pool=client)

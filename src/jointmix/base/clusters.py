@@ -92,7 +92,8 @@ def on_cluster(
 
     failure: Exception | None = None
     with connected(cluster) as client:
-        sent = _sent(tasks, client)
+        once = _Once(client)
+        sent = _sent(tasks, client, once)
         ready = as_completed(sent, loop=client.loop)
         try:
             for future in _finished(ready, client):
@@ -105,7 +106,7 @@ def on_cluster(
                     # Its worker died with what it had found: another finds it again.
                     ready.add(future)
                     continue
-                more = _sent(then(found), client)
+                more = _sent(then(found), client, once)
                 sent += more
                 for each in more:
                     ready.add(each)
@@ -116,6 +117,12 @@ def on_cluster(
                 future.release()
     if failure is not None:
         raise _named(failure, address_of(cluster))
+
+
+def is_client(pool: object) -> bool:
+    """Whether it is a Dask client, without importing Dask."""
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(pool).__mro__}
+    return "distributed.client.Client" in kinds
 
 
 def address_of(cluster: Any) -> str:
@@ -147,6 +154,22 @@ def connected(cluster: Any) -> Iterator[Any]:
         raise SamplingError(f"The Dask scheduler at {address} was lost.") from error
 
 
+@contextmanager
+def opened(pool: Any) -> Iterator[Any]:
+    """The pool, with a client in place of the address of a scheduler.
+
+    Raises
+    ------
+    SamplingError
+        If the cluster has no workers, or its scheduler is lost.
+    """
+    if not isinstance(pool, str):
+        yield pool
+        return
+    with connected(pool) as client:
+        yield client
+
+
 def held(function: Callable[..., Any], parts: Iterable[Any], client: Any, *given: Any) -> list[Any]:
     """Futures of what a function makes of each part, which stays with the worker that made it."""
     return [client.submit(_alone, function, part, *given, pure=False) for part in parts]
@@ -172,9 +195,7 @@ def of_parts(
         What the function raised.
     """
     address = address_of(client)
-    # A future of what is large is sent to each worker once.
-    sent = [client.submit(_same, each, pure=False) if _is_large(each) else each for each in given]
-    found = held(function, parts, client, *sent)
+    found = held(function, parts, client, *_Once(client).all(given))
     try:
         for future in found:
             failure = _failure(future, client)
@@ -227,12 +248,32 @@ def _named(failure: Exception, address: str) -> Exception:
     return named
 
 
-def _sent(tasks: Iterable[tuple[int, Any]], client: Any) -> list[Any]:
+def _sent(tasks: Iterable[tuple[int, Any]], client: Any, once: "_Once") -> list[Any]:
     """The futures of tasks that a client has been given."""
     return [
-        client.submit(function, *given, pure=False, priority=-rank, **options)
+        client.submit(function, *once.all(given), pure=False, priority=-rank, **options)
         for rank, (function, given, options) in tasks
     ]
+
+
+class _Once:
+    """Sends what is large, and given to several tasks, to a cluster once."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        # The values are held, so that no other has the identity of one of them.
+        self._found: dict[int, tuple[Any, Any]] = {}
+
+    def all(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments, and those in tuples of them, with futures in place of large ones."""
+        return tuple(self.all(each) if type(each) is tuple else self._one(each) for each in given)
+
+    def _one(self, value: Any) -> Any:
+        if not _is_large(value):
+            return value
+        if id(value) not in self._found:
+            self._found[id(value)] = value, self._client.submit(_same, value, pure=False)
+        return self._found[id(value)][1]
 
 
 def _finished(ready: Any, client: Any) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from jointmix.base.arguments import shown, whole_number
-from jointmix.base.clusters import check_scheduler, connected, nothing, on_cluster
+from jointmix.base.clusters import check_scheduler, connected, is_client, nothing, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores, limited_cores
 from jointmix.base.processes import Processes
@@ -56,7 +56,7 @@ def chosen_pool(pool: Pool, jobs: int = 1) -> Pool:
         return None if jobs == 1 else jobs
     if jobs != 1:
         raise SpecError(f"pool says where jobs run, and how many: leave out jobs={jobs}.")
-    if isinstance(pool, Executor) or _is_client(pool):
+    if isinstance(pool, Executor) or is_client(pool):
         return pool
     if isinstance(pool, str):
         check_scheduler(pool)
@@ -67,12 +67,6 @@ def chosen_pool(pool: Pool, jobs: int = 1) -> Pool:
         "pool must be a Dask client or its scheduler's address, an executor of concurrent.futures, "
         f"or a number of processes; got {shown(pool)}."
     )
-
-
-def _is_client(pool: object) -> bool:
-    """Whether it is a Dask client, without importing Dask."""
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(pool).__mro__}
-    return "distributed.client.Client" in kinds
 
 
 def other_pool(pool: Pool, jobs: int) -> Pool:
@@ -104,7 +98,7 @@ def cluster_of(pool: Pool) -> Iterator[Any]:
     if pool is None:
         yield None
         return
-    if not (isinstance(pool, str) or _is_client(pool)):
+    if not (isinstance(pool, str) or is_client(pool)):
         raise SpecError(
             "A fit's pool must be a Dask client or its scheduler's address, whose workers hold the "
             f"table's parts; got {shown(pool)}."

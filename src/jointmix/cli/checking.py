@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from jointmix.base.text import one_line
-from jointmix.cli.options import SpecPath
+from jointmix.cli.options import DaskRows, SpecPath
 
 
 def check_command(
@@ -17,6 +17,7 @@ def check_command(
     as_json: Annotated[bool, typer.Option("--json", help="The problems as one JSON object.")] = (
         False
     ),
+    dask: DaskRows = None,
 ) -> None:
     """List all problems of SPEC and its table before a fit.
 
@@ -25,10 +26,10 @@ def check_command(
     from jointmix.fitting.recipe import read_recipe
 
     recipe = read_recipe(spec)
-    table = recipe.table()
+    table = recipe.table() if dask is None else recipe.parts_path()
     from jointmix.fitting.inspection import check
 
-    found = check(table, recipe.spec, em, recipe.seed)
+    found = check(table, recipe.spec, em, recipe.seed, dask)
     for line in [found.to_json()] if as_json else found.lines():
         typer.echo(one_line(line))
     if found.errors:

@@ -13,12 +13,13 @@ from jointmix.base.errors import PrecisionWarning, SpecError
 from jointmix.base.progress import show_progress
 from jointmix.base.text import one_line
 from jointmix.cli.arguments import parse_families, parse_quantiles, parse_shares
-from jointmix.cli.options import FitPath, Quiet
+from jointmix.cli.options import Dask, FitPath, Quiet
 from jointmix.cli.output import prediction_columns, put_csv, warn_of_extrapolation
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from jointmix.base.pools import Pool
     from jointmix.posterior.allocations import Weighting
 
 #: How the names of text tables end.
@@ -52,6 +53,8 @@ def predict_command(
             metavar="equal|joint", help="Of draws: rows are given, or more of the population."
         ),
     ] = "equal",
+    jobs: Annotated[int, typer.Option(min=1, help="Files of a folder at a time.")] = 1,
+    dask: Dask = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict the response of new rows, and their clusters.
@@ -60,6 +63,7 @@ def predict_command(
     at a time, and its predictions are a folder of as many files; the same command goes on where an
     interrupted one has stopped.
     """
+    from jointmix.base.pools import chosen_pool
     from jointmix.storage.files import refuse_same
     from jointmix.storage.trees import load
 
@@ -69,14 +73,18 @@ def predict_command(
         refuse_same({"the predictions": place}, {"the fit": fit, "the table": table})
     by_parts = table.is_dir() and place is not None and place.suffix.lower() not in _TEXTS
     if place is not None and (by_parts or _is_folder(out)):
-        _predict_parts(load(fit), table, place, levels, weighting, quiet)
+        pool = chosen_pool(dask, jobs)
+        _predict_parts(load(fit), table, place, levels, weighting, quiet, pool)
+    elif jobs > 1 or dask is not None:
+        raise SpecError("--jobs and --dask write files side by side: give --out FOLDER/.")
     else:
         _predict_csv(fit, table, place, levels, weighting)
 
 
 def _predict_parts(
-    tree: "xr.DataTree", table: Path, out: Path, levels: list[float], weighting: str, quiet: bool
-) -> None:
+    tree: "xr.DataTree", table: Path, out: Path, levels: list[float], weighting: str, quiet: bool,
+    pool: "Pool",
+) -> None:  # fmt: skip
     from jointmix.posterior.allocations import responsibilities
     from jointmix.posterior.draws import fitted_spec
     from jointmix.posterior.prediction import predict
@@ -86,9 +94,10 @@ def _predict_parts(
     with show_progress(not quiet) as progress, _telling():
         if fitted_spec(tree).response is None:
             _refuse_weighting(weighting)
-            responsibilities(tree, rows, (), out=out, progress=progress)
+            responsibilities(tree, rows, (), out=out, progress=progress, pool=pool)
         else:
-            predict(tree, rows, levels, cast("Weighting", weighting), out=out, progress=progress)
+            ways = cast("Weighting", weighting)
+            predict(tree, rows, levels, ways, out=out, progress=progress, pool=pool)
     typer.echo(f"predictions: {one_line(str(out))}")
 
 

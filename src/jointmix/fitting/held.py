@@ -3,7 +3,7 @@
 A part is read and converted once; what is asked of it then are sums over its rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,13 @@ from jointmix.base.errors import DataError
 from jointmix.families.parameters import Parameters
 from jointmix.kernel.densities import prior_densities
 from jointmix.kernel.entry import value_and_gradient
-from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.dataset import Dataset, inspect_table, make_dataset
 from jointmix.model.scaling import Scaling
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.curvature import curvature
 from jointmix.modes.density import RowsDensity
 from jointmix.posterior.scores import mean_density
+from jointmix.tables.issues import Issue
 from jointmix.tables.loaded import Loaded
 
 
@@ -36,6 +37,41 @@ def converted(part: Loaded, spec: ModelSpec) -> Dataset | None:
         return make_dataset(part.frame(), spec, for_fit=False)
     except DataError as error:
         raise type(error)(f"{part.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """What is found in a part before anything is fitted.
+
+    Attributes
+    ----------
+    n_rows, n_used
+        Its rows, and those that would be fitted.
+    missing
+        Column → missing entries of rows left out.
+    errors
+        Why its rows cannot be fitted, naming it.
+    """
+
+    n_rows: int
+    n_used: int = 0
+    missing: dict[str, int] = field(default_factory=dict)
+    errors: tuple[Issue, ...] = ()
+
+
+def looked_at(part: Loaded, spec: ModelSpec) -> LookedAt:
+    """All errors of one part."""
+    if part.n_rows == 0:
+        return LookedAt(0)
+    dataset, issues = inspect_table(part.frame(), spec, for_fit=False)
+    if dataset is not None:
+        return LookedAt(part.n_rows, len(dataset.values), dataset.missing)
+    errors = tuple(
+        replace(each, message=f"{part.name}: {each.message}")
+        for each in issues
+        if each.severity == "error"
+    )
+    return LookedAt(part.n_rows, errors=errors)
 
 
 @dataclass(frozen=True, eq=False)

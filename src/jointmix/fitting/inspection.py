@@ -9,6 +9,7 @@ import numpy as np
 
 from jointmix.base.arguments import shown, whole_number
 from jointmix.base.errors import MemoryLimitError, MissingExtraError, SpecError
+from jointmix.base.pools import Pool, cluster_of
 from jointmix.base.shown import Glance, Shown, marked
 from jointmix.model.dataset import Dataset, inspect_table
 from jointmix.model.degenerate import table_warnings
@@ -123,6 +124,7 @@ def check(
     spec: ModelSpec | str,
     em: bool = True,
     seed: int = 1,
+    pool: Pool = None,
     **model: Unpack[ModelFields],
 ) -> Inspection:
     """Everything that is wrong with, or worth knowing about, a table for a model.
@@ -143,6 +145,9 @@ def check(
         responses without noise inside a cluster, outliers. It does where there is no error.
     seed
         Of EM's starts, as given to `fit`.
+    pool
+        A Dask client, or its scheduler's address, as `fit` takes it: the rows are looked for
+        errors where they lie, and the rest is found in the sample that the fit would hold.
     **model
         Beside a formula, as `fit` takes it.
 
@@ -154,7 +159,10 @@ def check(
     Raises
     ------
     SpecError
-        If ``spec`` is no specification, ``seed`` no whole number or ``em`` not true or false.
+        If ``spec`` is no specification, ``seed`` no whole number, ``em`` not true or false, or the
+        pool, the table or the sampler none that goes with rows that lie with workers.
+    SamplingError
+        If the pool's cluster is lost.
 
     Examples
     --------
@@ -165,11 +173,18 @@ def check(
     spec, seed = as_spec(spec, **model), whole_number("seed", seed, 0)
     if not isinstance(em, bool):
         raise SpecError(f"em must be true or false; got {shown(em)}.")
-    table, beyond, numbers = _what_fits(table, spec)
-    dataset, found = inspect_table(table, spec)
-    n_rows = None if dataset is None or beyond else len(dataset.values)
+    with cluster_of(pool) as client:
+        if client is None:
+            dataset, beyond, n_rows, numbers = _here(table, spec)
+        else:
+            from jointmix.fitting.spread import inspect_spread, require_sums
+
+            require_sums(spec.sampler)
+            numbers = None
+            dataset, beyond, n_rows = inspect_spread(table, spec, client)
     spec = spec if dataset is None else dataset.spec
-    issues = [*beyond, *found, *_plan_issues(spec, n_rows or minimum_rows(spec))]
+    n_here = minimum_rows(spec) if n_rows is None or dataset is None else len(dataset.values)
+    issues = [*beyond, *_plan_issues(spec, n_here)]
     if dataset is not None:
         issues = [issue for issue in issues if issue.severity == "error"]
         issues += table_warnings(dataset)
@@ -180,6 +195,16 @@ def check(
         places = [None if each.row is None else int(numbers[each.row]) for each in issues]
         issues = [replace(each, row=row) for each, row in zip(issues, places, strict=True)]
     return Inspection(_errors_first(issues), n_rows, factors)
+
+
+def _here(
+    table: object, spec: ModelSpec
+) -> tuple[Dataset | None, list[Issue], int | None, np.ndarray | None]:
+    """The table or a sample of it, its issues, the rows of a fit, and the numbers of a sample's."""
+    table, beyond, numbers = _what_fits(table, spec)
+    dataset, found = inspect_table(table, spec)
+    n_rows = None if dataset is None or beyond else len(dataset.values)
+    return dataset, [*beyond, *found], n_rows, numbers
 
 
 def _what_fits(table: object, spec: ModelSpec) -> tuple[object, list[Issue], np.ndarray | None]:

@@ -187,15 +187,21 @@ class Recipe:
         """
         from jointmix.fitting.workflow import fit
 
-        table = self.table() if pool is None else self._parts()
+        table = self.table() if pool is None else self.parts_path()
         tree = fit(
             table, self.spec, self.seed if seed is None else seed,
             progress=progress, stream=stream, start=self.start, pool=pool,
         )  # fmt: skip
         return self.completed(tree, table)
 
-    def _parts(self) -> Path:
-        """Where the table's parts lie."""
+    def parts_path(self) -> Path:
+        """Where the parts of its table lie, which a pool's workers are to hold.
+
+        Raises
+        ------
+        SpecError
+            If the recipe says what they cannot hold of rows.
+        """
         for what, given in (
             ("id of [data]", self.id_columns),
             ("compare_with of [report]", self.report.compare_with),

@@ -19,12 +19,13 @@ from jointmix.base.clusters import held, of_parts
 from jointmix.base.errors import DataError, SpecError
 from jointmix.families.parameters import Parameters
 from jointmix.fitting import held as worker
-from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.model.dataset import Dataset, inspect_table, make_dataset
 from jointmix.model.designed import sources
 from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.tables import loaded as loading
+from jointmix.tables.issues import Issue
 from jointmix.tables.part_sources import in_parts, open_parts
 from jointmix.tables.parts import Parts
 
@@ -124,17 +125,10 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
     SamplingError
         If the cluster is lost.
     """
-    if not in_parts(table) or is_polars_lazyframe(table):
-        raise SpecError(
-            "With pool, a fit takes a table whose parts workers can hold: a Parquet file or "
-            "folder, a pyarrow Dataset or a Dask DataFrame."
-        )
-    weighing = () if spec.row_weights is None else (spec.row_weights,)
-    parts, columns = open_parts(table), tuple(dict.fromkeys((*sources(spec), *weighing)))
-    parts.require(columns)
-    loaded = _loaded(table, parts, columns, client)
-    counts = of_parts(loading.n_rows, loaded, client)
-    dataset = _sample(parts, loaded, counts, spec, client)
+    parts, loaded, counts = _opened(table, spec, client)
+    frame, place = _sample(parts, loaded, counts, client)
+    dataset = make_dataset(frame, spec)
+    dataset = replace(dataset, row=place[dataset.row])
     numbers = held(worker.converted, loaded, client, dataset.spec)
     found = [each for each in of_parts(worker.counted, numbers, client) if each is not None]
     scaling = model_scaling(dataset.values, dataset.spec, dataset.users_rows.weight, _spread(found))
@@ -153,15 +147,69 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
     ).scaled_by(scaling)
 
 
+def inspect_spread(
+    table: object, spec: ModelSpec, client: Any
+) -> tuple[Dataset | None, list[Issue], int | None]:
+    """As `inspect_table`: errors of all rows, and what else is worth knowing of a sample.
+
+    Returns
+    -------
+    dataset
+        The sample's, with the number of all rows; None where an issue is an error.
+    issues
+        Their rows are numbers in the whole table.
+    n_rows
+        Rows that would be fitted; None where the sample's errors leave that open.
+
+    Raises
+    ------
+    SpecError, SamplingError
+        As `spread_dataset` does.
+    """
+    parts, loaded, counts = _opened(table, spec, client)
+    frame, place = _sample(parts, loaded, counts, client)
+    dataset, found = inspect_table(frame, spec)
+    issues = [_of_row(each, place) for each in found]
+    if dataset is None:
+        return None, issues, None
+    looked = of_parts(worker.looked_at, loaded, client, dataset.spec)
+    missing: Counter[str] = Counter()
+    for each, first in zip(looked, np.cumsum([0, *counts]), strict=False):
+        missing.update(each.missing)
+        issues += [_of_row(issue, first + np.arange(each.n_rows)) for issue in each.errors]
+    dataset = replace(
+        dataset,
+        row=place[dataset.row],
+        n_rows=sum(counts),
+        missing={name: missing[name] for name in dataset.columns if missing[name]},
+    )
+    if any(each.errors for each in looked):
+        return None, issues, None
+    return dataset, issues, sum(each.n_used for each in looked)
+
+
+def _of_row(issue: Issue, numbers: np.ndarray) -> Issue:
+    return issue if issue.row is None else replace(issue, row=int(numbers[issue.row]))
+
+
+def _opened(table: object, spec: ModelSpec, client: Any) -> tuple[Parts, list[Any], list[int]]:
+    """A table in parts, futures of them with workers, and how many rows each has."""
+    if not in_parts(table) or is_polars_lazyframe(table):
+        raise SpecError(
+            "With pool, a fit takes a table whose parts workers can hold: a Parquet file or "
+            "folder, a pyarrow Dataset or a Dask DataFrame."
+        )
+    weighing = () if spec.row_weights is None else (spec.row_weights,)
+    parts, columns = open_parts(table), tuple(dict.fromkeys((*sources(spec), *weighing)))
+    parts.require(columns)
+    loaded = _loaded(table, parts, columns, client)
+    return parts, loaded, of_parts(loading.n_rows, loaded, client)
+
+
 def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> list[Any]:
     """Futures of the parts as they are read, each by a worker."""
     if is_dask_dataframe(table):
-        chosen = table[list(columns)].to_delayed()
-        frames = client.compute(list(chosen))
-        return [
-            client.submit(loading.of_partition, frame, piece.name, pure=False)
-            for frame, piece in zip(frames, parts.pieces, strict=True)
-        ]
+        return loading.partitions(table, parts, columns, client)
     # In turn, as all that is asked of a part later is done where it lies.
     workers = sorted(client.ncores())
     return [
@@ -174,9 +222,9 @@ def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> 
 
 
 def _sample(
-    parts: Parts, loaded: list[Any], counts: list[int], spec: ModelSpec, client: Any
-) -> Dataset:
-    """Rows at random, always the same; what is learned of the table, such as levels, is of them."""
+    parts: Parts, loaded: list[Any], counts: list[int], client: Any
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows at random, always the same, and their numbers in the whole table."""
     n = sum(counts)
     if n == 0:
         raise DataError(f"{parts.origin}: has no rows; give at least one.")
@@ -192,8 +240,7 @@ def _sample(
     frame = loading.together(found).frame()
     if not parts.index:
         frame.index = pd.Index(place)
-    dataset = make_dataset(frame, spec)
-    return replace(dataset, row=place[dataset.row])
+    return frame, place
 
 
 def _spread(found: Sequence[worker.Counted]) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from jointmix.base.arguments import (
 )
 from jointmix.base.errors import DataError, SpecError
 from jointmix.base.machine import available_cores
+from jointmix.base.pools import Pool
 from jointmix.base.progress import ProgressOption
 from jointmix.base.schema import CHAIN, CLUSTER, DRAW, OBS, OBS_BIS, require_group
 from jointmix.families.mixture import (
@@ -41,7 +42,7 @@ from jointmix.posterior.draws import (
     table_rows,
     with_holes,
 )
-from jointmix.posterior.in_parts import Writing, as_table, write_parts
+from jointmix.posterior.in_parts import Writing, require_out, write_parts
 
 #: How much each draw counts where the response is predicted: see `jointmix.predict`.
 Weighting = Literal["equal", "joint"]
@@ -62,6 +63,7 @@ def responsibilities(
     quantiles: Sequence[float] = ...,
     out: None = None,
     progress: ProgressOption = None,
+    pool: None = None,
 ) -> xr.Dataset: ...
 
 
@@ -73,6 +75,7 @@ def responsibilities(
     *,
     out: str | Path,
     progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> Path: ...
 
 
@@ -82,6 +85,7 @@ def responsibilities(
     quantiles: Sequence[float] = (0.05, 0.95),
     out: str | Path | None = None,
     progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> xr.Dataset | Path:
     """Probabilities of the clusters, without and with the response, and what it told.
 
@@ -96,7 +100,7 @@ def responsibilities(
         None takes the rows of the fit. Missing features are integrated out.
     quantiles
         Of the posterior of each probability, in (0, 1); none for an empty sequence.
-    out, progress
+    out, progress, pool
         A folder of Parquet files, part by part of a table in parts, as `predict` takes it. Where
         a part lacks the response and others hold it, the part is refused.
 
@@ -126,14 +130,15 @@ def responsibilities(
     """
     probability = probabilities("quantiles", quantiles)
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    require_out(out, pool)
     if out is not None:
         writing = Writing(
             what="responsibilities",
             arguments={"quantiles": probability.tolist()},
-            work=lambda rows, _: as_table(responsibilities(tree, rows, probability.tolist())),
+            work=_of_part,
             optional=() if spec.response is None else (spec.response,),
         )
-        return write_parts(tree, table, out, writing, progress)
+        return write_parts(tree, table, out, writing, progress, pool)
     rows, has_response = table_rows(
         tree, spec, table, spec.response, (*spec.clustering, *with_holes(spec))
     )
@@ -167,6 +172,10 @@ def responsibilities(
         told = rel_entr(means[1], np.maximum(means[0], 1e-300)).sum(axis=-1) / np.log(2)
         result["information"] = (OBS, np.maximum(told, 0.0))
     return result.assign(allocation=(OBS, clusters[means[max(known.values())].argmax(axis=-1)]))
+
+
+def _of_part(tree: xr.DataTree, rows: object, _: object, quantiles: Sequence[float]) -> xr.Dataset:
+    return responsibilities(tree, rows, quantiles)
 
 
 def allocation_draws(tree: xr.DataTree, table: object = None, seed: int = 1) -> xr.DataArray:

@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from jointmix.base.arguments import choice, number_list, whole_number
 from jointmix.base.errors import DataError, SpecError
+from jointmix.base.pools import Pool
 from jointmix.base.progress import ProgressOption
 from jointmix.base.schema import CHAIN, DRAW, OBS
 from jointmix.kernel.predictive import density_at
 from jointmix.posterior.allocations import Batch, Weighting, each_batch
 from jointmix.posterior.draws import fitted_spec, posterior_parameters, table_rows, with_holes
-from jointmix.posterior.in_parts import Writing, write_parts
+from jointmix.posterior.in_parts import Writing, require_out, write_parts
 from jointmix.posterior.pointwise import log_densities
 from jointmix.posterior.prediction import predictions
 from jointmix.tables.labels import as_labels
@@ -37,12 +39,17 @@ def log_density(
     table: object = None,
     out: None = None,
     progress: ProgressOption = None,
+    pool: None = None,
 ) -> xr.Dataset: ...
 
 
 @overload
 def log_density(
-    tree: xr.DataTree, table: object, out: str | Path, progress: ProgressOption = None
+    tree: xr.DataTree,
+    table: object,
+    out: str | Path,
+    progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> Path: ...
 
 
@@ -51,6 +58,7 @@ def log_density(
     table: object = None,
     out: str | Path | None = None,
     progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> xr.Dataset | Path:
     """Log densities of each row in each draw.
 
@@ -61,7 +69,7 @@ def log_density(
     table
         New rows with all columns of the model; None takes the rows of the fit. Entries may be
         missing where the model takes such rows (``missing="model"``).
-    out, progress
+    out, progress, pool
         A folder of Parquet files, part by part of a table in parts, as `predict` takes it. Columns
         `joint`, `feature` and `conditional` then hold a list a row: the draws of the first chain,
         of the second, and so on (24 bytes a row and draw).
@@ -86,15 +94,16 @@ def log_density(
     {'chain': 4, 'draw': 500, 'obs': 342}
     """
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
+    require_out(out, pool)
     if out is not None:
         writing = Writing(
             what="log_density",
             arguments={},
-            work=lambda rows, _: _as_lists(log_density(tree, rows)),
+            work=_as_written,
             optional=() if spec.response is None else (spec.response,),
             most=max(1, _NUMBERS_AT_A_TIME // len(parameters.weight)),
         )
-        return write_parts(tree, table, out, writing, progress)
+        return write_parts(tree, table, out, writing, progress, pool)
     rows, has_response = table_rows(tree, spec, table, spec.response, with_holes(spec))
     if spec.response is not None and not has_response:
         raise DataError(f"The log density needs the response; the table lacks {spec.response!r}.")
@@ -112,6 +121,10 @@ def log_density(
         {name: ((CHAIN, DRAW, OBS), each.reshape(shape)) for name, each in arrays.items()},
         coords={**coords, OBS: rows.label},
     )
+
+
+def _as_written(tree: xr.DataTree, rows: pd.DataFrame, _: object) -> "pa.Table":
+    return _as_lists(log_density(tree, rows))
 
 
 def _as_lists(found: xr.Dataset) -> "pa.Table":

@@ -10,11 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from jointmix.base.errors import DataError
+from jointmix.base.pools import Pool
 from jointmix.base.progress import ProgressOption
 from jointmix.model.designed import may_be_levels, sources
 from jointmix.posterior.allocations import responsibilities
 from jointmix.posterior.draws import fitted_spec, one_row
-from jointmix.posterior.in_parts import Writing, write_parts
+from jointmix.posterior.in_parts import Writing, require_out, write_parts
 from jointmix.posterior.prediction import predict
 from jointmix.posterior.wide import columns_of
 from jointmix.tables.columns import read_columns
@@ -33,6 +34,7 @@ def assign(
     prefix: str = "",
     out: None = None,
     progress: ProgressOption = None,
+    pool: None = None,
 ) -> pd.DataFrame: ...
 
 
@@ -44,6 +46,7 @@ def assign(
     *,
     out: str | Path,
     progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> Path: ...
 
 
@@ -53,6 +56,7 @@ def assign(
     prefix: str = "",
     out: str | Path | None = None,
     progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> pd.DataFrame | Path:
     """A table with what a fit says of each of its rows as further columns.
 
@@ -65,7 +69,7 @@ def assign(
         A fitted tree.
     prefix
         In front of the names of the new columns.
-    out, progress
+    out, progress, pool
         A folder of Parquet files, part by part of a table in parts, as `predict` takes it; they
         hold all columns of the table. Without ``out`` such a table is read whole.
 
@@ -90,15 +94,16 @@ def assign(
     1
     """
     spec = fitted_spec(tree)
+    require_out(out, pool)
     if out is not None:
         writing = Writing(
             what="assign",
             arguments={"prefix": prefix},
-            work=lambda rows, columns: _beside(columns, assign(rows, tree, prefix), rows),
+            work=_as_written,
             whole=True,
             optional=() if spec.response is None else (spec.response,),
         )
-        return write_parts(tree, table, out, writing, progress)
+        return write_parts(tree, table, out, writing, progress, pool)
     frame = _as_pandas(one_row(table))
     response = spec.response if spec.response in frame.columns else None
     given = [name for name in sources(spec) if name != spec.response or response]
@@ -113,6 +118,12 @@ def assign(
     if taken:
         raise DataError(f"The table has a column {listed(taken)} already; give a prefix.")
     return frame.assign(**named)
+
+
+def _as_written(
+    tree: xr.DataTree, rows: pd.DataFrame, columns: "pa.Table", prefix: str
+) -> "pa.Table":
+    return _beside(columns, assign(rows, tree, prefix), rows)
 
 
 def _beside(columns: "pa.Table", assigned: pd.DataFrame, rows: pd.DataFrame) -> "pa.Table":

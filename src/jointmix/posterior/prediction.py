@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from joblib import Parallel, delayed
 
 from jointmix.base.arguments import choice, probabilities
 from jointmix.base.errors import PrecisionWarning, SpecError
 from jointmix.base.machine import available_cores
+from jointmix.base.pools import Pool
 from jointmix.base.progress import ProgressOption
 from jointmix.base.schema import CLUSTER, OBS
 from jointmix.families.mixture import log_likelihood, log_terms
@@ -38,11 +38,11 @@ from jointmix.posterior.draws import (
     spread,
     table_rows,
 )
-from jointmix.posterior.in_parts import Writing, as_table, write_parts
+from jointmix.posterior.in_parts import Writing, read_column, require_out, write_parts
 from jointmix.posterior.unknown_levels import by_cluster
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 #: Rows that one thread predicts at a time.
 _BLOCK = 256
@@ -66,6 +66,7 @@ def predict(
     weighting: Weighting = ...,
     out: None = None,
     progress: ProgressOption = None,
+    pool: None = None,
 ) -> xr.Dataset: ...
 
 
@@ -78,6 +79,7 @@ def predict(
     *,
     out: str | Path,
     progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> Path: ...
 
 
@@ -88,6 +90,7 @@ def predict(
     weighting: Weighting = "equal",
     out: str | Path | None = None,
     progress: ProgressOption = None,
+    pool: Pool = None,
 ) -> xr.Dataset | Path:
     """Predict the response from the features and predictors.
 
@@ -122,6 +125,11 @@ def predict(
         same call goes on where an interrupted one has stopped (OUT.unfinished).
     progress
         Of writing to ``out``, as `fit` takes it.
+    pool
+        Who writes the parts to ``out``, as `compare` takes it, each by itself: processes of this
+        machine, an executor, or the workers of a Dask cluster, who find table and folder at the
+        same place, or hold the partitions of a Dask DataFrame. The files are the same whoever
+        writes them.
 
     Returns
     -------
@@ -145,9 +153,12 @@ def predict(
         If a column is absent, or a predictor that is no feature holds missing entries: the model
         has no distribution for it.
     SpecError
-        If the model has no response, a quantile lies outside (0, 1) or the weighting is unknown.
+        If the model has no response, a quantile lies outside (0, 1), the weighting is unknown, or
+        there is a pool without ``out``.
     StorageError
         If ``out`` is there already, another process writes it, or it cannot be written.
+    SamplingError
+        If the pool's workers die time and again, or its cluster is lost.
     MissingExtraError
         If a table in parts, or ``out``, is given and pyarrow is not installed.
 
@@ -164,6 +175,7 @@ def predict(
     'predicted'
     """
     choice("weighting", weighting, get_args(Weighting))
+    require_out(out, pool)
     if out is None:
         found = predictions(tree, table, quantiles, weighting)
         if weighting == "joint":
@@ -171,20 +183,18 @@ def predict(
         return found
     _require_response(fitted_spec(tree))
     level = probabilities("quantiles", quantiles).tolist()
-    counts: list[np.ndarray] = []
-
-    def work(rows: pd.DataFrame, _: object) -> "pa.Table":
-        found = predictions(tree, rows, level, weighting)
-        if weighting == "joint":
-            counts.append(found["effective_draws"].values.astype(np.float32))
-        return as_table(found)
-
     arguments = {"quantiles": level, "weighting": weighting}
-    writing = Writing(what="predict", arguments=arguments, work=work)
-    path = write_parts(tree, table, out, writing, progress)
-    if counts:
-        _warn_of_few(np.concatenate(counts))
+    writing = Writing(what="predict", arguments=arguments, work=_of_part)
+    path = write_parts(tree, table, out, writing, progress, pool)
+    if weighting == "joint":
+        _warn_of_few(read_column(path, "effective_draws"))
     return path
+
+
+def _of_part(
+    tree: xr.DataTree, rows: object, _: object, quantiles: Sequence[float], weighting: Weighting
+) -> xr.Dataset:
+    return predictions(tree, rows, quantiles, weighting)
 
 
 def _warn_of_few(effective: np.ndarray) -> None:

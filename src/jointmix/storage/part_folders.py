@@ -160,6 +160,11 @@ def _claim(unfinished: Path, path: Path, job: Mapping[str, Any]) -> None:
         raise StorageError(f"{unfinished}: holds what this job has not written; delete it.")
     else:
         write_file(mark, text.encode())
+    _clear(unfinished)
+
+
+def _clear(unfinished: Path) -> None:
+    """Take away what processes that were killed had begun to write."""
     for left in unfinished.glob(".*.tmp"):
         left.unlink(missing_ok=True)
 
@@ -167,6 +172,7 @@ def _claim(unfinished: Path, path: Path, job: Mapping[str, Any]) -> None:
 def _finish(unfinished: Path, path: Path, lock: FileLock) -> None:
     try:
         _refuse_existing(path)
+        _clear(unfinished)
         lock.release()
         (unfinished / _LOCK).unlink(missing_ok=True)
         if path.is_dir():

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jointmix.tables.parts import Parts, as_frame
+from jointmix.tables.parts import Parts, as_frame, of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,10 @@ class Loaded:
         """All rows, numbered from 0 where they have no labels."""
         return as_frame(self.table, self.index, 0)
 
+    def parts(self) -> Parts:
+        """The same as a table of one piece."""
+        return of_table(self.table, self.name, self.index)
+
 
 def load(parts: Parts, columns: Sequence[str]) -> Loaded:
     """Some columns of a table of one piece.
@@ -53,6 +57,16 @@ def load(parts: Parts, columns: Sequence[str]) -> Loaded:
     found = [*parts.tables(0, columns)]
     whole = pa.concat_tables(found, promote_options="permissive") if found else pa.table({})
     return Loaded(whole, piece.name, parts.index)
+
+
+def partitions(frame: Any, parts: Parts, columns: Sequence[str], client: Any) -> list[Any]:
+    """Futures of the partitions of a Dask DataFrame, each where a cluster's worker made it."""
+    chosen = frame[list(columns)].to_delayed()
+    made = client.compute(list(chosen))
+    return [
+        client.submit(of_partition, each, piece.name, pure=False)
+        for each, piece in zip(made, parts.pieces, strict=True)
+    ]
 
 
 def of_partition(frame: "pd.DataFrame", name: str) -> Loaded:

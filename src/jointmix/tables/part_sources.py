@@ -1,7 +1,8 @@
 """What is read a part at a time: Parquet files and folders, datasets, lazy frames."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import narwhals as nw
 from jointmix.base.arguments import file_path
 from jointmix.base.errors import DataError, MissingExtraError
 from jointmix.tables.issues import quoted
-from jointmix.tables.parts import ROWS_AT_A_TIME, Parts, Piece, first_line
+from jointmix.tables.parts import ROWS_AT_A_TIME, Parts, Piece, first_line, of_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,7 +146,7 @@ def _of_dataset(dataset: Any, origin: str) -> Parts:
             ) from error
         for key in ds.get_partition_keys(fragment.partition_expression):
             schema = schema if key in schema.names else schema.append(dataset.schema.field(key))
-        pieces.append(Piece(name, _fragment_reader(fragment, schema), schema, n_rows, _mark(name)))
+        pieces.append(Piece(name, _Fragment(fragment, schema), schema, n_rows, _mark(name)))
     if not pieces:
         raise DataError(f"{origin}: holds no rows, as it has no part.")
     first = pieces[0].schema
@@ -155,20 +156,24 @@ def _of_dataset(dataset: Any, origin: str) -> Parts:
     return Parts(origin, columns, tuple(pieces), index)
 
 
-def _fragment_reader(fragment: Any, schema: "pa.Schema") -> Callable[[Sequence[str]], Any]:
-    import pyarrow.dataset as ds
+@dataclass(frozen=True, eq=False)
+class _Fragment:
+    """Reads a fragment of a dataset by a schema."""
 
-    plain = isinstance(fragment, ds.ParquetFileFragment)
-    # Pages ahead of what is asked for would be held beside it.
-    options = ds.ParquetFragmentScanOptions(pre_buffer=False) if plain else None
+    fragment: Any
+    schema: "pa.Schema"
 
-    def read(columns: Sequence[str]) -> Any:
-        return fragment.to_batches(
-            schema=schema, columns=list(columns), batch_size=ROWS_AT_A_TIME, batch_readahead=1,
-            fragment_readahead=1, fragment_scan_options=options,
+    def __call__(self, columns: Sequence[str]) -> Any:
+        """Its rows, a few at a time."""
+        import pyarrow.dataset as ds
+
+        plain = isinstance(self.fragment, ds.ParquetFileFragment)
+        # Pages ahead of what is asked for would be held beside it.
+        options = ds.ParquetFragmentScanOptions(pre_buffer=False) if plain else None
+        return self.fragment.to_batches(
+            schema=self.schema, columns=list(columns), batch_size=ROWS_AT_A_TIME,
+            batch_readahead=1, fragment_readahead=1, fragment_scan_options=options,
         )  # fmt: skip
-
-    return read
 
 
 def _mark(name: str) -> str:
@@ -199,36 +204,48 @@ def _of_memory(table: Any) -> Parts:
             whole = nw.from_native(frame, eager_only=True).to_arrow()
     except (ValueError, TypeError) as error:
         raise DataError(f"The table is none that Parquet holds ({first_line(error)}).") from error
-    index = _index_columns(whole.schema)
-    columns = tuple(each for each in whole.column_names if each not in index)
-
-    def read(chosen: Sequence[str]) -> Iterator[Any]:
-        yield whole.select(list(chosen))
-
-    return Parts(name, columns, (Piece(name, read, whole.schema, whole.num_rows),), index)
+    return of_table(whole, name, _index_columns(whole.schema))
 
 
 def _of_lazy(frame: Any) -> Parts:
     schema = frame.collect_schema()
     empty = schema.to_frame().to_arrow().schema
+    piece = Piece("The lazy frame", _Lazy(frame), empty)
+    return Parts("The lazy frame", tuple(schema.names()), (piece,))
 
-    def read(columns: Sequence[str]) -> Iterator[Any]:
-        chosen = frame.select(list(columns))
+
+@dataclass(frozen=True, eq=False)
+class _Lazy:
+    """Collects a lazy frame of polars."""
+
+    frame: Any
+
+    def __call__(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Its rows, a few at a time."""
+        chosen = self.frame.select(list(columns))
         for batch in chosen.collect_batches(chunk_size=ROWS_AT_A_TIME, maintain_order=True):
             yield batch.to_arrow()
 
-    return Parts("The lazy frame", tuple(schema.names()), (Piece("The lazy frame", read, empty),))
-
 
 def _of_dask(frame: Any) -> Parts:
-    def piece(number: int) -> Piece:
-        def read(columns: Sequence[str]) -> Iterator[Any]:
-            import pyarrow as pa
-
-            found = frame.partitions[number][list(columns)].compute()
-            yield pa.Table.from_pandas(found, preserve_index=False)
-
-        return Piece(f"Partition {number} of the Dask DataFrame", read)
-
+    pieces = [
+        Piece(f"Partition {number} of the Dask DataFrame", _Partition(frame, number))
+        for number in range(frame.npartitions)
+    ]
     columns = tuple(str(name) for name in frame.columns)
-    return Parts("The Dask DataFrame", columns, tuple(map(piece, range(frame.npartitions))))
+    return Parts("The Dask DataFrame", columns, tuple(pieces))
+
+
+@dataclass(frozen=True, eq=False)
+class _Partition:
+    """Computes a partition of a Dask DataFrame."""
+
+    frame: Any
+    number: int
+
+    def __call__(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Its rows at once."""
+        import pyarrow as pa
+
+        found = self.frame.partitions[self.number][list(columns)].compute()
+        yield pa.Table.from_pandas(found, preserve_index=False)

@@ -150,6 +150,23 @@ def as_frame(table: "pa.Table", index: Sequence[str], first: int) -> "pd.DataFra
     return frame
 
 
+def of_table(table: "pa.Table", name: str, index: tuple[str, ...] = ()) -> Parts:
+    """A table in memory as one piece of that name; ``index`` are columns of it."""
+    columns = tuple(each for each in table.column_names if each not in index)
+    return Parts(name, columns, (Piece(name, _Chosen(table), table.schema, table.num_rows),), index)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Hands out columns of a table."""
+
+    table: "pa.Table"
+
+    def __call__(self, columns: Sequence[str]) -> Iterator["pa.Table"]:
+        """All rows at once."""
+        yield self.table.select(list(columns))
+
+
 def whole_frame(parts: Parts) -> "pd.DataFrame":
     """All columns of all pieces at once, with the types that all pieces can take."""
     import pyarrow as pa
