@@ -109,7 +109,7 @@ def test_the_density_of_a_row_is_the_joint_gaussian_s_of_what_it_has() -> None:
         n_clusters=1, features=["a", "b"], predictors=["a"], response="y", missing="model",
         standardize=False,
     )  # fmt: skip
-    dataset = make_dataset(table, spec, for_fit=False)
+    dataset = make_dataset(table, spec, demand="density")
     values = {
         "weight": np.ones(1), "mean": np.array([[0.2, 0.5]]), "sd": np.array([[1.2, 0.8]]),
         "correlation": np.array([[[1, 0.4], [0.4, 1]]]), "intercept": np.array([0.3]),

@@ -138,9 +138,9 @@ def test_the_fewest_rows_bind_a_fit_alone() -> None:
         "at least 6 rows (K = 2), got 2 complete ones (of 3); use fewer clusters or columns."
     )
     # Collinear as well, which does not matter where nothing is estimated.
-    assert len(make_dataset(table, drop, for_fit=False).values) == 2
+    assert len(make_dataset(table, drop, demand="density").values) == 2
     assert "got 0 complete ones (of 1)" in said(
-        DataError, {"a": [None], "b": [1]}, drop, for_fit=False
+        DataError, {"a": [None], "b": [1]}, drop, demand="density"
     )
 
 

@@ -205,7 +205,7 @@ def test_unknown_features_drop_out(tree: xr.DataTree) -> None:
     table.loc[:, "level"] = None
     found = jm.responsibilities(tree, table.drop(columns="y"))
     parameters, spec = posterior_parameters(tree), fitted_spec(tree)
-    rows = make_dataset(table_of(3, 20), spec, for_fit=False).users_rows
+    rows = make_dataset(table_of(3, 20), spec, demand="density").users_rows
     rows = replace(rows, discrete=np.where([True, False], np.nan, rows.discrete))
     blocks = [block for block in spec.blocks if not block.of_response]
     joint = component_log_density(blocks, rows, parameters)

@@ -87,7 +87,7 @@ def by_hand(dataset: Dataset, parameters: Parameters) -> np.ndarray:
     each = []
     for word, kind in product(*LEVELS.values()):
         filled = table.assign(word=table["word"].fillna(word), kind=table["kind"].fillna(kind))
-        rows = make_dataset(filled, dataset.spec, for_fit=False)
+        rows = make_dataset(filled, dataset.spec, demand="density")
         scaled = scaled_rows(rows.users_rows, dataset.scaling)
         each.append(component_log_density(dataset.blocks, scaled, parameters))
     repeats = np.where(gone["word"], 1, 3) * np.where(gone["kind"], 1, 2)

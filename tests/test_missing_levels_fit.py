@@ -48,7 +48,7 @@ class Filled:
         features, response, center = [], [], []
         for word, kind in self.combinations:
             filled = table.assign(word=table["word"].fillna(word), kind=table["kind"].fillna(kind))
-            rows = make_dataset(filled, self.spec, for_fit=False).users_rows
+            rows = make_dataset(filled, self.spec, demand="density").users_rows
             own, given = log_terms(self.spec.blocks, rows, self.parameters)
             features.append(own)
             response.append(given)
@@ -232,7 +232,7 @@ def test_complete_rows_are_as_without_the_others(tree: xr.DataTree, table: pd.Da
     """To the last digit."""
     whole = np.setdiff1d(np.arange(len(table)), np.concatenate(list(HOLES.values())))
     spec, parameters = fitted_spec(tree), posterior_parameters(tree)
-    plain = make_dataset(table.iloc[whole], spec, for_fit=False).users_rows
+    plain = make_dataset(table.iloc[whole], spec, demand="density").users_rows
     assert plain.complete
     rows = observed_rows(tree, spec)
     for one, other in zip(log_terms(spec.blocks, rows, parameters),

@@ -59,7 +59,7 @@ def test_the_density_is_the_sum_over_levels(tree: xr.DataTree) -> None:
     rows = [0, 3, 5]
 
     def density(word: pd.Series) -> np.ndarray:
-        dataset = make_dataset(table.assign(word=word), spec, for_fit=False)
+        dataset = make_dataset(table.assign(word=word), spec, demand="density")
         return component_log_density(spec.blocks, dataset.users_rows, parameters)[:, rows]
 
     found = density(table["word"])

@@ -22,7 +22,8 @@ from jointmix.base.errors import DataError, SamplingError, SpecError
 from jointmix.fitting import spread
 from jointmix.fitting.spread import spread_dataset
 from jointmix.kernel.densities import densities, prior_densities
-from jointmix.model.dataset import Dataset, make_dataset
+from jointmix.kernel.problem import n_free
+from jointmix.model.dataset import Dataset, inspect_table, make_dataset
 from jointmix.modes.density import RowsDensity
 from jointmix.sampling.target import Target
 
@@ -358,20 +359,74 @@ def test_a_part_that_is_wrong_is_named(
 def test_what_one_part_alone_holds_is_named_by_it(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A number too large, or a level, that no row of the sample has."""
+    """A number too large that no row of the sample has."""
     monkeypatch.setattr(spread, "SAMPLE_ROWS", 100)
     table = rows()
     place = np.sort(np.random.default_rng(0).choice(len(table), 100, replace=False))
     other = np.setdiff1d(np.arange(len(table)), place)[-1]
-    table["site"] = np.where(np.arange(len(table)) % 2, "up", "down")
-    large = table.copy()
-    large.loc[other, "x1"] = np.inf
+    table.loc[other, "x1"] = np.inf
     with pytest.raises(DataError, match=r"^Partition 2 of the Dask DataFrame: .*'x1'"):
-        jm.fit(parts_of(large), SPEC, pool=client, progress=False)
-    table.loc[other, "site"] = "elsewhere"
-    spec = replace(SPEC, formula="y ~ x1 + site")
-    with pytest.raises(DataError, match=r"^Partition 2 of the Dask DataFrame: .*elsewhere"):
-        jm.fit(parts_of(table), spec, pool=client, progress=False)
+        jm.fit(parts_of(table), SPEC, pool=client, progress=False)
+
+
+ONE_SIDED: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "sorted by a level": lambda each: each.sort_values("site").reset_index(drop=True),
+    "a column that is constant": lambda each: each.assign(b=np.repeat([1.0, 2.0, 4.0], 200)),
+    "a column without entries": lambda each: each.assign(b=each["b"].where(each.index >= 200)),
+    "no row that is used": lambda each: each.assign(cost=each["cost"].where(each.index < 400)),
+    "counts that are all zero": lambda each: each.assign(
+        visits=each["visits"].where(each.index >= 200, 0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("how", ONE_SIDED)
+def test_a_part_need_not_be_a_table_of_its_own(how: str, name: str, client: Any) -> None:
+    """What columns have to be together, such as not constant, they need not be in a part."""
+    table, spec = ONE_SIDED[how](mixed()), MODELS[name]
+    whole, issues = inspect_table(table, spec)
+    if whole is None:
+        found = jm.check(parts_of(table), spec, em=False, pool=client)
+        errors = [each.code for each in issues if each.severity == "error"]
+        assert [each.code for each in found.errors] == errors
+        return
+    found = spread_dataset(parts_of(table), spec, client)
+    assert found.elsewhere is not None
+    assert found.elsewhere.n_rows == len(whole.values)
+    assert found.missing == whole.missing
+    points = np.random.default_rng(1).normal(scale=0.3, size=(3, n_free(found.spec)))
+    np.testing.assert_allclose(
+        RowsDensity(found).many(points, 1), RowsDensity(whole).many(points, 1), rtol=1e-12
+    )
+
+
+def test_levels_are_those_of_all_rows(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever rows are drawn; and a level of one row is told from one of two."""
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 100)
+    table = mixed(900).assign(site="up", word=np.resize(["yes", "no"], 900), ward=3)
+    place = np.random.default_rng(0).choice(900, 100, replace=False)
+    other = np.setdiff1d(np.arange(900), place)
+    table.loc[other[[5, -9]], "site"] = "twice"
+    table.loc[other[[7, -7, -2]], "ward"] = [5, 4, 4]
+    table.loc[other[-1], "site"] = "once"
+    # Of the first row with this level the response is missing, and such rows are left out.
+    table.loc[other[[3, 40, 41]], "word"] = "perhaps"
+    table.loc[other[3], "cost"] = np.nan
+    spec = jm.ModelSpec(
+        n_clusters=2, features=["b", "word"], formula="cost ~ b + site + C(ward)", missing="drop"
+    )
+    whole, found = make_dataset(table, spec), spread_dataset(parts_of(table), spec, client)
+    assert found.columns == whole.columns
+    assert found.spec.encoding == whole.spec.encoding
+    assert found.spec.types == whole.spec.types
+    assert found.elsewhere is not None
+    assert found.elsewhere.n_rows == 899 == len(whole.values)
+    issues = jm.check(parts_of(table), spec, em=False, pool=client).warnings
+    rare = [(each.column, each.message) for each in issues if each.code == "rare_level"]
+    assert [name for name, _ in rare] == ["site", "ward"]
+    assert "'once'" in rare[0][1]
+    assert "'5'" in rare[1][1]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -29,7 +29,7 @@ def dataset_of(n: int, options: dict) -> Dataset:
     for name in table.columns.drop("c10"):
         table.loc[rng.random(n) < 0.1, name] = None if name.startswith("c") else np.nan
     spec = jm.ModelSpec(n_clusters=3, missing="model", **options)
-    return make_dataset(table, spec, for_fit=False)
+    return make_dataset(table, spec, demand="density")
 
 
 FEATURES = {

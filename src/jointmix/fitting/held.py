@@ -34,7 +34,7 @@ def converted(part: Loaded, spec: ModelSpec) -> Dataset | None:
     if part.n_rows == 0:
         return None
     try:
-        return make_dataset(part.frame(), spec, for_fit=False)
+        return make_dataset(part.frame(), spec, demand="part")
     except DataError as error:
         raise type(error)(f"{part.name}: {error}") from error
 
@@ -63,7 +63,7 @@ def looked_at(part: Loaded, spec: ModelSpec) -> LookedAt:
     """All errors of one part."""
     if part.n_rows == 0:
         return LookedAt(0)
-    dataset, issues = inspect_table(part.frame(), spec, for_fit=False)
+    dataset, issues = inspect_table(part.frame(), spec, demand="part")
     if dataset is not None:
         return LookedAt(part.n_rows, len(dataset.values), dataset.missing)
     errors = tuple(
@@ -147,8 +147,8 @@ class Held:
 
 
 def scaled(part: Dataset | None, scaling: Scaling) -> Held | None:
-    """Rows on the model's scale."""
-    return None if part is None else Held(part, scaling)
+    """Rows on the model's scale; None of a part of which none are used."""
+    return None if part is None or not len(part.values) else Held(part, scaling)
 
 
 def log_jacobian(part: Held | None) -> float:

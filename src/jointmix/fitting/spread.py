@@ -20,7 +20,7 @@ from jointmix.base.errors import DataError, SpecError
 from jointmix.families.parameters import Parameters
 from jointmix.fitting import held as worker
 from jointmix.model.dataset import Dataset, inspect_table, make_dataset
-from jointmix.model.designed import sources
+from jointmix.model.designed import may_be_levels, sources
 from jointmix.model.scaling import model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
@@ -126,7 +126,7 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
         If the cluster is lost.
     """
     parts, loaded, counts = _opened(table, spec, client)
-    frame, place = _sample(parts, loaded, counts, client)
+    frame, place = _sample(parts, loaded, counts, spec, client)
     dataset = make_dataset(frame, spec)
     dataset = replace(dataset, row=place[dataset.row])
     numbers = held(worker.converted, loaded, client, dataset.spec)
@@ -167,7 +167,7 @@ def inspect_spread(
         As `spread_dataset` does.
     """
     parts, loaded, counts = _opened(table, spec, client)
-    frame, place = _sample(parts, loaded, counts, client)
+    frame, place = _sample(parts, loaded, counts, spec, client)
     dataset, found = inspect_table(frame, spec)
     issues = [_of_row(each, place) for each in found]
     if dataset is None:
@@ -222,16 +222,21 @@ def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> 
 
 
 def _sample(
-    parts: Parts, loaded: list[Any], counts: list[int], client: Any
+    parts: Parts, loaded: list[Any], counts: list[int], spec: ModelSpec, client: Any
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rows at random, always the same, and their numbers in the whole table."""
+    """Rows at random, always the same, and their numbers in the whole table.
+
+    Some of each level are among them, however rare it is.
+    """
     n = sum(counts)
     if n == 0:
         raise DataError(f"{parts.origin}: has no rows; give at least one.")
-    place = np.arange(n)
+    place, edges = np.arange(n), np.cumsum([0, *counts])
     if n > SAMPLE_ROWS:
-        place = np.sort(np.random.default_rng(0).choice(n, SAMPLE_ROWS, replace=False))
-    edges = np.cumsum([0, *counts])
+        place = np.random.default_rng(0).choice(n, SAMPLE_ROWS, replace=False)
+        given = may_be_levels(spec), spec.row_weights
+        levels = of_parts(loading.rows_of_levels, loaded, client, *given)
+        place = np.union1d(place, loading.first_rows(levels, edges[:-1].tolist()))
     found = []
     for part, first, last in zip(loaded, edges, edges[1:], strict=False):
         own = place[slice(*np.searchsorted(place, [first, last]))] - first

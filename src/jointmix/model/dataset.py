@@ -10,7 +10,7 @@ from jointmix.base.errors import DataError
 from jointmix.families.protocol import Block
 from jointmix.families.rows import Completions, Rows
 from jointmix.model.completions import completions, on_scale
-from jointmix.model.demands import count_issues, row_issues
+from jointmix.model.demands import Demand, count_issues, row_issues
 from jointmix.model.designed import (
     encoded,
     may_be_levels,
@@ -230,7 +230,7 @@ class Dataset:
         return np.ascontiguousarray(self.values[:, places])
 
 
-def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Dataset:
+def make_dataset(table: object, spec: ModelSpec, demand: Demand = "fit") -> Dataset:
     """Convert and check the columns that ``spec`` names.
 
     Parameters
@@ -240,8 +240,9 @@ def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Datase
         structured array; it is copied.
     spec
         The model, which says what the columns are for and what missing entries mean.
-    for_fit
-        Whether the rows must be enough for a fit, and columns free of collinearity.
+    demand
+        For a fit, rows have to be enough and columns free of collinearity; for a density columns
+        have to vary; of a part of a table each row stands by itself, and there may be none.
 
     Raises
     ------
@@ -251,14 +252,14 @@ def make_dataset(table: object, spec: ModelSpec, for_fit: bool = True) -> Datase
     ColumnTypeError
         If a column does not hold real numbers.
     """
-    dataset, issues = inspect_table(table, spec, for_fit)
+    dataset, issues = inspect_table(table, spec, demand)
     raise_first(issues)
     assert dataset is not None
     return dataset
 
 
 def inspect_table(
-    table: object, spec: ModelSpec, for_fit: bool = True
+    table: object, spec: ModelSpec, demand: Demand = "fit"
 ) -> tuple[Dataset | None, tuple[Issue, ...]]:
     """As `make_dataset`, with all that prevents a fit as issues: nothing is raised.
 
@@ -300,7 +301,7 @@ def inspect_table(
     del values
     n = n_copies(weight, usable)
     if spec.formula is not None or spec.encoding is not None or spec.discrete or read.levels:
-        if len(row) == 0 or len(names) < len(needed):
+        if (len(row) == 0 and demand != "part") or len(names) < len(needed):
             return None, (*issues, *count_issues(n, n_rows, spec))
         source = Source.of(read, dict(zip(names, used.T.copy(), strict=True)), row)
         spec, codes, found = with_types(spec, source)
@@ -315,7 +316,7 @@ def inspect_table(
         more, issues[len(issues) :] = completions(spec, source, by_role(used, spec).discrete)
         source = source if spec.encoding is not None else None
     read.values.clear()
-    issues += row_issues(used, n, n_rows, names, spec, for_fit)
+    issues += row_issues(used, n, n_rows, names, spec, demand)
     if any(issue.severity == "error" for issue in issues):
         return None, tuple(issues)
     used.flags.writeable = False
@@ -379,7 +380,7 @@ def _usable(
 
 def _counted(source: Source, weight: np.ndarray | None, row: np.ndarray) -> Source:
     """The rows ``row`` of a table as often as they count, up to so many that they can be held."""
-    if weight is None or not is_frequency(weight[row]):
+    if weight is None or not row.size or not is_frequency(weight[row]):
         return source
     return source.take(standing_places(weight[row], _MOST_COUNTED))
 

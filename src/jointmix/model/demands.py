@@ -1,6 +1,7 @@
 """What the rows of a model must be: enough, varying, independent, and possible."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -9,28 +10,35 @@ from jointmix.model.spec import ModelSpec
 from jointmix.tables.issues import Issue, error, raise_first
 from jointmix.tables.screening import collinear_issue, spread_issues
 
+#: What is asked of rows: that a model can be fitted to them, that they have a density, of which
+#: columns have to vary; or, of a part of a table, of each of them by itself.
+Demand = Literal["fit", "density", "part"]
+
 
 def row_issues(
-    used: np.ndarray, n: int, n_rows: int, names: tuple[str, ...], spec: ModelSpec, for_fit: bool
+    used: np.ndarray, n: int, n_rows: int, names: tuple[str, ...], spec: ModelSpec, demand: Demand
 ) -> list[Issue]:
     """Errors of the rows (row, C) that can be used, which stand for n."""
-    issues = count_issues(n, n_rows, spec) if for_fit or len(used) == 0 else []
+    few = demand == "fit" or (demand == "density" and len(used) == 0)
+    issues = count_issues(n, n_rows, spec) if few else []
     if len(used) == 0:
         return issues
-    domain = [
-        issue
+    table = Available(used, names)
+    checks = [
+        block.checks
         for block in spec.blocks
         if {*block.columns, *(spec.given if block.of_response else ())} <= set(names)
-        for issue in block.checks.domain_issues(Available(used, names))
     ]
+    if demand == "part":
+        return issues + [issue for each in checks for issue in each.new_issues(table, True)]
+    domain = [issue for each in checks for issue in each.domain_issues(table)]
     issues += domain
     refused = {issue.column for issue in domain} | {*spec.given}
     flat = [issue for issue in spread_issues(used, names) if issue.column not in refused]
     issues += flat
-    if not for_fit:
+    if demand == "density":
         return issues
     varying = {name for name in names if name not in {issue.column for issue in flat}}
-    table = Available(used, names)
     found: list[Issue | None] = []
     for group, limit in independent_groups(spec).items():
         if set(group) <= varying and table.enough(group):

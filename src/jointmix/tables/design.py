@@ -271,7 +271,7 @@ class Encoding:
     ) -> list[tuple[str, np.ndarray]]:
         labels = self._labels(factor, reduced)
         if factor.text not in self.levels:
-            matrix = values.reshape(len(values), -1)
+            matrix = values.reshape(len(values), len(labels))
             return list(zip(labels, matrix.T, strict=True))
         table = contrast_matrix(factor.coding, len(self.levels[factor.text]), reduced)
         return list(zip(labels, table[values].T, strict=True))

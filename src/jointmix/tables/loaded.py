@@ -1,6 +1,6 @@
 """One part of a table, as it was read: what the worker of a cluster holds of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,12 @@ from jointmix.tables.parts import Parts, as_frame, of_table
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+
+#: Values of a column, beyond which it is none of levels.
+_MOST_LEVELS = 1_000
+#: What has one row only is told from what has more.
+_ROWS_OF_LEVEL = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +90,58 @@ def n_rows(part: Loaded) -> int:
 def rows_at(part: Loaded, places: np.ndarray) -> Loaded:
     """Some rows of a part, by their places in it."""
     return Loaded(part.table.take(places), part.name, part.index)
+
+
+def rows_of_levels(
+    part: Loaded, names: Mapping[str, bool], weight: str | None
+) -> dict[str, dict[Any, list[int]]]:
+    """The values that columns of levels have in a part, each with up to two rows that have it.
+
+    Rows whose entries are all there, and that have a weight, come first.
+
+    Parameters
+    ----------
+    names
+        Columns that may hold levels; with true, as numbers too. Those of so many values that they
+        are none of levels are left out.
+    weight
+        The column of weights.
+    """
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    frame = part.frame()
+    whole = frame.notna().all(axis=1).to_numpy()
+    if weight is not None:
+        whole &= frame[weight].to_numpy() != 0
+    order = np.argsort(~whole, kind="stable")
+    found: dict[str, dict[Any, list[int]]] = {}
+    for name, anything in names.items():
+        if is_numeric_dtype(frame[name]) and not (anything or is_bool_dtype(frame[name])):
+            continue
+        values = frame[name].astype(object).iloc[order]
+        values = values[values.notna()]
+        if values.nunique() > _MOST_LEVELS:
+            continue
+        places = order[frame[name].notna().to_numpy()[order]]
+        kept = (values.groupby(values, sort=False).cumcount() < _ROWS_OF_LEVEL).to_numpy()
+        own: dict[Any, list[int]] = {}
+        for value, place in zip(values[kept].tolist(), places[kept].tolist(), strict=True):
+            own.setdefault(value, []).append(place)
+        found[name] = own
+    return found
+
+
+def first_rows(
+    parts: Sequence[dict[str, dict[Any, list[int]]]], firsts: Sequence[int]
+) -> np.ndarray:
+    """Numbers in the whole table of up to two rows of each level, of what each part says."""
+    found: dict[tuple[str, Any], list[int]] = {}
+    for part, first in zip(parts, firsts, strict=True):
+        for name, levels in part.items():
+            for value, places in levels.items():
+                own = found.setdefault((name, value), [])
+                own += [first + place for place in places][: _ROWS_OF_LEVEL - len(own)]
+    return np.array(sorted({place for own in found.values() for place in own}), dtype=np.int64)
 
 
 def together(parts: Sequence[Loaded]) -> Loaded:

@@ -144,7 +144,7 @@ def crosscheck(
         raise SpecError(f"points must be at least 1; got {points}.")
     reserve_devices(spec.sampler.chains)
     began, compared = time.perf_counter(), None
-    dataset = make_dataset(table, spec, for_fit=False)
+    dataset = make_dataset(table, spec, demand="density")
     with show_progress(progress) as tell:
         prepared = _prepared(table, dataset, posterior, fit, seed, tell)
         if fit is not None:

@@ -167,7 +167,7 @@ def calibrate(
             "the fit were right; leave out row_weights, whole ones being those of repeated rows."
         )
     if table is not None:
-        spec = make_dataset(table, spec, for_fit=False).spec
+        spec = make_dataset(table, spec, demand="density").spec
     if spec.pending:
         raise SpecError(
             "calibrate draws its own tables, and cannot know which columns a formula makes of "
