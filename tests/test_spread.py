@@ -374,6 +374,7 @@ ONE_SIDED: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "a column that is constant": lambda each: each.assign(b=np.repeat([1.0, 2.0, 4.0], 200)),
     "a column without entries": lambda each: each.assign(b=each["b"].where(each.index >= 200)),
     "no row that is used": lambda each: each.assign(cost=each["cost"].where(each.index < 400)),
+    "no row that counts": lambda each: each.assign(times=each["times"].where(each.index < 200, 0)),
     "counts that are all zero": lambda each: each.assign(
         visits=each["visits"].where(each.index >= 200, 0)
     ),
@@ -399,6 +400,22 @@ def test_a_part_need_not_be_a_table_of_its_own(how: str, name: str, client: Any)
     np.testing.assert_allclose(
         RowsDensity(found).many(points, 1), RowsDensity(whole).many(points, 1), rtol=1e-12
     )
+
+
+def test_a_file_without_entries_in_a_column_has_no_type_for_it(client: Any, tmp_path: Path) -> None:
+    table = mixed().drop(columns="site")
+    (tmp_path / "rows").mkdir()
+    for number in range(3):
+        part = table[200 * number : 200 * (number + 1)]
+        part = part.assign(a=None) if number == 1 else part
+        part.to_parquet(tmp_path / "rows" / f"{number}.parquet", index=False)
+    whole = table.assign(a=table["a"].where((table.index < 200) | (table.index >= 400)))
+    for missing in ("model", "drop"):
+        spec = replace(MODELS["holes"], missing=missing)
+        found = spread_dataset(tmp_path / "rows", spec, client)
+        assert found.elsewhere is not None
+        assert found.elsewhere.n_rows == len(make_dataset(whole, spec).values)
+        assert found.missing == make_dataset(whole, spec).missing
 
 
 def test_levels_are_those_of_all_rows(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
