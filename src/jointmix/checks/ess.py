@@ -2,10 +2,10 @@
 
 from math import ceil
 
-import arviz_stats
 import numpy as np
 import xarray as xr
 
+from jointmix.base.chains import Method, effective_sizes
 from jointmix.base.numbers import fixed
 from jointmix.base.schema import DRAW, require_group
 from jointmix.checks.approximation import approximation
@@ -44,16 +44,16 @@ def check(tree: xr.DataTree) -> tuple[Finding, ...]:
         moving_entries(invariant_quantities(tree)),
     ]
     draws = require_group(tree, "posterior").sizes[DRAW]
-    return tuple(_judge(groups, method, draws) for method in ("bulk", "tail"))
+    return _judge(groups, "bulk", draws), _judge(groups, "tail", draws)
 
 
-def _judge(groups: list[xr.DataArray], method: str, draws: int) -> Finding:
+def _judge(groups: list[xr.DataArray], method: Method, draws: int) -> Finding:
     named = [
         (str(name), float(value))
         for draws in groups
         if draws.size
         for name, value in zip(
-            draws[ENTRY].values, arviz_stats.ess(draws, method=method).values, strict=True
+            draws[ENTRY].values, effective_sizes(draws.values, method), strict=True
         )
         if np.isfinite(value)
     ]

@@ -2,11 +2,11 @@
 
 from math import sqrt
 
-import arviz_stats
 import numpy as np
 import xarray as xr
 from scipy.stats import f as f_distribution
 
+from jointmix.base.chains import effective_sizes, r_hats
 from jointmix.base.numbers import deciding
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.checks.approximation import approximation
@@ -70,34 +70,31 @@ def chance_bound(
     return sqrt(1 + max(0.0, ratio - 1) / n)
 
 
-def _within_chains(draws: xr.DataArray) -> xr.DataArray:
+def _within_chains(draws: np.ndarray) -> np.ndarray:
     """Effective draws of a chain, from each chain alone: chains that disagree do not enter.
 
     R-hat is the larger one of locations and of spreads, and so this the smaller one.
+
+    Parameters
+    ----------
+    draws
+        (entry, chain, draw).
     """
-    folded = abs(draws - draws.median((CHAIN, DRAW)))
-    sizes = [
-        sum(
-            arviz_stats.ess(values.isel({CHAIN: [index]}), method="bulk")
-            for index in range(draws.sizes[CHAIN])
-        )
-        for values in (draws, folded)
-    ]
-    return np.minimum(*sizes) / draws.sizes[CHAIN]
+    folded = abs(draws - np.median(draws, axis=(1, 2), keepdims=True))
+    sizes = [effective_sizes(values[:, :, None]).mean(axis=1) for values in (draws, folded)]
+    return np.asarray(np.minimum(*sizes))
 
 
 def _judge(subject: str, draws: xr.DataArray) -> Finding:
     """Judge the draws of several quantities, [entry, chain, draw], of which none is constant."""
     if not draws.size:
         return skipped(CODE, subject, "nothing varies between the draws", SOURCE)
-    # R-hat divides by the variance within chains, which is 0 where each chain stands still.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = arviz_stats.rhat(draws).values
+    values = r_hats(draws.values)
     shape = draws.sizes[CHAIN], draws.sizes[DRAW], max(int((~np.isnan(values)).sum()), 1)
     bounds = np.full(values.shape, _bound(*shape, draws.sizes[DRAW]))
     beyond = np.flatnonzero(values > bounds)
     if beyond.size:
-        bounds[beyond] = [_bound(*shape, size) for size in _within_chains(draws[beyond]).values]
+        bounds[beyond] = [_bound(*shape, size) for size in _within_chains(draws.values[beyond])]
     names = draws[ENTRY].values.tolist()
     found = [
         each

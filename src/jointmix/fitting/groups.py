@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -42,6 +43,11 @@ _PACKAGES = ("jointmix", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy"
 
 #: Fields of a warning about the table that a fitted tree keeps, besides its column.
 _NOTE = ("code", "message", "remedy", "row", "value")
+
+
+@cache
+def _versions() -> str:
+    return json.dumps({name: version(name) for name in _PACKAGES})
 
 
 def tree_groups(
@@ -197,7 +203,7 @@ def attributes(
         "schema_version": SCHEMA_VERSION,
         "spec": json.dumps(spec_to_dict(dataset.spec)),
         "seed": seed,
-        "versions": json.dumps({name: version(name) for name in _PACKAGES}),
+        "versions": _versions(),
         "data_hash": dataset.digest,
         "n_rows": dataset.n_rows,
         "n_obs": len(dataset.values),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -59,14 +60,21 @@ def fitted_spec(tree: xr.DataTree) -> ModelSpec:
     if 0 in (posterior.sizes.get(CHAIN, 1), posterior.sizes.get(DRAW, 1)):
         raise SchemaError("The tree holds no draws; keep at least one of each chain.")
     try:
-        tables = json.loads(tree.attrs["spec"])
-        if isinstance(tables, dict):
-            return spec_from_dict(tables)
+        found = _spec_of(tree.attrs["spec"])
+        if found is not None:
+            return found
     except SpecError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise SchemaError(_NO_SPEC) from error
     raise SchemaError(_NO_SPEC)
+
+
+@lru_cache(maxsize=32)
+def _spec_of(text: str) -> ModelSpec | None:
+    """The specification that JSON holds; None if it is not of tables."""
+    tables = json.loads(text)
+    return spec_from_dict(tables) if isinstance(tables, dict) else None
 
 
 def observed_rows(tree: xr.DataTree, spec: ModelSpec) -> Rows:

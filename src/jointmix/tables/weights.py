@@ -16,8 +16,10 @@ def effective_number(weight: np.ndarray) -> float:
     return float(scaled.sum() ** 2 / (scaled**2).sum())
 
 
-def weight_issues(weight: np.ndarray, name: str, labels: np.ndarray | None = None) -> list[Issue]:
-    """Weights (N,) that are missing, infinite, too large, negative, or all zero."""
+def weight_issues(
+    weight: np.ndarray, name: str, labels: np.ndarray | None = None, of_part: bool = False
+) -> list[Issue]:
+    """Weights (N,) that are missing, infinite, too large, negative; of a whole table, all zero."""
     column = weight[:, None]
     issues = missing_issues(np.isnan(column), [name], False, labels)
     issues += magnitude_issues(column, [name], labels)
@@ -30,7 +32,7 @@ def weight_issues(weight: np.ndarray, name: str, labels: np.ndarray | None = Non
         row, count = int(negative[0]), float(negative.size)
         remedy = "give a row that shall not count the weight 0"
         issues.append(error("negative_weight", statement, remedy, name, row, count))
-    if (weight == 0).all():
+    if (weight == 0).all() and not of_part:
         statement = f"Every row has the weight 0 in column {quoted(name)}, so that none enters"
         issues.append(error("no_weight", statement, "give weights above 0", name, None, 0.0))
     return issues

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-import arviz_stats
 import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from jointmix.base.chains import effective_sizes
 from jointmix.base.errors import JointmixError
 from jointmix.base.schema import (
     CHAIN,
@@ -223,8 +223,7 @@ def _arrays(posterior: xr.Dataset) -> dict[str, np.ndarray]:
 def _least_ess(tree: xr.DataTree, spec: ModelSpec, names: tuple[str, ...]) -> float:
     # A variance may be infinite. Effective sizes are of ranks, which the largest number has too.
     stacked = np.minimum(np.stack(list(_smooth(tree, spec, names).values())), np.finfo(float).max)
-    values = xr.DataArray(stacked, dims=("quantity", CHAIN, DRAW))
-    return float(arviz_stats.ess(values).min())
+    return float(effective_sizes(stacked).min())
 
 
 def _ranks(
