@@ -18,7 +18,7 @@ from test_cli import call
 
 import jointmix as jm
 from jointmix.base import clusters
-from jointmix.base.errors import DataError, SamplingError, SpecError
+from jointmix.base.errors import ColumnTypeError, DataError, SamplingError, SpecError
 from jointmix.fitting import spread
 from jointmix.fitting.spread import spread_dataset
 from jointmix.kernel.densities import densities, prior_densities
@@ -427,23 +427,39 @@ def test_levels_are_those_of_all_rows(client: Any, monkeypatch: pytest.MonkeyPat
     table.loc[other[[5, -9]], "site"] = "twice"
     table.loc[other[[7, -7, -2]], "ward"] = [5, 4, 4]
     table.loc[other[-1], "site"] = "once"
-    # Of the first row with this level the response is missing, and such rows are left out.
-    table.loc[other[[3, 40, 41]], "word"] = "perhaps"
+    # The first two rows with this level are left out: a response is missing, a weight is zero.
+    table.loc[other[[3, 4, 40, 41]], "word"] = "perhaps"
     table.loc[other[3], "cost"] = np.nan
+    table.loc[other[4], "times"] = 0
     spec = jm.ModelSpec(
-        n_clusters=2, features=["b", "word"], formula="cost ~ b + site + C(ward)", missing="drop"
-    )
+        n_clusters=2, features=["b", "word"], formula="cost ~ b + site + C(ward)", missing="drop",
+        row_weights="times",
+    )  # fmt: skip
     whole, found = make_dataset(table, spec), spread_dataset(parts_of(table), spec, client)
     assert found.columns == whole.columns
     assert found.spec.encoding == whole.spec.encoding
     assert found.spec.types == whole.spec.types
     assert found.elsewhere is not None
-    assert found.elsewhere.n_rows == 899 == len(whole.values)
+    assert found.elsewhere.n_rows == 898 == len(whole.values)
     issues = jm.check(parts_of(table), spec, em=False, pool=client).warnings
     rare = [(each.column, each.message) for each in issues if each.code == "rare_level"]
     assert [name for name, _ in rare] == ["site", "ward"]
     assert "'once'" in rare[0][1]
     assert "'5'" in rare[1][1]
+
+
+def test_lists_in_a_column_are_refused_in_a_sentence(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 50)
+    (tmp_path / "rows").mkdir()
+    for number in range(2):
+        mixed(100).assign(site=[["a"], ["b"]] * 50).to_parquet(
+            tmp_path / "rows" / f"{number}.parquet", index=False
+        )
+    spec = replace(MODELS["levels"], missing="drop")
+    with pytest.raises(ColumnTypeError, match="site"):
+        jm.fit(tmp_path / "rows", spec, pool=client, progress=False)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

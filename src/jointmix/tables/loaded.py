@@ -107,16 +107,20 @@ def rows_of_levels(
     weight
         The column of weights.
     """
+    import pyarrow as pa
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     frame = part.frame()
     whole = frame.notna().all(axis=1).to_numpy()
     if weight is not None:
-        whole &= frame[weight].to_numpy() != 0
+        whole = whole & (frame[weight].to_numpy() != 0)
     order = np.argsort(~whole, kind="stable")
     found: dict[str, dict[Any, list[int]]] = {}
     for name, anything in names.items():
         if is_numeric_dtype(frame[name]) and not (anything or is_bool_dtype(frame[name])):
+            continue
+        # Lists are none of levels, and refused where the sample is converted.
+        if pa.types.is_nested(part.table.schema.field(name).type):
             continue
         values = frame[name].astype(object).iloc[order]
         values = values[values.notna()]
