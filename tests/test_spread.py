@@ -161,6 +161,53 @@ def test_the_scale_is_that_of_all_rows_whatever_the_sample(
     np.testing.assert_allclose(RowsDensity(own)(point)[0], RowsDensity(whole)(point)[0], rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("response", "family", "given"),
+    [
+        ("visits", "poisson", {"offset": "years"}),
+        ("some", "binomial", {"trials": "times"}),
+        ("years", "inverse_gaussian", {"row_weights": "share"}),
+    ],
+)
+def test_a_line_lies_where_all_rows_have_it(
+    response: str,
+    family: str,
+    given: dict[str, str],
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 60)
+    table = mixed().assign(some=lambda each: each["times"] // 2, share=np.linspace(0.2, 2, 600))
+    spec = jm.ModelSpec(
+        n_clusters=2, features=["a"], response=response, predictors=["b"], family=family,
+        missing="drop", **given,
+    )  # fmt: skip
+    whole, own = make_dataset(table, spec), spread_dataset(parts_of(table), spec, client)
+    np.testing.assert_allclose(own.scaling.center, whole.scaling.center, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(own.scaling.scale, whole.scaling.scale, rtol=1e-12)
+
+
+def test_splines_end_where_all_rows_do(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 60)
+    table = mixed()
+    # The largest of all is in a row that is left out: the knots end at the largest that is used.
+    table.loc[17, "b"], table.loc[17, "cost"] = 99.0, np.nan
+    spec = jm.ModelSpec(n_clusters=2, formula="cost ~ bs(b, df=4)", features=["a"], missing="drop")
+    whole, own = make_dataset(table, spec), spread_dataset(parts_of(table, 4), spec, client)
+    assert own.elsewhere is not None
+    assert own.elsewhere.n_rows == len(whole.values)
+    assert own.missing == whole.missing
+    ends = [
+        [
+            (knots["lower_bound"], knots["upper_bound"])
+            for knots in each.spec.encoding.states.values()
+        ]
+        for each in (own, whole)
+        if each.spec.encoding is not None
+    ]
+    assert ends[0] == ends[1]
+
+
 @pytest.fixture(scope="module")
 def of_sample(client: Any) -> Iterator[xr.DataTree]:
     """A fit of 3,000 rows that holds 1,000 of them."""

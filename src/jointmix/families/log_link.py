@@ -27,9 +27,12 @@ class LogLinked(Linked):
     ) -> float:
         """The log of all responses over all exposure."""
         del trials
+        return float(np.log(np.average(y, weights=weight)) - self.common_offset(offset, weight))
+
+    def common_offset(self, offset: np.ndarray, weight: np.ndarray) -> float:
+        """The log of the mean exposure."""
         largest = offset.max()
-        exposure = (weight * np.exp(offset - largest)).mean()
-        return float(np.log((weight * y).mean()) - np.log(exposure) - largest)
+        return float(np.log(np.average(np.exp(offset - largest), weights=weight)) + largest)
 
     def mean_at(self, eta: np.ndarray) -> np.ndarray:
         """exp(η)."""

@@ -291,12 +291,13 @@ class Block(ABC):
     def level(
         self, y: np.ndarray, offset: np.ndarray, weight: np.ndarray, trials: np.ndarray | None
     ) -> float:
-        """Of a linked response: where its line lies over all rows (obs,), in the line's units.
-
-        ``weight`` (obs,) says how often each row counts.
-        """
+        """Where a linked response's line lies over rows (obs,) that count ``weight`` times."""
         del y, offset, weight, trials
         return 0.0
+
+    def common_offset(self, offset: np.ndarray, weight: np.ndarray) -> float:
+        """Of a linked response: that of one row that stands for all (obs,) where `level` is."""
+        return float(np.average(offset, weights=weight))
 
     def unit(self, y: np.ndarray, weight: np.ndarray) -> float:
         """Of a linked response (obs,): what it is divided by in the model."""

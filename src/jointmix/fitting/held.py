@@ -14,7 +14,7 @@ from jointmix.families.parameters import Parameters
 from jointmix.kernel.densities import prior_densities
 from jointmix.kernel.entry import value_and_gradient
 from jointmix.model.dataset import Dataset, inspect_table, make_dataset
-from jointmix.model.scaling import Scaling
+from jointmix.model.scaling import Scaling, line_of_all
 from jointmix.model.spec import ModelSpec
 from jointmix.modes.curvature import curvature
 from jointmix.modes.density import RowsDensity
@@ -89,6 +89,9 @@ class Counted:
     there, center, square
         Of each column's entries that are there: their number, each as often as it counts, their
         mean, and the sum of squares around it, (column,).
+    line
+        One row that stands for those of a linked response, as `jointmix.model.scaling.Known` has
+        it.
     """
 
     n: int
@@ -99,6 +102,7 @@ class Counted:
     there: np.ndarray
     center: np.ndarray
     square: np.ndarray
+    line: np.ndarray
 
 
 def counted(part: Dataset | None) -> Counted | None:
@@ -113,7 +117,7 @@ def counted(part: Dataset | None) -> Counted | None:
     square = (counts * (values - center) ** 2).sum(axis=0)
     return Counted(
         len(values), float(weight.sum()), part.n_zeros, part.missing, part.digest,
-        there, center, square,
+        there, center, square, line_of_all(part.values, part.spec, part.users_rows.weight),
     )  # fmt: skip
 
 

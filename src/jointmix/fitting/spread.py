@@ -20,8 +20,8 @@ from jointmix.base.errors import DataError, SpecError
 from jointmix.families.parameters import Parameters
 from jointmix.fitting import held as worker
 from jointmix.model.dataset import Dataset, inspect_table, make_dataset
-from jointmix.model.designed import may_be_levels, sources
-from jointmix.model.scaling import model_scaling
+from jointmix.model.designed import may_be_levels, sources, with_ends
+from jointmix.model.scaling import Known, model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.tables import loaded as loading
@@ -131,7 +131,7 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
     dataset = replace(dataset, row=place[dataset.row])
     numbers = held(worker.converted, loaded, client, dataset.spec)
     found = [each for each in of_parts(worker.counted, numbers, client) if each is not None]
-    scaling = model_scaling(dataset.values, dataset.spec, dataset.users_rows.weight, _spread(found))
+    scaling = model_scaling(dataset.values, dataset.spec, dataset.users_rows.weight, _known(found))
     own = Spread(held(worker.scaled, numbers, client, scaling), found, client)
     missing: Counter[str] = Counter()
     for each in found:
@@ -140,7 +140,7 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
     return replace(
         dataset,
         n_rows=sum(counts),
-        missing={name: missing[name] for name in dataset.columns if missing[name]},
+        missing={name: missing[name] for name in sources(spec) if missing[name]},
         digest=hashlib.sha256(digests.encode()).hexdigest(),
         n_zeros=sum(each.n_zeros for each in found),
         elsewhere=own,
@@ -181,7 +181,7 @@ def inspect_spread(
         dataset,
         row=place[dataset.row],
         n_rows=sum(counts),
-        missing={name: missing[name] for name in dataset.columns if missing[name]},
+        missing={name: missing[name] for name in sources(spec) if missing[name]},
     )
     if any(each.errors for each in looked):
         return None, issues, None
@@ -226,7 +226,7 @@ def _sample(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows at random, always the same, and their numbers in the whole table.
 
-    Some of each level are among them, however rare it is.
+    Some of each level are among them, however rare it is, and the ends of what has knots.
     """
     n = sum(counts)
     if n == 0:
@@ -234,22 +234,22 @@ def _sample(
     place, edges = np.arange(n), np.cumsum([0, *counts])
     if n > SAMPLE_ROWS:
         place = np.random.default_rng(0).choice(n, SAMPLE_ROWS, replace=False)
-        given = may_be_levels(spec), spec.row_weights
-        levels = of_parts(loading.rows_of_levels, loaded, client, *given)
-        place = np.union1d(place, loading.first_rows(levels, edges[:-1].tolist()))
-    found = []
+        given = may_be_levels(spec), with_ends(spec), spec.row_weights
+        found = of_parts(loading.notable, loaded, client, *given)
+        place = np.union1d(place, loading.notable_rows(found, edges[:-1].tolist()))
+    taken = []
     for part, first, last in zip(loaded, edges, edges[1:], strict=False):
         own = place[slice(*np.searchsorted(place, [first, last]))] - first
         if len(own):
-            found += of_parts(loading.rows_at, [part], client, own)
-    frame = loading.together(found).frame()
+            taken += of_parts(loading.rows_at, [part], client, own)
+    frame = loading.together(taken).frame()
     if not parts.index:
         frame.index = pd.Index(place)
     return frame, place
 
 
-def _spread(found: Sequence[worker.Counted]) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations of all rows' columns, (column,)."""
+def _known(found: Sequence[worker.Counted]) -> Known:
+    """What the scale of all rows depends on."""
     there = np.array([each.there for each in found])
     centers, squares = (
         np.array([getattr(each, name) for each in found]) for name in ("center", "square")
@@ -257,4 +257,5 @@ def _spread(found: Sequence[worker.Counted]) -> tuple[np.ndarray, np.ndarray]:
     total = np.maximum(there.sum(axis=0), 1e-300)
     center = (there * centers).sum(axis=0) / total
     square = (squares + there * (centers - center) ** 2).sum(axis=0)
-    return center, np.sqrt(square / total)
+    line = np.concatenate([each.line for each in found])
+    return Known(center, np.sqrt(square / total), line)

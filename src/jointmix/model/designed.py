@@ -53,6 +53,15 @@ def may_be_levels(spec: ModelSpec) -> dict[str, bool]:
     return may
 
 
+def with_ends(spec: ModelSpec) -> tuple[str, ...]:
+    """Columns of terms that learn where their numbers end, such as splines."""
+    if spec.formula is None or spec.encoding is not None:
+        return ()
+    factors = cached_formula(spec.formula).factors
+    learning = [each for each in factors if not each.plain and each.coding is None]
+    return tuple(dict.fromkeys(name for each in learning for name in each.columns))
+
+
 def may_be_truths(spec: ModelSpec) -> tuple[str, ...]:
     """Columns in which truth values are levels: those of features that may have levels."""
     return tuple(may_hold(spec.features, spec.types))

@@ -97,11 +97,29 @@ class Scaling:
         return parameters.replace(**arrays)
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of all rows where some of them are there.
+
+    Attributes
+    ----------
+    center, scale
+        Means and standard deviations of columns, (column,).
+    line
+        Of a linked response, rows that stand for many where its `level` is asked, each its
+        response, offset, number and trials, (row, 4).
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    line: np.ndarray
+
+
 def standard_scaling(
     values: np.ndarray,
     spec: ModelSpec,
     weight: np.ndarray | None = None,
-    known: tuple[np.ndarray, np.ndarray] | None = None,
+    known: Known | None = None,
 ) -> Scaling:
     """Mean zero and standard deviation one of columns (obs, column); spherical features share one.
 
@@ -113,24 +131,23 @@ def standard_scaling(
     Parameters
     ----------
     known
-        Means and standard deviations (column,) of all rows, where ``values`` are some of them.
+        Of all rows, where ``values`` are some of them.
     """
-    center, scale = _spread(values, weight) if known is None else (each.copy() for each in known)
+    if known is None:
+        center, scale = _spread(values, weight)
+    else:
+        center, scale = known.center.copy(), known.scale.copy()
     for place in np.flatnonzero(np.isnan(center)).tolist():
         there = ~np.isnan(values[:, place])
         counts = None if weight is None else weight[there]
         center[place], scale[place] = _spread(values[there, place], counts)
     d = len(spec.features)
     if spec.linked:
-        places = {name: spec.columns.index(name) for name in spec.given}
-        given = {name: values[:, place] for name, place in places.items()}
-        for place in places.values():
+        for place in (spec.columns.index(name) for name in spec.given):
             center[place], scale[place] = 0.0, 1.0
-        there = ~np.isnan(values[:, -1])
-        y, offset = values[there, -1], given.get(str(spec.offset), np.zeros(len(values)))[there]
-        counts = (np.ones(len(values)) if weight is None else weight)[there]
-        block, trials = spec.blocks[-1], given.get(str(spec.trials))
-        center[-1] = block.level(y, offset, counts, None if trials is None else trials[there])
+        y, offset, counts, trials = (_line(values, spec, weight) if known is None else known.line).T
+        block = spec.blocks[-1]
+        center[-1] = block.level(y, offset, counts, None if spec.trials is None else trials)
         scale[-1] = block.unit(y, counts)
     # A count that is a predictor too is scaled for the line; its own density is of what it counts.
     for name in {own.column for own in spec.discrete} - {*spec.predictors}:
@@ -139,6 +156,35 @@ def standard_scaling(
     if spec.covariance == "spherical" and d:
         scale[:d] = np.sqrt((scale[:d] ** 2).mean())
     return Scaling(spec, center, scale)
+
+
+def _line(values: np.ndarray, spec: ModelSpec, weight: np.ndarray | None) -> np.ndarray:
+    """Response, offset, number and trials of the rows whose response is there, (row, 4)."""
+    there = ~np.isnan(values[:, -1])
+    given = [
+        np.zeros(len(values)) if name is None else values[:, spec.columns.index(name)]
+        for name in (spec.offset, spec.trials)
+    ]
+    counts = np.ones(len(values)) if weight is None else weight
+    return np.column_stack([values[:, -1], given[0], counts, given[1]])[there]
+
+
+def line_of_all(
+    values: np.ndarray, spec: ModelSpec, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """One row that stands for rows (obs, column) of a linked response, as `Known` has it, (1, 4).
+
+    No row where no response is there, or the model's is not linked.
+    """
+    if not spec.linked:
+        return np.zeros((0, 4))
+    rows = _line(values, spec, weight)
+    if not len(rows):
+        return rows
+    y, offset, counts, trials = rows.T
+    common = spec.blocks[-1].common_offset(offset, counts)
+    means = [float(np.average(each, weights=counts)) for each in (y, trials)]
+    return np.array([[means[0], common, counts.sum(), means[1]]])
 
 
 def _spread(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +199,7 @@ def model_scaling(
     values: np.ndarray,
     spec: ModelSpec,
     weight: np.ndarray | None = None,
-    known: tuple[np.ndarray, np.ndarray] | None = None,
+    known: Known | None = None,
 ) -> Scaling:
     """The scale on which the model of columns (obs, column) and its priors are stated.
 

@@ -92,60 +92,118 @@ def rows_at(part: Loaded, places: np.ndarray) -> Loaded:
     return Loaded(part.table.take(places), part.name, part.index)
 
 
-def rows_of_levels(
-    part: Loaded, names: Mapping[str, bool], weight: str | None
-) -> dict[str, dict[Any, list[int]]]:
-    """The values that columns of levels have in a part, each with up to two rows that have it.
+@dataclass(frozen=True)
+class Notable:
+    """Rows of a part without which the rest of a table is not learned.
+
+    Attributes
+    ----------
+    levels
+        Column → value → the first rows that have it, two at most.
+    ends
+        Column → its smallest and largest value, of rows whose entries are all there and of all,
+        each with a row that has it.
+    """
+
+    levels: dict[str, dict[Any, list[int]]]
+    ends: dict[str, list[tuple[float, int]]]
+
+
+def notable(
+    part: Loaded, levels: Mapping[str, bool], numbers: Sequence[str], weight: str | None
+) -> Notable:
+    """Rows that have levels, however rare, and the ends of columns that knots lie between.
 
     Rows whose entries are all there, and that have a weight, come first.
 
     Parameters
     ----------
-    names
+    levels
         Columns that may hold levels; with true, as numbers too. Those of so many values that they
         are none of levels are left out.
+    numbers
+        Columns whose ends count.
     weight
         The column of weights.
     """
-    import pyarrow as pa
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
+    if not part.n_rows:
+        return Notable({}, {})
     frame = part.frame()
     whole = frame.notna().all(axis=1).to_numpy()
     if weight is not None:
         whole = whole & (frame[weight].to_numpy() != 0)
     order = np.argsort(~whole, kind="stable")
-    found: dict[str, dict[Any, list[int]]] = {}
-    for name, anything in names.items():
-        if is_numeric_dtype(frame[name]) and not (anything or is_bool_dtype(frame[name])):
-            continue
-        # Lists are none of levels, and refused where the sample is converted.
-        if pa.types.is_nested(part.table.schema.field(name).type):
-            continue
-        values = frame[name].astype(object).iloc[order]
-        values = values[values.notna()]
-        if values.nunique() > _MOST_LEVELS:
-            continue
-        places = order[frame[name].notna().to_numpy()[order]]
-        kept = (values.groupby(values, sort=False).cumcount() < _ROWS_OF_LEVEL).to_numpy()
-        own: dict[Any, list[int]] = {}
-        for value, place in zip(values[kept].tolist(), places[kept].tolist(), strict=True):
-            own.setdefault(value, []).append(place)
-        found[name] = own
+    of_levels = {
+        name: found
+        for name, anything in levels.items()
+        if _may_be_levels(part, frame[name], anything)
+        and (found := _rows_of_levels(frame[name], order)) is not None
+    }
+    ends = {
+        name: [
+            end
+            for rows in (whole, np.ones(len(frame), dtype=bool))
+            for end in _ends(frame[name].to_numpy(dtype=float), rows)
+        ]
+        for name in numbers
+        if _is_number(frame[name])
+    }
+    return Notable(of_levels, ends)
+
+
+def _is_number(column: "pd.Series") -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
+
+
+def _may_be_levels(part: Loaded, column: "pd.Series", anything: bool) -> bool:
+    import pyarrow as pa
+
+    # Lists are none of levels, and refused where the sample is converted.
+    nested = pa.types.is_nested(part.table.schema.field(column.name).type)
+    return not nested and (anything or not _is_number(column))
+
+
+def _rows_of_levels(column: "pd.Series", order: np.ndarray) -> dict[Any, list[int]] | None:
+    values = column.astype(object).iloc[order]
+    there = values.notna().to_numpy()
+    values, places = values[there], order[there]
+    if values.nunique() > _MOST_LEVELS:
+        return None
+    kept = (values.groupby(values, sort=False).cumcount() < _ROWS_OF_LEVEL).to_numpy()
+    found: dict[Any, list[int]] = {}
+    for value, place in zip(values[kept].tolist(), places[kept].tolist(), strict=True):
+        found.setdefault(value, []).append(place)
     return found
 
 
-def first_rows(
-    parts: Sequence[dict[str, dict[Any, list[int]]]], firsts: Sequence[int]
-) -> np.ndarray:
-    """Numbers in the whole table of up to two rows of each level, of what each part says."""
-    found: dict[tuple[str, Any], list[int]] = {}
+def _ends(values: np.ndarray, rows: np.ndarray) -> list[tuple[float, int]]:
+    """Of some rows, the smallest and the largest value with its place; infinite where none is."""
+    places = np.flatnonzero(rows & ~np.isnan(values))
+    if not places.size:
+        return [(np.inf, -1), (-np.inf, -1)]
+    low, high = (places[find(values[places])] for find in (np.argmin, np.argmax))
+    return [(float(values[low]), int(low)), (float(values[high]), int(high))]
+
+
+def notable_rows(parts: Sequence[Notable], firsts: Sequence[int]) -> np.ndarray:
+    """Their numbers in the whole table, of what each part says and where it begins."""
+    levels: dict[tuple[str, Any], list[int]] = {}
+    ends: dict[tuple[str, int], tuple[float, int]] = {}
     for part, first in zip(parts, firsts, strict=True):
-        for name, levels in part.items():
-            for value, places in levels.items():
-                own = found.setdefault((name, value), [])
+        for name, values in part.levels.items():
+            for value, places in values.items():
+                own = levels.setdefault((name, value), [])
                 own += [first + place for place in places][: _ROWS_OF_LEVEL - len(own)]
-    return np.array(sorted({place for own in found.values() for place in own}), dtype=np.int64)
+        for name, found in part.ends.items():
+            for which, (value, place) in enumerate(found):
+                # Every second one is a largest value.
+                best = ends.get((name, which))
+                if place >= 0 and (best is None or (value > best[0]) == bool(which % 2)):
+                    ends[name, which] = value, first + place
+    chosen = {place for own in levels.values() for place in own}
+    return np.array(sorted(chosen | {place for _, place in ends.values()}), dtype=np.int64)
 
 
 def together(parts: Sequence[Loaded]) -> Loaded:
