@@ -71,8 +71,9 @@ def fit(
         Parquet file or folder that they find at the same place, a pyarrow Dataset, a Dask
         DataFrame), so that no process has all rows. The posterior is that of all of them, by the
         samplers "auto", "independence" and "laplace"; the tree's ``observed_data`` are at most
-        50,000 rows at random, of which EM, labels, checks of single rows and pictures are, and
-        ``attrs["n_fitted"]`` says how many all are. None holds all rows here.
+        50,000 rows at random and a few more, so that each level has some, of which EM, labels,
+        inner knots of splines, checks of single rows and pictures are, and ``attrs["n_fitted"]``
+        says how many all are. None holds all rows here.
     **model
         Beside a formula: ``n_clusters``, ``features``, ``family`` and other fields of `ModelSpec`.
 
