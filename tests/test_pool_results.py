@@ -112,7 +112,7 @@ def test_joblibs_backends_give_the_same(
         options = {"client": request.getfixturevalue("client")}
     if backend == "ray":
         if not is_installed("ray"):
-            pytest.skip("ray is not installed")
+            pytest.skip("ray is not installed: uv run --with ray pytest -k ray")
         from ray.util.joblib import register_ray
 
         register_ray()
