@@ -270,9 +270,7 @@ def test_findings_just_beyond_their_thresholds_say_so(monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(energy.arviz_stats, "bfmi", lambda _: np.full(4, energy.CAUTION - 1e-5))
     assert f"is {energy.CAUTION - 1e-5:.5f} (chain" in energy.check(tree)[0].message
-    monkeypatch.setattr(
-        rhat.arviz_stats, "rhat", lambda draws: xr.full_like(draws[:, 0, 0], 1.0500003)
-    )
+    monkeypatch.setattr(rhat, "r_hats", lambda draws: np.full(len(draws), 1.0500003))
     for found in rhat.check(tree):
         assert (found.status, "is 1.0500003, where up to" in found.message) == ("fail", True)
     cells = convergence._checks((found,)).rows[0]
