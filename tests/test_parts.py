@@ -23,6 +23,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import jointmix as jm
+from jointmix.base import clusters
 from jointmix.base.errors import (
     ColumnTypeError,
     DataError,
@@ -361,6 +362,24 @@ def test_partitions_stay_with_the_workers_of_a_cluster(
     with cluster() as client:
         out = jm.predict(tree, parts, out=tmp_path / "out", pool=client)
     pd.testing.assert_frame_equal(read(out), expected)
+
+
+def test_a_fit_is_sent_to_a_cluster_once(
+    tree: xr.DataTree, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tree.nbytes > clusters._LARGE_BYTES
+    with cluster() as client:
+        real, sent = client.submit, []
+
+        def submit(function: Any, *given: Any, **options: Any) -> Any:
+            sent.append(function)
+            return real(function, *given, **options)
+
+        monkeypatch.setattr(client, "submit", submit)
+        jm.predict(tree, folder, out=tmp_path / "out", pool=client)
+    # Once for the first part, whose types are those of all, and once for the others.
+    assert sent.count(clusters._same) == 2
+    assert len(sent) - 2 == len(BOUNDS)
 
 
 def test_a_pool_goes_on_from_what_one_process_has_left(

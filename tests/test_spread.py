@@ -592,8 +592,12 @@ def test_a_check_counts_what_is_missing_in_all_rows(
     found = jm.check(parts_of(mixed()), MODELS["numbers"], em=False, pool=client)
     assert found.n_rows == whole.n_rows == mixed()["a"].notna().sum()
     assert found.factors == whole.factors
-    wanted = [each for each in whole.warnings if each.code == "missing"]
-    assert [each for each in found.warnings if each.code == "missing"] == wanted
+    said, wanted = (
+        [(each.message, each.value) for each in one.warnings if each.code == "rows_left_out"]
+        for one in (found, whole)
+    )
+    assert said == wanted
+    assert len(said) == 1
 
 
 def test_what_the_sample_refuses_is_said_by_its_rows(client: Any) -> None:

@@ -3,7 +3,7 @@
 A part is read and converted once; what is asked of it then are sums over its rows.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,41 +37,6 @@ def converted(part: Loaded, spec: ModelSpec) -> Dataset | None:
         return make_dataset(part.frame(), spec, demand="part")
     except DataError as error:
         raise type(error)(f"{part.name}: {error}") from error
-
-
-@dataclass(frozen=True)
-class LookedAt:
-    """What is found in a part before anything is fitted.
-
-    Attributes
-    ----------
-    n_rows, n_used
-        Its rows, and those that would be fitted.
-    missing
-        Column → missing entries of rows left out.
-    errors
-        Why its rows cannot be fitted, naming it.
-    """
-
-    n_rows: int
-    n_used: int = 0
-    missing: dict[str, int] = field(default_factory=dict)
-    errors: tuple[Issue, ...] = ()
-
-
-def looked_at(part: Loaded, spec: ModelSpec) -> LookedAt:
-    """All errors of one part."""
-    if part.n_rows == 0:
-        return LookedAt(0)
-    dataset, issues = inspect_table(part.frame(), spec, demand="part")
-    if dataset is not None:
-        return LookedAt(part.n_rows, len(dataset.values), dataset.missing)
-    errors = tuple(
-        replace(each, message=f"{part.name}: {each.message}")
-        for each in issues
-        if each.severity == "error"
-    )
-    return LookedAt(part.n_rows, errors=errors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +84,35 @@ def counted(part: Dataset | None) -> Counted | None:
         len(values), float(weight.sum()), part.n_zeros, part.missing, part.digest,
         there, center, square, line_of_all(part.values, part.spec, part.users_rows.weight),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class LookedAt:
+    """What is found in a part before anything is fitted.
+
+    Attributes
+    ----------
+    counted
+        What it adds to all rows; None of a part without rows, and of one with errors.
+    errors
+        Why its rows cannot be fitted, naming it.
+    """
+
+    counted: Counted | None
+    errors: tuple[Issue, ...] = ()
+
+
+def looked_at(part: Loaded, spec: ModelSpec) -> LookedAt:
+    """All errors of one part."""
+    if part.n_rows == 0:
+        return LookedAt(None)
+    dataset, issues = inspect_table(part.frame(), spec, demand="part")
+    errors = tuple(
+        replace(each, message=f"{part.name}: {each.message}")
+        for each in issues
+        if each.severity == "error"
+    )
+    return LookedAt(counted(dataset), errors)
 
 
 class Held:

@@ -259,7 +259,8 @@ def _plan_issues(spec: ModelSpec, n_rows: int) -> list[Issue]:
 def _of_mode(dataset: Dataset, seed: int, issues: Iterable[Issue]) -> tuple[Issue, ...]:
     if any(issue.severity == "error" for issue in issues):
         return ()
-    return mode_warnings(dataset, fit_em(dataset, dataset.spec, seed))
+    held = dataset if dataset.elsewhere is None else dataset.alone()
+    return mode_warnings(held, fit_em(held, held.spec, seed))
 
 
 def _errors_first(issues: Iterable[Issue]) -> tuple[Issue, ...]:

@@ -132,19 +132,31 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
     numbers = held(worker.converted, loaded, client, dataset.spec)
     found = [each for each in of_parts(worker.counted, numbers, client) if each is not None]
     scaling = model_scaling(dataset.values, dataset.spec, dataset.users_rows.weight, _known(found))
-    own = Spread(held(worker.scaled, numbers, client, scaling), found, client)
+    own = held(worker.scaled, numbers, client, scaling)
+    return _of_all(dataset, sum(counts), own, found, spec, client).scaled_by(scaling)
+
+
+def _of_all(
+    dataset: Dataset,
+    n_rows: int,
+    parts: list[Any],
+    found: Sequence[worker.Counted],
+    spec: ModelSpec,
+    client: Any,
+) -> Dataset:
+    """A sample's dataset with what was counted of all rows."""
     missing: Counter[str] = Counter()
     for each in found:
         missing.update(each.missing)
     digests = "".join(each.digest for each in found)
     return replace(
         dataset,
-        n_rows=sum(counts),
+        n_rows=n_rows,
         missing={name: missing[name] for name in sources(spec) if missing[name]},
         digest=hashlib.sha256(digests.encode()).hexdigest(),
         n_zeros=sum(each.n_zeros for each in found),
-        elsewhere=own,
-    ).scaled_by(scaling)
+        elsewhere=Spread(parts, found, client),
+    )
 
 
 def inspect_spread(
@@ -155,7 +167,7 @@ def inspect_spread(
     Returns
     -------
     dataset
-        The sample's, with the number of all rows; None where an issue is an error.
+        The sample's, with what is counted of all rows; None where an issue is an error.
     issues
         Their rows are numbers in the whole table.
     n_rows
@@ -173,19 +185,14 @@ def inspect_spread(
     if dataset is None:
         return None, issues, None
     looked = of_parts(worker.looked_at, loaded, client, dataset.spec)
-    missing: Counter[str] = Counter()
-    for each, first in zip(looked, np.cumsum([0, *counts]), strict=False):
-        missing.update(each.missing)
-        issues += [_of_row(issue, first + np.arange(each.n_rows)) for issue in each.errors]
-    dataset = replace(
-        dataset,
-        row=place[dataset.row],
-        n_rows=sum(counts),
-        missing={name: missing[name] for name in sources(spec) if missing[name]},
-    )
+    for each, first, n in zip(looked, np.cumsum([0, *counts]), counts, strict=False):
+        issues += [_of_row(issue, first + np.arange(n)) for issue in each.errors]
     if any(each.errors for each in looked):
         return None, issues, None
-    return dataset, issues, sum(each.n_used for each in looked)
+    counted = [each.counted for each in looked if each.counted is not None]
+    dataset = replace(dataset, row=place[dataset.row])
+    whole = _of_all(dataset, sum(counts), [], counted, spec, client)
+    return whole, issues, sum(each.n for each in counted)
 
 
 def _of_row(issue: Issue, numbers: np.ndarray) -> Issue:
