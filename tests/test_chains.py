@@ -82,3 +82,9 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "_NUMBERS", 500)
     parts = effective_sizes(draws), effective_sizes(draws, "tail"), r_hats(draws)
     np.testing.assert_array_equal(whole, parts)
+
+
+def test_the_largest_numbers_do_not_matter() -> None:
+    draws = autoregressive(0.5, (3, 4, 100))
+    found = effective_sizes(draws * 2.0**900, "mean")
+    np.testing.assert_array_equal(found, effective_sizes(draws, "mean"))

@@ -100,7 +100,9 @@ def _bulk(draws: np.ndarray) -> np.ndarray:
 
 
 def _of_mean(draws: np.ndarray) -> np.ndarray:
-    return _geyer(_halves(draws))
+    # By a power of two, which changes no digit: squares of the largest numbers end beyond float64.
+    exponent = np.frexp(abs(draws).max(axis=(1, 2), keepdims=True))[1]
+    return _geyer(_halves(np.ldexp(draws, -np.maximum(exponent, 0))))
 
 
 def _tail(draws: np.ndarray, prob: float) -> np.ndarray:
