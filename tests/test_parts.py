@@ -385,10 +385,7 @@ def test_a_fit_is_sent_to_a_cluster_once(
 def test_a_pool_goes_on_from_what_one_process_has_left(
     tree: xr.DataTree, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        counting(patch, 2, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            jm.predict(tree, folder, out=tmp_path / "out")
+    interrupt_second_part(tree, folder, tmp_path / "out", monkeypatch)
     beside = tmp_path / "out.unfinished"
     before = (beside / "0.parquet").stat().st_mtime_ns
     (beside / ".1.parquet.tmp").touch()
@@ -457,6 +454,15 @@ def counting(monkeypatch: pytest.MonkeyPatch, fail_at: int, error: BaseException
     return begun
 
 
+def interrupt_second_part(
+    tree: xr.DataTree, folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        counting(patch, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            jm.predict(tree, folder, out=out)
+
+
 @pytest.mark.parametrize(
     ("error", "raised", "words"),
     [
@@ -494,10 +500,7 @@ def test_an_interrupted_job_goes_on(
 def test_another_job_does_not_go_on_from_it(
     tree: xr.DataTree, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        counting(patch, 2, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            jm.predict(tree, folder, out=tmp_path / "out")
+    interrupt_second_part(tree, folder, tmp_path / "out", monkeypatch)
     with pytest.raises(StorageError, match=r"another job.*has left its start in out\.unfinished"):
         jm.predict(tree, folder, (0.2,), out=tmp_path / "out")
 

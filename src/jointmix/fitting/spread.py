@@ -216,7 +216,7 @@ def _opened(table: object, spec: ModelSpec, client: Any) -> tuple[Parts, list[An
 def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> list[Any]:
     """Futures of the parts as they are read, each by a worker."""
     if is_dask_dataframe(table):
-        return loading.partitions(table, parts, columns, client)
+        return loading.partitions(table, parts, columns, client, range(len(parts.pieces)))
     # In turn, as all that is asked of a part later is done where it lies.
     workers = sorted(client.ncores())
     return [

@@ -282,7 +282,9 @@ class _Course:
             return
         pieces: list[Any] = [self._piece(place) for place in range(len(self.names))]
         if is_client(pool) and is_dask_dataframe(table):
-            pieces = partitions(table, self.parts, self.writer.columns, pool)
+            made = partitions(table, self.parts, self.writer.columns, pool, waiting)
+            for place, piece in zip(waiting, made, strict=True):
+                pieces[place] = piece
         unknown = [place for place, n in enumerate(self.n_rows) if n is None]
         counting = [delayed(_counted)(pieces[place], self.writer.columns) for place in unknown]
         for number, n in run_jobs(counting, pool):

@@ -1,6 +1,6 @@
 """One part of a table, as it was read: what the worker of a cluster holds of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +65,15 @@ def load(parts: Parts, columns: Sequence[str]) -> Loaded:
     return Loaded(whole, piece.name, parts.index)
 
 
-def partitions(frame: Any, parts: Parts, columns: Sequence[str], client: Any) -> list[Any]:
-    """Futures of the partitions of a Dask DataFrame, each where a cluster's worker made it."""
-    chosen = frame[list(columns)].to_delayed()
-    made = client.compute(list(chosen))
+def partitions(
+    frame: Any, parts: Parts, columns: Sequence[str], client: Any, places: Iterable[int]
+) -> list[Any]:
+    """Futures of some partitions of a Dask DataFrame, each where a cluster's worker made it."""
+    wanted, every = list(places), frame[list(columns)].to_delayed()
+    made = client.compute([every[place] for place in wanted])
     return [
-        client.submit(of_partition, each, piece.name, pure=False)
-        for each, piece in zip(made, parts.pieces, strict=True)
+        client.submit(of_partition, each, parts.pieces[place].name, pure=False)
+        for each, place in zip(made, wanted, strict=True)
     ]
 
 
