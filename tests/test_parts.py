@@ -92,12 +92,13 @@ def tree(whole: pd.DataFrame) -> xr.DataTree:
 def containers(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "text", lambda: str(folder)
     yield "path", lambda: folder
+    yield "address", lambda: folder.as_uri()
     yield "dataset", lambda: ds.dataset(folder)
     yield "lazy frame", lambda: pytest.importorskip("polars").scan_parquet(folder / "*.parquet")
     yield "Dask", lambda: pytest.importorskip("dask.dataframe").read_parquet(folder)
 
 
-@pytest.mark.parametrize("kind", ["text", "path", "dataset", "lazy frame", "Dask"])
+@pytest.mark.parametrize("kind", ["text", "path", "address", "dataset", "lazy frame", "Dask"])
 def test_a_dataset_is_the_same_from_any_container(
     kind: str, folder: Path, whole: pd.DataFrame
 ) -> None:
@@ -607,8 +608,19 @@ def test_partitions_of_other_types_are_named(whole: pd.DataFrame) -> None:
         (lambda place: place / "no", DataError, "there is no such file or folder"),
         (lambda place: place / "t.csv", DataError, "read others first, as by pandas.read_csv"),
         (lambda _: "", DataError, "A path must be text"),
+        (lambda place: f"file://{place}", DataError, "holds no .parquet file"),
+        (lambda place: f"file://{place}/no", DataError, "no: there is no such file or folder"),
+        (lambda _: "gopher://host/rows", DataError, r"gopher://host/rows: is no table in parts \("),
     ],
-    ids=["empty folder", "absent", "text table", "no name"],
+    ids=[
+        "empty folder",
+        "absent",
+        "text table",
+        "no name",
+        "empty address",
+        "absent address",
+        "unknown address",
+    ],
 )
 def test_what_is_no_table_in_parts(made: Any, kind: Any, words: str, tmp_path: Path) -> None:
     place = made(tmp_path)

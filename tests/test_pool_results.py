@@ -19,8 +19,9 @@ from jointmix.base.errors import SamplingError
 from jointmix.base.machine import is_installed
 from jointmix.base.pools import chosen_pool, other_pool, run_jobs, run_threads
 from jointmix.base.steps import Step, run_steps
+from jointmix.fitting import chain_jobs
 from jointmix.fitting.candidates import make_grid
-from jointmix.fitting.pooled import follow_at_once
+from jointmix.fitting.pooled import fit_part, follow_at_once
 from jointmix.model.simulate import simulate
 from jointmix.sampling import Remaining
 
@@ -181,6 +182,134 @@ def test_what_a_store_keeps_is_scored_as_what_is_sampled(
 def test_all_models_are_sampled_where_only_their_number_varies() -> None:
     assert follow_at_once(make_grid(SPEC, [1, 2], None, None))
     assert not follow_at_once(make_grid(SPEC, [1, 2], ["full"], None))
+
+
+def test_fits_begin_while_em_runs_where_structures_vary_too() -> None:
+    told: list[tuple[str, float]] = []
+    jm.compare(
+        TABLE, SPEC, seed=5, progress=lambda stage, done, *_: told.append((stage, done)),
+        pool=ThreadPoolExecutor(1), **ASKED["structures"],
+    )  # fmt: skip
+    stages = [stage for stage, _ in told]
+    first_fit, last_screened = stages.index("compare"), len(stages) - stages[::-1].index("screen")
+    # One cluster has one structure here: it is sampled whatever the others are.
+    assert first_fit < last_screened
+
+
+@pytest.mark.parametrize(("part", "screened"), [((1, 3), 1), ((2, 3), 2), ((3, 3), 3)])
+def test_a_part_screens_what_its_models_start_from(
+    part: tuple[int, int], screened: int, tmp_path: Any
+) -> None:
+    told: list[tuple[str, float, float]] = []
+    made = fit_part(
+        TABLE, SPEC, [1, 2, 3], 5, tmp_path, part,
+        progress=lambda stage, done, total, _: told.append((stage, done, total)),
+    )  # fmt: skip
+    assert made == 1
+    assert max(done for stage, done, _ in told if stage == "screen") == screened
+    assert {total for stage, _, total in told if stage == "screen"} == {screened}
+
+
+# A fit's own chains and scouts
+
+SCOUTED = jm.ModelSpec(
+    n_clusters=3,
+    features=["x1", "x2"],
+    response="y",
+    predictors=["x1"],
+    sampler=jm.SamplerSpec(sampler="nutpie", draws=60, tune=100, scouts=2, starts=6),
+)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> xr.DataTree:
+    return jm.fit(TABLE, SCOUTED, seed=2, progress=False)
+
+
+@pytest.mark.parametrize("pool", [2, "processes", "threads", "client", "joblib"])
+def test_a_fits_chains_and_scouts_are_the_same_in_every_pool(
+    pool: Any, fitted: xr.DataTree, request: pytest.FixtureRequest
+) -> None:
+    told: list[tuple[str, float, float, str]] = []
+    options: dict[str, Any] = {"progress": lambda *said: told.append(said)}
+    where: AbstractContextManager[Any] = nullcontext()
+    if pool == "threads":
+        options["pool"] = ThreadPoolExecutor(2)
+    elif pool == "joblib":
+        where = parallel_config("dask", client=request.getfixturevalue("client"))
+    else:
+        options["pool"] = request.getfixturevalue(pool) if isinstance(pool, str) else pool
+    with where:
+        found = jm.fit(TABLE, SCOUTED, seed=2, **options)
+    same_bytes(fitted, found)
+    # Two from each of two modes.
+    assert found["scouts"].to_dataset().sizes["scout"] == 4
+    assert found["scouts"].to_dataset().identical(fitted["scouts"].to_dataset())
+    assert found["sample_stats"].to_dataset().identical(fitted["sample_stats"].to_dataset())
+    assert ("sample", 640, 640, "4 of 4 chains") in told
+
+
+def test_a_fit_has_threads_where_joblib_names_this_machine(
+    fitted: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its chains are threads of this process in any case; processes would have to begin."""
+
+    def none(*_: object) -> Iterator[Any]:
+        raise AssertionError("no pool is asked for")
+        yield
+
+    monkeypatch.setattr(chain_jobs, "run_jobs", none)
+    for backend in ("loky", "threading"):
+        with parallel_config(backend, n_jobs=2):
+            same_bytes(jm.fit(TABLE, SCOUTED, seed=2, progress=False), fitted)
+
+
+def stopped(after: int) -> Callable[..., Iterator[tuple[int, Any]]]:
+    """A pool of which Ctrl-C is heard after so many jobs, the last ones first."""
+
+    def run(jobs: Any, _: object) -> Iterator[tuple[int, Any]]:
+        yield from list(run_threads(jobs, 1))[::-1][:after]
+        raise KeyboardInterrupt
+
+    return run
+
+
+def test_chains_that_have_ended_are_kept(
+    fitted: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_jobs, "run_jobs", stopped(2))
+    found = jm.fit(TABLE, SCOUTED, seed=2, progress=False, pool=2)
+    assert found.attrs["partial"]
+    assert found["posterior"].sizes["chain"] == 2
+    np.testing.assert_array_equal(
+        found["sample_stats"]["log_density"].values,
+        fitted["sample_stats"]["log_density"].values[2:],
+    )
+    monkeypatch.setattr(chain_jobs, "run_jobs", stopped(0))
+    with pytest.raises(KeyboardInterrupt):
+        jm.fit(TABLE, SCOUTED, seed=2, progress=False, pool=2)
+
+
+def test_a_control_stops_between_chains() -> None:
+    control = jm.Control()
+
+    def stop(stage: str, done: float, *_: object) -> None:
+        if stage == "sample" and done:
+            control.stop()
+
+    found = jm.fit(TABLE, SCOUTED, 2, progress=stop, control=control, pool=ThreadPoolExecutor(1))
+    assert found.attrs["partial"]
+    assert found["posterior"].sizes["chain"] == 1
+
+
+def test_a_fit_whose_pool_is_lost_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object) -> Iterator[Any]:
+        raise SamplingError("A worker process was killed.")
+        yield
+
+    monkeypatch.setattr(chain_jobs, "run_jobs", lost)
+    with pytest.raises(SamplingError, match="A worker process was killed"):
+        jm.fit(TABLE, SCOUTED, seed=2, progress=False, pool=2)
 
 
 def one_more(number: int) -> int:

@@ -218,11 +218,18 @@ def screened_table(**columns: list) -> pd.DataFrame:
 def test_the_best_of_each_number_and_of_each_structure_is_sampled() -> None:
     table = screened_table()
     # The least BIC of K = 2 and of K = 3 is full's; tied is best with 3, diagonal with 2.
-    assert promising(table) == [(2, "full"), (2, "diagonal"), (3, "full"), (3, "tied")]
+    models = table.index
+    whole = [(2, "full"), (2, "diagonal"), (3, "full"), (3, "tied")]
+    assert promising(table, models) == whole
     spike = screened_table(collapsed=[True, *[False] * 5])
-    assert promising(spike) == [(2, "diagonal"), (3, "full"), (3, "tied")]
+    assert promising(spike, models) == [(2, "diagonal"), (3, "full"), (3, "tied")]
     alone = hand_made(collapsed=[False, True, False, False])
-    assert promising(alone) == [1, 2, 3, 4]
+    assert promising(alone, alone.index) == [1, 2, 3, 4]
+    # What is known of a number or a structure is what stays when the rest is known.
+    assert promising(table[:2], models) == []
+    assert promising(table[:3], models) == [(2, "full")]
+    assert promising(table[:5], models) == [(2, "full"), (3, "tied")]
+    assert promising(alone[:2], alone.index) == [1, 2]
 
 
 def test_a_model_that_is_anothers_stands_once() -> None:
@@ -306,7 +313,7 @@ def test_screening_leaves_the_truth(structure: str) -> None:
     lines = [screened(found) for found, _ in screened_models(table, grid).values()]
     frame = pd.DataFrame(lines, index=grid.index(grid.specs))
     assert least(frame, "bic") == least(frame, "icl") == (3, structure)
-    assert len(promising(frame)) <= 3 + 3 - 1
+    assert len(promising(frame, frame.index)) <= 3 + 3 - 1
 
 
 @pytest.mark.slow

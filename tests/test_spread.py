@@ -18,7 +18,13 @@ from test_cli import call
 
 import jointmix as jm
 from jointmix.base import clusters
-from jointmix.base.errors import ColumnTypeError, DataError, SamplingError, SpecError
+from jointmix.base.errors import (
+    ColumnTypeError,
+    DataError,
+    MemoryLimitError,
+    SamplingError,
+    SpecError,
+)
 from jointmix.fitting import spread
 from jointmix.fitting.spread import spread_dataset
 from jointmix.kernel.densities import densities, prior_densities
@@ -26,6 +32,7 @@ from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset, inspect_table, make_dataset
 from jointmix.modes.density import RowsDensity
 from jointmix.sampling.target import Target
+from jointmix.tables import gathering
 
 dd = pytest.importorskip("dask.dataframe", reason="needs the extra dask")
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
@@ -509,32 +516,132 @@ def test_lists_in_a_column_are_refused_in_a_sentence(
         jm.fit(tmp_path / "rows", spec, pool=client, progress=False)
 
 
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nutpie": ({"sampler": jm.SamplerSpec(sampler="nutpie")}, "follows gradients of rows"),
-    "scouts": ({"sampler": jm.SamplerSpec(scouts=1)}, "leave out scouts, or pool"),
-    "jax": ({"sampler": jm.SamplerSpec(backend="jax")}, "leave out backend='jax', or pool"),
-    "start": ({"start": "x1"}, "leave it out, or pool"),
-    "stream": ({"stream": "draws"}, "leave out stream, or pool"),
-    "processes": ({"pool": 2}, "must be a Dask client or its scheduler's address"),
-    "memory": ({"table": rows(50)}, "whose parts workers can hold"),
+def test_a_stream_is_of_this_process(client: Any) -> None:
+    with pytest.raises(SpecError, match="leave out stream, or pool"):
+        jm.fit(parts_of(rows(60), 1), SPEC, pool=client, progress=False, stream="draws")
+
+
+@pytest.mark.parametrize("pool", ["tcp://127.0.0.1:9", object()], ids=["no scheduler", "no pool"])
+def test_what_is_no_pool_is_refused(pool: Any) -> None:
+    with pytest.raises((SamplingError, SpecError), match=r"No Dask scheduler|pool must be"):
+        jm.fit(rows(60), SPEC, pool=pool, progress=False)
+
+
+def test_a_check_of_rows_here_takes_no_pool(client: Any) -> None:
+    with pytest.raises(SpecError, match="a table whose parts workers can hold"):
+        jm.check(rows(60), SPEC, pool=client)
+    with pytest.raises(SpecError, match="check's pool must be a Dask client"):
+        jm.check(rows(60), SPEC, pool=2)
+
+
+#: Far from normal: of these independence chains do not draw well.
+FEW, CROWDED = rows(40), replace(SPEC, n_clusters=5)
+#: What NUTS is to draw, for one reason or another.
+BY_NUTS: dict[str, jm.ModelSpec] = {
+    "asked for": replace(
+        SPEC, n_clusters=2, sampler=jm.SamplerSpec(sampler="nutpie", draws=60, tune=100)
+    ),
+    "sums do not serve": replace(CROWDED, sampler=jm.SamplerSpec(draws=60, tune=100)),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_sums_cannot_do_is_refused(name: str, client: Any) -> None:
-    given, message = REFUSED[name]
-    options = {"table": parts_of(rows(60), 1), "pool": client, **given}
-    spec = replace(SPEC, sampler=options.pop("sampler", QUICK))
-    with pytest.raises(SpecError, match=message):
-        jm.fit(options.pop("table"), spec, progress=False, **options)
+@pytest.mark.parametrize("name", BY_NUTS)
+def test_nuts_draws_where_the_parts_fit_here(name: str, client: Any) -> None:
+    spec = BY_NUTS[name]
+    found = jm.fit(parts_of(FEW, 2), spec, seed=1, pool=client, progress=False)
+    assert found.attrs["backend"] == "nutpie on kernel"
+    assert_equal(found, jm.fit(FEW, spec, seed=1, progress=False))
 
 
-def test_where_independence_chains_do_not_serve_it_is_said(client: Any) -> None:
-    """Six clusters in thirty rows of two are far from normal."""
-    table = rows(40)
-    spec = replace(SPEC, n_clusters=5)
-    with pytest.raises(SamplingError, match="sampled by independence chains, which do not serve"):
-        jm.fit(parts_of(table, 2), spec, seed=1, pool=client, progress=False)
+def test_nuts_of_more_rows_than_fit_here_is_refused(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    FEW.to_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr(gathering, "available", lambda: 100.0)
+    with pytest.raises(
+        MemoryLimitError,
+        match=r"do not serve here \(.*NUTS takes all rows in one process, but .*rows",
+    ):
+        jm.fit(tmp_path / "rows.parquet", CROWDED, seed=1, pool=client, progress=False)
+
+
+def test_rows_that_workers_have_no_room_for_are_refused(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number, n in enumerate((40, 10)):
+        rows(n).to_parquet(tmp_path / f"{number}.parquet")
+    found: list[int] = []
+    monkeypatch.setattr(spread, "memory_of", lambda _: found)
+    # 50 rows of two columns; of one worker, and where two share them.
+    needed = gathering.bytes_while_read(50, 2)
+    for limits, message in (
+        ([needed - 1], "50 rows of 2 columns take .* add workers"),
+        ([needed // 2, needed // 2 + 1], r"0\.parquet: 40 rows take .* write smaller parts"),
+    ):
+        found[:] = limits
+        with pytest.raises(MemoryLimitError, match=message):
+            spread_dataset(tmp_path, SPEC, client)
+    for limits in ([needed], []):
+        found[:] = limits
+        assert spread_dataset(tmp_path, SPEC, client).n_rows == 50
+
+
+def test_what_workers_may_take_is_known() -> None:
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, memory_limit="1GB",
+            dashboard_address=":0",
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as own,
+    ):  # fmt: skip
+        assert clusters.memory_of(own) == [10**9, 10**9]
+
+
+# Where chains start
+
+
+STARTS: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "column": lambda _: "group",
+    "groups": lambda table: table["group"].to_numpy(),
+    "parameters": lambda table: jm.fit_em(table, SPEC, 1).best,
+    "fit": lambda table: jm.fit(table, SPEC, 1, progress=False),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_fit_on_a_cluster_starts_where_it_is_told(
+    name: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = jm.simulate(jm.four_clusters(), 900, seed=3).rename(columns={"cluster": "group"})
+    start = STARTS[name](whole)
+    here = jm.fit(whole, SPEC, 1, start=start, progress=False)
+    monkeypatch.setattr(spread, "SAMPLE_ROWS", 300)
+    found = jm.fit(parts_of(whole), SPEC, 1, pool=client, start=start, progress=False)
+    assert found.attrs["n_fitted"] == 900 > len(found["observed_data"]["x"])
+    assert found.attrs["started"] == here.attrs["started"]
+    assert found["modes"].attrs["start_mode"] == 1
+    for parameter in ("weight", "mean"):
+        one, other = (tree["posterior"][parameter] for tree in (found, here))
+        # Four standard errors of means of 250 draws at least, of 20 entries.
+        variance = one.var(("chain", "draw")) / 250 + other.var(("chain", "draw")) / 250
+        apart = one.mean(("chain", "draw")) - other.mean(("chain", "draw"))
+        assert (np.abs(apart) < 4 * np.sqrt(variance)).all()
+
+
+def test_a_minor_mode_stays_the_one_that_chains_start_from(client: Any) -> None:
+    """A start of three clusters in one and one that is cut: an optimum far below the best."""
+    whole = rows(600)
+    far = whole["x1"] > whole["x1"].median()
+    spec = replace(SPEC, n_clusters=2)
+    for groups in (far, whole["x2"] > whole["x2"].median()):
+        here = jm.fit(whole, spec, 1, start=groups.to_numpy(), progress=False)
+        found = jm.fit(
+            parts_of(whole), spec, 1, pool=client, start=groups.to_numpy(), progress=False
+        )
+        own = [tree["modes"]["log_likelihood"].values[tree["modes"].attrs["start_mode"] - 1]
+               for tree in (here, found)]  # fmt: skip
+        # Both at the same optimum, which EM leaves when it gains less than 1e-4 or so.
+        assert own[0] == pytest.approx(own[1], abs=1e-2)
 
 
 def test_partitions_without_rows_add_nothing(client: Any) -> None:
@@ -604,9 +711,3 @@ def test_what_the_sample_refuses_is_said_by_its_rows(client: Any) -> None:
     table = mixed().assign(b=lambda each: each["b"].where(each.index != 417, np.inf))
     (issue,) = jm.check(parts_of(table), MODELS["numbers"], pool=client).errors
     assert (issue.code, issue.row) == ("infinite", 417)
-    with pytest.raises(SpecError, match="follows gradients of rows in one process"):
-        jm.check(
-            parts_of(mixed()), replace(SPEC, sampler=jm.SamplerSpec(sampler="nutpie")), pool=client
-        )
-    with pytest.raises(SpecError, match="takes a table whose parts workers can hold"):
-        jm.check(mixed(), MODELS["numbers"], pool=client)

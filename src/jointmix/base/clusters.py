@@ -16,6 +16,8 @@ _CONNECT_SECONDS = 10
 #: How long a cluster may be without workers, of which killed ones are started anew.
 _LONELY_SECONDS = 40
 _POLL_SECONDS = 0.2
+#: How long a job that has ended may go unnoticed.
+_NOTICE_SECONDS = 0.01
 #: Bytes from which a value is sent to workers once, not with each task.
 _LARGE_BYTES = 100_000
 
@@ -125,6 +127,11 @@ def is_client(pool: object) -> bool:
     return "distributed.client.Client" in kinds
 
 
+def is_cluster(pool: object) -> bool:
+    """Whether it is a Dask client, or text, such as the address of a scheduler."""
+    return isinstance(pool, str) or is_client(pool)
+
+
 def address_of(cluster: Any) -> str:
     """Of a cluster's scheduler, by itself or its client."""
     return str(cluster if isinstance(cluster, str) else cluster.scheduler.address)
@@ -154,20 +161,10 @@ def connected(cluster: Any) -> Iterator[Any]:
         raise SamplingError(f"The Dask scheduler at {address} was lost.") from error
 
 
-@contextmanager
-def opened(pool: Any) -> Iterator[Any]:
-    """The pool, with a client in place of the address of a scheduler.
-
-    Raises
-    ------
-    SamplingError
-        If the cluster has no workers, or its scheduler is lost.
-    """
-    if not isinstance(pool, str):
-        yield pool
-        return
-    with connected(pool) as client:
-        yield client
+def memory_of(client: Any) -> list[int]:
+    """Bytes that each worker of a cluster may take, those that have a limit."""
+    workers = client.scheduler_info()["workers"].values()
+    return [int(each["memory_limit"]) for each in workers if each["memory_limit"]]
 
 
 def held(function: Callable[..., Any], parts: Iterable[Any], client: Any, *given: Any) -> list[Any]:
@@ -284,13 +281,18 @@ def _finished(ready: Any, client: Any) -> Iterator[Any]:
     SamplingError
         If the cluster has been without a worker for long.
     """
-    alive = time.monotonic()
+    alive = asked = time.monotonic()
     while not ready.is_empty():
         batch = ready.next_batch(block=False)
         yield from batch
-        alive = time.monotonic() if batch else _alive(alive, client)
-        if not batch:
-            time.sleep(_POLL_SECONDS)
+        now = time.monotonic()
+        if batch:
+            alive = asked = now
+        elif now - asked < _POLL_SECONDS:
+            # Workers without work wait for what follows.
+            time.sleep(_NOTICE_SECONDS)
+        else:
+            alive, asked = _alive(alive, client), now
 
 
 def _alive(before: float, client: Any) -> float:

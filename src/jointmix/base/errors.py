@@ -44,6 +44,10 @@ class NotNormalError(SamplingError):
     """A posterior that no normal approximation is found of."""
 
 
+class SumsError(SamplingError):
+    """A posterior that sums over rows do not suffice for: a sampler has to have the rows."""
+
+
 class MissingExtraError(JointmixError, ImportError):
     """An optional package that is not installed; the message names the extra."""
 

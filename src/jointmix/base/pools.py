@@ -8,17 +8,17 @@ of a machine are shared out among the jobs that run on it at a time.
 import heapq
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from jointmix.base.arguments import shown, whole_number
-from jointmix.base.clusters import check_scheduler, connected, is_client, nothing, on_cluster
+from jointmix.base.clusters import check_scheduler, is_client, nothing, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
 from jointmix.base.machine import available_cores, limited_cores
 from jointmix.base.processes import Processes
@@ -82,31 +82,6 @@ def other_pool(pool: Pool, jobs: int) -> Pool:
     return None if pool is None else chosen_pool(pool, jobs)
 
 
-@contextmanager
-def cluster_of(pool: Pool) -> Iterator[Any]:
-    """A client of the Dask cluster that a pool is; None if there is no pool.
-
-    Raises
-    ------
-    SpecError
-        If it is another pool.
-    SamplingError
-        If no scheduler answers, or there are no workers.
-    MissingExtraError
-        If that needs Dask and it is not installed.
-    """
-    if pool is None:
-        yield None
-        return
-    if not (isinstance(pool, str) or is_client(pool)):
-        raise SpecError(
-            "A fit's pool must be a Dask client or its scheduler's address, whose workers hold the "
-            f"table's parts; got {shown(pool)}."
-        )
-    with connected(chosen_pool(pool)) as client:
-        yield client
-
-
 class _Waiting:
     """Jobs that have not begun, in the order of their ranks and places."""
 
@@ -138,7 +113,9 @@ class _Waiting:
             self.add(rank, job)
 
 
-def run_jobs(jobs: Iterable[Job], pool: Pool, then: Then = nothing) -> Iterator[tuple[int, Any]]:
+def run_jobs(
+    jobs: Iterable[Job], pool: Pool, then: Then = nothing
+) -> Generator[tuple[int, Any], None, None]:
     """Place of each job among all and what it returned, as they end.
 
     Parameters
@@ -173,7 +150,7 @@ def run_jobs(jobs: Iterable[Job], pool: Pool, then: Then = nothing) -> Iterator[
 
 def run_threads(
     jobs: Iterable[Job], threads: int, then: Then = nothing
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """As `run_jobs`, by threads of this process, or in this one; -1 takes all cores.
 
     What has begun when the caller stops listening ends where it asks for that (`heed`).
@@ -333,7 +310,7 @@ def _by_joblib(jobs: Iterable[Job], then: Then) -> Iterator[tuple[int, Any]]:
     if at_a_time == 1 or name == "LokyBackend":
         yield from _by_processes(waiting, at_a_time)
         return
-    if name == "DaskDistributedBackend":
+    if is_dask(backend):
         # joblib waits for ever for jobs whose workers died.
         yield from _by_cluster(waiting, backend.client)
         return
@@ -350,6 +327,11 @@ def _by_joblib(jobs: Iterable[Job], then: Then) -> Iterator[tuple[int, Any]]:
         finally:
             if as_they_end:
                 _end_quietly(ended)
+
+
+def is_dask(backend: Any) -> bool:
+    """Whether a backend of joblib's is Dask's, without importing Dask."""
+    return type(backend).__name__ == "DaskDistributedBackend"
 
 
 def _end_quietly(ended: Any) -> None:

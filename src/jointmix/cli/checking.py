@@ -1,5 +1,6 @@
 """The command that looks at a recipe and its table without fitting."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,10 +27,11 @@ def check_command(
     from jointmix.fitting.recipe import read_recipe
 
     recipe = read_recipe(spec)
-    table = recipe.table() if dask is None else recipe.parts_path()
+    table = recipe.rows(dask)
     from jointmix.fitting.inspection import check
 
-    found = check(table, recipe.spec, em, recipe.seed, dask)
+    pool = dask if isinstance(table, Path) else None
+    found = check(table, recipe.spec, em, recipe.seed, pool)
     for line in [found.to_json()] if as_json else found.lines():
         typer.echo(one_line(line))
     if found.errors:

@@ -25,7 +25,11 @@ Dask = Annotated[
 ]
 DaskRows = Annotated[
     str | None,
-    typer.Option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers hold the rows."),
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers hold the parts of Parquet and draw NUTS' chains.",
+    ),
 ]
 Part = Annotated[
     str | None,

@@ -116,24 +116,29 @@ def screened(found: Searched) -> dict[str, Any]:
     }
 
 
-def promising(table: pd.DataFrame) -> list[Key]:
+def promising(table: pd.DataFrame, models: pd.Index) -> list[Key]:
     """Of each number of clusters the structure with the least BIC, of each structure the number.
 
     Their number is at most the sum of the two, not the product; where only K varies, all are. A
-    spike of the likelihood has no BIC worth the name: it comes after all others.
+    spike of the likelihood has no BIC worth the name: it comes after all others. Numbers and
+    structures of which not all models have been screened have none yet.
 
     Parameters
     ----------
     table
-        With ``bic`` and ``collapsed``, one row a model.
+        With ``bic`` and ``collapsed``, one row a model that has been screened.
+    models
+        All of them.
     """
-    names = list(table.index.names)
+    names, every = list(models.names), pd.DataFrame(index=models)
     groups = [[N_CLUSTERS], *([names[1:]] if names[1:] else [])]
     kept: set[Key] = set()
     for levels in groups:
-        for _, part in table.groupby(level=levels, sort=False):
-            kept.add(least(part, "bic"))
-    return [plain_key(key) for key in table.index if plain_key(key) in kept]
+        sizes = {label: len(part) for label, part in every.groupby(level=levels)}
+        for label, part in table.groupby(level=levels, sort=False):
+            if len(part) == sizes[label]:
+                kept.add(least(part, "bic"))
+    return [plain_key(key) for key in models if plain_key(key) in kept]
 
 
 def least(table: pd.DataFrame, criterion: str) -> Key:

@@ -9,7 +9,8 @@ import numpy as np
 
 from jointmix.base.arguments import shown, whole_number
 from jointmix.base.errors import MemoryLimitError, MissingExtraError, SpecError
-from jointmix.base.pools import Pool, cluster_of
+from jointmix.base.opened_pools import cluster_of
+from jointmix.base.pools import Pool
 from jointmix.base.shown import Glance, Shown, marked
 from jointmix.model.dataset import Dataset, inspect_table
 from jointmix.model.degenerate import table_warnings
@@ -177,9 +178,13 @@ def check(
         if client is None:
             dataset, beyond, n_rows, numbers = _here(table, spec)
         else:
-            from jointmix.fitting.spread import inspect_spread, require_sums
+            from jointmix.fitting.spread import inspect_spread, lies_with_workers
 
-            require_sums(spec.sampler)
+            if not lies_with_workers(table):
+                raise SpecError(
+                    "With pool, a check takes a table whose parts workers can hold: a Parquet file "
+                    "or folder, a pyarrow Dataset or a Dask DataFrame."
+                )
             numbers = None
             dataset, beyond, n_rows = inspect_spread(table, spec, client)
     spec = spec if dataset is None else dataset.spec

@@ -26,16 +26,17 @@ from jointmix.fitting.candidates import (
     screened,
     short_words,
 )
+from jointmix.fitting.chain_jobs import drawn_chain
 from jointmix.fitting.clock import Clock
 from jointmix.fitting.kept import Kept, kept_in
 from jointmix.fitting.retries import interrupted
 from jointmix.fitting.screening import Screening
 from jointmix.fitting.stages import Searched
-from jointmix.fitting.workflow import Begun, begin_fit, drawn_here, end_fit, fit_from
+from jointmix.fitting.workflow import Begun, begin_fit, drawn, end_fit, fit_from
 from jointmix.model.spec import ModelSpec, require_spec
 from jointmix.posterior.draws import fitted_spec, observed_rows, posterior_parameters, spread
 from jointmix.posterior.leave_one_out import loo_densities
-from jointmix.sampling import Control, Draws, Remaining
+from jointmix.sampling import Control, Draws
 
 #: Draws from which leave-one-out densities are computed, evenly spaced.
 _MOST_DRAWS = 2_000
@@ -85,13 +86,17 @@ class Course:
 
     @property
     def chosen(self) -> list[Key] | None:
-        """The models that are sampled; None while that is not known."""
+        """The models that are sampled; None while that is not known of all."""
         keys = list(self._grid.specs)
         if not follow_at_once(self._grid):
             if len(self._screening.found) < len(keys):
                 return None
-            keys = promising(self.frame())
+            keys = self._promising()
         return keys if self._part is None else list(own_share(keys, self._part))
+
+    def _promising(self) -> list[Key]:
+        keys = list(self._grid.specs)
+        return promising(self.frame(), self._grid.index(keys)) if self._screening.found else []
 
     def frame(self) -> pd.DataFrame:
         """What EM says of each model so far, (model, …)."""
@@ -142,14 +147,15 @@ class Course:
             self._store.keep(self._screening.found[key][0], tree)
         self.trees[key], self.scores[key] = tree, scores
         words = f"K = {short_words(self.frame(), key)}: {tree.attrs['verdict']}"
-        self._tell("compare", len(self.trees), len(self.chosen or ()), words)
+        self._tell("compare", len(self.trees), len(self.chosen or self._asked), words)
 
     def _screened(self) -> Iterator[Step]:
         """The fits that may follow EM under a model, and those that waited for it."""
         chosen = self.chosen
         if chosen is None:
-            return
-        if not self._asked:
+            # Which of all models a part has is known when all are.
+            chosen = self._promising() if self._part is None else []
+        if chosen and not self._asked:
             self._tell("compare", 0, len(chosen), "")
         ready = [each for each in chosen if each in self._screening.found]
         for each in [each for each in ready if each not in self._asked]:
@@ -194,7 +200,7 @@ class Course:
                 yield Step(job, partial(self._ended, key, rank), rank, key)
 
         for chain in range(found.remaining.n):
-            job = delayed(_chain)(found.remaining, chain)
+            job = delayed(drawn_chain)(found.remaining, chain)
             yield Step(job, partial(gathered, chain), rank)
 
     def _released(self) -> Iterable[Step]:
@@ -243,8 +249,9 @@ def fit_part(
 ) -> int:
     """One part of a comparison's fits, into its store, for queues that have no server.
 
-    Every part screens all models, which takes little, and samples its share of those to be sampled;
-    `compare` with the same arguments, ``store`` and ``merge=True`` does the rest.
+    Every part screens what its share of the models to be sampled depends on (all, where structures
+    vary), which takes little, and samples its share; `compare` with the same arguments, ``store``
+    and ``merge=True`` does the rest.
 
     Parameters
     ----------
@@ -269,7 +276,8 @@ def fit_part(
     grid = make_grid(spec, n_clusters, covariance, noise)
     kept = kept_in(store)
     with show_progress(progress_option(progress)) as tell:
-        screening = Screening(table, grid, whole_number("seed", seed, 0), tell)
+        own = own_share(list(grid.specs), part) if follow_at_once(grid) else None
+        screening = Screening(table, grid, whole_number("seed", seed, 0), tell, own)
         course = Course(screening, grid, tell, store=kept, part=part, control=Control())
         return len(course.run(partial(run_threads, threads=1)))
 
@@ -300,15 +308,6 @@ def _begun(found: Searched, clock: Clock, scored: bool) -> Fitted | Begun:
         return _so_far(begin_fit(found, clock), scored)
 
 
-def _chain(remaining: Remaining, chain: int) -> Draws | SamplingError:
-    """A chain; or why there is none, which ends the comparison where it is not a fit's mending."""
-    try:
-        with threadpool_limits(1), hidden_until_loaded("jax"):
-            return remaining.draw(chain)
-    except SamplingError as error:
-        return error
-
-
 def _finished(
     begun: Begun, chains: Sequence[Draws | SamplingError], scored: bool
 ) -> Fitted | Begun:
@@ -321,7 +320,7 @@ def _finished(
 def _so_far(found: xr.DataTree | Begun, scored: bool) -> Fitted | Begun:
     if isinstance(found, Begun):
         if not found.remaining.splits:
-            return _scored(drawn_here(found), scored)
+            return _scored(drawn(found), scored)
         found.clock.pause()
         return found
     if interrupted(found):

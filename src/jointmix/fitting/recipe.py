@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from jointmix.base.arguments import file_path, shown
+from jointmix.base.clusters import is_cluster
 from jointmix.base.errors import SpecError
 from jointmix.fitting.report_spec import ReportSpec, text_or_none
 from jointmix.model.designed import sources
@@ -183,25 +184,28 @@ class Recipe:
         Raises
         ------
         SpecError
-            If the recipe says what a pool's workers cannot hold of rows.
+            As `rows` does.
         """
         from jointmix.fitting.workflow import fit
 
-        table = self.table() if pool is None else self.parts_path()
+        table = self.rows(pool)
         tree = fit(
             table, self.spec, self.seed if seed is None else seed,
             progress=progress, stream=stream, start=self.start, pool=pool,
         )  # fmt: skip
         return self.completed(tree, table)
 
-    def parts_path(self) -> Path:
-        """Where the parts of its table lie, which a pool's workers are to hold.
+    def rows(self, pool: "Pool") -> "pd.DataFrame | Path":
+        """Its `table`; or where its parts lie, if that is Parquet, which a cluster's workers hold.
 
         Raises
         ------
         SpecError
-            If the recipe says what they cannot hold of rows.
+            If the recipe says of rows what a cluster's workers cannot hold.
         """
+        path = self.data_path()
+        if not is_cluster(pool) or not (path.is_dir() or path.suffix.lower() == ".parquet"):
+            return self.table()
         for what, given in (
             ("id of [data]", self.id_columns),
             ("compare_with of [report]", self.report.compare_with),
@@ -211,7 +215,7 @@ class Recipe:
                     f"{what} is of rows in one process: leave it out, or the cluster that holds "
                     "the table's parts."
                 )
-        return self.data_path()
+        return path
 
     def completed(self, tree: "xr.DataTree", table: "pd.DataFrame | Path") -> "xr.DataTree":
         """A fit of the recipe's model that keeps what else the recipe says of its rows.

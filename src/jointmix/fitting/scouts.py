@@ -1,12 +1,17 @@
 """Chains that disagree: scouts sent from other modes, and how much weight each mode deserves."""
 
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import arviz_stats
 import numpy as np
 import xarray as xr
+from joblib import delayed
 
 from jointmix.base.errors import SamplingError
+from jointmix.base.pools import Pool, run_jobs, run_threads
 from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN, CLUSTER, SCOUT
 from jointmix.checks.modes import is_apart
@@ -67,8 +72,9 @@ def scout(
     seed: int,
     progress: Progress | None = None,
     control: Control | None = None,
+    pool: Pool = None,
 ) -> tuple[list[tuple[int, Levels]], str]:
-    """Send two chains from each of the next best modes.
+    """Send two chains from each of the next best modes; each pair is a job.
 
     Parameters
     ----------
@@ -78,6 +84,8 @@ def scout(
         That of the fit: scouts sample the same posterior.
     seed, progress, control
         As `sampling.sample` takes them.
+    pool
+        As `jointmix.base.pools.run_jobs` takes it; None sends one pair after the other.
 
     Returns
     -------
@@ -96,22 +104,63 @@ def scout(
     sampler = "nutpie" if asked in ("auto", "independence") else asked
     settings = replace(spec.sampler, chains=CHAINS_A_MODE, sampler=sampler)
     fewer = dataset.under(replace(spec, sampler=settings))
+    steering = (progress, control) if pool is None else ()
+    jobs = [delayed(_sent)(fewer, census, ordering, index, seed, *steering) for index in others]
+    sent: dict[int, _Pair] = {}
+    with closing(_run(jobs, pool)) as ended:
+        for place, pair in ended:
+            sent[place] = pair
+            if pair.interrupted:
+                break
     found: list[tuple[int, Levels]] = []
-    for index in others:
-        start = make_start(census.modes[index], dataset, ordering)
-        own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-        try:
-            raw = sample(fewer, start, own_seed, progress, control)
-        except SamplingError as error:
-            return found, str(error)
-        draws = raw["posterior"].to_dataset()
-        identified = identify_draws(draws, dataset, census, ordering)
-        found.append((index, levels_of(identified, dataset, census)))
-        if raw.attrs["partial"]:
-            return found, "sampling was interrupted"
+    for place, index in enumerate(others):
+        pair = sent.get(place, _STOPPED)
+        if pair.levels is not None:
+            found.append((index, pair.levels))
+        if pair.failure:
+            return found, pair.failure
     if len(others) < spec.sampler.scouts:
         return found, f"EM found {len(others)} further optima only"
     return found, ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two chains that were sent from a mode, if there are any, and why none are sent after them."""
+
+    levels: Levels | None
+    failure: str = ""
+    interrupted: bool = False
+
+
+_STOPPED = _Pair(None, "sampling was interrupted", True)
+
+
+def _run(jobs: list[Any], pool: Pool) -> Generator[tuple[int, Any], None, None]:
+    return run_threads(jobs, 1) if pool is None else run_jobs(jobs, pool)
+
+
+def _sent(
+    fewer: Dataset,
+    census: Census,
+    ordering: Ordering,
+    index: int,
+    seed: int,
+    progress: Progress | None = None,
+    control: Control | None = None,
+) -> _Pair:
+    """Chains from one mode, by its place in the census."""
+    start = make_start(census.modes[index], fewer, ordering)
+    own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+    try:
+        raw = sample(fewer, start, own_seed, progress, control)
+    except SamplingError as error:
+        return _Pair(None, str(error))
+    identified = identify_draws(raw["posterior"].to_dataset(), fewer, census, ordering)
+    levels = levels_of(identified, fewer, census)
+    if raw.attrs["partial"]:
+        return replace(_STOPPED, levels=levels)
+    return _Pair(levels)
 
 
 def group_chains(log_likelihood: np.ndarray, mode: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """EM under every model of a comparison, where the larger models start from the smaller ones too."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -46,18 +46,37 @@ class Screening:
     found
         What EM found under the models that have been screened, and the clocks that go on when they
         are sampled.
+
+    Parameters
+    ----------
+    grid
+        The models.
+    wanted
+        Those that have to be screened, and with them the models within them; None for all.
     """
 
-    def __init__(self, table: object, grid: Grid, seed: int, tell: Progress) -> None:
+    def __init__(
+        self,
+        table: object,
+        grid: Grid,
+        seed: int,
+        tell: Progress,
+        wanted: Collection[Key] | None = None,
+    ) -> None:
         specs = grid.specs
         order = sorted(specs, key=lambda key: (specs[key].n_clusters, specs[key].n_parameters))
         self.found: dict[Key, tuple[Searched, Clock]] = {}
         self._tell = tell
-        self._asked = {key: _asked(table, specs[key], seed) for key in order}
         self._within = {
             key: [each for each in order[:place] if _is_within(specs[each], specs[key])]
             for place, key in enumerate(order)
         }
+        needed = set(order if wanted is None else wanted)
+        for key in reversed(order):
+            needed.update(self._within[key] if key in needed else ())
+        order = [key for key in order if key in needed]
+        self._within = {key: self._within[key] for key in order}
+        self._asked = {key: _asked(table, specs[key], seed) for key in order}
         self._begun: dict[Key, tuple[Begun, Clock]] = {}
         tell("screen", 0, len(order), "")
 

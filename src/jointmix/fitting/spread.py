@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from narwhals.dependencies import is_dask_dataframe, is_polars_lazyframe
 
-from jointmix.base.clusters import held, of_parts
-from jointmix.base.errors import DataError, SpecError
+from jointmix.base.clusters import held, memory_of, of_parts
+from jointmix.base.errors import DataError, MemoryLimitError
 from jointmix.families.parameters import Parameters
 from jointmix.fitting import held as worker
 from jointmix.model.dataset import Dataset, inspect_table, make_dataset
@@ -25,6 +25,7 @@ from jointmix.model.scaling import Known, model_scaling
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.spec import ModelSpec
 from jointmix.tables import loaded as loading
+from jointmix.tables.gathering import bytes_while_read
 from jointmix.tables.issues import Issue
 from jointmix.tables.part_sources import in_parts, open_parts
 from jointmix.tables.parts import Parts
@@ -86,23 +87,14 @@ class Spread:
         return of_parts(function, self._parts, self._client, *given)
 
 
-def require_sums(settings: SamplerSpec) -> None:
-    """Refuse samplers that need more of the rows than sums of log densities.
+def takes_sums(settings: SamplerSpec) -> bool:
+    """Whether a sampler asks for sums of log densities alone, which workers take by the kernel."""
+    return settings.sampler in _OF_SUMS and not settings.scouts and settings.backend != "jax"
 
-    Raises
-    ------
-    SpecError
-        Naming the setting.
-    """
-    if settings.sampler not in _OF_SUMS:
-        raise SpecError(
-            f"sampler={settings.sampler!r} follows gradients of rows in one process; of a table "
-            f"that lies with a pool's workers take one of {', '.join(_OF_SUMS)}, or leave out pool."
-        )
-    if settings.scouts:
-        raise SpecError("Scouts are chains over rows in one process: leave out scouts, or pool.")
-    if settings.backend == "jax":
-        raise SpecError("Workers of a pool use the kernel: leave out backend='jax', or pool.")
+
+def lies_with_workers(table: object) -> bool:
+    """Whether workers of a cluster can hold a table's parts, each its own; nothing is opened."""
+    return in_parts(table) and not is_polars_lazyframe(table)
 
 
 def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
@@ -111,29 +103,35 @@ def spread_dataset(table: object, spec: ModelSpec, client: Any) -> Dataset:
     Parameters
     ----------
     table
-        A Parquet file or folder that workers find at the same place, a pyarrow Dataset, or a Dask
-        DataFrame.
+        One that `lies_with_workers`: a Parquet file or folder that they find at the same place, a
+        pyarrow Dataset, or a Dask DataFrame.
     client
         Of a Dask cluster.
 
     Raises
     ------
-    SpecError
-        If the table is not one whose parts workers can hold.
     DataError, ColumnTypeError
         As `make_dataset` does; or of a part, by its name.
     SamplingError
         If the cluster is lost.
     """
-    parts, loaded, counts = _opened(table, spec, client)
+    return spread_beside(table, spec, client, None)[0]
+
+
+def spread_beside(
+    table: object, spec: ModelSpec, client: Any, column: str | None
+) -> tuple[Dataset, np.ndarray | None]:
+    """As `spread_dataset`, with what a further column holds in the rows of the sample, (obs,)."""
+    parts, loaded, counts = _opened(table, spec, client, column)
     frame, place = _sample(parts, loaded, counts, spec, client)
     dataset = make_dataset(frame, spec)
+    beside = None if column is None else frame[column].to_numpy()[dataset.row]
     dataset = replace(dataset, row=place[dataset.row])
     numbers = held(worker.converted, loaded, client, dataset.spec)
     found = [each for each in of_parts(worker.counted, numbers, client) if each is not None]
     scaling = model_scaling(dataset.values, dataset.spec, dataset.users_rows.weight, _known(found))
     own = held(worker.scaled, numbers, client, scaling)
-    return _of_all(dataset, sum(counts), own, found, spec, client).scaled_by(scaling)
+    return _of_all(dataset, sum(counts), own, found, spec, client).scaled_by(scaling), beside
 
 
 def _of_all(
@@ -175,8 +173,8 @@ def inspect_spread(
 
     Raises
     ------
-    SpecError, SamplingError
-        As `spread_dataset` does.
+    DataError, SamplingError
+        If it has no rows, or the cluster is lost.
     """
     parts, loaded, counts = _opened(table, spec, client)
     frame, place = _sample(parts, loaded, counts, spec, client)
@@ -199,18 +197,44 @@ def _of_row(issue: Issue, numbers: np.ndarray) -> Issue:
     return issue if issue.row is None else replace(issue, row=int(numbers[issue.row]))
 
 
-def _opened(table: object, spec: ModelSpec, client: Any) -> tuple[Parts, list[Any], list[int]]:
+def _opened(
+    table: object, spec: ModelSpec, client: Any, column: str | None = None
+) -> tuple[Parts, list[Any], list[int]]:
     """A table in parts, futures of them with workers, and how many rows each has."""
-    if not in_parts(table) or is_polars_lazyframe(table):
-        raise SpecError(
-            "With pool, a fit takes a table whose parts workers can hold: a Parquet file or "
-            "folder, a pyarrow Dataset or a Dask DataFrame."
-        )
-    weighing = () if spec.row_weights is None else (spec.row_weights,)
-    parts, columns = open_parts(table), tuple(dict.fromkeys((*sources(spec), *weighing)))
+    named = (*sources(spec), spec.row_weights, column)
+    columns = tuple(dict.fromkeys(name for name in named if name is not None))
+    parts = open_parts(table)
     parts.require(columns)
+    _require_room(parts, len(columns), client)
     loaded = _loaded(table, parts, columns, client)
     return parts, loaded, of_parts(loading.n_rows, loaded, client)
+
+
+def _require_room(parts: Parts, n_columns: int, client: Any) -> None:
+    """Refuse rows that workers have no room for, where these have limits and rows are counted.
+
+    Raises
+    ------
+    MemoryLimitError
+        Saying how much there is of what is needed.
+    """
+    limits, counts = memory_of(client), [piece.n_rows or 0 for piece in parts.pieces]
+    if len(limits) < len(client.ncores()):
+        return
+    needed = bytes_while_read(sum(counts), n_columns)
+    largest = bytes_while_read(max(counts), n_columns)
+    if needed > sum(limits):
+        raise MemoryLimitError(
+            f"{parts.origin}: {sum(counts):,} rows of {n_columns} columns take "
+            f"{needed / 2**30:.1f} GiB with a cluster's workers, which may take "
+            f"{sum(limits) / 2**30:.1f} GiB together; add workers, or take fewer parts."
+        )
+    if largest > max(limits):
+        name = parts.pieces[int(np.argmax(counts))].name
+        raise MemoryLimitError(
+            f"{name}: {max(counts):,} rows take {largest / 2**30:.1f} GiB with one worker, which "
+            f"may take {max(limits) / 2**30:.1f} GiB; write smaller parts."
+        )
 
 
 def _loaded(table: Any, parts: Parts, columns: tuple[str, ...], client: Any) -> list[Any]:

@@ -8,15 +8,15 @@ import xarray as xr
 from jointmix.base.arguments import (
     whole_number,
 )
-from jointmix.base.errors import SpecError
 from jointmix.base.machine import hidden_until_loaded
+from jointmix.base.pools import Pool
 from jointmix.base.progress import Progress
 from jointmix.base.schema import CHAIN, DRAW
 from jointmix.checks import judge
 from jointmix.fitting.clock import Clock
 from jointmix.fitting.groups import attributes, mode_group, tree_groups
 from jointmix.fitting.scouts import Levels, levels_of, scout, weigh_modes
-from jointmix.fitting.spread import require_sums, spread_dataset
+from jointmix.fitting.spread import spread_beside
 from jointmix.fitting.starts import Given, read_start
 from jointmix.labels.draws import identify_draws
 from jointmix.model.dataset import Dataset, make_dataset
@@ -65,56 +65,55 @@ class Prepared(Searched):
     start: Start
 
 
-def ask(table: object, spec: ModelSpec, seed: int, clock: Clock, client: object = None) -> Asked:
-    """Read the table, and plan the sampling: what cannot be done is refused before EM runs.
-
-    Parameters
-    ----------
-    client
-        Of the Dask cluster whose workers hold the table's parts; None holds all rows here.
-    """
+def ask(table: object, spec: ModelSpec, seed: int, clock: Clock) -> Asked:
+    """Read the table, and plan the sampling: what cannot be done is refused before EM runs."""
     require_spec(spec)
     seed = whole_number("seed", seed, 0)
     clock.start("data")
-    if client is not None:
-        require_sums(spec.sampler)
-        dataset = spread_dataset(table, spec, client)
-        return Asked(dataset, seed, plan_for(dataset))
     dataset = make_dataset(table, spec)
     return Asked(dataset, seed, plan_for(dataset))
 
 
 def search(
-    table: object,
-    spec: ModelSpec,
-    seed: int,
-    clock: Clock,
-    start: object = None,
-    client: object = None,
+    table: object, spec: ModelSpec, seed: int, clock: Clock, start: object = None
 ) -> Searched:
     """Read the table, plan the sampling, and run EM.
 
     Parameters
     ----------
-    start, client
-        As `fit` and `ask` take them.
+    start
+        As `fit` takes it.
     """
-    if client is not None and start is not None:
-        raise SpecError("start is of rows in this process: leave it out, or pool.")
-    asked = ask(table, spec, seed, clock, client)
-    dataset, seed = asked.dataset, asked.seed
+    asked = ask(table, spec, seed, clock)
+    given = None if start is None else read_start(start, table, asked.dataset)
     clock.start("em")
-    if dataset.elsewhere is not None:
-        own = dataset.alone()
-        census = reweighed(fit_em(own, own.spec, seed), dataset)
-        return Searched(**vars(asked), census=census)
-    if start is None:
-        return Searched(**vars(asked), census=fit_em(dataset, dataset.spec, seed))
-    given = read_start(start, table, dataset)
-    census = fit_em(dataset, dataset.spec, seed, given.share[None])
+    return Searched(**vars(asked), census=_census(asked, given), given=given)
+
+
+def search_spread(
+    table: object, spec: ModelSpec, seed: int, clock: Clock, start: object, client: object
+) -> Searched:
+    """As `search`, of a table whose parts lie with the workers of a Dask cluster."""
+    require_spec(spec)
+    seed = whole_number("seed", seed, 0)
+    clock.start("data")
+    column = start if isinstance(start, str) else None
+    dataset, beside = spread_beside(table, spec, client, column)
+    asked = Asked(dataset, seed, plan_for(dataset))
+    given = None if start is None else read_start(start, table, dataset.alone(), beside)
+    clock.start("em")
+    census = _census(replace(asked, dataset=dataset.alone()), given)
+    return Searched(**vars(asked), census=reweighed(census, dataset), given=given)
+
+
+def _census(asked: Asked, given: Given | None) -> Census:
+    """What EM finds in the rows that are here; its home is where it was asked to start."""
+    dataset = asked.dataset
+    if given is None:
+        return fit_em(dataset, dataset.spec, asked.seed)
+    census = fit_em(dataset, dataset.spec, asked.seed, given.share[None])
     reached = census.reached[0]
-    home = 0 if census.modes[reached].collapsed else reached
-    return Searched(**vars(asked), census=replace(census, home=home), given=given)
+    return replace(census, home=0 if census.modes[reached].collapsed else reached)
 
 
 def prepare(
@@ -139,6 +138,7 @@ def finish(
     clock: Clock,
     progress: Progress | None = None,
     control: Control | None = None,
+    pool: Pool = None,
 ) -> xr.DataTree:
     """Identified draws, diagnosed: the fitted tree."""
     clock.start("labels")
@@ -154,7 +154,9 @@ def finish(
     why = ""
     if spec.sampler.scouts and not raw.attrs["partial"]:
         clock.start("scouts")
-        scouts, why = scout(dataset, census, prepared.ordering, prepared.seed, progress, control)
+        scouts, why = scout(
+            dataset, census, prepared.ordering, prepared.seed, progress, control, pool
+        )
     clock.start("checks")
     groups, sent = weigh_modes(dataset.users_rows, main, scouts, spec)
     tree = xr.DataTree.from_dict(

@@ -35,7 +35,9 @@ class Given:
     column: str = ""
 
 
-def read_start(start: object, table: object, dataset: Dataset) -> Given:
+def read_start(
+    start: object, table: object, dataset: Dataset, known: np.ndarray | None = None
+) -> Given:
     """What a fit is asked to start from, as responsibilities of its rows.
 
     Parameters
@@ -46,6 +48,8 @@ def read_start(start: object, table: object, dataset: Dataset) -> Given:
         The table that is fitted.
     dataset
         Its rows under the model.
+    known
+        What a column that ``start`` names holds in them, (obs,), where that has been read.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def read_start(start: object, table: object, dataset: Dataset) -> Given:
         return Given(_of_parameters(parameters, dataset), "given parameters")
     column: Any = start
     if isinstance(start, str):
-        column = _column(table, start)
+        column = _column(table, start) if known is None else known
     codes, values, name, _ = joined_groups(column, dataset.row, dataset.label, dataset.n_rows)
     name = start if isinstance(start, str) else name
     k = dataset.spec.n_clusters

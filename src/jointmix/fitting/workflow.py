@@ -13,18 +13,33 @@ from jointmix.base.arguments import (
     progress_option,
     shown,
 )
-from jointmix.base.errors import SamplingError, SpecError
+from jointmix.base.clusters import is_client
+from jointmix.base.errors import MemoryLimitError, SamplingError, SpecError, SumsError
 from jointmix.base.machine import hidden_until_loaded
-from jointmix.base.pools import Pool, cluster_of
+from jointmix.base.opened_pools import opened_pool
+from jointmix.base.pools import Pool
 from jointmix.base.progress import Progress, ProgressOption, show_progress
+from jointmix.fitting.chain_jobs import drawn_in
 from jointmix.fitting.clock import Clock
 from jointmix.fitting.retries import Retrying
-from jointmix.fitting.stages import Prepared, Searched, finish, prepare, prepare_from, search
+from jointmix.fitting.spread import lies_with_workers, takes_sums
+from jointmix.fitting.stages import (
+    Prepared,
+    Searched,
+    finish,
+    prepare,
+    prepare_from,
+    search,
+    search_spread,
+)
+from jointmix.model.designed import sources
 from jointmix.model.settings import SamplerSpec
 from jointmix.model.shorthand import ModelFields, as_spec
 from jointmix.model.spec import ModelSpec
 from jointmix.sampling import Control, Draws, Remaining, begin, plan_for
 from jointmix.sampling.stream import open_stream, read_stream
+from jointmix.tables.gathering import lack_of_room
+from jointmix.tables.part_sources import open_parts
 
 
 def fit(
@@ -67,13 +82,19 @@ def fit(
         those of a mode of `fit_em`; or another fit of the same columns. None sends chains to the
         mode with the most posterior mass.
     pool
-        A Dask client or its scheduler's address: its workers hold the parts of the table (a
-        Parquet file or folder that they find at the same place, a pyarrow Dataset, a Dask
-        DataFrame), so that no process has all rows. The posterior is that of all of them, by the
-        samplers "auto", "independence" and "laplace"; the tree's ``observed_data`` are at most
-        50,000 rows at random and a few more, so that each level has some, of which EM, labels,
-        inner knots of splines, checks of single rows and pictures are, and ``attrs["n_fitted"]``
-        says how many all are. None holds all rows here.
+        Whose jobs are the chains that nutpie draws on the kernel, and pairs of scouts: a Dask
+        client or its scheduler's address, an executor of concurrent.futures, or a number of
+        processes; None takes a cluster that `joblib.parallel_config` names (Dask, Ray), and else
+        threads of this process. Draws are the same wherever they are drawn.
+
+        Workers of a Dask cluster given here also hold the parts of a table (a Parquet file or
+        folder that they find at the same place, a pyarrow Dataset, a Dask DataFrame), so that no
+        process has all rows. The posterior is that of all of them, by the samplers "auto",
+        "independence" and "laplace"; the tree's ``observed_data`` are at most 50,000 rows at random
+        and a few more, so that each level has some, of which EM, labels, inner knots of splines,
+        checks of single rows and pictures are, and ``attrs["n_fitted"]`` says how many all are.
+        Where those samplers do not serve, or others are asked for, all rows are read here, if
+        there is room.
     **model
         Beside a formula: ``n_clusters``, ``features``, ``family`` and other fields of `ModelSpec`.
 
@@ -96,7 +117,7 @@ def fit(
     StorageError
         If the stream's folder cannot be used.
     SamplingError
-        If no chain could start, or a chain went where parameters leave float64.
+        If no chain could start, a chain went where parameters leave float64, or the pool is lost.
 
     Examples
     --------
@@ -114,20 +135,63 @@ def fit(
         raise SpecError(f"control must be a Control or None; got {shown(control)}.")
     folder = None if stream is None else file_path(stream)
     if pool is not None and stream is not None:
-        raise SpecError("A stream holds draws of nutpie: leave out stream, or pool.")
-    with show_progress(progress) as tell, cluster_of(pool) as client:
+        raise SpecError("A stream holds draws of this process: leave out stream, or pool.")
+    with show_progress(progress) as tell, opened_pool(pool) as workers:
+        ways = Ways(tell, control, folder, workers if folder is None else None)
+        asked = pool is not None and is_client(workers)
+        if asked and takes_sums(spec.sampler) and lies_with_workers(table):
+            try:
+                return _spread_fit(table, spec, seed, start, ways)
+            except SumsError as error:
+                _require_room(table, spec, error)
         clock = Clock(tell)
-        searched = search(table, spec, seed, clock, start, client)
-        return fit_from(searched, clock, tell, control, folder)
+        return _ended(search(table, spec, seed, clock, start), clock, ways)
+
+
+def _spread_fit(
+    table: object, spec: ModelSpec, seed: int, start: object, ways: "Ways"
+) -> xr.DataTree:
+    """The fit of a table that lies with the workers of a Dask cluster.
+
+    Raises
+    ------
+    SumsError
+        If NUTS is to draw, which takes the rows.
+    """
+    clock = Clock(ways.progress)
+    return _ended(search_spread(table, spec, seed, clock, start, ways.pool), clock, ways)
+
+
+def _require_room(table: object, spec: ModelSpec, error: SumsError) -> None:
+    """Refuse to take rows here that do not fit.
+
+    Raises
+    ------
+    MemoryLimitError
+        Saying why they would be here.
+    """
+    lack = lack_of_room(open_parts(table), sources(spec))
+    if lack is not None:
+        raise MemoryLimitError(
+            f"Independence chains do not serve here ({error}), and NUTS takes all rows in one "
+            f"process, but {lack[0]}; take a sample of the rows, or fewer clusters."
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Ways:
-    """How sampling is told of and steered, and the folder to which its draws are written."""
+    """How sampling is told of and steered, where its draws are written, and who draws.
+
+    Attributes
+    ----------
+    pool
+        Whose jobs are the chains of nutpie, and scouts; None draws them here.
+    """
 
     progress: Progress | None = None
     control: Control | None = None
     stream: Path | None = None
+    pool: Pool = None
 
 
 _ALONE = Ways()
@@ -157,6 +221,8 @@ class Begun:
         """All chains, drawn by this process, or what ended them."""
         try:
             with _without_jax(self.prepared):
+                if ways.pool is not None and self.remaining.splits:
+                    return drawn_in(self.remaining, ways.pool, ways.progress, ways.control)
                 return self.remaining.draws(ways.progress, ways.control, self.store)
         except Retrying.MISHAPS as error:
             return error
@@ -180,12 +246,15 @@ def fit_from(
     stream: Path | None = None,
 ) -> xr.DataTree:
     """The fit whose modes EM has found."""
-    ways = Ways(progress, control, stream)
-    return drawn_here(begin_fit(searched, clock, ways), ways)
+    return _ended(searched, clock, Ways(progress, control, stream))
 
 
-def drawn_here(found: xr.DataTree | Begun, ways: Ways = _ALONE) -> xr.DataTree:
-    """A fit whose chains this process draws, as often as need be."""
+def _ended(searched: Searched, clock: Clock, ways: Ways) -> xr.DataTree:
+    return drawn(begin_fit(searched, clock, ways), ways)
+
+
+def drawn(found: xr.DataTree | Begun, ways: Ways = _ALONE) -> xr.DataTree:
+    """A fit whose chains are drawn, by this process or its pool, as often as need be."""
     while isinstance(found, Begun):
         found = end_fit(found, found.drawn(ways), ways)
     return found
@@ -213,7 +282,7 @@ def end_fit(
         if isinstance(raw, BaseException):
             raise raw
         with _without_jax(prepared):
-            found = finish(prepared, raw, clock, ways.progress, ways.control)
+            found = finish(prepared, raw, clock, ways.progress, ways.control, ways.pool)
     except Retrying.MISHAPS as error:
         if begun.retrying is None:
             raise
@@ -273,7 +342,7 @@ def _begun(
         )  # fmt: skip
         if isinstance(raw, Remaining):
             return Begun(prepared, raw, clock, store, retrying)
-        return finish(prepared, raw, clock, ways.progress, ways.control)
+        return finish(prepared, raw, clock, ways.progress, ways.control, ways.pool)
 
 
 def _without_jax(prepared: Prepared) -> AbstractContextManager[None]:

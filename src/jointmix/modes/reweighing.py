@@ -23,17 +23,28 @@ def reweighed(census: Census, dataset: Dataset) -> Census:
         The sample, with all rows elsewhere.
     """
     landscape = Landscape(dataset)
-    weighed = [_weighed(mode, landscape, dataset) for mode in (census.start, *census.rivals)]
     chosen = {id(mode) for mode in (census.start, *census.rivals)}
-    rest = [
-        mode if mode.collapsed else replace(mode, log_mass=float("nan"), peak=None)
-        for mode in census.modes
-        if id(mode) not in chosen
-    ]
-    weighed.sort(key=lambda mode: (mode.collapsed, -mode.log_mass))
-    rest.sort(key=lambda mode: mode.collapsed)
-    modes = sorted([*weighed, *rest], key=lambda mode: mode.collapsed)
-    return Census(tuple(modes), census.n_starts)
+    modes = []
+    for mode in census.modes:
+        if id(mode) in chosen:
+            modes.append(_weighed(mode, landscape, dataset))
+        else:
+            unknown = replace(mode, log_mass=float("nan"), peak=None)
+            modes.append(mode if mode.collapsed else unknown)
+
+    def rank(place: int) -> tuple[bool, bool, float]:
+        # Those that were not weighed come after those that were.
+        known = id(census.modes[place]) in chosen
+        return modes[place].collapsed, not known, -modes[place].log_mass if known else 0.0
+
+    order = sorted(range(len(modes)), key=rank)
+    home = order.index(census.home)
+    return Census(
+        tuple(modes[place] for place in order),
+        census.n_starts,
+        tuple(order.index(place) for place in census.reached),
+        home if census.reached and not modes[census.home].collapsed else 0,
+    )
 
 
 def _weighed(mode: Mode, landscape: Landscape, dataset: Dataset) -> Mode:

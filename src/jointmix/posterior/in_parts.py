@@ -14,8 +14,9 @@ from joblib import delayed
 from narwhals.dependencies import is_dask_dataframe
 
 from jointmix.base.arguments import file_path, progress_option
-from jointmix.base.clusters import is_client, opened
+from jointmix.base.clusters import is_client
 from jointmix.base.errors import DataError, SpecError, StorageError
+from jointmix.base.opened_pools import opened
 from jointmix.base.pools import Pool, other_pool, run_jobs
 from jointmix.base.progress import Progress, ProgressOption, show_progress
 from jointmix.base.schema import CLUSTER, OBS, require_group

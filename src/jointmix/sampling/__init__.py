@@ -223,6 +223,16 @@ class Remaining:
         """Whether jobs of their own cost nothing: a PyMC model each would have to compile."""
         return self.planned.backend == "kernel"
 
+    @property
+    def length(self) -> int:
+        """Draws of each, those before adaptation has ended among them."""
+        return self._spec.sampler.tune + self._spec.sampler.draws
+
+    @property
+    def nbytes(self) -> int:
+        """Of its rows, which all jobs are given."""
+        return int(self.chains.target.dataset.values.nbytes)
+
     def draw(self, chain: int) -> Draws:
         """One chain, by its number.
 
@@ -235,7 +245,7 @@ class Remaining:
             return self.chains.draw(chain)
 
     def gathered(self, chains: Sequence[Draws]) -> xr.DataTree:
-        """What `sample` returns, from all chains."""
+        """What `sample` returns, from all chains, or from those before it was stopped."""
         return _tree(self.chains.gathered(chains), self._spec, self.planned)
 
     def draws(

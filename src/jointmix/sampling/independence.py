@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln
 
-from jointmix.base.errors import NotNormalError, SamplingError
+from jointmix.base.errors import NotNormalError, SumsError
 from jointmix.base.numbers import fixed, percent
 from jointmix.base.progress import Progress
 from jointmix.kernel.densities import prior_densities
@@ -43,10 +43,6 @@ _NEAR = "the posterior is nearly normal in its coordinates"
 _NOT_NEAR = "the posterior is not near enough to a normal in its coordinates"
 #: Why "auto" takes nutpie where draws are streamed.
 STREAMED = "nutpie, as it alone streams its draws."
-_NO_SUMS = (
-    "Rows that lie with a pool's workers are sampled by independence chains, which do not serve "
-    "here ({}); take a sample of the rows without pool, or fewer clusters."
-)
 _TOO_EARLY = "Interrupted before the first draws were finished."
 
 
@@ -140,6 +136,8 @@ def begin_auto(
 
     Raises
     ------
+    SumsError
+        If the rows lie elsewhere, and the pilot says that independence chains do not serve.
     SamplingError
         If no chain could start.
     """
@@ -157,9 +155,7 @@ def begin_auto(
             )
             return draws
     if target.dataset.elsewhere is not None:
-        raise SamplingError(
-            _NO_SUMS.format(reason.removeprefix("nutpie").lstrip(",: ").rstrip("."))
-        )
+        raise SumsError(reason.removeprefix("nutpie").lstrip(",: ").rstrip("."))
     chains = nutpie_runs.begin(target, backend, seed, report)
     compiling += chains.compiling
     return replace(

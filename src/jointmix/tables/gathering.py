@@ -78,13 +78,18 @@ def _require_room(parts: Parts, columns: Sequence[str]) -> None:
         raise MemoryLimitError(f"{lack[0]}; take fewer parts, or a sample of the rows.")
 
 
+def bytes_while_read(n_rows: int, n_columns: int) -> int:
+    """What rows take while they become the arrays of a fit."""
+    return n_rows * n_columns * _BYTES
+
+
 def lack_of_room(parts: Parts, columns: Sequence[str]) -> tuple[str, int] | None:
     """What would not fit into memory, a clause, and of how many rows one could be; else None.
 
     Of a table whose rows are not counted before they are read nobody knows.
     """
     n, free = parts.n_rows, max(available(), 0.0)
-    needed = 0 if n is None else n * len(columns) * _BYTES
+    needed = 0 if n is None else bytes_while_read(n, len(columns))
     if needed <= free:
         return None
     clause = (

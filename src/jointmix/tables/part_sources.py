@@ -36,8 +36,9 @@ def open_parts(table: object) -> Parts:
     Parameters
     ----------
     table
-        A Parquet file or a folder of such (those of one folder in the order of their names, as
-        pyarrow has it; folders named ``year=2020`` are a column), a pyarrow Dataset (its
+        A Parquet file or a folder of such by its place or an address that pyarrow knows, such as
+        ``s3://bucket/rows`` (files of one folder in the order of their names, as pyarrow has it;
+        folders named ``year=2020`` are a column), a pyarrow Dataset (its
         fragments), a Dask DataFrame (its partitions), or a polars LazyFrame, of which the whole
         is one piece and whose query has to keep its order.
 
@@ -64,6 +65,8 @@ def open_parts(table: object) -> Parts:
     if isinstance(table, Parts):
         return table
     require_pyarrow()
+    if isinstance(table, str) and "://" in table:
+        return _of_address(table)
     if isinstance(table, str | os.PathLike):
         return _of_path(file_path(table, DataError))
     if type(table).__module__ == "pyarrow._dataset":
@@ -116,6 +119,21 @@ def _of_path(path: Path) -> Parts:
     return _of_dataset(found, str(path))
 
 
+def _of_address(address: str) -> Parts:
+    import pyarrow.dataset as ds
+
+    try:
+        found = ds.dataset(address, format="parquet", partitioning="hive")
+        files = found.files
+    except FileNotFoundError as error:
+        raise DataError(f"{address}: there is no such file or folder.") from error
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise DataError(f"{address}: is no table in parts ({first_line(error)}).") from error
+    if not files:
+        raise DataError(f"{address}: holds no .parquet file.")
+    return _of_dataset(found, address)
+
+
 def _unreadable(path: Path, error: Exception) -> str:
     """Which file below a path is no Parquet file."""
     import pyarrow.parquet as pq
@@ -146,7 +164,7 @@ def _of_dataset(dataset: Any, origin: str) -> Parts:
             ) from error
         for key in ds.get_partition_keys(fragment.partition_expression):
             schema = schema if key in schema.names else schema.append(dataset.schema.field(key))
-        pieces.append(Piece(name, _Fragment(fragment, schema), schema, n_rows, _mark(name)))
+        pieces.append(Piece(name, _Fragment(fragment, schema), schema, n_rows, _mark(fragment)))
     if not pieces:
         raise DataError(f"{origin}: holds no rows, as it has no part.")
     first = pieces[0].schema
@@ -176,12 +194,15 @@ class _Fragment:
         )  # fmt: skip
 
 
-def _mark(name: str) -> str:
+def _mark(fragment: Any) -> str:
+    place = getattr(fragment, "path", None)
+    if place is None:
+        return ""
     try:
-        status = os.stat(name)
+        status = fragment.filesystem.get_file_info(place)
     except OSError:
         return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return f"{status.size} {status.mtime_ns}"
 
 
 def _index_columns(schema: "pa.Schema") -> tuple[str, ...]:

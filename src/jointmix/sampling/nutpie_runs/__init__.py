@@ -86,10 +86,10 @@ class NutsChains:
         return draws
 
     def gathered(self, chains: Sequence[Draws]) -> Draws:
-        """All chains, drawn one by one: the same as `draws`."""
+        """All chains, drawn one by one, or those that are: the same as `draws`."""
         draws = together(chains)
         seconds = sum(float(own.attrs["sample_seconds"]) for own in chains)
-        return self._described(draws, seconds, partial=False)
+        return self._described(draws, seconds, partial=len(chains) < self.n)
 
     def draws(self, report: Progress, control: Control, stream: Path | None = None) -> Draws:
         """All chains, as many at a time as there are cores; those finished when it is stopped.
