@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -360,3 +362,41 @@ def test_options_of_parts_that_do_not_go_together_are_named(
     done = run("compare", "s.toml", "--clusters", "1-2", *options)
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+COUNTED = """
+import resource
+from contextlib import nullcontext
+from threading import Thread
+from jointmix.base.heap import kept_heap
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        bytearray(1 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+outside = pages()
+with kept_heap(), kept_heap():
+    pages()
+    with kept_heap():
+        pass
+    inside = pages()
+print(outside, inside, pages())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is the C library of Linux")
+@pytest.mark.parametrize("asked", ["65536", None])
+def test_what_a_job_frees_stays_with_its_process_until_it_ends(asked: str | None) -> None:
+    """Nannies of Dask have each array given back, whose pages are asked for again."""
+    given = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    if asked is not None:
+        given["MALLOC_TRIM_THRESHOLD_"] = asked
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED], env=given, capture_output=True, text=True, check=True
+    )
+    outside, inside, after = (int(number) for number in done.stdout.split())
+    assert inside < 1_000
+    # A hundred times 256 pages, where they were asked for again.
+    assert (outside > 20_000) == (after > 20_000) == (asked == "65536")

@@ -10,6 +10,7 @@ from typing import Any
 
 from jointmix.base.arguments import shown
 from jointmix.base.errors import MissingExtraError, SamplingError, SpecError
+from jointmix.base.heap import kept_heap
 from jointmix.base.machine import limited_cores
 
 _CONNECT_SECONDS = 10
@@ -208,7 +209,7 @@ def of_parts(
 
 def _alone(function: Callable[..., Any], part: Any, *given: Any) -> Any:
     """Workers have as many threads as they were given: what they call counts on one core."""
-    with limited_cores(1):
+    with limited_cores(1), kept_heap():
         return function(part, *given)
 
 

@@ -20,6 +20,7 @@ from joblib.parallel import get_active_backend
 from jointmix.base.arguments import shown, whole_number
 from jointmix.base.clusters import check_scheduler, is_client, nothing, on_cluster
 from jointmix.base.errors import SamplingError, SpecError
+from jointmix.base.heap import kept_heap
 from jointmix.base.machine import available_cores, limited_cores
 from jointmix.base.processes import Processes
 from jointmix.base.threads import worker_threads
@@ -177,7 +178,7 @@ def _placed(place: int, job: Job, cores: int) -> Job:
 
 def _run(place: int, job: Job, cores: int) -> tuple[int, Any]:
     function, given, options = job
-    with limited_cores(cores):
+    with limited_cores(cores), kept_heap():
         return place, function(*given, **options)
 
 
