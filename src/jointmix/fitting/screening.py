@@ -39,7 +39,7 @@ class Screening:
     A model with one cluster more starts from splits of the smaller one's optimum, and one with a
     richer structure from the simpler one's, besides the usual starts: the maximum of a model is at
     least that of a model within it. Where it is not, EM runs from five times as many starts. The
-    first round of the usual starts waits for no other model.
+    usual starts wait for no other model.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Screening:
     def _ready(
         self, screened: Callable[[Key, tuple[Census, Clock]], Iterable[Step]]
     ) -> Iterator[Step]:
-        """Models whose first round is over and that wait for no other."""
+        """Models whose usual starts are over and that wait for no other."""
         for key in [key for key in self._begun if set(self._within[key]) <= set(self.found)]:
             (begun, clock), (asked, _) = self._begun.pop(key), self._asked[key]
             inner = [self.found[each][0] for each in self._within[key]]
@@ -123,10 +123,12 @@ def _asked(table: object, spec: ModelSpec, seed: int) -> tuple[Asked, Clock]:
 
 
 def _begin(asked: Asked, clock: Clock) -> tuple[Begun, Clock]:
-    """The first round of random starts."""
+    """What the usual starts lead to."""
     clock.resume()
     clock.start("em")
-    begun = begin_em(asked.dataset, asked.seed)
+    # Sums over another number of threads round differently.
+    with threadpool_limits(1):
+        begun = begin_em(asked.dataset, asked.seed)
     clock.pause()
     return begun, clock
 
@@ -134,9 +136,8 @@ def _begin(asked: Asked, clock: Clock) -> tuple[Begun, Clock]:
 def _end(
     asked: Asked, begun: Begun, inner: Sequence[Searched], clock: Clock
 ) -> tuple[Census, Clock]:
-    """What EM finds from there, and from the optima of the models within this one."""
+    """What EM finds besides, from the optima of the models within this one."""
     clock.resume()
-    # Sums over another number of threads round differently.
     with threadpool_limits(1):
         census = _searched(asked, begun, inner)
     clock.pause()

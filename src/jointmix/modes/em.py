@@ -19,7 +19,7 @@ from jointmix.model.spec import ModelSpec
 from jointmix.modes.census import Census
 from jointmix.modes.climb import SAME_OPTIMUM, climb, expect, is_large, threads
 from jointmix.modes.mstep import Problem, make_problem
-from jointmix.modes.search import Search, mass_level
+from jointmix.modes.search import Optima, Search, mass_level
 from jointmix.modes.starts import allocations, moves
 
 #: The starts run on a random subset of large tables; the optima are then polished on all rows.
@@ -39,19 +39,19 @@ _MOVES = 3
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """The first round of random starts, which depends on nothing else that EM starts from.
+    """What the usual starts lead to, which depends on nothing else that EM starts from.
 
     Attributes
     ----------
-    ends
-        Where the coarse runs end, on the standardised scale, one a batch entry.
+    optima
+        Those found.
     chosen
-        Places of the rows that they ran on, (row,); None for all.
+        Places of the rows that coarse runs have, (row,); None for all.
     rng
         The source of all randomness that follows.
     """
 
-    ends: Parameters
+    optima: Optima
     chosen: np.ndarray | None
     rng: np.random.Generator
 
@@ -106,19 +106,24 @@ def fit_em(
 
 @hidden_until_loaded("jax")
 def begin_em(dataset: Dataset, seed: int | np.random.Generator) -> Begun:
-    """Coarse runs of EM from the first round of random starts."""
+    """The optima to which the usual starts lead: random ones, and moves from the best."""
     rng, problem = random_source(seed), make_problem(dataset)
     chosen = _subset(problem, rng)
-    part = problem if chosen is None else problem.take(chosen)
+    search, part = Search(dataset, problem), _part(problem, chosen)
     n_starts = part.spec.sampler.starts if part.spec.n_clusters > 1 else 1
     # The matrices are small: threads would wait for each other.
     with threadpool_limits(1):
-        return Begun(_run(part, _random(part, n_starts, rng)), chosen, rng)
+        search.add(_run(part, _random(part, n_starts, rng)), part)
+        for share in _rounds(search, part, rng):
+            search.add(_run(part, share), part)
+        for share in _moved(search, part, rng):
+            search.add(_run(part, share), part)
+    return Begun(search.optima, chosen, rng)
 
 
 @hidden_until_loaded("jax")
 def end_em(dataset: Dataset, begun: Begun, shares: np.ndarray | None = None) -> Census:
-    """The census of the optima to which the first round leads, what is given, and what follows.
+    """The census of the optima to which the usual starts lead, what is given, and what follows.
 
     Parameters
     ----------
@@ -133,17 +138,22 @@ def end_em(dataset: Dataset, begun: Begun, shares: np.ndarray | None = None) -> 
         If ``shares`` are not what they must be.
     """
     shares = _as_shares(shares, dataset)
-    search = Search(dataset, make_problem(dataset))
-    part = search.problem if begun.chosen is None else search.problem.take(begun.chosen)
+    search = Search(dataset, make_problem(dataset), begun.optima)
     with threadpool_limits(1):
         if len(shares):
+            before = mass_level(search.best)
             shares = search.problem.parted(shares[..., search.problem.group])
             found = climb(search.problem, shares, _TOLERANCE, max_iterations=1000)
-            search.given = search.add(found, search.problem)
-        search.add(begun.ends, part)
-        for share in _rounds(search, part, begun.rng):
-            search.add(_run(part, share), part)
+            search.optima.given = search.add(found, search.problem)
+            if mass_level(search.best) - before > SAME_OPTIMUM:
+                part = _part(search.problem, begun.chosen)
+                for share in _moved(search, part, begun.rng):
+                    search.add(_run(part, share), part)
         return search.census()
+
+
+def _part(problem: Problem, chosen: np.ndarray | None) -> Problem:
+    return problem if chosen is None else problem.take(chosen)
 
 
 def _as_shares(shares: np.ndarray | None, dataset: Dataset) -> np.ndarray:
@@ -178,17 +188,20 @@ def _random(part: Problem, n_starts: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _rounds(search: Search, part: Problem, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Hard allocations (start, obs) to run EM from after the first, as long as it may pay."""
-    rows, spec = part.starting, part.spec
-    k, n_starts = spec.n_clusters, spec.sampler.starts
-    columns = len(spec.columns) + 1
-    cost = k * (len(part.values) * columns + columns**3)
-    most = _FURTHER_OPERATIONS // cost if k > 1 else 0
+    """Hard allocations (start, obs) at random to run EM from, as long as it may pay."""
+    n_starts, most = part.spec.sampler.starts, _most(part)
     left = min(most, _FURTHER_ROUNDS * n_starts)
     while left > 0 and search.best.n_starts < _FOUND_OFTEN:
         yield _random(part, min(left, n_starts), rng)
         left -= n_starts
-    # Of two clusters, one given up and the other split is a start like any other.
+
+
+def _moved(search: Search, part: Problem, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Hard allocations (start, obs) near the best optimum, as long as it becomes better.
+
+    Of two clusters, one given up and the other split is a start like any other.
+    """
+    rows, k, most = part.starting, part.spec.n_clusters, _most(part)
     settled = k < 3 or 2 * search.best.n_starts > search.n_starts
     gain = -np.inf if settled else np.inf
     while most > 0 and gain > SAME_OPTIMUM:
@@ -199,7 +212,7 @@ def _rounds(search: Search, part: Problem, rng: np.random.Generator) -> Iterator
             rows.u,
             part.told_apart,
             share[0],
-            min(most, _MOVES * n_starts),
+            min(most, _MOVES * part.spec.sampler.starts),
             rng,
             part.weight,
         )
@@ -208,6 +221,13 @@ def _rounds(search: Search, part: Problem, rng: np.random.Generator) -> Iterator
             return
         yield found
         gain = mass_level(search.best) - mass_level(best)
+
+
+def _most(part: Problem) -> int:
+    """Starts that each further round may have."""
+    k, columns = part.spec.n_clusters, len(part.spec.columns) + 1
+    cost = k * (len(part.values) * columns + columns**3)
+    return _FURTHER_OPERATIONS // cost if k > 1 else 0
 
 
 def _run(part: Problem, hard: np.ndarray) -> Parameters:

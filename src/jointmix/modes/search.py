@@ -1,6 +1,6 @@
 """The optima that runs of EM lead to: told apart, weighed by the posterior's mass, and ranked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -51,35 +51,64 @@ def mass_level(mode: Mode) -> float:
     return mode.log_likelihood if np.isnan(mode.log_mass) else mode.log_mass
 
 
-class Search:
-    """The optima found so far, the one with the most posterior mass first."""
+@dataclass(eq=False)
+class Optima:
+    """What runs of EM have led to so far; without the rows, so that it may go on elsewhere.
 
-    def __init__(self, dataset: Dataset, problem: Problem) -> None:
+    Attributes
+    ----------
+    to_weigh
+        Optima whose posterior mass may still be computed.
+    found
+        The one with the most posterior mass first.
+    values, allocations, counts
+        Of each different end of a coarse run: its log likelihood, who is where, and how often.
+    given
+        Numbers of the ends of starts that were given.
+    """
+
+    to_weigh: int
+    found: list[_Optimum] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    allocations: list[np.ndarray] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
+
+
+class Search:
+    """Looks for optima of a model, given rows.
+
+    Parameters
+    ----------
+    dataset, problem
+        The rows under the model.
+    optima
+        What was found before; None if nothing.
+    """
+
+    def __init__(self, dataset: Dataset, problem: Problem, optima: Optima | None = None) -> None:
         self.dataset, self.problem, self._landscape = dataset, problem, Landscape(dataset)
-        self._found: list[_Optimum] = []
-        #: The ends of the starts that were given.
-        self.given: list[int] = []
-        #: Of each different end of a coarse run: its log likelihood, who is where, and how often.
-        self._values: list[float] = []
-        self._allocations: list[np.ndarray] = []
-        self._counts: list[int] = []
         # A climb takes about a hundred gradients, the curvature two for each dimension.
         cost = 100 + 2 * n_free(dataset.spec)
-        self._to_weigh = min(_WEIGHED_IN_ALL, max(1, _WEIGHING_GRADIENTS // cost))
+        to_weigh = min(_WEIGHED_IN_ALL, max(1, _WEIGHING_GRADIENTS // cost))
+        self.optima = optima or Optima(to_weigh)
+        if optima is not None:
+            # Of what is found now some are weighed, however many were before.
+            self.optima.to_weigh = max(self.optima.to_weigh, min(_WEIGHED, to_weigh))
 
     @property
     def n_starts(self) -> int:
         """Runs of EM so far."""
-        return sum(self._counts)
+        return sum(self.optima.counts)
 
     @property
     def best(self) -> Mode:
         """The first, and how many runs led to it."""
-        return self._counted(self._found[0])
+        return self._counted(self.optima.found[0])
 
     def census(self) -> Census:
         """All of them, the best run to convergence."""
-        first, *rest = self._found
+        first, *rest = self.optima.found
         parameters = self.problem.scaling.to_model(first.mode.parameters)
         share, _ = expect(self.problem, parameters.batched())
         at = climb(self.problem, share, _TOLERANCE, max_iterations=3000)
@@ -88,17 +117,19 @@ class Search:
         if peak is not None and self.dataset.spec.exchangeable:
             peak = peak.permuted(_by_weight(at.take(0)), self.dataset.spec)
         mode = replace(mode, log_mass=known.log_mass, collapsed=known.collapsed, peak=peak)
-        self._found = [replace(first, mode=mode)]
+        self.optima.found = [replace(first, mode=mode)]
         for each in rest:
             self._join(each)
         reached = tuple(
-            next(place for place, each in enumerate(self._found) if end in each.ends)
-            for end in self.given
+            next(place for place, each in enumerate(self.optima.found) if end in each.ends)
+            for end in self.optima.given
         )
-        return Census(tuple(self._counted(each) for each in self._found), self.n_starts, reached)
+        return Census(
+            tuple(self._counted(each) for each in self.optima.found), self.n_starts, reached
+        )
 
     def _counted(self, optimum: _Optimum) -> Mode:
-        return replace(optimum.mode, n_starts=sum(self._counts[end] for end in optimum.ends))
+        return replace(optimum.mode, n_starts=sum(self.optima.counts[end] for end in optimum.ends))
 
     def add(self, coarse: Parameters, part: Problem) -> list[int]:
         """Polish the new ends of coarse runs, one a batch entry; weigh those that may be best.
@@ -107,14 +138,14 @@ class Search:
         there is not polished. Returns the numbers of the ends.
         """
         ends = [self._end(coarse.take([i]), part) for i in range(len(coarse.weight))]
-        new = {end: i for i, end in reversed(list(enumerate(ends))) if self._counts[end] == 0}
+        new = {end: i for i, end in reversed(list(enumerate(ends))) if self.optima.counts[end] == 0}
         for end in ends:
-            self._counts[end] += 1
+            self.optima.counts[end] += 1
         if new:
             found = on_cores(
                 lambda end: self._optimum(coarse.take(new[end]), end), new, threads(self.problem)
             )
-            level = max(each.score for each in (*self._found, *found)) - 2 * _WITHIN
+            level = max(each.score for each in (*self.optima.found, *found)) - 2 * _WITHIN
             if part is not self.problem:
                 times = self.problem.table.total / part.table.total
                 level -= _LOST * times * self.dataset.spec.n_parameters / 2
@@ -140,21 +171,21 @@ class Search:
         """The number of the end at which a coarse run on some rows is."""
         (share,), (value,) = expect(part, parameters)
         hard = part.joined(share).argmax(0).astype(np.int16)
-        for number in np.flatnonzero(np.abs(np.array(self._values) - value) < SAME_OPTIMUM):
-            known = self._allocations[number]
+        for number in np.flatnonzero(np.abs(np.array(self.optima.values) - value) < SAME_OPTIMUM):
+            known = self.optima.allocations[number]
             if len(known) == len(hard) and _alike(hard, known, part):
                 return int(number)
-        self._values.append(float(value))
-        self._allocations.append(hard)
-        self._counts.append(0)
-        return len(self._values) - 1
+        self.optima.values.append(float(value))
+        self.optima.allocations.append(hard)
+        self.optima.counts.append(0)
+        return len(self.optima.values) - 1
 
     def _join(self, optimum: _Optimum) -> None:
-        for index, known in enumerate(self._found):
+        for index, known in enumerate(self.optima.found):
             if self._is_same(known, optimum):
-                self._found[index] = replace(known, ends=known.ends + optimum.ends)
+                self.optima.found[index] = replace(known, ends=known.ends + optimum.ends)
                 return
-        self._found.append(optimum)
+        self.optima.found.append(optimum)
 
     def _score(self, parameters: Parameters) -> float:
         """The log density, and half the log determinant of the locations' sampling covariance."""
@@ -186,30 +217,32 @@ class Search:
     def _weigh(self) -> None:
         """The posterior mass of the optima that may have most of it, and all in its order."""
         # Spikes that are known for what they are set no level.
-        alive = [each for each in self._found if each.mode.log_mass > -np.inf or _unknown(each)]
+        alive = [
+            each for each in self.optima.found if each.mode.log_mass > -np.inf or _unknown(each)
+        ]
         level = max((each.score for each in alive), default=-np.inf)
         near = [each for each in alive if _unknown(each) and not each.at_floor]
         near = [each for each in near if each.score >= level - _WITHIN]
         near.sort(key=lambda each: -each.score)
-        if not any(np.isfinite(each.mode.log_mass) for each in self._found):
-            self._to_weigh = max(self._to_weigh, 1)
-        for optimum in near[: min(_WEIGHED, self._to_weigh)]:
-            self._to_weigh -= 1
-            self._found.remove(optimum)
+        if not any(np.isfinite(each.mode.log_mass) for each in self.optima.found):
+            self.optima.to_weigh = max(self.optima.to_weigh, 1)
+        for optimum in near[: min(_WEIGHED, self.optima.to_weigh)]:
+            self.optima.to_weigh -= 1
+            self.optima.found.remove(optimum)
             peak = self._landscape.peak_near(optimum.mode.parameters)
             mass = -np.inf if peak is None else peak.normal.log_mass
             mode = replace(optimum.mode, log_mass=mass, collapsed=peak is None, peak=peak)
             self._join_peak(replace(optimum, mode=mode))
-        self._found.sort(key=_rank)
+        self.optima.found.sort(key=_rank)
 
     def _join_peak(self, optimum: _Optimum) -> None:
         """Add an optimum, or count it with the one that leads to the same posterior mode."""
-        for index, known in enumerate(self._found):
+        for index, known in enumerate(self.optima.found):
             if self._leads_alike(known, optimum):
                 higher = max(known, optimum, key=lambda each: each.mode.log_likelihood)
-                self._found[index] = replace(higher, ends=known.ends + optimum.ends)
+                self.optima.found[index] = replace(higher, ends=known.ends + optimum.ends)
                 return
-        self._found.append(optimum)
+        self.optima.found.append(optimum)
 
     def _leads_alike(self, one: _Optimum, other: _Optimum) -> bool:
         ours, theirs = one.mode.peak, other.mode.peak
