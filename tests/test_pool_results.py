@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -15,6 +16,7 @@ import xarray as xr
 from joblib import delayed, parallel_config
 
 import jointmix as jm
+from jointmix.base import clusters
 from jointmix.base.errors import SamplingError
 from jointmix.base.machine import is_installed
 from jointmix.base.pools import chosen_pool, other_pool, run_jobs, run_threads
@@ -106,17 +108,24 @@ def test_threads_of_this_process_give_the_same(alone: dict[str, jm.Comparison]) 
 
 @pytest.mark.parametrize("backend", ["threading", "loky", "dask", "ray"])
 def test_joblibs_backends_give_the_same(
-    backend: str, alone: dict[str, jm.Comparison], request: pytest.FixtureRequest
+    backend: str,
+    alone: dict[str, jm.Comparison],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options: dict[str, Any] = {"n_jobs": 2}
     if backend == "dask":
         options = {"client": request.getfixturevalue("client")}
     if backend == "ray":
         if not is_installed("ray"):
-            pytest.skip("ray is not installed: uv run --with ray pytest -k ray")
+            pytest.skip("ray is not installed: uv run --group ray pytest -k ray")
+        # Its workers are this environment's Python, and not one that uv sets up for each.
+        monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        import ray
         from ray.util.joblib import register_ray
 
         register_ray()
+        request.addfinalizer(ray.shutdown)
     chosen: AbstractContextManager[Any] = parallel_config(backend, **options)
     with chosen:
         assert_same(compared("numbers"), alone["numbers"])
@@ -247,6 +256,22 @@ def test_a_fits_chains_and_scouts_are_the_same_in_every_pool(
     assert found["scouts"].to_dataset().identical(fitted["scouts"].to_dataset())
     assert found["sample_stats"].to_dataset().identical(fitted["sample_stats"].to_dataset())
     assert ("sample", 640, 640, "4 of 4 chains") in told
+
+
+def test_the_rows_of_chains_are_sent_to_a_cluster_once(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, sent = client.submit, []
+
+    def submit(function: Any, *given: Any, **options: Any) -> Any:
+        sent.append(function)
+        return own(function, *given, **options)
+
+    monkeypatch.setattr(client, "submit", submit)
+    monkeypatch.setattr(clusters, "_LARGE_BYTES", 1_000)
+    spec = replace(SCOUTED, sampler=replace(SCOUTED.sampler, scouts=0))
+    jm.fit(TABLE, spec, seed=2, progress=False, pool=client)
+    assert (sent.count(clusters._same), len(sent)) == (1, 1 + spec.sampler.chains)
 
 
 def test_a_fit_has_threads_where_joblib_names_this_machine(
