@@ -553,6 +553,12 @@ def test_nuts_draws_where_the_parts_fit_here(name: str, client: Any) -> None:
     assert_equal(found, jm.fit(FEW, spec, seed=1, progress=False))
 
 
+def test_rows_that_only_workers_have_come_here_for_nuts(client: Any) -> None:
+    held = client.persist(parts_of(FEW, 2))
+    found = jm.fit(held, BY_NUTS["asked for"], seed=1, pool=client, progress=False)
+    assert_equal(found, jm.fit(FEW, BY_NUTS["asked for"], seed=1, progress=False))
+
+
 def test_nuts_of_more_rows_than_fit_here_is_refused(
     client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

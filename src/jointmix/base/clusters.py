@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -131,6 +131,11 @@ def is_client(pool: object) -> bool:
 def is_cluster(pool: object) -> bool:
     """Whether it is a Dask client, or text, such as the address of a scheduler."""
     return isinstance(pool, str) or is_client(pool)
+
+
+def computing(pool: Any) -> AbstractContextManager[Any]:
+    """Inside, partitions are computed where a pool is, if it is a client, that may hold them."""
+    return pool.as_current() if is_client(pool) else nullcontext()
 
 
 def address_of(cluster: Any) -> str:

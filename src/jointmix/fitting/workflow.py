@@ -13,7 +13,7 @@ from jointmix.base.arguments import (
     progress_option,
     shown,
 )
-from jointmix.base.clusters import is_client
+from jointmix.base.clusters import computing, is_client
 from jointmix.base.errors import MemoryLimitError, SamplingError, SpecError, SumsError
 from jointmix.base.machine import hidden_until_loaded
 from jointmix.base.opened_pools import opened_pool
@@ -145,7 +145,9 @@ def fit(
             except SumsError as error:
                 _require_room(table, spec, error)
         clock = Clock(tell)
-        return _ended(search(table, spec, seed, clock, start), clock, ways)
+        with computing(workers):
+            searched = search(table, spec, seed, clock, start)
+        return _ended(searched, clock, ways)
 
 
 def _spread_fit(
