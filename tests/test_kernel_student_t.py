@@ -196,6 +196,40 @@ def test_distribution_function_to_fifty_digits(df: float) -> None:
             assert abs(mpf(_lower(z, df)) - (tail if z < 0 else 1 - tail)) <= 1e-13
 
 
+@pytest.mark.parametrize(
+    ("z", "df"),
+    [
+        (-1e160, 1.0),
+        (-1e200, 0.1),
+        (-1e200, 1e-30),
+        (-1e-30, 1e-30),
+        (-1e30, 1e-160),
+        (-1e200, 3.0),
+    ],
+)
+def test_distribution_function_where_squares_leave_float64(z: float, df: float) -> None:
+    with mpmath.workdps(400):
+        a, ratio = mpf(df) / 2, mpf(z) ** 2 / mpf(df)
+        # Of x = 1/(1 + ratio) the series DLMF 8.17.7 of I_x(a, 1/2), whose terms fall at once.
+        x, rest = 1 / (1 + ratio), ratio / (1 + ratio)
+        first = mpmath.hyp2f1(a, mpf(1) / 2, a + 1, x) if x < 0.5 else None
+        if first is None:
+            upper = mpmath.betainc(mpf(1) / 2, a, 0, rest, regularized=True)
+            tail = (1 - upper) / 2
+        else:
+            tail = x**a / (a * mpmath.beta(a, mpf(1) / 2)) * first / 2
+        for sign, expected in ((1, tail), (-1, 1 - tail)):
+            assert abs(mpf(_lower(sign * z, df)) - expected) <= 1e-13
+        # Small probabilities are right too, not only close.
+        assert _lower(z, df) == pytest.approx(float(tail), rel=1e-12, abs=1e-300)
+
+
+def test_values_that_are_no_numbers_or_infinite() -> None:
+    assert np.isnan(_lower(np.nan, 1.0))
+    assert (_lower(-np.inf, 3.0), _lower(np.inf, 3.0)) == (0.0, 1.0)
+    assert (_lower(-np.inf, 1e6), _lower(np.inf, 1e6)) == (0.0, 1.0)
+
+
 def test_steps_of_the_gamma_function() -> None:
     with mpmath.workdps(50):
         for x in (1e-3, 0.1, 0.5, 1.0, 3.3, 9.99, 10.1, 50.0, 1e4, 1e9):

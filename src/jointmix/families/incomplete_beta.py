@@ -81,7 +81,8 @@ def fraction(a: float, b: float, x: float, rest: float) -> float:
         below, below_next = below_next, alpha * below + beta * below_next
         before = found
         found = above_next / below_next
-        if abs(found - before) <= 1e-15 * found:
+        # What is no number ends it too.
+        if not abs(found - before) > 1e-15 * found:
             break
         above, below = above / below_next, below / below_next
         above_next, below_next = found, 1.0

@@ -60,7 +60,8 @@ def upper_gamma_of(a: float, x: float, front: float) -> float:
         for n in range(1, _MOST_TERMS):
             term *= x / (a + n)
             total += term
-            if term < 1e-17 * total:
+            # What is no number ends it too.
+            if not term >= 1e-17 * total:
                 break
         return 1.0 - front * total
     b = x + 1.0 - a
@@ -74,6 +75,6 @@ def upper_gamma_of(a: float, x: float, front: float) -> float:
         c = b + odd / c
         c = c if abs(c) > 1e-300 else 1e-300
         found *= d * c
-        if abs(d * c - 1.0) < 1e-16:
+        if not abs(d * c - 1.0) >= 1e-16:
             break
     return front * found

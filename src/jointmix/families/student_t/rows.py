@@ -20,6 +20,8 @@ from jointmix.families.loops import SUMS, line, log_one_plus, residuals, weighte
 
 _LOG_PI, _ROOT_PI = float(np.log(np.pi)), float(np.sqrt(np.pi))
 _SQRT_2, _SQRT_2PI = float(np.sqrt(2.0)), float(np.sqrt(2 * np.pi))
+#: Beyond it z² / ν may leave float64, while its logarithm does not.
+_LARGEST_RATIO = 1e300
 #: From these degrees of freedom on, two terms in 1/ν are exact to 1e-14.
 _NEARLY_NORMAL = 1e5
 
@@ -123,8 +125,10 @@ def lower(z: float, df: float) -> float:
         return 0.5 * math.erfc(-z / _SQRT_2) - (height * (first + second) if height > 0 else 0.0)
     a, ratio = 0.5 * df, z * z / df
     # x^a (1 − x)^½ / B(a, ½) of x = ν/(ν + z²).
-    x, rest = 1 / (1 + ratio), ratio / (1 + ratio)
-    front = math.exp(log_gamma_step(a) - a * math.log1p(ratio)) * math.sqrt(rest) / _ROOT_PI
+    x, rest, log_x = 1 / (1 + ratio), ratio / (1 + ratio), -math.log1p(ratio)
+    if ratio > _LARGEST_RATIO:
+        rest, log_x = 1.0, math.log(df) - 2 * math.log(abs(z))
+    front = math.exp(log_gamma_step(a) + a * log_x) * math.sqrt(rest) / _ROOT_PI
     if x * (a + 2.5) < a + 1:
         tail = 0.5 * front * fraction(a, 0.5, x, rest)
     else:
