@@ -21,7 +21,7 @@ from jointmix.base.errors import SamplingError
 from jointmix.base.machine import is_installed
 from jointmix.base.pools import chosen_pool, other_pool, run_jobs, run_threads
 from jointmix.base.steps import Step, run_steps
-from jointmix.fitting import chain_jobs
+from jointmix.fitting import chain_jobs, scouts
 from jointmix.fitting.candidates import make_grid
 from jointmix.fitting.pooled import fit_part, follow_at_once
 from jointmix.model.simulate import simulate
@@ -325,6 +325,20 @@ def test_a_control_stops_between_chains() -> None:
     found = jm.fit(TABLE, SCOUTED, 2, progress=stop, control=control, pool=ThreadPoolExecutor(1))
     assert found.attrs["partial"]
     assert found["posterior"].sizes["chain"] == 1
+
+
+def test_a_pool_that_is_lost_costs_the_scouts_alone(
+    fitted: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(jobs: Any, _: object) -> Iterator[tuple[int, Any]]:
+        yield next(run_threads(jobs, 1))
+        raise SamplingError("The Dask scheduler was lost.")
+
+    monkeypatch.setattr(scouts, "run_jobs", lost)
+    found = jm.fit(TABLE, SCOUTED, seed=2, progress=False, pool=ThreadPoolExecutor(1))
+    assert found["posterior"].to_dataset().identical(fitted["posterior"].to_dataset())
+    sent = found["scouts"].to_dataset()
+    assert (sent.sizes["scout"], sent.attrs["text"]) == (2, "The Dask scheduler was lost.")
 
 
 def test_a_fit_whose_pool_is_lost_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

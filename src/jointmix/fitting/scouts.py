@@ -107,14 +107,19 @@ def scout(
     steering = (progress, control) if pool is None else ()
     jobs = [delayed(_sent)(fewer, census, ordering, index, seed, *steering) for index in others]
     sent: dict[int, _Pair] = {}
-    with closing(_run(jobs, pool)) as ended:
-        for place, pair in ended:
-            sent[place] = pair
-            if pair.interrupted:
-                break
+    absent = _STOPPED
+    try:
+        with closing(_run(jobs, pool)) as ended:
+            for place, pair in ended:
+                sent[place] = pair
+                if pair.interrupted:
+                    break
+    except SamplingError as error:
+        # The fit that scouts were to be held against stays.
+        absent = _Pair(None, str(error))
     found: list[tuple[int, Levels]] = []
     for place, index in enumerate(others):
-        pair = sent.get(place, _STOPPED)
+        pair = sent.get(place, absent)
         if pair.levels is not None:
             found.append((index, pair.levels))
         if pair.failure:
