@@ -1,7 +1,6 @@
 """Pools that jobs are about to be given to: a client in place of a cluster's address."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from joblib.parallel import BACKENDS, get_active_backend
@@ -15,8 +14,7 @@ from jointmix.base.pools import JOBLIB, Pool, chosen_pool, is_dask, other_pool
 _OF_MACHINE = ("loky", "multiprocessing", "threading", "sequential")
 
 
-@contextmanager
-def opened(pool: Any) -> Iterator[Any]:
+def opened(pool: Any) -> AbstractContextManager[Any]:
     """The pool, with a client in place of the address of a scheduler.
 
     Raises
@@ -24,15 +22,10 @@ def opened(pool: Any) -> Iterator[Any]:
     SamplingError
         If the cluster has no workers, or its scheduler is lost.
     """
-    if not isinstance(pool, str):
-        yield pool
-        return
-    with connected(pool) as client:
-        yield client
+    return connected(pool) if isinstance(pool, str) else nullcontext(pool)
 
 
-@contextmanager
-def opened_pool(pool: Pool) -> Iterator[Pool]:
+def opened_pool(pool: Pool) -> AbstractContextManager[Pool]:
     """The pool for jobs that threads of this process do as well: a client where it is a cluster.
 
     None is joblib's backend only where that reaches beyond this machine, and else stays None.
@@ -47,15 +40,10 @@ def opened_pool(pool: Pool) -> Iterator[Pool]:
         chosen = None
     elif chosen is JOBLIB and is_dask(backend):
         chosen = backend.client
-    if not is_cluster(chosen):
-        yield chosen
-        return
-    with connected(chosen) as client:
-        yield client
+    return connected(chosen) if is_cluster(chosen) else nullcontext(chosen)
 
 
-@contextmanager
-def cluster_of(pool: Pool) -> Iterator[Any]:
+def cluster_of(pool: Pool) -> AbstractContextManager[Any]:
     """A client of the Dask cluster that a pool is; None if there is no pool.
 
     Raises
@@ -68,12 +56,10 @@ def cluster_of(pool: Pool) -> Iterator[Any]:
         If that needs Dask and it is not installed.
     """
     if pool is None:
-        yield None
-        return
+        return nullcontext()
     if not is_cluster(pool):
         raise SpecError(
             "A check's pool must be a Dask client or its scheduler's address, whose workers hold "
             f"the table's parts; got {shown(pool)}."
         )
-    with connected(chosen_pool(pool)) as client:
-        yield client
+    return connected(chosen_pool(pool))

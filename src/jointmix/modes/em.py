@@ -5,6 +5,7 @@ EM always runs on standardised columns; what it returns is on the users' scale.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -114,9 +115,7 @@ def begin_em(dataset: Dataset, seed: int | np.random.Generator) -> Begun:
     # The matrices are small: threads would wait for each other.
     with threadpool_limits(1):
         search.add(_run(part, _random(part, n_starts, rng)), part)
-        for share in _rounds(search, part, rng):
-            search.add(_run(part, share), part)
-        for share in _moved(search, part, rng):
+        for share in chain(_rounds(search, part, rng), _moved(search, part, rng)):
             search.add(_run(part, share), part)
     return Begun(search.optima, chosen, rng)
 
