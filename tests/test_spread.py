@@ -31,6 +31,7 @@ from jointmix.kernel.densities import densities, prior_densities
 from jointmix.kernel.problem import n_free
 from jointmix.model.dataset import Dataset, inspect_table, make_dataset
 from jointmix.modes.density import RowsDensity
+from jointmix.modes.reweighing import reweighed
 from jointmix.sampling.target import Target
 from jointmix.tables import gathering
 
@@ -632,6 +633,16 @@ def test_a_fit_on_a_cluster_starts_where_it_is_told(
         variance = one.var(("chain", "draw")) / 250 + other.var(("chain", "draw")) / 250
         apart = one.mean(("chain", "draw")) - other.mean(("chain", "draw"))
         assert (np.abs(apart) < 4 * np.sqrt(variance)).all()
+
+
+def test_the_mode_that_chains_start_from_keeps_its_place_when_all_are_weighed() -> None:
+    dataset = make_dataset(rows(300), replace(SPEC, n_clusters=3))
+    census = jm.fit_em(dataset, dataset.spec, 1)
+    assert len([mode for mode in census.modes if not mode.collapsed]) > 1
+    found = reweighed(replace(census, home=1, reached=(1,)), dataset)
+    assert found.start.log_likelihood == census.modes[1].log_likelihood
+    assert found.home == found.reached[0] == 1
+    assert found.modes[0].log_mass > found.start.log_mass
 
 
 def test_a_minor_mode_stays_the_one_that_chains_start_from(client: Any) -> None:
